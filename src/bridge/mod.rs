@@ -1,0 +1,1 @@
+//! Routes, links and delivery with fallback.

@@ -1,0 +1,55 @@
+//! The seams: everything the library takes from the outside world comes through [`Env`].
+//!
+//! A program hands one [`Env`] down from `main`; the simulator hands down its own. Code outside this
+//! module touches no clock, random source, thread, file or socket by any other way, and the lints of
+//! the workspace hold that line. The traits are small and used as trait objects, so that no type
+//! parameter infects the types built on them.
+
+mod clock;
+mod disk;
+mod entropy;
+pub mod real;
+mod transport;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, Elapsed, Mono, Wall, timeout};
+pub use disk::{Disk, DiskFile, DiskLock, LockError};
+pub use entropy::Entropy;
+pub use transport::{Address, AddressError, BoxStream, Listener, Stream, Transport};
+
+/// A boxed future, as the seams return them.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One bundle of seams, cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// Monotonic and wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Connections.
+    pub transport: Arc<dyn Transport>,
+    /// Files, and the threads that do file work.
+    pub disk: Arc<dyn Disk>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Env {
+    /// The real world: tokio's clock and sockets, files through `std`, the system's randomness.
+    ///
+    /// Needs a running tokio runtime with time and I/O enabled wherever it is used.
+    pub fn real() -> Self {
+        Self {
+            clock: Arc::new(real::TokioClock::new()),
+            transport: Arc::new(real::TokioTransport),
+            disk: Arc::new(real::StdDisk),
+            entropy: Arc::new(real::SystemEntropy::new()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Files through `std`, each driver on a thread of its own.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::thread::{self, Thread};
+
+use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
+
+/// The file system of the machine. Its futures do their work when polled, blocking their thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StdDisk;
+
+/// Wakes the driver's thread from its sleep.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls `driver` to its end on this thread, sleeping while it waits for callers.
+fn block_on(mut driver: BoxFuture<'static, ()>) {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    while driver.as_mut().poll(&mut context).is_pending() {
+        thread::park();
+    }
+}
+
+impl Disk for StdDisk {
+    fn run(&self, name: &str, driver: BoxFuture<'static, ()>) -> io::Result<()> {
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || block_on(driver))
+            .map(drop)
+    }
+
+    fn open<'a>(
+        &'a self,
+        path: &'a Path,
+        create: bool,
+    ) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
+        Box::pin(async move {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(create)
+                .truncate(false)
+                .open(path)?;
+            Ok(Arc::new(StdFile(file)) as Arc<dyn DiskFile>)
+        })
+    }
+
+    fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>> {
+        Box::pin(async move {
+            let mut paths = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    paths.push(entry.path());
+                }
+            }
+            paths.sort();
+            Ok(paths)
+        })
+    }
+
+    fn create_dir_all<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { fs::create_dir_all(dir) })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { fs::rename(from, to) })
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { fs::remove_file(path) })
+    }
+
+    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { File::open(dir)?.sync_all() })
+    }
+
+    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
+        Box::pin(async move {
+            let stat = rustix::fs::statvfs(dir)?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        })
+    }
+
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
+        Box::pin(async move {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            match file.try_lock() {
+                Ok(()) => Ok(Box::new(StdLock { _file: file }) as Box<dyn DiskLock>),
+                Err(TryLockError::WouldBlock) => Err(LockError::Held),
+                Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+            }
+        })
+    }
+}
+
+/// The lock lives as long as the open file.
+struct StdLock {
+    _file: File,
+}
+
+impl DiskLock for StdLock {}
+
+struct StdFile(File);
+
+impl DiskFile for StdFile {
+    fn read_at<'a>(
+        &'a self,
+        offset: u64,
+        buffer: &'a mut [u8],
+    ) -> BoxFuture<'a, io::Result<usize>> {
+        Box::pin(async move {
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match self
+                    .0
+                    .read_at(&mut buffer[filled..], offset + filled as u64)
+                {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(filled)
+        })
+    }
+
+    fn write_at<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { self.0.write_all_at(data, offset) })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.0.sync_data() })
+    }
+
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(async move { Ok(self.0.metadata()?.len()) })
+    }
+
+    fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.0.set_len(size) })
+    }
+}

@@ -1,0 +1,1 @@
+//! The durable log, itself without I/O.

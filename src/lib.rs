@@ -1,0 +1,10 @@
+//! A durable lease queue that delivers commands to remote endpoints and never loses one.
+
+pub mod bridge;
+pub mod core;
+pub mod env;
+pub mod journal;
+pub mod pipeline;
+pub mod queue;
+pub mod receiver;
+pub mod wire;

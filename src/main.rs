@@ -1,0 +1,2 @@
+//! The `leasebridge` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Per-command context: timeout, retry, compensation, taps, ticker.

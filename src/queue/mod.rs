@@ -1,0 +1,1 @@
+//! SafeTaskQueue: core, journal and waiting callers.

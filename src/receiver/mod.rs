@@ -1,0 +1,1 @@
+//! The endpoint side as a library.

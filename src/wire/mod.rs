@@ -1,0 +1,1 @@
+//! The framed socket protocol and the generated messages.
