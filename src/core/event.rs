@@ -1,0 +1,350 @@
+//! What can happen to a queue. Events are facts: [`super::State::apply`] folds them without asking
+//! today's configuration, live and in recovery alike.
+
+use super::history::History;
+use super::ids::{BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, TaskId};
+use super::time::{MonoMs, QueueMs};
+
+/// One change of state.
+#[expect(missing_docs, reason = "each variant's line covers its fields")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The journal was opened; ids from here on carry this origin.
+    Opened { at: QueueMs, origin: Origin },
+    /// A route got its number, which is the count of routes before it.
+    RouteDefined { route: RouteId, name: Box<str> },
+    /// Leasing from the route was stopped or resumed by an operator.
+    RoutePaused { route: RouteId, paused: bool },
+    /// A command was accepted.
+    Enqueued(Enqueued),
+    /// A lease was granted. Durable before it is used.
+    Granted {
+        delivery: DeliveryId,
+        at: QueueMs,
+        lease: LeaseTimes,
+    },
+    /// A lease ended, or a late *done* arrived for the current epoch.
+    Settled(Settled),
+    /// The command's own deadline passed while nobody held it.
+    Expired { id: TaskId, at: QueueMs },
+    /// Out of poison, back to ready, with fresh budgets.
+    Requeued { id: TaskId, at: QueueMs },
+    /// Out of the queue by somebody's hand.
+    Removed {
+        id: TaskId,
+        at: QueueMs,
+        why: Removal,
+    },
+    /// A waiting task changed its route.
+    Rerouted { id: TaskId, route: RouteId },
+    /// A task drained from a queue came into this one with all it had.
+    Restored {
+        image: Box<TaskImage>,
+        body: BodyRef,
+    },
+    /// Compaction wrote a task anew, whole. Changes nothing but where its body lies.
+    Moved {
+        image: Box<TaskImage>,
+        body: BodyRef,
+    },
+    /// Compaction wrote a remembered key anew whose task is gone.
+    KeyMoved { key: KeyImage, body: BodyRef },
+    /// The dedupe window let go of the keys of finished tasks enqueued before this time.
+    KeysForgotten { before: QueueMs },
+    /// Volatile: a delay is over.
+    Due { id: TaskId },
+    /// Volatile: a holder asked for more time.
+    Extended {
+        delivery: DeliveryId,
+        deadline: MonoMs,
+    },
+    /// Volatile: the holder is about to write the delivery to a transport.
+    Sent { delivery: DeliveryId },
+}
+
+impl Event {
+    /// Whether the event goes to the journal. The others shape only what a restart may forget: a due
+    /// task is found due again, and a lease does not outlive the process that holds it.
+    pub fn is_durable(&self) -> bool {
+        !matches!(
+            self,
+            Self::Due { .. } | Self::Extended { .. } | Self::Sent { .. }
+        )
+    }
+}
+
+/// See [`Event::Enqueued`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The new task.
+    pub id: TaskId,
+    /// When.
+    pub at: QueueMs,
+    /// To where.
+    pub route: RouteId,
+    /// After this time it must not be executed any more.
+    pub deadline: Option<QueueMs>,
+    /// Remembered in the dedupe window.
+    pub key: Option<(KeyHash, Fingerprint)>,
+    /// Filled in by the journal when it places the body.
+    pub body: BodyRef,
+}
+
+/// The volatile times of a lease; not journaled, zero in recovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// When it was granted.
+    pub granted: MonoMs,
+    /// When it ends unless it is extended.
+    pub deadline: MonoMs,
+}
+
+/// See [`Event::Settled`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which lease.
+    pub delivery: DeliveryId,
+    /// When.
+    pub at: QueueMs,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether it spent of the budget that its outcome has.
+    pub charged: bool,
+    /// With what company the task flies from now on.
+    pub isolation: Isolation,
+    /// Where the task went.
+    pub next: Next,
+    /// Sends made under this lease.
+    pub sends: u8,
+    /// The transport of the last send.
+    pub transport: Option<TransportKind>,
+    /// What went wrong, capped by [`super::limits::ERROR_BYTES_MAX`].
+    pub error: Option<Box<str>>,
+}
+
+/// How a lease ended: one attempt's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The endpoint executed it.
+    Done,
+    /// The endpoint answered no.
+    Rejected,
+    /// The endpoint, or its holder, answered no for good.
+    Refused,
+    /// The endpoint answered: not now.
+    Unavailable,
+    /// Sent, and no definite answer came.
+    InDoubt(Doubt),
+    /// Certainly never reached an endpoint.
+    NotSent,
+    /// Given back before any send.
+    Released,
+}
+
+impl Outcome {
+    /// Whether it shows that the endpoint answers at all.
+    pub fn is_answer(self) -> bool {
+        matches!(
+            self,
+            Self::Done | Self::Rejected | Self::Refused | Self::Unavailable
+        )
+    }
+
+    /// The words of the field guide, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Rejected => "rejected",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::InDoubt(_) => "in doubt",
+            Self::NotSent => "not sent",
+            Self::Released => "released",
+        }
+    }
+}
+
+/// Why an outcome is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// No answer came in time, or the link died under it.
+    NoAnswer,
+    /// The lease's deadline passed.
+    LeaseExpired,
+    /// The holder dropped the lease without a word.
+    LeaseDropped,
+    /// The process that held it died.
+    BridgeDied,
+}
+
+/// With what company a task may be in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// With any.
+    #[default]
+    None,
+    /// Alone in its route: suspected of killing its endpoint.
+    Route,
+    /// Alone in the whole queue: suspected of killing the bridge.
+    Queue,
+}
+
+/// Where a settled task went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Out of the queue.
+    Done,
+    /// Back to its old place.
+    Ready,
+    /// Waiting until a time.
+    Delayed(QueueMs),
+    /// To the poison store.
+    Poison(PoisonCause),
+}
+
+/// Why a task is in the poison store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PoisonCause {
+    /// Rejected once more than `max_retries` allows.
+    RetriesSpent,
+    /// In doubt once more than `max_in_doubt` allows.
+    InDoubtSpent,
+    /// Refused for good by its endpoint, by its holder or by a limit.
+    Refused,
+    /// Its own deadline passed.
+    Expired,
+}
+
+impl PoisonCause {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RetriesSpent => "retries spent",
+            Self::InDoubtSpent => "in doubt spent",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The transport of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TransportKind {
+    /// The framed socket.
+    Socket,
+    /// The gRPC duplex stream.
+    Grpc,
+}
+
+impl TransportKind {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// Why a task left without being executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Removal {
+    /// Purged from the poison store.
+    Purged,
+    /// Drained out of the queue.
+    Drained,
+}
+
+/// A task with everything durable about it but its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskImage {
+    /// Its name.
+    pub id: TaskId,
+    /// Its route.
+    pub route: RouteId,
+    /// When it was enqueued.
+    pub enqueued_at: QueueMs,
+    /// Its own deadline.
+    pub deadline: Option<QueueMs>,
+    /// Its key, if the window still holds it.
+    pub key: Option<(KeyHash, Fingerprint)>,
+    /// The epoch of its last lease.
+    pub epoch: Epoch,
+    /// Where it is.
+    pub life: LifeImage,
+    /// What it has spent.
+    pub budgets: Budgets,
+    /// With what company it flies.
+    pub isolation: Isolation,
+    /// What happened to it; absent if nothing did.
+    pub history: Option<Box<History>>,
+}
+
+/// The durable part of a task's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeImage {
+    /// Waiting for a lease.
+    Ready,
+    /// Waiting for a time.
+    Delayed(QueueMs),
+    /// Held; the flags say whether it flew without company so far.
+    Leased {
+        /// Alone in its route.
+        alone_in_route: bool,
+        /// Alone in the queue.
+        alone_in_queue: bool,
+    },
+    /// In the poison store.
+    Poison {
+        /// Since when.
+        at: QueueMs,
+        /// Why.
+        cause: PoisonCause,
+    },
+}
+
+/// What a task has spent since it was enqueued or last requeued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    /// Of `max_retries`.
+    pub retries: u16,
+    /// Of `max_in_doubt`.
+    pub in_doubt: u16,
+    /// In-doubt outcomes that cost nothing because company was to blame as well.
+    pub uncharged: u16,
+    /// Deaths of the bridge, likewise.
+    pub deaths: u16,
+    /// Failed attempts that were answered by a delay; the exponent of the backoff.
+    pub setbacks: u16,
+}
+
+/// A remembered key whose task is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyImage {
+    /// The key.
+    pub key: KeyHash,
+    /// What it stood for.
+    pub fingerprint: Fingerprint,
+    /// The task it named.
+    pub id: TaskId,
+    /// When that was enqueued.
+    pub at: QueueMs,
+    /// Whether the task was executed; otherwise it was removed.
+    pub done: bool,
+}
+
+/// The small part of the state that outlives every task: written at the head of each segment, so
+/// that the segments before it can go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The next task's sequence number.
+    pub next_seq: super::ids::Seq,
+    /// The origin of this opening.
+    pub origin: Origin,
+    /// The time of the last event.
+    pub at: QueueMs,
+    /// Secret that salts the hashes of keys; made once, when the journal is created.
+    pub salt: u128,
+    /// Names of the routes in the order of their numbers, and whether they are paused.
+    pub routes: Vec<(Box<str>, bool)>,
+}

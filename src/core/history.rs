@@ -1,0 +1,155 @@
+//! What happened to one task: its first and last attempts, exact counters, all of bounded size.
+
+use std::collections::VecDeque;
+
+use super::event::{Outcome, TransportKind};
+use super::ids::Epoch;
+use super::limits::{HISTORY_FIRST, HISTORY_LAST};
+use super::time::QueueMs;
+
+/// One lease's outcome, as remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which lease.
+    pub epoch: Epoch,
+    /// When it ended.
+    pub at: QueueMs,
+    /// How.
+    pub outcome: Outcome,
+    /// Whether that was charged.
+    pub charged: bool,
+    /// The transport of its last send.
+    pub transport: Option<TransportKind>,
+    /// How many sends it made.
+    pub sends: u8,
+    /// What went wrong.
+    pub error: Option<Box<str>>,
+    /// How many in a row this stands for; above 1 only for attempts that never left.
+    pub times: u32,
+}
+
+impl Attempt {
+    /// Attempts that never left the bridge tell nothing one by one.
+    fn collapses_with(&self, next: &Attempt) -> bool {
+        self.outcome == next.outcome && matches!(self.outcome, Outcome::NotSent | Outcome::Released)
+    }
+}
+
+/// How often each outcome happened, exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeCounts {
+    /// Endpoint answered no.
+    pub rejected: u32,
+    /// Endpoint answered no for good.
+    pub refused: u32,
+    /// Endpoint answered: not now.
+    pub unavailable: u32,
+    /// No definite answer.
+    pub in_doubt: u32,
+    /// Never reached an endpoint.
+    pub not_sent: u32,
+    /// Given back before any send.
+    pub released: u32,
+}
+
+impl OutcomeCounts {
+    fn count(&mut self, outcome: Outcome) {
+        let counter = match outcome {
+            // A done task is gone, and its history with it.
+            Outcome::Done => return,
+            Outcome::Rejected => &mut self.rejected,
+            Outcome::Refused => &mut self.refused,
+            Outcome::Unavailable => &mut self.unavailable,
+            Outcome::InDoubt(_) => &mut self.in_doubt,
+            Outcome::NotSent => &mut self.not_sent,
+            Outcome::Released => &mut self.released,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
+/// The history of one task. Holds at most [`HISTORY_FIRST`] + [`HISTORY_LAST`] attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The first attempts.
+    pub first: Vec<Attempt>,
+    /// The latest attempts, oldest first.
+    pub last: VecDeque<Attempt>,
+    /// Attempts between the two that are only counted.
+    pub omitted: u64,
+    /// Exact counts of all.
+    pub counts: OutcomeCounts,
+}
+
+impl History {
+    /// Remembers one more attempt.
+    pub fn push(&mut self, attempt: Attempt) {
+        self.counts.count(attempt.outcome);
+        if let Some(previous) = self.last.back_mut().or_else(|| self.first.last_mut())
+            && previous.collapses_with(&attempt)
+        {
+            let times = previous.times.saturating_add(1);
+            *previous = Attempt { times, ..attempt };
+            return;
+        }
+        if self.last.is_empty() && self.first.len() < HISTORY_FIRST {
+            self.first.push(attempt);
+            return;
+        }
+        if self.last.len() == HISTORY_LAST {
+            self.last.pop_front();
+            self.omitted += 1;
+        }
+        self.last.push_back(attempt);
+    }
+
+    /// The remembered attempts in order, with the gap (if any) after the first few.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.first.iter().chain(self.last.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(epoch: u32, outcome: Outcome) -> Attempt {
+        Attempt {
+            epoch: Epoch(epoch),
+            at: QueueMs(u64::from(epoch)),
+            outcome,
+            charged: false,
+            transport: None,
+            sends: 0,
+            error: None,
+            times: 1,
+        }
+    }
+
+    #[test]
+    fn the_first_five_and_the_last_twenty_stay_and_the_rest_is_counted() {
+        let mut history = History::default();
+        for epoch in 1..=100 {
+            history.push(attempt(epoch, Outcome::Rejected));
+        }
+        let epochs: Vec<u32> = history.attempts().map(|a| a.epoch.0).collect();
+        let expected: Vec<u32> = (1..=5).chain(81..=100).collect();
+        assert_eq!(epochs, expected);
+        assert_eq!(history.omitted, 75);
+        assert_eq!(history.counts.rejected, 100);
+    }
+
+    #[test]
+    fn runs_of_not_sent_collapse_into_the_latest_and_keep_their_count() {
+        let mut history = History::default();
+        history.push(attempt(1, Outcome::Rejected));
+        for epoch in 2..=50 {
+            history.push(attempt(epoch, Outcome::NotSent));
+        }
+        history.push(attempt(51, Outcome::Rejected));
+        let seen: Vec<(u32, u32)> = history.attempts().map(|a| (a.epoch.0, a.times)).collect();
+        assert_eq!(seen, [(1, 1), (50, 49), (51, 1)]);
+        assert_eq!(history.counts.not_sent, 49);
+        assert_eq!(history.omitted, 0);
+    }
+}

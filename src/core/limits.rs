@@ -1,0 +1,24 @@
+//! Bounds of the state machine, in one place.
+
+/// Bytes kept of one attempt's error text. Longer texts are cut: an oversized error must never make a
+/// task unsaveable. 25 attempts of this size are 6 KiB, far below a record's limit.
+pub const ERROR_BYTES_MAX: usize = 240;
+
+/// Attempts kept from the start of a task's history: the first failure tells most.
+pub const HISTORY_FIRST: usize = 5;
+
+/// Attempts kept from the end of a task's history.
+pub const HISTORY_LAST: usize = 20;
+
+/// Uncharged in-doubt outcomes after which a task is flown alone.
+pub const UNCHARGED_BEFORE_ISOLATION: u16 = 2;
+
+/// How long after an opening the suspects of a bridge's death keep others from being granted, so that
+/// each can be flown alone while nothing else is in the air. Milliseconds.
+pub const QUARANTINE_MS: u64 = 30_000;
+
+/// Bytes of a route's name.
+pub const ROUTE_NAME_BYTES_MAX: usize = 128;
+
+/// Routes of one queue. Each costs a lane and a line in every segment's head.
+pub const ROUTES_MAX: usize = 4096;

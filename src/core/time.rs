@@ -1,0 +1,62 @@
+//! Two kinds of time, never mixed.
+
+use std::time::Duration;
+
+/// Durable time in milliseconds: persisted, never running backwards, close to Unix time but not it.
+/// Delays, deadlines and histories are in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueMs(pub u64);
+
+/// Volatile monotonic time in milliseconds since this process's clock started. Lease deadlines are in
+/// it; it means nothing to the next process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonoMs(pub u64);
+
+/// A span in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanMs(pub u64);
+
+impl SpanMs {
+    /// From a duration, rounded down, at least 1 ms unless it is zero.
+    pub fn from_duration(duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(if millis == 0 && !duration.is_zero() {
+            1
+        } else {
+            millis
+        })
+    }
+
+    /// As a duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl QueueMs {
+    /// Later by `span`.
+    pub fn after(self, span: SpanMs) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The span since `earlier`; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> SpanMs {
+        SpanMs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl MonoMs {
+    /// Later by `span`.
+    pub fn after(self, span: SpanMs) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+/// Both readings at one moment; an input of every decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Volatile monotonic time.
+    pub mono: MonoMs,
+    /// Durable time.
+    pub queue: QueueMs,
+}
