@@ -1,0 +1,82 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{enqueue, exit, explain, poison, route, status, watch};
+
+/// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
+///
+/// In three terminals, without any configuration:
+///
+///   leasebridge receiver
+///   leasebridge run
+///   seq 1 100000 | leasebridge enqueue
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment, after_help = exit::EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Configuration file (TOML); without one the defaults hold
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "LEASEBRIDGE_CONFIG"
+    )]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// What to log to stderr: a level (error, warn, info, debug, trace) or a filter such as
+    /// `info,leasebridge=debug`
+    #[arg(
+        long = "log",
+        global = true,
+        value_name = "LEVEL",
+        env = "RUST_LOG",
+        default_value = "info"
+    )]
+    pub(crate) filter: String,
+
+    /// How to log it
+    #[arg(
+        long = "log-format",
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people; coloured on a terminal unless NO_COLOR is set
+    #[default]
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Enqueue(enqueue::EnqueueArgs),
+    Status(status::StatusArgs),
+    Explain(explain::ExplainArgs),
+    Poison(poison::PoisonArgs),
+    Route(route::RouteArgs),
+    Watch(watch::WatchArgs),
+    /// Check the configuration and print what it comes to, without starting anything
+    CheckConfig,
+}
