@@ -22,7 +22,9 @@ pub(crate) struct Cli {
         short,
         global = true,
         value_name = "FILE",
-        env = "LEASEBRIDGE_CONFIG"
+        env = "LEASEBRIDGE_CONFIG",
+        hide_env_values = true,
+        help_heading = "Everywhere"
     )]
     pub(crate) config: Option<PathBuf>,
 
@@ -43,6 +45,8 @@ pub(crate) struct LogArgs {
         global = true,
         value_name = "LEVEL",
         env = "RUST_LOG",
+        hide_env_values = true,
+        help_heading = "Everywhere",
         default_value = "info"
     )]
     pub(crate) filter: String,
@@ -52,6 +56,7 @@ pub(crate) struct LogArgs {
         long = "log-format",
         global = true,
         value_name = "FORMAT",
+        help_heading = "Everywhere",
         value_enum,
         default_value_t
     )]
@@ -79,4 +84,28 @@ pub(crate) enum Command {
     Watch(watch::WatchArgs),
     /// Check the configuration and print what it comes to, without starting anything
     CheckConfig,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_readable() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        insta::assert_snapshot!("help", cli.render_long_help());
+        for name in ["enqueue", "status", "explain", "poison", "watch"] {
+            let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
+            let shown = subcommand.clone().term_width(100).render_long_help();
+            insta::assert_snapshot!(format!("help-{name}"), shown);
+        }
+    }
 }

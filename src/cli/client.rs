@@ -31,7 +31,12 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct BridgeArgs {
     /// Where the running bridge listens: `host:port` or `unix:/path` [default: `listen` of the
     /// configuration, 127.0.0.1:7410]
-    #[arg(long, value_name = "ADDRESS", env = "LEASEBRIDGE_BRIDGE")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "LEASEBRIDGE_BRIDGE",
+        hide_env_values = true
+    )]
     pub(crate) bridge: Option<Address>,
 }
 

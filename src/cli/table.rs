@@ -31,6 +31,10 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>) -> String {
         }));
     }
     let shown = table.to_string();
-    let lines: Vec<_> = shown.lines().map(str::trim_end).collect();
+    // Every cell is padded by one space on both sides; the outer ones serve nobody.
+    let lines: Vec<_> = shown
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
+        .collect();
     lines.join("\n")
 }

@@ -166,7 +166,7 @@ fn in_our_words(message: &str) -> String {
     let kind = match message.split('`').next() {
         Some("unknown field ") => "unknown key",
         Some("unknown variant ") => "not allowed here",
-        _ => return message.to_owned(),
+        _ => return message.replace("expected u16", "expected a whole number from 0 to 65535"),
     };
     let known: Vec<&str> = quoted.collect();
     let mut words = format!("`{found}` is {kind}");

@@ -134,8 +134,9 @@ impl Account {
         let lines = self.accepted + self.already_there + self.refused;
         let secs = self.took.as_secs_f64().max(0.001);
         let mut text = format!(
-            "{} lines in {}, {} lines/s",
+            "{} {} in {}, {} lines/s",
             words::number(lines),
+            if lines == 1 { "line" } else { "lines" },
             words::age(self.took),
             words::rate(lines as f64 / secs)
         );
@@ -152,7 +153,7 @@ impl Account {
             self.already_there,
             false,
             "already there",
-            "same key, enqueued before; nothing was added (--source makes it another input)",
+            "the bridge knows their keys, nothing was added; --source makes it another input",
         );
         count(self.refused, false, "refused", "each is reported above");
         count(self.blank, false, "empty", "skipped");
@@ -165,7 +166,7 @@ impl Account {
         count(self.not_sent, false, "not sent", "read, never sent");
         if !matches!(ended, Ended::Complete) {
             text.push_str(&match self.settled_through() {
-                0 => "\nno line's fate is known from the first on".to_owned(),
+                0 => "\nno line is settled yet".to_owned(),
                 1 => "\nline 1 is settled".to_owned(),
                 last => format!("\nlines 1 to {last} are settled"),
             });

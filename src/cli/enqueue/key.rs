@@ -68,7 +68,10 @@ mod tests {
     fn keys_never_change_between_versions() {
         assert_eq!(
             keys("stdin", "default", &["1", "2"]),
-            ["lb1-PLACEHOLDER-1", "lb1-PLACEHOLDER-2"]
+            [
+                "lb1-adea9a4a11dd199f26bceeee4682b509-1",
+                "lb1-b47f33245a9f920c23a57ba74296db8c-2"
+            ]
         );
     }
 

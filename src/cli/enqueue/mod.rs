@@ -137,3 +137,6 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
     account.took = context.env.clock.now().saturating_since(started);
     account.report(&ended, args.json, args.quiet)
 }
+
+#[cfg(test)]
+mod tests;
