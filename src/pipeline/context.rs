@@ -2,8 +2,8 @@
 //!
 //! Exactly one of three things ends a root context: [`Context::succeed`] drops its compensations
 //! unrun, [`Context::compensate`] runs each of them once, or the context is dropped with some left,
-//! which is a bug and is counted and logged. A child context ends by being dropped; what it
-//! registered stays with its parent.
+//! which is a bug, or the work of a panic or of a task torn down, and is counted and logged. A child
+//! context ends by being dropped; what it registered stays with its parent.
 
 use std::borrow::Cow;
 use std::time::Duration;

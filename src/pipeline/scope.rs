@@ -7,7 +7,8 @@
 //!
 //! Invariants: an entry leaves the ledger exactly once, to be run or to be dropped; what was started
 //! and not finished leaves a failure behind; closures are called and dropped outside the lock, since
-//! they may hold contexts of this very ledger.
+//! they may hold contexts of this very ledger. The ledger has no limit of its own: it holds what one
+//! command registers in the tries it is allowed, and ends with the command.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};

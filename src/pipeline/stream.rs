@@ -185,4 +185,17 @@ mod tests {
         assert_eq!(counts, ItemCounts { ok: 10, failed: 0 });
         assert_eq!(most.get(), 3);
     }
+
+    #[tokio::test]
+    async fn the_consuming_loop_can_be_spawned() {
+        let tapped = iter(ITEMS)
+            .tap_failure_each(|_| {})
+            .map_stream(|value| ready(Ok(value)));
+        let consumed = PipelineExt::for_each(tapped, NonZeroUsize::MIN, |item| async move {
+            tokio::task::yield_now().await;
+            item.map(|_| ())
+        });
+        let counts = tokio::spawn(consumed).await.expect("no panic");
+        assert_eq!(counts, ItemCounts { ok: 3, failed: 2 });
+    }
 }
