@@ -162,11 +162,9 @@ fn grown(initial: Duration, multiplier: f64, cap: Duration, failed: TryNumber) -
     // seed has to give the same run everywhere.
     let mut secs = initial.as_secs_f64();
     for _ in 1..failed.get() {
-        if secs >= cap.as_secs_f64() {
-            break;
-        }
         secs *= multiplier;
     }
+    // What no duration can hold is beyond any cap.
     Duration::try_from_secs_f64(secs).map_or(cap, |delay| delay.min(cap))
 }
 

@@ -193,6 +193,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_result_that_comes_together_with_the_cancellation_is_kept() {
+        let ctx = context();
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let operation = with_timeout(&ctx, LIMIT, |_| async {
+            Ok(answered.await.expect("an answer is sent"))
+        });
+        let both = async {
+            ctx.token().cancel();
+            answer.send(7).expect("the operation waits for it");
+        };
+        let (outcome, ()): (Outcome, ()) = tokio::join!(operation, both);
+        assert_eq!(outcome, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_starts_after_cancellation_or_deadline() {
         let cancelled = context();
         cancelled.token().cancel();

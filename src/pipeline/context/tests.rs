@@ -161,6 +161,33 @@ async fn a_run_dropped_half_way_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interrupted_part_is_reported_to_its_own_scope_or_an_outer_one() {
+    let (events, _guard) = record_events();
+    let journal = Journal::default();
+    for success in [false, true] {
+        let mut root = context();
+        let (mut part, mut sibling) = (root.child(), root.child());
+        register_hanging(&part, &journal, "under way");
+        {
+            let mut run = std::pin::pin!(part.compensate(LIMIT));
+            assert!(futures_util::poll!(run.as_mut()).is_pending());
+        }
+        drop(part);
+        let none = sibling.compensate(LIMIT).await;
+        assert_eq!(none.expect("not the sibling's affair"), 0);
+        if success {
+            root.succeed();
+        } else {
+            let errors = root.compensate(LIMIT).await.expect_err("one interrupted");
+            assert_eq!(names(&errors.failures), ["under way"]);
+        }
+    }
+    let interrupted = "WARN compensation interrupted; in doubt";
+    let after_all = "WARN success after an interrupted compensation";
+    assert_eq!(events.names(), [interrupted, interrupted, after_all]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forgotten_context_is_counted_and_logged_and_runs_nothing() {
     let (events, _guard) = record_events();
     let (mut ctx, abandoned) = counted();
