@@ -136,7 +136,7 @@ fn drivers_run_beside_the_main_future_and_a_stall_is_seen() {
         while let Some(reply) = asked.recv().await {
             let file = disk.open(path(), true).await.unwrap();
             file.write_at(0, b"driven").await.unwrap();
-            drop(reply.send(file.size().await.unwrap()));
+            reply.send(file.size().await.unwrap()).unwrap();
         }
     };
     bench.disk.run("driver", Box::pin(driver)).unwrap();
