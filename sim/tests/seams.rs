@@ -158,7 +158,8 @@ fn a_crash_point_stops_a_host_and_a_power_cut_brings_it_back() {
                 told.send(size).unwrap();
             };
             env.disk.run("log", Box::pin(driver))?;
-            seen.lock().unwrap().push(hear.await?);
+            let heard = hear.await?;
+            seen.lock().unwrap().push(heard);
             std::future::pending().await
         }
     });

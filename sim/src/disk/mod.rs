@@ -27,10 +27,49 @@
 //!
 //! All choices come from the [`Seed`]s given: a disk's for the faults, each restart's for what the
 //! power cut left. The same calls in the same order leave the same bytes.
+//!
+//! # Example
+//!
+//! A sweep over all crash points of a piece of work, a few outcomes each, without any runtime:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use leasebridge::env::Disk;
+//! use leasebridge_sim::disk::{Drivers, OpNumber, SimDisk};
+//! use leasebridge_sim::seed::Seed;
+//!
+//! async fn work(disk: &SimDisk) -> std::io::Result<()> {
+//!     let file = disk.open(Path::new("/log"), true).await?;
+//!     disk.sync_dir(Path::new("/")).await?;
+//!     file.write_at(0, b"entry").await?;
+//!     file.sync().await
+//! }
+//!
+//! for number in 1.. {
+//!     let drivers = Drivers::new();
+//!     let disk = SimDisk::new(Seed(1), drivers.clone());
+//!     disk.crash_at(OpNumber(number));
+//!     let promised = drivers.block_on(work(&disk)).is_some();
+//!     for outcome in 0..4 {
+//!         let after = disk.fork(Drivers::new());
+//!         after.power_cut(Seed(outcome));
+//!         let kept = after.bytes(Path::new("/log")).is_some_and(|bytes| bytes == b"entry");
+//!         assert!(kept || !promised);
+//!     }
+//!     // Drivers of the dead process hold the disk that holds them.
+//!     drop(drivers.take());
+//!     if promised {
+//!         break;
+//!     }
+//! }
+//! ```
 
 mod content;
 mod faults;
+mod file_ops;
 mod handles;
+mod name_ops;
 mod names;
 mod spawn;
 mod state;

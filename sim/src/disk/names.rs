@@ -134,13 +134,17 @@ impl Names {
         self.now = now;
     }
 
-    /// Takes `path` out as if it had never been; false if it isn't there.
+    /// Loses the entry at `path` for good, under whatever name a power cut would have brought its
+    /// file back; false if it isn't there.
     pub(super) fn lose(&mut self, path: &Path) -> bool {
-        self.pending.retain(
-            |change| !matches!(change, NameChange::Create { path: created, .. } if created == path),
-        );
-        let durable = self.durable.remove(path).is_some();
-        self.now.remove(path).is_some() || durable
+        let Some(lost) = self.now.remove(path) else {
+            return false;
+        };
+        self.durable
+            .retain(|name, inode| name != path && *inode != lost);
+        self.pending
+            .retain(|change| !matches!(change, NameChange::Create { inode, .. } if *inode == lost));
+        true
     }
 
     /// Whether any name leads to `inode`, or may again after a power failure.

@@ -1,5 +1,10 @@
 //! Each fault bites, strikes only its target, and is counted.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use leasebridge::env::{Clock, real};
+
 use super::*;
 
 const EIO: Option<i32> = Some(5);
@@ -179,6 +184,20 @@ fn a_flipped_bit_and_a_lost_entry_stay() {
 }
 
 #[test]
+fn a_lost_entry_comes_back_under_no_name() {
+    for seed in 0..50 {
+        let (bench, _old) = Bench::with_durable(seed, b"old");
+        let fresh = Path::new("/data/fresh");
+        let file = bench.run(bench.disk.open(fresh, true)).unwrap();
+        bench.run(file.write_at(0, b"new")).unwrap();
+        bench.run(bench.disk.rename(fresh, path())).unwrap();
+        bench.disk.lose_entry(path()).unwrap();
+        bench.disk.power_cut(Seed(seed));
+        assert!(bench.disk.files().is_empty());
+    }
+}
+
+#[test]
 fn a_misdirected_write_lands_in_another_sector_and_says_nothing() {
     for seed in 0..40 {
         let (bench, file) = Bench::with_durable(seed, &[b'o'; 4 * SECTOR_BYTES]);
@@ -281,4 +300,40 @@ fn switching_one_fault_off_leaves_the_draws_of_another_alone() {
     assert_eq!(struck_off, struck(true));
     let count = struck_off.iter().filter(|struck| **struck).count();
     assert!((15..60).contains(&count), "{count} of 100");
+}
+
+#[test]
+fn a_slow_operation_takes_its_time_by_the_clock() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(real::TokioClock::new());
+        let disk = SimDisk::new(Seed(1), TokioSpawner).with_clock(Arc::clone(&clock));
+        let (min, max) = (Duration::from_millis(10), Duration::from_millis(30));
+        disk.add_fault(FaultRule::new(Fault::Slow { min, max }).on(OpKind::Sync));
+        let file = disk.open(Path::new("/a"), true).await.unwrap();
+        let mut taken = BTreeSet::new();
+        for _ in 0..20 {
+            let start = clock.now();
+            file.write_at(0, b"x").await.unwrap();
+            assert_eq!(clock.now(), start);
+            file.sync().await.unwrap();
+            taken.insert(clock.now().saturating_since(start));
+        }
+        // A timer of tokio ends up to a millisecond late.
+        let bounds = min..=max + Duration::from_millis(1);
+        assert!(
+            taken.iter().all(|taken| bounds.contains(taken)),
+            "{taken:?}"
+        );
+        assert!(taken.len() > 5, "{taken:?}");
+        assert_eq!(disk.stats().struck("slow"), 20);
+        disk.disable_faults();
+        let start = clock.now();
+        file.sync().await.unwrap();
+        assert_eq!(clock.now(), start);
+    });
 }
