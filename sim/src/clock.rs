@@ -229,4 +229,14 @@ mod tests {
             assert_eq!(clock.wall(), Wall::from_unix_ms(0));
         });
     }
+    #[test]
+    fn a_reading_from_outside_the_simulation_does_not_turn_the_clock_back() {
+        let (clock, inside) = paused(async {
+            let clock = SimClock::new(TimeSource::tokio(), START);
+            tokio::time::advance(Duration::from_secs(100)).await;
+            let inside = clock.now();
+            (clock, inside)
+        });
+        assert_eq!(clock.now(), inside);
+    }
 }

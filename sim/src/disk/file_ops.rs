@@ -134,7 +134,7 @@ impl State {
             return self.write_within_quota(inode, start, data);
         };
         let eio = || io::Error::from_raw_os_error(EIO);
-        let mut written = match fault {
+        match fault {
             Fault::TornWrite => {
                 let parts = tear::torn(start, data, &mut draws);
                 let mut written = Written::failed(eio());
@@ -171,9 +171,7 @@ impl State {
                 written
             }
             _ => Written::failed(eio()),
-        };
-        written.serials.sort_unstable();
-        written
+        }
     }
 
     fn write_within_quota(&mut self, inode: Inode, start: usize, data: &[u8]) -> Written {

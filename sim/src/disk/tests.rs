@@ -154,3 +154,16 @@ fn drivers_run_beside_the_main_future_and_a_stall_is_seen() {
     );
     assert_eq!(bench.drivers.take().len(), 1);
 }
+
+#[test]
+fn a_driver_may_start_another_from_within() {
+    let bench = Bench::new(1);
+    let (told, hear) = tokio::sync::oneshot::channel();
+    let disk = bench.disk.clone();
+    let outer = async move {
+        let inner = async move { told.send(()).unwrap() };
+        disk.run("inner", Box::pin(inner)).unwrap();
+    };
+    bench.disk.run("outer", Box::pin(outer)).unwrap();
+    bench.run(hear).unwrap();
+}

@@ -242,3 +242,69 @@ fn the_same_seed_leaves_the_same_bytes_and_another_does_not() {
     assert_ne!(run(1, 1).0, run(2, 1).0);
     assert_ne!(run(1, 1).0, run(1, 2).0);
 }
+
+#[test]
+fn a_write_in_flight_stays_in_the_cache_of_a_machine_that_survives() {
+    let (bench, file) = Bench::with_durable(1, b"old");
+    let slow = Fault::Slow {
+        min: Default::default(),
+        max: Default::default(),
+    };
+    bench.disk.add_fault(FaultRule::new(slow).times(1));
+    let mut write = file.write_at(0, b"new");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(write.as_mut().poll(&mut context).is_pending());
+    bench.disk.restart_process();
+    bench.run(bench.open().sync()).unwrap();
+    assert_eq!(bench.disk.durable_bytes(path()).unwrap(), b"new");
+}
+
+#[test]
+fn reads_are_no_points_to_crash_at() {
+    let (bench, file) = Bench::with_durable(1, b"x");
+    bench.disk.crash_at(OpNumber(bench.disk.last_op().0 + 1));
+    for _ in 0..20 {
+        assert_eq!(bench.run(file.read_at(0, &mut [0])).unwrap(), 1);
+    }
+    assert!(bench.run(file.sync()).is_err());
+}
+
+#[test]
+fn what_no_name_and_no_process_holds_takes_no_space() {
+    let free = |bench: &Bench| {
+        bench
+            .run(bench.disk.free_space(Path::new("/data")))
+            .unwrap()
+    };
+    let unlink = |bench: &Bench| {
+        bench.run(bench.disk.remove(path())).unwrap();
+        bench.run(bench.disk.sync_dir(Path::new("/data"))).unwrap();
+    };
+    let (bench, file) = Bench::with_durable(1, &[1; 100]);
+    bench.disk.set_quota(Some(1000));
+    unlink(&bench);
+    assert_eq!(free(&bench), 900, "an open file keeps its space");
+    bench.disk.power_cut(Seed(1));
+    assert_eq!(free(&bench), 1000);
+    drop(file);
+
+    let (bench, file) = Bench::with_durable(1, &[1; 100]);
+    bench.disk.set_quota(Some(1000));
+    drop(file);
+    let held = bench.run(bench.disk.lock(path())).ok().unwrap();
+    assert!(bench.run(bench.disk.lock(path())).is_err());
+    drop(held);
+    unlink(&bench);
+    assert_eq!(free(&bench), 1000, "a lock let go keeps nothing");
+}
+
+#[test]
+fn a_dead_handle_that_is_dropped_closes_nobody_elses() {
+    let (bench, old) = Bench::with_durable(1, b"x");
+    bench.disk.restart_process();
+    let file = bench.open();
+    bench.run(bench.disk.remove(path())).unwrap();
+    bench.run(bench.disk.sync_dir(Path::new("/data"))).unwrap();
+    drop(old);
+    assert_eq!(bench.run(file.size()).unwrap(), 1);
+}

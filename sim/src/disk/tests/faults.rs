@@ -55,7 +55,7 @@ fn torn_and_short_writes_fail_with_a_part_written() {
 
 #[test]
 fn a_failed_sync_loses_what_a_second_sync_promises() {
-    let mut lost = 0;
+    let (mut lost, mut unseen) = (0, 0);
     for seed in 0..60 {
         let (bench, file) = Bench::with_durable(seed, b"old");
         bench
@@ -64,9 +64,16 @@ fn a_failed_sync_loses_what_a_second_sync_promises() {
         bench.run(file.write_at(0, b"new")).unwrap();
         assert_eq!(bench.run(file.sync()).unwrap_err().raw_os_error(), EIO);
         bench.run(file.sync()).unwrap();
+        let seen = bench.bytes() == b"new";
         bench.disk.power_cut(Seed(seed));
-        lost += u32::from(bench.bytes() != b"new");
+        let is_lost = bench.bytes() != b"new";
+        lost += u32::from(is_lost);
+        unseen += u32::from(is_lost && seen);
     }
+    assert!(
+        unseen >= 5 && unseen < lost,
+        "{unseen} lost ones were still read"
+    );
     assert!((10..60).contains(&lost), "lost in {lost} of 60");
 }
 
@@ -95,6 +102,7 @@ fn a_directory_sync_that_lies_or_fails_can_lose_an_entry() {
             bench.run(file.sync()).unwrap();
             let synced = bench.run(bench.disk.sync_dir(Path::new("/data")));
             assert_eq!(synced.is_ok(), ok);
+            assert!(bench.disk.bytes(path()).is_some(), "visible for now");
             if !ok {
                 bench.run(bench.disk.sync_dir(Path::new("/data"))).unwrap();
             }
@@ -336,4 +344,25 @@ fn a_slow_operation_takes_its_time_by_the_clock() {
         file.sync().await.unwrap();
         assert_eq!(clock.now(), start);
     });
+}
+
+#[test]
+fn equal_rules_strike_independently() {
+    let (bench, file) = Bench::with_durable(1, b"");
+    let rule = |suffix: &str| {
+        FaultRule::new(Fault::WriteError)
+            .path_suffix(suffix)
+            .one_in(2)
+    };
+    bench.disk.add_fault(rule("/a"));
+    bench.disk.add_fault(rule("/b"));
+    let b = bench
+        .run(bench.disk.open(Path::new("/data/b"), true))
+        .unwrap();
+    let struck = |file: &Arc<dyn DiskFile>| -> Vec<bool> {
+        (0..50)
+            .map(|_| bench.run(file.write_at(0, b"x")).is_err())
+            .collect()
+    };
+    assert_ne!(struck(&file), struck(&b));
 }
