@@ -342,7 +342,8 @@ impl Replay {
             Some(last) => SegmentNo(last.segment.0 + 1),
         };
         let mut spares = self.survey.spares;
-        abandoned.extend(self.survey.superseded.iter().map(|planned| planned.slot));
+        // What a later opening overruled has its successor on the disk already.
+        spares.extend(self.survey.superseded.iter().map(|planned| planned.slot));
         for planned in &self.survey.log {
             let segment = planned.header.segment;
             if segment >= next {
