@@ -89,7 +89,10 @@ impl KeyWindow {
     }
 
     fn leave_home(&mut self, home: SegmentNo) {
-        let count = self.homes.get_mut(&home).expect("the home of a key is counted");
+        let count = self
+            .homes
+            .get_mut(&home)
+            .expect("the home of a key is counted");
         *count -= 1;
         if *count == 0 {
             self.homes.remove(&home);

@@ -325,7 +325,10 @@ impl State {
     pub fn held(&self) -> impl Iterator<Item = DeliveryId> + '_ {
         self.lease_ends.iter().map(|(_, slot)| {
             let task = self.task(*slot);
-            DeliveryId { task: task.id, epoch: task.epoch }
+            DeliveryId {
+                task: task.id,
+                epoch: task.epoch,
+            }
         })
     }
 

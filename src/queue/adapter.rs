@@ -98,7 +98,14 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
             kept,
         };
         let pump = tokio::spawn(pump.run());
-        Ok(Self { leases, credits, open, pump, queue, owns_queue })
+        Ok(Self {
+            leases,
+            credits,
+            open,
+            pump,
+            queue,
+            owns_queue,
+        })
     }
 
     /// The next lease; `None` once the queue has closed or the adapter was stopped. Cancel safe.
@@ -119,7 +126,8 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
 
     /// Stops or resumes leasing. Those already in the channel stay there, and are extended.
     pub fn set_open(&self, open: bool) {
-        self.open.send_if_modified(|now| std::mem::replace(now, open) != open);
+        self.open
+            .send_if_modified(|now| std::mem::replace(now, open) != open);
     }
 
     /// Ends the pump and gives back what nobody has read; with `owns_queue`, closes the queue.
@@ -153,7 +161,8 @@ impl<T> Stream for TaskQueueChannelAdapter<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = self.leases.poll_recv(context);
-        self.credits.give_back(usize::from(matches!(polled, Poll::Ready(Some(_)))));
+        self.credits
+            .give_back(usize::from(matches!(polled, Poll::Ready(Some(_)))));
         polled
     }
 }
@@ -178,7 +187,9 @@ impl<T: Payload> Pump<T> {
             }
             // Room first, then leases: what is leased always has a place to go.
             let room = self.credits.available().await;
-            let leasing = self.queue.lease_for(self.id, &self.route, room, Some(&self.kept));
+            let leasing = self
+                .queue
+                .lease_for(self.id, &self.route, room, Some(&self.kept));
             let leased = tokio::select! {
                 biased;
                 _ = self.is_open.wait_for(|open| !*open) => continue,
@@ -187,7 +198,9 @@ impl<T: Payload> Pump<T> {
             let over = match leased {
                 Ok(leases) => {
                     self.credits.spend(leases.len());
-                    leases.into_iter().try_for_each(|lease| self.sender.try_send(Ok(lease)))
+                    leases
+                        .into_iter()
+                        .try_for_each(|lease| self.sender.try_send(Ok(lease)))
                 }
                 Err(LeaseError::Closed) => return,
                 Err(error) => {

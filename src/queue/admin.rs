@@ -64,7 +64,9 @@ impl<T> SafeTaskQueue<T> {
     /// # Errors
     /// [`LeaseError::NotThere`] if it is not in poison.
     pub async fn requeue(&self, id: TaskId) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.run(now, Input::Requeue { id }, &[])).await.map(drop)
+        self.operate(|core, now| core.run(now, Input::Requeue { id }, &[]))
+            .await
+            .map(drop)
     }
 
     /// Removes a task from the poison store for good.
@@ -72,7 +74,9 @@ impl<T> SafeTaskQueue<T> {
     /// # Errors
     /// [`LeaseError::NotThere`] if it is not in poison.
     pub async fn purge(&self, id: TaskId) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.run(now, Input::Purge { id }, &[])).await.map(drop)
+        self.operate(|core, now| core.run(now, Input::Purge { id }, &[]))
+            .await
+            .map(drop)
     }
 
     /// Stops leasing from a route; what is held goes on. Durable: it outlives restarts.
@@ -94,7 +98,9 @@ impl<T> SafeTaskQueue<T> {
     async fn set_paused(&self, route: &str, paused: bool) -> Result<(), LeaseError> {
         let route = self.route_id(route)?;
         let input = Input::PauseRoute { route, paused };
-        self.operate(|core, now| core.run(now, input, &[])).await.map(drop)
+        self.operate(|core, now| core.run(now, input, &[]))
+            .await
+            .map(drop)
     }
 
     /// Moves the waiting tasks of one route to another; those in doubt and those held stay.
@@ -106,10 +112,19 @@ impl<T> SafeTaskQueue<T> {
         let (from, to) = (self.route_id(from)?, self.route_id(to)?);
         let engine = &self.owner.engine;
         let (waiting, kept_leased) = engine.look(|core, _| {
-            let waiting = core.state.waiting(from).chain(core.state.poison(from, None));
-            (waiting.map(|view| view.id).collect::<Vec<_>>(), core.state.counts(from).leased)
+            let waiting = core
+                .state
+                .waiting(from)
+                .chain(core.state.poison(from, None));
+            (
+                waiting.map(|view| view.id).collect::<Vec<_>>(),
+                core.state.counts(from).leased,
+            )
         });
-        let mut result = MovedRoute { kept_leased, ..MovedRoute::default() };
+        let mut result = MovedRoute {
+            kept_leased,
+            ..MovedRoute::default()
+        };
         for chunk in waiting.chunks(REROUTE_CHUNK) {
             let moved = engine.durably(|core, now| {
                 let reroute = |id: &TaskId| {
@@ -138,7 +153,9 @@ impl<T> SafeTaskQueue<T> {
 
     /// Where a task is, if it lives.
     pub fn task_state(&self, id: TaskId) -> Option<TaskState> {
-        self.owner.engine.look(|core, _| core.state.view(id).map(|view| view.state))
+        self.owner
+            .engine
+            .look(|core, _| core.state.view(id).map(|view| view.state))
     }
 
     /// Up to `limit` tasks of the poison store, oldest first, after `after`; and whether there are more.
@@ -162,7 +179,10 @@ impl<T> SafeTaskQueue<T> {
     /// The run of ids around `id` that have all left for good since the opening: what an endpoint may
     /// forget. Ask only about what is durably settled.
     pub fn settled_range(&self, id: TaskId) -> Option<(TaskId, TaskId)> {
-        let (first, last) = self.owner.engine.look(|core, _| core.state.settled_range(id))?;
+        let (first, last) = self
+            .owner
+            .engine
+            .look(|core, _| core.state.settled_range(id))?;
         Some((TaskId { seq: first, ..id }, TaskId { seq: last, ..id }))
     }
 }
@@ -176,11 +196,18 @@ impl<T: Payload> SafeTaskQueue<T> {
         let (mut explained, body, cached) = engine.look(|core, now| {
             let view = core.state.view(id)?;
             let route = core.state.route_name(view.route).to_owned();
-            Some((explain(&view, route, now, wall), view.body, core.peek_record(id)))
+            Some((
+                explain(&view, route, now, wall),
+                view.body,
+                core.peek_record(id),
+            ))
         })?;
         let record = match cached {
             Some(record) => Some(record),
-            None => engine.read(vec![body]).await.and_then(|mut read| read.pop()?.ok()),
+            None => engine
+                .read(vec![body])
+                .await
+                .and_then(|mut read| read.pop()?.ok()),
         };
         if let Some((key, value)) = record.and_then(envelope::open) {
             explained.key = key;
@@ -191,14 +218,11 @@ impl<T: Payload> SafeTaskQueue<T> {
 }
 
 fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
-    let to_wall = |at: QueueMs| {
-        Wall::from_unix_ms((wall.unix_ms() + at.0).saturating_sub(now.queue.0))
-    };
+    let to_wall =
+        |at: QueueMs| Wall::from_unix_ms((wall.unix_ms() + at.0).saturating_sub(now.queue.0));
     let left = match view.state {
         TaskState::Delayed(until) => Some(until.since(now.queue).as_duration()),
-        TaskState::Leased(until) => {
-            Some(Duration::from_millis(until.0.saturating_sub(now.mono.0)))
-        }
+        TaskState::Leased(until) => Some(Duration::from_millis(until.0.saturating_sub(now.mono.0))),
         _ => None,
     };
     Explained {
@@ -218,4 +242,3 @@ fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Expla
         value: None,
     }
 }
-

@@ -23,7 +23,10 @@ pub(crate) struct Backpressure {
 
 impl Backpressure {
     pub(crate) fn new(watermarks: Option<(u64, u64)>) -> Self {
-        Self { watermarks, signal: watch::Sender::new(BackpressureSignal::default()) }
+        Self {
+            watermarks,
+            signal: watch::Sender::new(BackpressureSignal::default()),
+        }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
@@ -43,7 +46,9 @@ impl Backpressure {
 
     /// Both marks count as reached when they are met exactly.
     pub(crate) fn observe(&mut self, depth: u64) {
-        let Some((high, low)) = self.watermarks else { return };
+        let Some((high, low)) = self.watermarks else {
+            return;
+        };
         let active = self.signal.borrow().active;
         if !active && depth >= high {
             self.change(true, depth);
@@ -56,7 +61,11 @@ impl Backpressure {
         self.signal.send_if_modified(|signal| {
             let changed = signal.active != active;
             if changed {
-                *signal = BackpressureSignal { active, depth, transitions: signal.transitions + 1 };
+                *signal = BackpressureSignal {
+                    active,
+                    depth,
+                    transitions: signal.transitions + 1,
+                };
             }
             changed
         });

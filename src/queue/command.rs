@@ -17,7 +17,10 @@ pub struct Command {
 impl Command {
     /// A command with no headers.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { headers: Vec::new(), body: body.into() }
+        Self {
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 }
 
@@ -34,7 +37,10 @@ impl Payload for Command {
     }
 
     fn size_hint(&self) -> usize {
-        let texts = self.headers.iter().map(|header| header.name.len() + header.value.len() + 8);
+        let texts = self
+            .headers
+            .iter()
+            .map(|header| header.name.len() + header.value.len() + 8);
         4 + texts.sum::<usize>() + self.body.len()
     }
 
@@ -50,7 +56,10 @@ impl Payload for Command {
             let value = take_text(&mut bytes).ok_or_else(|| damaged("a header's value"))?;
             headers.push(v1::Header { name, value });
         }
-        Ok(Self { headers, body: bytes })
+        Ok(Self {
+            headers,
+            body: bytes,
+        })
     }
 
     /// Headers carry traces and the like, which differ from one try to the next.
@@ -83,8 +92,14 @@ mod tests {
 
     #[test]
     fn a_command_comes_back_and_damage_is_refused() {
-        let header = v1::Header { name: "trace".into(), value: "ü".into() };
-        let command = Command { headers: vec![header.clone(), header], body: "open".into() };
+        let header = v1::Header {
+            name: "trace".into(),
+            value: "ü".into(),
+        };
+        let command = Command {
+            headers: vec![header.clone(), header],
+            body: "open".into(),
+        };
         let mut bytes = Vec::new();
         command.encode_to(&mut bytes);
         assert_eq!(Command::decode_from(bytes.clone().into()).unwrap(), command);

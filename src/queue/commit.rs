@@ -63,7 +63,11 @@ impl<E: Clone> CommitQueue<E> {
         let driver = {
             let mut inner = lock(&self.inner);
             inner.submitted = inner.submitted.max(position.as_u64());
-            if inner.submitted == inner.taken { None } else { inner.driver.take() }
+            if inner.submitted == inner.taken {
+                None
+            } else {
+                inner.driver.take()
+            }
         };
         if let Some(driver) = driver {
             driver.wake();
@@ -73,7 +77,10 @@ impl<E: Clone> CommitQueue<E> {
     /// Completes when everything up to `position` is durable. Cancel safe: dropping the future takes
     /// nothing back.
     pub(crate) fn wait(&self, position: Position) -> Durable<'_, E> {
-        Durable { queue: self, position: position.as_u64() }
+        Durable {
+            queue: self,
+            position: position.as_u64(),
+        }
     }
 
     /// Why nothing more will become durable, if that is so.
@@ -96,8 +103,9 @@ impl<E: Clone> CommitQueue<E> {
             inner.taken = inner.taken.max(position);
             self.durable.store(position, Ordering::Release);
             let waiting = std::mem::take(&mut inner.waiters);
-            let (woken, waiting) =
-                waiting.into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= position);
+            let (woken, waiting) = waiting
+                .into_iter()
+                .partition::<Vec<_>, _>(|(at, _)| *at <= position);
             inner.waiters = waiting;
             woken
         };
@@ -220,7 +228,10 @@ mod tests {
         queue.finish(End::Failed("sync"));
         queue.finish(End::Closed);
         assert_eq!(poll(&mut queue.wait(at(5))), Poll::Ready(Ok(())));
-        assert_eq!(poll(&mut queue.wait(at(6))), Poll::Ready(Err(End::Failed("sync"))));
+        assert_eq!(
+            poll(&mut queue.wait(at(6))),
+            Poll::Ready(Err(End::Failed("sync")))
+        );
     }
 
     #[test]

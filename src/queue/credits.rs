@@ -23,7 +23,9 @@ struct Inner {
 impl Credits {
     /// So many places are free at first.
     pub(crate) fn new(free: usize) -> Self {
-        Self { inner: Mutex::new(Inner { free, pump: None }) }
+        Self {
+            inner: Mutex::new(Inner { free, pump: None }),
+        }
     }
 
     /// Waits until at least one place is free and says how many are. Takes none yet: see
@@ -35,7 +37,10 @@ impl Credits {
     /// The pump has filled `places` of those it was told are free.
     pub(crate) fn spend(&self, places: usize) {
         let mut inner = lock(&self.inner);
-        inner.free = inner.free.checked_sub(places).expect("no more is taken than is free");
+        inner.free = inner
+            .free
+            .checked_sub(places)
+            .expect("no more is taken than is free");
     }
 
     /// A reader has emptied `places`.

@@ -63,7 +63,14 @@ impl<T> Drained<T> {
                 return Err(LeaseError::Closed);
             }
             let leave = |held: &Held| {
-                core.run(now, Input::DrainOut { delivery: held.delivery }, &[]).is_ok()
+                core.run(
+                    now,
+                    Input::DrainOut {
+                        delivery: held.delivery,
+                    },
+                    &[],
+                )
+                .is_ok()
             };
             Ok(held.iter().map(leave).collect::<Vec<bool>>())
         });
@@ -82,18 +89,32 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
     /// As [`SafeTaskQueue::lease`].
     pub async fn drain(&self, route: &str, max: usize) -> Result<Drained<T>, LeaseError> {
         let id = self.route_id(route)?;
-        let ready = self.owner.engine.look(|core, _| core.state.counts(id).ready);
+        let ready = self
+            .owner
+            .engine
+            .look(|core, _| core.state.counts(id).ready);
         let wanted = usize::try_from(ready).unwrap_or(usize::MAX).min(max);
-        let mut drained = Drained { tasks: Vec::new(), held: Vec::new() };
+        let mut drained = Drained {
+            tasks: Vec::new(),
+            held: Vec::new(),
+        };
         if wanted == 0 {
             return Ok(drained);
         }
         for lease in self.lease_batch(route, wanted).await? {
-            let image = self.owner.engine.look(|core, _| core.state.image(lease.id()));
+            let image = self
+                .owner
+                .engine
+                .look(|core, _| core.state.image(lease.id()));
             let Some(image) = image else { continue };
             let (value, held) = lease.into_held();
             let key = held.key.clone();
-            drained.tasks.push(DrainedTask { value, route: route.to_owned(), key, image });
+            drained.tasks.push(DrainedTask {
+                value,
+                route: route.to_owned(),
+                key,
+                image,
+            });
             drained.held.push(held);
         }
         Ok(drained)
@@ -121,7 +142,14 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
                 let fingerprint = envelope::fingerprint(salt, &task.route, &identity);
                 (envelope::hash_key(salt, key), fingerprint)
             });
-            coming.push((TaskImage { route, key, ..task.image.clone() }, record));
+            coming.push((
+                TaskImage {
+                    route,
+                    key,
+                    ..task.image.clone()
+                },
+                record,
+            ));
         }
         let restored = self.owner.engine.durably(|core, now| {
             if core.stage != Stage::Open {

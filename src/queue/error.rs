@@ -11,7 +11,9 @@ use super::storage;
 /// The journal has failed: what was in flight is in doubt, nothing more is promised, and a restart
 /// recovers what the disk holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal failed and makes no more promises (restart to recover what is on disk): {what}")]
+#[error(
+    "the journal failed and makes no more promises (restart to recover what is on disk): {what}"
+)]
 pub struct JournalFailure {
     /// What happened, to which file.
     pub what: Arc<str>,

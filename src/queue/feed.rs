@@ -131,7 +131,11 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) fn new() -> Self {
         let (sender, _) = broadcast::channel(FEED_EVENTS_MAX);
-        Self { sequence: 0, waiting: VecDeque::new(), sender }
+        Self {
+            sequence: 0,
+            waiting: VecDeque::new(),
+            sender,
+        }
     }
 
     pub(crate) fn is_listened_to(&self) -> bool {
@@ -139,7 +143,9 @@ impl Feed {
     }
 
     pub(crate) fn subscribe(&self) -> LifecycleFeed {
-        LifecycleFeed { receiver: self.sender.subscribe() }
+        LifecycleFeed {
+            receiver: self.sender.subscribe(),
+        }
     }
 
     /// Notes an applied event; it is told once `position` is durable.
@@ -149,7 +155,9 @@ impl Feed {
         event: &Event,
         news: impl FnOnce(TaskId) -> News,
     ) {
-        let Some((kind, task, epoch)) = concerns(event) else { return };
+        let Some((kind, task, epoch)) = concerns(event) else {
+            return;
+        };
         self.sequence += 1;
         if !self.is_listened_to() {
             return;
@@ -163,7 +171,15 @@ impl Feed {
         };
         let detail = detail(event);
         let sequence = self.sequence;
-        let told = LifecycleEvent { sequence, at, kind, task, epoch, route, detail };
+        let told = LifecycleEvent {
+            sequence,
+            at,
+            kind,
+            task,
+            epoch,
+            route,
+            detail,
+        };
         self.waiting.push_back((position, Arc::new(told)));
     }
 
@@ -196,8 +212,16 @@ fn concerns(event: &Event) -> Option<Concern> {
         Event::Due { id } => plain(Kind::Due, id),
         Event::Expired { id, .. } => plain(Kind::Expired, id),
         Event::Requeued { id, .. } => plain(Kind::Requeued, id),
-        Event::Removed { id, why: Removal::Purged, .. } => plain(Kind::Purged, id),
-        Event::Removed { id, why: Removal::Drained, .. } => plain(Kind::Drained, id),
+        Event::Removed {
+            id,
+            why: Removal::Purged,
+            ..
+        } => plain(Kind::Purged, id),
+        Event::Removed {
+            id,
+            why: Removal::Drained,
+            ..
+        } => plain(Kind::Drained, id),
         Event::Restored { image, .. } => plain(Kind::Restored, &image.id),
         Event::Rerouted { id, .. } => plain(Kind::Rerouted, id),
         Event::RoutePaused { paused: true, .. } => Some((Kind::Paused, None, None)),

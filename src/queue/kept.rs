@@ -24,7 +24,9 @@ impl Kept {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<DeliveryId>> {
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Extends them until nobody holds any and nobody can add one. Those at the end of `max_hold`, or
@@ -35,7 +37,9 @@ impl Kept {
                 return;
             };
             clock.sleep(lease / 3).await;
-            let (Some(kept), Some(owner)) = (kept.upgrade(), owner.upgrade()) else { return };
+            let (Some(kept), Some(owner)) = (kept.upgrade(), owner.upgrade()) else {
+                return;
+            };
             kept.extend_all(&owner);
         }
     }

@@ -77,7 +77,9 @@ pub(crate) struct Held {
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("delivery", &self.delivery).finish_non_exhaustive()
+        f.debug_struct("Held")
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +92,9 @@ impl Held {
     fn end(&mut self, report: Report, sends: Sends, error: Option<String>) -> Promise<Ending> {
         self.settled = true;
         let settlement = self.settlement(report, sends, error);
-        self.owner.engine.with(|core, now| core.settle(now, settlement))
+        self.owner
+            .engine
+            .with(|core, now| core.settle(now, settlement))
     }
 
     /// To the poison store, without waiting for that to be durable.
@@ -121,7 +125,10 @@ impl Drop for Held {
                 jitter: self.engine().env.entropy.next_u64(),
                 ..ending(self.delivery, Report::Dropped)
             };
-            let _rests = self.owner.engine.with(|core, now| core.end(now, settlement, None));
+            let _rests = self
+                .owner
+                .engine
+                .with(|core, now| core.end(now, settlement, None));
         }
     }
 }
@@ -150,7 +157,10 @@ impl Core {
 
 impl<T> Lease<T> {
     pub(crate) fn new(value: T, held: Held) -> Self {
-        Self { value: Some(value), held }
+        Self {
+            value: Some(value),
+            held,
+        }
     }
 
     /// What was enqueued.
@@ -202,14 +212,18 @@ impl<T> Lease<T> {
             if core.stage == Stage::Closed {
                 return Err(LeaseError::Closed);
             }
-            core.run(now, Input::Send { delivery }, &[]).map(drop).map_err(LeaseError::from)
+            core.run(now, Input::Send { delivery }, &[])
+                .map(drop)
+                .map_err(LeaseError::from)
         });
         marked
     }
 
     /// Whether the lease can't be used any more: expired, settled by somebody else, or its queue closed.
     pub fn is_lost(&self) -> bool {
-        self.held.engine().look(|core, _| !core.is_held(self.held.delivery))
+        self.held
+            .engine()
+            .look(|core, _| !core.is_held(self.held.delivery))
     }
 
     /// Completes when the lease can't be used any more: cancel the send. Cancel safe.
@@ -279,7 +293,9 @@ impl<T> Lease<T> {
     /// As [`Lease::ack`].
     pub async fn move_to_poison(self, reason: impl Into<String>) -> Result<(), LeaseError> {
         let reason = Some(reason.into());
-        self.settle(Report::Refused, Sends::default(), reason).await.map(drop)
+        self.settle(Report::Refused, Sends::default(), reason)
+            .await
+            .map(drop)
     }
 
     /// Gives the lease back unused: the task returns to its old place, free of charge. Only for what was
@@ -288,7 +304,9 @@ impl<T> Lease<T> {
     /// # Errors
     /// As [`Lease::ack`].
     pub async fn release(self) -> Result<(), LeaseError> {
-        self.settle(Report::Dropped, Sends::default(), None).await.map(drop)
+        self.settle(Report::Dropped, Sends::default(), None)
+            .await
+            .map(drop)
     }
 
     async fn settle(
@@ -298,7 +316,11 @@ impl<T> Lease<T> {
         error: Option<String>,
     ) -> Result<Next, LeaseError> {
         let ending = self.held.end(report, sends, error);
-        self.held.engine().kept(ending).await.map_err(LeaseError::InDoubt)?
+        self.held
+            .engine()
+            .kept(ending)
+            .await
+            .map_err(LeaseError::InDoubt)?
     }
 
     /// Takes the lease apart: its value, and the settlement that whoever settles many will make.
@@ -338,7 +360,10 @@ impl Failure {
         match self {
             Self::Rejected(text) => (Report::Rejected, text),
             Self::Refused(text) => (Report::Refused, text),
-            Self::Unavailable { retry_after, reason } => {
+            Self::Unavailable {
+                retry_after,
+                reason,
+            } => {
                 let retry_after = SpanMs::from_duration(retry_after);
                 (Report::Unavailable { retry_after }, reason)
             }

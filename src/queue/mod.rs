@@ -15,7 +15,10 @@ mod kept;
 mod lease;
 mod options;
 mod payload;
-#[expect(clippy::module_inception, reason = "the queue is what this module is about")]
+#[expect(
+    clippy::module_inception,
+    reason = "the queue is what this module is about"
+)]
 mod queue;
 mod status;
 pub mod storage;
@@ -25,7 +28,7 @@ pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
 pub use admin::{Explained, MovedRoute};
 pub use backpressure::BackpressureSignal;
 pub use command::Command;
-pub use drain::{DrainedTask, Drained};
+pub use drain::{Drained, DrainedTask};
 pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError};
 pub use feed::{Heard, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};

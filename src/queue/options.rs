@@ -94,12 +94,24 @@ impl QueueOptions {
     /// [`OptionsError`] for the first field that makes no sense, with what is allowed.
     pub fn validate(&self) -> Result<(), OptionsError> {
         let positive = |field, duration: Duration| {
-            check(duration >= Duration::from_millis(1), field, "must be at least 1 ms")
+            check(
+                duration >= Duration::from_millis(1),
+                field,
+                "must be at least 1 ms",
+            )
         };
         check(!self.name.trim().is_empty(), "name", "must not be blank")?;
-        check(!self.poison_queue_name.trim().is_empty(), "poison_queue_name", "must not be blank")?;
+        check(
+            !self.poison_queue_name.trim().is_empty(),
+            "poison_queue_name",
+            "must not be blank",
+        )?;
         positive("lease", self.lease)?;
-        check(self.max_hold >= self.lease, "max_hold", "must be at least `lease`")?;
+        check(
+            self.max_hold >= self.lease,
+            "max_hold",
+            "must be at least `lease`",
+        )?;
         positive("backoff_min", self.backoff_min)?;
         check(
             self.backoff_max >= self.backoff_min,
@@ -107,15 +119,31 @@ impl QueueOptions {
             "must be at least `backoff_min`",
         )?;
         check(self.capacity > 0, "capacity", "must be above 0")?;
-        check(self.capacity <= 1 << 31, "capacity", "must be at most 2147483648")?;
-        check(self.poison_capacity > 0, "poison_capacity", "must be above 0")?;
-        check(self.high_watermark != Some(0), "high_watermark", "must be above 0")?;
+        check(
+            self.capacity <= 1 << 31,
+            "capacity",
+            "must be at most 2147483648",
+        )?;
+        check(
+            self.poison_capacity > 0,
+            "poison_capacity",
+            "must be above 0",
+        )?;
+        check(
+            self.high_watermark != Some(0),
+            "high_watermark",
+            "must be above 0",
+        )?;
         check(
             self.low_watermark.is_none() || self.high_watermark.is_some(),
             "low_watermark",
             "needs `high_watermark`",
         )?;
-        check(self.dedupe_keys_max > 0, "dedupe_keys_max", "must be above 0")?;
+        check(
+            self.dedupe_keys_max > 0,
+            "dedupe_keys_max",
+            "must be above 0",
+        )?;
         check(self.body_bytes_max > 0, "body_bytes_max", "must be above 0")?;
         check(
             self.body_bytes_max <= BODY_BYTES_LIMIT,
@@ -127,7 +155,10 @@ impl QueueOptions {
     /// The low watermark in force: the one given if it lies below the high one, else half of that.
     pub(crate) fn watermarks(&self) -> Option<(u64, u64)> {
         let high = self.high_watermark?;
-        let low = self.low_watermark.filter(|low| *low < high).unwrap_or((high / 2).max(1));
+        let low = self
+            .low_watermark
+            .filter(|low| *low < high)
+            .unwrap_or((high / 2).max(1));
         Some((high, low))
     }
 
@@ -156,7 +187,11 @@ pub struct OptionsError {
 }
 
 fn check(holds: bool, field: &'static str, allowed: &'static str) -> Result<(), OptionsError> {
-    if holds { Ok(()) } else { Err(OptionsError { field, allowed }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(OptionsError { field, allowed })
+    }
 }
 
 /// What a producer says about one command beside its value.
@@ -173,20 +208,30 @@ pub struct TaskOptions {
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self { route: DEFAULT_ROUTE.to_owned(), key: None, deadline: None }
+        Self {
+            route: DEFAULT_ROUTE.to_owned(),
+            key: None,
+            deadline: None,
+        }
     }
 }
 
 impl TaskOptions {
     /// For a route, with neither key nor deadline.
     pub fn route(route: impl Into<String>) -> Self {
-        Self { route: route.into(), ..Self::default() }
+        Self {
+            route: route.into(),
+            ..Self::default()
+        }
     }
 
     /// With an idempotency key.
     #[must_use]
     pub fn key(self, key: impl Into<String>) -> Self {
-        Self { key: Some(key.into()), ..self }
+        Self {
+            key: Some(key.into()),
+            ..self
+        }
     }
 }
 
@@ -212,7 +257,10 @@ mod tests {
             (|o| o.high_watermark = Some(0), "high_watermark"),
             (|o| o.low_watermark = Some(1), "low_watermark"),
             (|o| o.dedupe_keys_max = 0, "dedupe_keys_max"),
-            (|o| o.body_bytes_max = BODY_BYTES_LIMIT + 1, "body_bytes_max"),
+            (
+                |o| o.body_bytes_max = BODY_BYTES_LIMIT + 1,
+                "body_bytes_max",
+            ),
         ];
         for (spoil, field) in spoils {
             let mut options = QueueOptions::new("/x");
@@ -224,8 +272,12 @@ mod tests {
     #[tokio::test]
     async fn the_low_watermark_is_half_the_high_one_unless_it_lies_below() {
         let with = |high, low| {
-            QueueOptions { high_watermark: high, low_watermark: low, ..QueueOptions::new("/x") }
-                .watermarks()
+            QueueOptions {
+                high_watermark: high,
+                low_watermark: low,
+                ..QueueOptions::new("/x")
+            }
+            .watermarks()
         };
         assert_eq!(with(None, None), None);
         assert_eq!(with(Some(6), None), Some((6, 3)));

@@ -16,7 +16,10 @@ pub struct PayloadError {
 
 impl PayloadError {
     fn new<T>(reason: impl std::fmt::Display) -> Self {
-        Self { type_name: std::any::type_name::<T>(), reason: reason.to_string() }
+        Self {
+            type_name: std::any::type_name::<T>(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -71,7 +74,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for Json<T> {
     }
 
     fn decode_from(bytes: Bytes) -> Result<Self, PayloadError> {
-        serde_json::from_slice(&bytes).map(Self).map_err(PayloadError::new::<T>)
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(PayloadError::new::<T>)
     }
 }
 
@@ -87,7 +92,10 @@ mod tests {
 
     #[test]
     fn prost_messages_and_serde_types_come_back() {
-        let header = crate::wire::v1::Header { name: "a".into(), value: "b".into() };
+        let header = crate::wire::v1::Header {
+            name: "a".into(),
+            value: "b".into(),
+        };
         assert_eq!(round_trip(&header), header);
         assert_eq!(round_trip(&String::from("text")), "text");
         let json = Json(vec![(1_u8, "x".to_owned())]);

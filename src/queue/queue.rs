@@ -50,14 +50,19 @@ pub struct SafeTaskQueue<T> {
 
 impl<T> Clone for SafeTaskQueue<T> {
     fn clone(&self) -> Self {
-        Self { owner: self.owner.clone(), payload: PhantomData }
+        Self {
+            owner: self.owner.clone(),
+            payload: PhantomData,
+        }
     }
 }
 
 impl<T> std::fmt::Debug for SafeTaskQueue<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dir = &self.owner.engine.options.dir;
-        f.debug_struct("SafeTaskQueue").field("dir", dir).finish_non_exhaustive()
+        f.debug_struct("SafeTaskQueue")
+            .field("dir", dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +103,9 @@ impl<T> SafeTaskQueue<T> {
 
     /// The backpressure signal; never active without watermarks.
     pub fn backpressure(&self) -> watch::Receiver<BackpressureSignal> {
-        self.owner.engine.look(|core, _| core.backpressure.subscribe())
+        self.owner
+            .engine
+            .look(|core, _| core.backpressure.subscribe())
     }
 
     /// Completes when the backpressure signal is clear; at once if it is. Cancel safe.
@@ -121,11 +128,15 @@ impl<T> SafeTaskQueue<T> {
     /// depth is judged at once.
     pub fn set_watermarks(&self, high: Option<u64>, low: Option<u64>) {
         let options = &self.owner.engine.options;
-        let asked =
-            QueueOptions { high_watermark: high, low_watermark: low, ..options.clone() };
+        let asked = QueueOptions {
+            high_watermark: high,
+            low_watermark: low,
+            ..options.clone()
+        };
         self.owner.engine.look_and(|core, _| {
             let counts = core.state.counts_of_all();
-            core.backpressure.set(asked.watermarks(), counts.ready + counts.delayed);
+            core.backpressure
+                .set(asked.watermarks(), counts.ready + counts.delayed);
         });
     }
 
@@ -153,7 +164,9 @@ impl<T> SafeTaskQueue<T> {
     /// # Errors
     /// [`LeaseError::UnknownRoute`] when its name is empty or too long.
     pub async fn define_route(&self, name: &str) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.run(now, Input::DefineRoute { name }, &[])).await.map(drop)
+        self.operate(|core, now| core.run(now, Input::DefineRoute { name }, &[]))
+            .await
+            .map(drop)
     }
 
     /// Runs one decision durably.
@@ -181,7 +194,10 @@ impl<T: Payload> SafeTaskQueue<T> {
     /// [`OpenError`] says what is wrong, where, and what to run; nothing was changed then.
     pub async fn open(options: QueueOptions) -> Result<Self, OpenError> {
         let owner = Owner::open(options).await?;
-        Ok(Self { owner, payload: PhantomData })
+        Ok(Self {
+            owner,
+            payload: PhantomData,
+        })
     }
 
     /// Enqueues one command, waiting for room if the queue is full. Returns once it is durable.
@@ -216,7 +232,10 @@ impl<T: Payload> SafeTaskQueue<T> {
         options: TaskOptions,
     ) -> Result<Enqueued, EnqueueError> {
         let mut prepared = self.prepare(&value, options)?;
-        self.submit(std::slice::from_mut(&mut prepared)).await?.pop().expect("one reply for one command")
+        self.submit(std::slice::from_mut(&mut prepared))
+            .await?
+            .pop()
+            .expect("one reply for one command")
     }
 
     /// Enqueues many commands with one sync, if there is room for all of them now. Each is accepted or
@@ -288,10 +307,14 @@ impl<T: Payload> SafeTaskQueue<T> {
             }
             let mut unclaimed = engine.kept(promise).await.map_err(LeaseError::InDoubt)?;
             // Read what is not in memory before anything is taken from the guard.
-            let missing =
-                unclaimed.granted.iter().filter(|granted| granted.record.is_none());
+            let missing = unclaimed
+                .granted
+                .iter()
+                .filter(|granted| granted.record.is_none());
             let missing = missing.map(|granted| granted.grant.body).collect();
-            let Some(read) = engine.read(missing).await else { return Err(self.closed()) };
+            let Some(read) = engine.read(missing).await else {
+                return Err(self.closed());
+            };
             let mut read = read.into_iter();
             let mut leases = Vec::with_capacity(unclaimed.granted.len());
             for Granted { grant, record } in std::mem::take(&mut unclaimed.granted) {
@@ -310,7 +333,10 @@ impl<T: Payload> SafeTaskQueue<T> {
                 }
                 let record = match record {
                     Some(record) => Ok(record),
-                    None => read.next().expect("one answer for each").map_err(|e| e.to_string()),
+                    None => read
+                        .next()
+                        .expect("one answer for each")
+                        .map_err(|e| e.to_string()),
                 };
                 leases.extend(self.into_lease(held, record));
             }
@@ -321,11 +347,7 @@ impl<T: Payload> SafeTaskQueue<T> {
     }
 
     /// A command that can't be read can't be executed: it is kept, with the reason, in the poison store.
-    fn into_lease(
-        &self,
-        mut held: Held,
-        record: Result<bytes::Bytes, String>,
-    ) -> Option<Lease<T>> {
+    fn into_lease(&self, mut held: Held, record: Result<bytes::Bytes, String>) -> Option<Lease<T>> {
         let opened = record.and_then(|record| {
             envelope::open(record).ok_or_else(|| "its envelope is damaged".to_owned())
         });
@@ -351,7 +373,9 @@ impl<T: Payload> SafeTaskQueue<T> {
         &self,
         leases: impl IntoIterator<Item = Lease<T>>,
     ) -> Result<Vec<Result<(), LeaseError>>, LeaseError> {
-        let endings = leases.into_iter().map(|lease| lease.into_ending(Report::Done, None));
+        let endings = leases
+            .into_iter()
+            .map(|lease| lease.into_ending(Report::Done, None));
         let ended = self.settle_all(endings.collect()).await?;
         Ok(ended.into_iter().map(|ended| ended.map(drop)).collect())
     }
@@ -376,17 +400,27 @@ impl<T: Payload> SafeTaskQueue<T> {
         endings: Vec<Settlement>,
     ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
         let ended = self.owner.engine.durably(|core, now| {
-            endings.into_iter().map(|ending| core.settle(now, ending)).collect()
+            endings
+                .into_iter()
+                .map(|ending| core.settle(now, ending))
+                .collect()
         });
         ended.await.map_err(LeaseError::InDoubt)
     }
 
     fn closed(&self) -> LeaseError {
-        self.owner.engine.failure().map_or(LeaseError::Closed, LeaseError::InDoubt)
+        self.owner
+            .engine
+            .failure()
+            .map_or(LeaseError::Closed, LeaseError::InDoubt)
     }
 
     fn prepare(&self, value: &T, options: TaskOptions) -> Result<Prepared, EnqueueError> {
-        let TaskOptions { route, key, deadline } = options;
+        let TaskOptions {
+            route,
+            key,
+            deadline,
+        } = options;
         let key = key.filter(|key| !key.is_empty());
         if let Some(key) = key.as_ref().filter(|key| key.len() > KEY_BYTES_MAX) {
             return Err(EnqueueError::KeyTooLong(key.len()));
@@ -395,15 +429,26 @@ impl<T: Payload> SafeTaskQueue<T> {
         let encoded = envelope::value_of(&record, key.as_deref());
         let bytes_max = self.options().body_bytes_max;
         if encoded.len() > bytes_max as usize {
-            return Err(EnqueueError::BodyTooLarge { bytes: encoded.len(), bytes_max });
+            return Err(EnqueueError::BodyTooLarge {
+                bytes: encoded.len(),
+                bytes_max,
+            });
         }
         let key = key.as_deref().map(|key| {
             let salt = self.owner.engine.salt();
             let identity = value.identity();
             let identity = identity.as_deref().unwrap_or(encoded);
-            (envelope::hash_key(salt, key), envelope::fingerprint(salt, &route, identity))
+            (
+                envelope::hash_key(salt, key),
+                envelope::fingerprint(salt, &route, identity),
+            )
         });
-        Ok(Prepared { route, key, deadline, record })
+        Ok(Prepared {
+            route,
+            key,
+            deadline,
+            record,
+        })
     }
 
     async fn submit(
@@ -411,8 +456,14 @@ impl<T: Payload> SafeTaskQueue<T> {
         commands: &mut [Prepared],
     ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
         let engine = &self.owner.engine;
-        let bytes = commands.iter().map(|command| command.record.len() as u64).sum();
-        let wanted = Wanted { commands: commands.len() as u64, bytes };
+        let bytes = commands
+            .iter()
+            .map(|command| command.record.len() as u64)
+            .sum();
+        let wanted = Wanted {
+            commands: commands.len() as u64,
+            bytes,
+        };
         let accepted = engine.durably(|core, now| {
             core.admit(&engine.options, wanted)?;
             let accept = |command| core.enqueue(engine, now, command);
@@ -436,13 +487,25 @@ impl Core {
             return Err(EnqueueError::UnknownRoute(command.route.clone()));
         };
         let deadline = command.deadline.map(|at| engine.from_wall(now, at));
-        let input = Input::Enqueue { route, key: command.key, deadline };
+        let input = Input::Enqueue {
+            route,
+            key: command.key,
+            deadline,
+        };
         match self.run(now, input, &command.record) {
             Ok(Reply::Enqueued(id)) => {
                 self.remember_record(id, std::mem::take(&mut command.record));
-                Ok(Enqueued { id, duplicate: false, state: TaskState::Ready })
+                Ok(Enqueued {
+                    id,
+                    duplicate: false,
+                    state: TaskState::Ready,
+                })
             }
-            Ok(Reply::Duplicate(id, state)) => Ok(Enqueued { id, duplicate: true, state }),
+            Ok(Reply::Duplicate(id, state)) => Ok(Enqueued {
+                id,
+                duplicate: true,
+                state,
+            }),
             Err(Refusal::KeyConflict { first }) => Err(EnqueueError::KeyConflict { first }),
             Err(Refusal::DeadlinePassed) => Err(EnqueueError::DeadlinePassed),
             other => unreachable!("an enqueue is not answered by {other:?}"),

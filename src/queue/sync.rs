@@ -16,5 +16,7 @@ pub(crate) use loom::sync::{
 
 /// Locks; a panic elsewhere while the lock was held is not made worse by a second one here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -58,12 +58,21 @@ impl Space {
 
     /// Segments the log may still grow by.
     pub(super) fn growable(&self, in_use: u32) -> u32 {
-        if self.no_growth { 0 } else { self.segments_max.saturating_sub(in_use + self.spares) }
+        if self.no_growth {
+            0
+        } else {
+            self.segments_max.saturating_sub(in_use + self.spares)
+        }
     }
 
     /// The same, were there so many spares.
     pub(super) fn growable_beside(&self, in_use: u32, spares: u32) -> u32 {
-        Self { spares, no_growth: false, ..*self }.growable(in_use)
+        Self {
+            spares,
+            no_growth: false,
+            ..*self
+        }
+        .growable(in_use)
     }
 
     /// Whether `bytes` more of live commands fit. Live ones may fill half of what enqueues may take:
@@ -88,7 +97,12 @@ impl Core {
             return Err(EnqueueError::Closed);
         }
         let counts = self.state.counts_of_all();
-        let full = |why| Err(EnqueueError::Full { why, retry_after: RETRY_AFTER });
+        let full = |why| {
+            Err(EnqueueError::Full {
+                why,
+                retry_after: RETRY_AFTER,
+            })
+        };
         if counts.pending() + wanted.commands > options.capacity {
             return full(FullBecause::Capacity);
         }
@@ -102,7 +116,11 @@ impl Core {
         let in_use = self.writer.segments_in_use();
         let has_room = self.space.has_room(in_use, self.state.live_bytes(), bytes);
         self.space.full = !has_room;
-        if has_room { Ok(()) } else { full(FullBecause::Disk) }
+        if has_room {
+            Ok(())
+        } else {
+            full(FullBecause::Disk)
+        }
     }
 }
 

@@ -13,7 +13,11 @@ pub(super) struct BodyCache {
 
 impl BodyCache {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bodies: Vec::new(), bytes: 0, bytes_max }
+        Self {
+            bodies: Vec::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     pub(super) fn put(&mut self, slot: usize, body: Vec<u8>) {
@@ -36,7 +40,10 @@ impl BodyCache {
 
     /// A copy, for a look from outside.
     pub(super) fn peek(&self, slot: usize) -> Option<Bytes> {
-        self.bodies.get(slot)?.as_deref().map(Bytes::copy_from_slice)
+        self.bodies
+            .get(slot)?
+            .as_deref()
+            .map(Bytes::copy_from_slice)
     }
 
     /// Forgets the body of a task that has left.

@@ -89,7 +89,9 @@ fn carried(event: &Event) -> (Option<TaskId>, Option<KeyHash>) {
 impl Engine {
     /// Lets one segment go if one should. Says whether to look again at once.
     pub(super) async fn compact_once(&self) -> bool {
-        let Some(segment) = self.look(|core, _| core.to_compact()) else { return false };
+        let Some(segment) = self.look(|core, _| core.to_compact()) else {
+            return false;
+        };
         match self.compact(segment).await {
             Ok(()) => true,
             Err(CompactError::Journal(_)) => false,
@@ -117,7 +119,8 @@ impl Engine {
             while !rest.is_empty() {
                 let (chunk, after) = rest.split_at(chunk_len(rest));
                 rest = after;
-                self.durably(|core, now| core.move_records(now, segment, chunk)).await?;
+                self.durably(|core, now| core.move_records(now, segment, chunk))
+                    .await?;
             }
         }
         let retired = self.durably(|core, _| core.retire(segment)).await?;
@@ -125,9 +128,14 @@ impl Engine {
             return Ok(());
         }
         if !retired {
-            return Err(CompactError::Read("tasks stand in it that were not found there".into()));
+            return Err(CompactError::Read(
+                "tasks stand in it that were not found there".into(),
+            ));
         }
-        self.files.retire(segment).await.map_err(|error| CompactError::Read(error.to_string()))?;
+        self.files
+            .retire(segment)
+            .await
+            .map_err(|error| CompactError::Read(error.to_string()))?;
         self.set_space(self.files.spares(), None);
         tracing::debug!(segment = segment.0, "segment retired");
         Ok(())

@@ -19,7 +19,9 @@ const SPARES_AHEAD: u32 = 1;
 pub(super) async fn write(engine: Arc<Engine>) {
     while engine.commit.take().await {
         loop {
-            let Some(mut batch) = engine.lock().writer.take_batch() else { break };
+            let Some(mut batch) = engine.lock().writer.take_batch() else {
+                break;
+            };
             if let Err(error) = engine.files.write_batch(&mut batch).await {
                 engine.fail(format!("segment {}: {error}", batch.segment.0));
                 return;
@@ -48,7 +50,9 @@ pub(super) async fn write(engine: Arc<Engine>) {
 /// Keeps spares ready and retires old segments, for as long as the engine lives.
 pub(super) async fn keep_segments(engine: Weak<Engine>, upkeep: Arc<Notify>) {
     loop {
-        let Some(engine) = engine.upgrade() else { return };
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
         if engine.has_ended() {
             return;
         }
@@ -72,7 +76,8 @@ impl Engine {
             let spares = self.files.spares();
             let wanted = RESERVED_SEGMENTS + SPARES_AHEAD;
             let growable = self.look(|core, _| {
-                core.space.growable_beside(core.writer.segments_in_use(), spares)
+                core.space
+                    .growable_beside(core.writer.segments_in_use(), spares)
             });
             if spares >= wanted || growable == 0 {
                 self.set_space(spares, None);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::life::Owner;
 use super::{Core, Engine, Promise, Stage};
 use crate::core::decide::Grant;
-use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
 use crate::core::event::TransportKind;
+use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
 
 /// A lease without its value, and its record if that was still in memory.
 pub(crate) struct Granted {
@@ -40,7 +40,14 @@ impl Drop for Unclaimed {
 /// How a lease ends, without a word on why.
 pub(crate) fn ending(delivery: DeliveryId, report: Report) -> Settlement {
     let transport: Option<TransportKind> = None;
-    Settlement { delivery, report, sends: 0, transport, error: None, jitter: 0 }
+    Settlement {
+        delivery,
+        report,
+        sends: 0,
+        transport,
+        error: None,
+        jitter: 0,
+    }
 }
 
 impl Core {
@@ -111,6 +118,9 @@ impl Engine {
         max: usize,
     ) -> Promise<Unclaimed> {
         let promise = self.with(|core, now| core.grant_many(now, route, max));
-        promise.map(|granted| Unclaimed { owner: owner.clone(), granted })
+        promise.map(|granted| Unclaimed {
+            owner: owner.clone(),
+            granted,
+        })
     }
 }

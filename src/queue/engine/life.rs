@@ -45,8 +45,13 @@ impl Fold for Recovering {
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
-        let state = self.state.as_mut().ok_or("an event stands before the first base")?;
-        state.replay(&event).map_err(|impossible| impossible.to_string())
+        let state = self
+            .state
+            .as_mut()
+            .ok_or("an event stands before the first base")?;
+        state
+            .replay(&event)
+            .map_err(|impossible| impossible.to_string())
     }
 }
 
@@ -70,9 +75,13 @@ impl Owner {
                 let _heard = sender.send(opened.map(|opened| (opened, fold.state)));
             })
         };
-        env.disk.run("leasebridge-open", opening).map_err(OpenError::Thread)?;
+        env.disk
+            .run("leasebridge-open", opening)
+            .map_err(OpenError::Thread)?;
         let (opened, state) = opened.await.map_err(|_| {
-            OpenError::Thread(std::io::Error::other("the opening driver ended without a word"))
+            OpenError::Thread(std::io::Error::other(
+                "the opening driver ended without a word",
+            ))
         })??;
         let state = state.unwrap_or_else(|| {
             let salt = u128::from(env.entropy.next_u64()) << 64;
@@ -123,13 +132,21 @@ impl Owner {
             reads,
             ended: watch::Sender::new(None),
         });
-        let owner = Arc::new(Self { engine: engine.clone() });
+        let owner = Arc::new(Self {
+            engine: engine.clone(),
+        });
         let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
         let weak = Arc::downgrade(&engine);
         let run = |name, driver| env.disk.run(name, driver).map_err(OpenError::Thread);
         run("leasebridge-write", Box::pin(drivers::write(engine)))?;
-        run("leasebridge-read", Box::pin(reading::read_bodies(files, read_requests)))?;
-        run("leasebridge-keep", Box::pin(drivers::keep_segments(weak.clone(), upkeep)))?;
+        run(
+            "leasebridge-read",
+            Box::pin(reading::read_bodies(files, read_requests)),
+        )?;
+        run(
+            "leasebridge-keep",
+            Box::pin(drivers::keep_segments(weak.clone(), upkeep)),
+        )?;
         tokio::spawn(time::keep_time(weak, rearm));
         Ok(owner)
     }
@@ -170,7 +187,13 @@ impl Engine {
         self.durably(|core, now| {
             let opened = core.run(now, Input::Open { origin, jitter }, &[]);
             opened.expect("an opening is never refused");
-            let defined = core.run(now, Input::DefineRoute { name: DEFAULT_ROUTE }, &[]);
+            let defined = core.run(
+                now,
+                Input::DefineRoute {
+                    name: DEFAULT_ROUTE,
+                },
+                &[],
+            );
             defined.expect("the default route's name is good, and the first");
         })
         .await

@@ -30,7 +30,7 @@ use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
 
 pub(crate) use admission::Wanted;
-pub(crate) use grants::{Granted, Unclaimed, ending};
+pub(crate) use grants::{Granted, ending};
 pub(crate) use life::Owner;
 
 /// See the module.
@@ -111,7 +111,10 @@ impl<R> Promise<R> {
 
     /// Changes the value without looking at the clock.
     pub(crate) fn map<S>(self, change: impl FnOnce(R) -> S) -> Promise<S> {
-        Promise { value: change(self.value), position: self.position }
+        Promise {
+            value: change(self.value),
+            position: self.position,
+        }
     }
 }
 
@@ -157,7 +160,15 @@ impl Engine {
             let rearm = core.clock.must_rearm(&core.state);
             let lost = std::mem::take(&mut core.lost);
             let made_room = std::mem::take(&mut core.made_room);
-            (Promise { value, position: core.writer.appended() }, rearm, lost, made_room)
+            (
+                Promise {
+                    value,
+                    position: core.writer.appended(),
+                },
+                rearm,
+                lost,
+                made_room,
+            )
         };
         self.commit.submit(promise.position);
         if rearm {
@@ -194,7 +205,9 @@ impl Engine {
         match self.commit.wait(promise.position).await {
             Ok(()) => Ok(promise.value),
             Err(End::Failed(failure)) => Err(failure),
-            Err(End::Closed) => Err(JournalFailure { what: "the queue was closed".into() }),
+            Err(End::Closed) => Err(JournalFailure {
+                what: "the queue was closed".into(),
+            }),
         }
     }
 
@@ -235,7 +248,13 @@ impl Engine {
 
     /// An enqueue was refused: a full disk may have room by now.
     pub(crate) fn refused(&self, error: &EnqueueError) {
-        if matches!(error, EnqueueError::Full { why: FullBecause::Disk, .. }) {
+        if matches!(
+            error,
+            EnqueueError::Full {
+                why: FullBecause::Disk,
+                ..
+            }
+        ) {
             self.upkeep.notify_one();
         }
     }

@@ -67,8 +67,13 @@ impl Core {
         let position = self.writer.appended();
         let state = &self.state;
         self.feed.take(position, &event, |id: TaskId| {
-            let route = before.route.or_else(|| state.view(id).map(|view| view.route));
-            News { at: state.at(), route: route.map(|route| state.route_name(route).into()) }
+            let route = before
+                .route
+                .or_else(|| state.view(id).map(|view| view.route));
+            News {
+                at: state.at(),
+                route: route.map(|route| state.route_name(route).into()),
+            }
         });
         if self.backpressure.is_watched() {
             let counts = self.state.counts_of_all();

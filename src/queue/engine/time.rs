@@ -26,13 +26,22 @@ pub(super) struct QueueClock {
 impl QueueClock {
     pub(super) fn new(clock: &dyn Clock, last: QueueMs) -> Self {
         let wall = QueueMs(clock.wall().unix_ms());
-        Self { opened_at: wall.max(last), opened_mono: clock.now(), armed: None }
+        Self {
+            opened_at: wall.max(last),
+            opened_mono: clock.now(),
+            armed: None,
+        }
     }
 
     pub(super) fn now(&self, clock: &dyn Clock) -> Now {
         let mono = clock.now();
-        let since = mono.as_millis().saturating_sub(self.opened_mono.as_millis());
-        Now { mono: MonoMs(mono.as_millis()), queue: QueueMs(self.opened_at.0 + since) }
+        let since = mono
+            .as_millis()
+            .saturating_sub(self.opened_mono.as_millis());
+        Now {
+            mono: MonoMs(mono.as_millis()),
+            queue: QueueMs(self.opened_at.0 + since),
+        }
     }
 
     /// A wall-clock moment in queue time: as far from now as the wall clock says it is.
@@ -68,7 +77,10 @@ impl Engine {
         let mut outcome = Ok(None);
         // Nobody waits for this to be durable: what it did is found due again after a crash.
         let _rests = self.with(|core, now| {
-            let input = Input::Tick { jitter, limit: TICK_EVENTS_MAX };
+            let input = Input::Tick {
+                jitter,
+                limit: TICK_EVENTS_MAX,
+            };
             if core.stage < super::Stage::Closed
                 && core.run(now, input, &[]) == Ok(Reply::Ticked { more: true })
             {
@@ -89,7 +101,9 @@ struct More;
 /// Runs until the engine is gone. Holds it only while it works, so that it never keeps it alive.
 pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
     loop {
-        let Some(engine) = engine.upgrade() else { return };
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
         if engine.has_ended() {
             return;
         }
@@ -105,7 +119,9 @@ pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
         let asleep = async {
             match next {
                 Some(at) => {
-                    clock.sleep_until(Mono::from_start(Duration::from_millis(at.0))).await;
+                    clock
+                        .sleep_until(Mono::from_start(Duration::from_millis(at.0)))
+                        .await;
                 }
                 None => std::future::pending().await,
             }
