@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// Volatile: the holder is about to write the delivery to a transport.
     Sent { delivery: DeliveryId },
+    /// Volatile: until then only the suspects of the bridge's death are granted, one by one.
+    Quarantined { until: MonoMs },
 }
 
 impl Event {
@@ -316,6 +318,38 @@ pub struct Budgets {
     pub deaths: u16,
     /// Failed attempts that were answered by a delay; the exponent of the backoff.
     pub setbacks: u16,
+}
+
+impl Budgets {
+    /// Adds what a settled attempt cost. An answer clears the suspicion that company had raised.
+    pub(super) fn spend(&mut self, settled: &Settled) {
+        let charge = u16::from(settled.charged);
+        match settled.outcome {
+            Outcome::Rejected => {
+                self.retries += charge;
+                self.setbacks = self.setbacks.saturating_add(1);
+            }
+            Outcome::InDoubt(doubt) => {
+                self.in_doubt += charge;
+                self.setbacks = self.setbacks.saturating_add(1);
+                let free = if doubt == Doubt::BridgeDied {
+                    &mut self.deaths
+                } else {
+                    &mut self.uncharged
+                };
+                *free = free.saturating_add(1 - charge);
+            }
+            Outcome::Done
+            | Outcome::Refused
+            | Outcome::Unavailable
+            | Outcome::NotSent
+            | Outcome::Released => {}
+        }
+        if settled.outcome.is_answer() {
+            self.uncharged = 0;
+            self.deaths = 0;
+        }
+    }
 }
 
 /// A remembered key whose task is gone.

@@ -5,12 +5,25 @@
 //! and simulation use the same two. No clock, no randomness, no I/O, no bodies: times and jitter are
 //! inputs.
 
+mod apply;
+pub mod decide;
 pub mod event;
 pub mod history;
 pub mod ids;
+mod keys;
+mod lane;
 pub mod limits;
+mod policy;
+mod settled;
+mod state;
+mod task;
 pub mod time;
 
+pub use apply::Impossible;
+pub use decide::{Input, Refusal, Reply, Report, Settlement, decide};
 pub use event::Event;
 pub use ids::{DeliveryId, Epoch, Origin, RouteId, Seq, TaskId};
+pub use lane::{LaneCounts, LaneTotals};
+pub use policy::Policy;
+pub use state::{BodyUse, State, TaskState, TaskView};
 pub use time::{MonoMs, Now, QueueMs, SpanMs};

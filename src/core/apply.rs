@@ -1,0 +1,561 @@
+//! Folding events into the state.
+//!
+//! Nothing here reads a configuration or a clock, so that recovery ends where live traffic stood.
+
+use super::event::{
+    Budgets, Enqueued, Event, Isolation, LeaseTimes, LifeImage, Next, Outcome, Removal, Settled,
+    TaskImage,
+};
+use super::history::Attempt;
+use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, Seq, TaskId};
+use super::keys::{Fate, KeyEntry};
+use super::lane::{LaneCounts, LaneTotals};
+use super::state::{State, is_fresh};
+use super::task::{Half, Lease, Life, Slot, Task};
+use super::time::QueueMs;
+
+/// Asks [`State::enter`] for the ready order; which half it is depends on what stands there.
+const READY: Life = Life::Ready(Half::Returned);
+
+/// An event that can't follow the ones before it: our own bug, or a damaged log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Impossible {
+    /// About a task that was never created, or is gone.
+    #[error("an event about task {0}, which does not exist")]
+    UnknownTask(TaskId),
+    /// About a route that was never defined.
+    #[error("an event about route number {}, which was never defined", .0.0)]
+    UnknownRoute(RouteId),
+    /// The task is not where the event takes it from.
+    #[error("task {id} can't be {event}: it is elsewhere")]
+    WrongState {
+        /// The task.
+        id: TaskId,
+        /// What the event says happened.
+        event: &'static str,
+    },
+    /// A task came into being twice, or with a number that isn't the next.
+    #[error("task {0} came into being out of turn")]
+    OutOfTurn(TaskId),
+    /// A later segment's head contradicts the events before it.
+    #[error("the head of a segment contradicts the events before it")]
+    OtherBase,
+}
+
+impl State {
+    /// Folds one event that [`super::decide`] made from this very state.
+    ///
+    /// # Panics
+    /// When the event can't follow: the decision and the state have come apart, and going on would
+    /// promise things that a recovery would not find.
+    pub fn apply(&mut self, event: &Event) {
+        if let Err(impossible) = self.try_apply(event) {
+            panic!("{impossible}: {event:?}");
+        }
+    }
+
+    /// Folds one event read back from a log.
+    ///
+    /// # Errors
+    /// [`Impossible`] when the event can't follow. Events about tasks whose beginning lay in segments that
+    /// are gone are passed over: such a task is either gone too, or is written anew, whole, further on.
+    pub fn replay(&mut self, event: &Event) -> Result<(), Impossible> {
+        if let Err(impossible) = self.try_apply(event) {
+            match impossible {
+                Impossible::UnknownTask(id) if id.seq < self.replay_floor => {
+                    if let Event::Granted { .. } = event {
+                        // It flew beside whoever is in the air: none of them is alone.
+                        self.grants += 1;
+                        self.lanes.iter_mut().for_each(|lane| lane.grants += 1);
+                    }
+                }
+                other => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn try_apply(&mut self, event: &Event) -> Result<(), Impossible> {
+        match event {
+            Event::Opened { at, origin } => {
+                self.pass(*at);
+                self.origin = *origin;
+                self.lanes
+                    .iter_mut()
+                    .for_each(|lane| lane.totals = LaneTotals::default());
+            }
+            Event::RouteDefined { route, name } => {
+                if route.0 as usize != self.lanes.len() {
+                    return Err(Impossible::UnknownRoute(*route));
+                }
+                self.define_route(name.clone());
+            }
+            Event::RoutePaused { route, paused } => {
+                self.known_route(*route)?;
+                self.lane_mut(*route).paused = *paused;
+            }
+            Event::Enqueued(enqueued) => self.enqueued(enqueued)?,
+            Event::Granted {
+                delivery,
+                at,
+                lease,
+            } => self.granted(*delivery, *at, *lease)?,
+            Event::Settled(settled) => self.settled(settled)?,
+            Event::Expired { id, at } => self.expired(*id, *at)?,
+            Event::Requeued { id, at } => self.requeued(*id, *at)?,
+            Event::Removed { id, at, why } => {
+                self.pass(*at);
+                let slot = self.known(*id)?;
+                self.leave(slot);
+                self.finish(slot, Some(*why));
+            }
+            Event::Rerouted { id, route } => {
+                self.known_route(*route)?;
+                let slot = self.known(*id)?;
+                let life = self.leave(slot);
+                self.tasks[slot as usize].route = *route;
+                self.enter(slot, life);
+            }
+            Event::Restored { image, body } => {
+                if self.slot(image.id).is_some() {
+                    return Err(Impossible::OutOfTurn(image.id));
+                }
+                self.next_seq = self.next_seq.max(image.id.seq.next());
+                self.insert_image(image, *body)?;
+            }
+            Event::Moved { image, body } => match self.slot(image.id) {
+                Some(slot) => self.rehome(slot, *body),
+                None => self.insert_image(image, *body)?,
+            },
+            Event::KeyMoved { key, body } => {
+                let fate = if key.done { Fate::Done } else { Fate::Removed };
+                let (id, at) = (key.id, key.at);
+                let home = body.segment;
+                let fingerprint = key.fingerprint;
+                self.keys.insert(KeyEntry {
+                    key: key.key,
+                    fingerprint,
+                    id,
+                    at,
+                    fate,
+                    home,
+                });
+            }
+            Event::KeysForgotten { before } => self.keys.forget_before(*before),
+            Event::Due { id } => {
+                let slot = self.known(*id)?;
+                let Life::Delayed(_) = self.leave(slot) else {
+                    return Err(Impossible::WrongState {
+                        id: *id,
+                        event: "due",
+                    });
+                };
+                self.enter(slot, READY);
+            }
+            Event::Extended { delivery, deadline } => {
+                let (slot, at) = self.held(*delivery, "extended")?;
+                let lease = &mut self.leases[at as usize];
+                self.lease_ends.remove(&(lease.times.deadline, slot));
+                lease.times.deadline = *deadline;
+                self.lease_ends.insert((*deadline, slot));
+            }
+            Event::Sent { delivery } => {
+                let (_, at) = self.held(*delivery, "sent")?;
+                self.leases[at as usize].sent = true;
+            }
+            Event::Quarantined { until } => self.suspects.quarantine_until = *until,
+        }
+        Ok(())
+    }
+
+    fn enqueued(&mut self, enqueued: &Enqueued) -> Result<(), Impossible> {
+        let Enqueued {
+            id,
+            at,
+            route,
+            deadline,
+            key,
+            body,
+        } = enqueued;
+        self.known_route(*route)?;
+        if id.seq != self.next_seq || id.origin != self.origin {
+            return Err(Impossible::OutOfTurn(*id));
+        }
+        self.pass(*at);
+        self.next_seq = self.next_seq.next();
+        let task = Task {
+            id: *id,
+            enqueued_at: *at,
+            deadline: *deadline,
+            life: READY,
+            body: *body,
+            history: None,
+            route: *route,
+            epoch: Epoch(0),
+            key: None,
+            budgets: Budgets::default(),
+            isolation: Isolation::None,
+        };
+        let slot = self.add_task(task);
+        if let Some((key, fingerprint)) = *key {
+            let (home, fate) = (body.segment, Fate::Live);
+            let entry = KeyEntry {
+                key,
+                fingerprint,
+                id: *id,
+                at: *at,
+                fate,
+                home,
+            };
+            self.tasks[slot as usize].key = Some(self.keys.insert(entry));
+        }
+        self.lane_mut(*route).totals.enqueued += 1;
+        self.enter_ready(slot, true);
+        Ok(())
+    }
+
+    fn granted(
+        &mut self,
+        delivery: DeliveryId,
+        at: QueueMs,
+        times: LeaseTimes,
+    ) -> Result<(), Impossible> {
+        let slot = self.known(delivery.task)?;
+        let waits = matches!(self.task(slot).life, Life::Ready(_) | Life::Delayed(_));
+        if !waits || delivery.epoch != self.task(slot).epoch.next() {
+            return Err(Impossible::WrongState {
+                id: delivery.task,
+                event: "granted",
+            });
+        }
+        self.pass(at);
+        self.leave(slot);
+        self.tasks[slot as usize].epoch = delivery.epoch;
+        let route = self.task(slot).route;
+        let alone_in_route = self.lane(route).counts.leased == 0;
+        let alone_in_queue = self.leases.is_empty();
+        self.lane_mut(route).totals.granted += 1;
+        self.hold(slot, times, alone_in_route, alone_in_queue);
+        Ok(())
+    }
+
+    /// Puts a task that is nowhere into the air.
+    fn hold(&mut self, slot: Slot, times: LeaseTimes, alone_in_route: bool, alone_in_queue: bool) {
+        let (route, isolation) = (self.task(slot).route, self.task(slot).isolation);
+        self.grants += 1;
+        let queue_grants = alone_in_queue.then_some(self.grants);
+        let lane = self.lane_mut(route);
+        lane.grants += 1;
+        lane.counts.leased += 1;
+        let lane_grants = alone_in_route.then_some(lane.grants);
+        let answers = lane.answers;
+        let lease = Lease {
+            times,
+            sent: false,
+            lane_grants,
+            queue_grants,
+            answers,
+        };
+        let at = u32::try_from(self.leases.insert(lease)).expect("fewer than 2^32 leases");
+        self.tasks[slot as usize].life = Life::Leased(at);
+        self.lease_ends.insert((times.deadline, slot));
+        if isolation != Isolation::None {
+            self.suspects.routes_taken.insert(route);
+        }
+        self.suspects.queue_taken |= isolation == Isolation::Queue;
+    }
+
+    fn settled(&mut self, settled: &Settled) -> Result<(), Impossible> {
+        let id = settled.delivery.task;
+        let slot = self.known(id)?;
+        let task = self.task(slot);
+        let held = matches!(task.life, Life::Leased(_));
+        // A late *done* of the current epoch counts wherever the task is: it was executed.
+        if task.epoch != settled.delivery.epoch || !(held || settled.outcome == Outcome::Done) {
+            return Err(Impossible::WrongState {
+                id,
+                event: "settled",
+            });
+        }
+        self.pass(settled.at);
+        self.leave(slot);
+        let route = self.task(slot).route;
+        let lane = self.lane_mut(route);
+        lane.totals.count(settled.outcome);
+        lane.answers += u64::from(settled.outcome.is_answer());
+        if settled.next == Next::Done {
+            self.finish(slot, None);
+            return Ok(());
+        }
+        let task = &mut self.tasks[slot as usize];
+        task.isolation = settled.isolation;
+        task.budgets.spend(settled);
+        task.history.get_or_insert_default().push(Attempt {
+            epoch: settled.delivery.epoch,
+            at: settled.at,
+            outcome: settled.outcome,
+            charged: settled.charged,
+            transport: settled.transport,
+            sends: settled.sends,
+            error: settled.error.clone(),
+            times: 1,
+        });
+        let life = match settled.next {
+            Next::Ready => READY,
+            Next::Delayed(until) => Life::Delayed(until),
+            Next::Poison(cause) => Life::Poison {
+                at: settled.at,
+                cause,
+            },
+            Next::Done => unreachable!("returned above"),
+        };
+        self.enter(slot, life);
+        Ok(())
+    }
+
+    fn expired(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
+        let slot = self.known(id)?;
+        if !matches!(self.task(slot).life, Life::Ready(_) | Life::Delayed(_)) {
+            return Err(Impossible::WrongState {
+                id,
+                event: "expired",
+            });
+        }
+        self.pass(at);
+        self.leave(slot);
+        self.enter(
+            slot,
+            Life::Poison {
+                at,
+                cause: super::event::PoisonCause::Expired,
+            },
+        );
+        Ok(())
+    }
+
+    fn requeued(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
+        let slot = self.known(id)?;
+        if !matches!(self.task(slot).life, Life::Poison { .. }) {
+            return Err(Impossible::WrongState {
+                id,
+                event: "requeued",
+            });
+        }
+        self.pass(at);
+        self.leave(slot);
+        let task = &mut self.tasks[slot as usize];
+        task.budgets = Budgets::default();
+        task.isolation = Isolation::None;
+        // An expired command was asked for again by hand: its old deadline has had its say.
+        task.deadline = task.deadline.filter(|deadline| *deadline > at);
+        let route = task.route;
+        self.lane_mut(route).totals.requeued += 1;
+        self.enter(slot, READY);
+        Ok(())
+    }
+
+    fn insert_image(&mut self, image: &TaskImage, body: BodyRef) -> Result<(), Impossible> {
+        self.known_route(image.route)?;
+        let task = Task {
+            id: image.id,
+            enqueued_at: image.enqueued_at,
+            deadline: image.deadline,
+            life: READY,
+            body,
+            history: image.history.clone(),
+            route: image.route,
+            epoch: image.epoch,
+            key: None,
+            budgets: image.budgets,
+            isolation: image.isolation,
+        };
+        let slot = self.add_task(task);
+        if let Some((key, fingerprint)) = image.key {
+            let (id, at, home) = (image.id, image.enqueued_at, body.segment);
+            let entry = KeyEntry {
+                key,
+                fingerprint,
+                id,
+                at,
+                fate: Fate::Live,
+                home,
+            };
+            self.tasks[slot as usize].key = Some(self.keys.insert(entry));
+        }
+        match image.life {
+            LifeImage::Ready => self.enter(slot, READY),
+            LifeImage::Delayed(until) => self.enter(slot, Life::Delayed(until)),
+            LifeImage::Poison { at, cause } => self.enter(slot, Life::Poison { at, cause }),
+            LifeImage::Leased {
+                alone_in_route,
+                alone_in_queue,
+            } => {
+                self.hold(slot, LeaseTimes::default(), alone_in_route, alone_in_queue);
+            }
+        }
+        Ok(())
+    }
+
+    fn rehome(&mut self, slot: Slot, body: BodyRef) {
+        let task = &mut self.tasks[slot as usize];
+        let old = std::mem::replace(&mut task.body, body);
+        if let Some(key) = task.key {
+            self.keys.rehome(key, body.segment);
+        }
+        self.release_body(old);
+        self.use_body(body);
+    }
+
+    /// Takes a task out of whatever order it stands in; says where it was.
+    fn leave(&mut self, slot: Slot) -> Life {
+        let Task {
+            id,
+            life,
+            deadline,
+            route,
+            isolation,
+            ..
+        } = self.tasks[slot as usize];
+        match life {
+            Life::Ready(half) => {
+                // Out of the order first: a leftover must not look like a member.
+                self.tasks[slot as usize].life = Life::Delayed(QueueMs(0));
+                let Self { tasks, lanes, .. } = self;
+                let lane = &mut lanes[route.0 as usize];
+                lane.remove(id.seq, slot, half);
+                lane.tidy(|seq, slot| is_fresh(tasks, seq, slot));
+                self.suspects.ready -= u64::from(isolation == Isolation::Queue);
+            }
+            Life::Delayed(until) => {
+                self.lane_mut(route).counts.delayed -= 1;
+                self.delayed.remove(&(until, id.seq, slot));
+            }
+            Life::Leased(at) => {
+                self.lane_mut(route).counts.leased -= 1;
+                let lease = self.leases.remove(at as usize);
+                self.lease_ends.remove(&(lease.times.deadline, slot));
+                if isolation != Isolation::None {
+                    self.suspects.routes_taken.remove(&route);
+                }
+                self.suspects.queue_taken &= isolation != Isolation::Queue;
+            }
+            Life::Poison { .. } => {
+                let lane = self.lane_mut(route);
+                lane.counts.poison -= 1;
+                lane.poison.remove(&(id.seq, slot));
+            }
+        }
+        if let (Some(deadline), Life::Ready(_) | Life::Delayed(_)) = (deadline, life) {
+            self.expiries.remove(&(deadline, id.seq, slot));
+        }
+        life
+    }
+
+    /// Puts a task that is nowhere where `life` says, other than into the air.
+    fn enter(&mut self, slot: Slot, life: Life) {
+        let Task {
+            id,
+            deadline,
+            route,
+            ..
+        } = self.tasks[slot as usize];
+        match life {
+            Life::Ready(_) => return self.enter_ready(slot, false),
+            Life::Delayed(until) => {
+                self.lane_mut(route).counts.delayed += 1;
+                self.delayed.insert((until, id.seq, slot));
+                if let Some(deadline) = deadline {
+                    self.expiries.insert((deadline, id.seq, slot));
+                }
+            }
+            Life::Poison { .. } => {
+                let lane = self.lane_mut(route);
+                lane.counts.poison += 1;
+                lane.totals.poisoned += 1;
+                lane.poison.insert((id.seq, slot));
+            }
+            Life::Leased(_) => unreachable!("a lease is made by `hold`"),
+        }
+        self.tasks[slot as usize].life = life;
+    }
+
+    fn enter_ready(&mut self, slot: Slot, new: bool) {
+        let Task {
+            id,
+            deadline,
+            route,
+            isolation,
+            ..
+        } = self.tasks[slot as usize];
+        let half = self.lane_mut(route).insert(id.seq, slot, new);
+        self.tasks[slot as usize].life = Life::Ready(half);
+        self.suspects.ready += u64::from(isolation == Isolation::Queue);
+        if let Some(deadline) = deadline {
+            self.expiries.insert((deadline, id.seq, slot));
+        }
+    }
+
+    /// Removes a task that [`State::leave`] took out, for good.
+    fn finish(&mut self, slot: Slot, why: Option<Removal>) {
+        let task = self.drop_task(slot);
+        // A drained task may come to its endpoint again, under the same id, from another queue.
+        if why != Some(Removal::Drained) {
+            self.settled.insert(task.id);
+        }
+        if let Some(key) = task.key {
+            self.keys.finish(key, why);
+        }
+    }
+
+    fn pass(&mut self, at: QueueMs) {
+        self.at = self.at.max(at);
+    }
+
+    fn known(&self, id: TaskId) -> Result<Slot, Impossible> {
+        self.slot(id).ok_or(Impossible::UnknownTask(id))
+    }
+
+    fn known_route(&self, route: RouteId) -> Result<(), Impossible> {
+        let known = (route.0 as usize) < self.lanes.len();
+        if known {
+            Ok(())
+        } else {
+            Err(Impossible::UnknownRoute(route))
+        }
+    }
+
+    fn held(&self, delivery: DeliveryId, event: &'static str) -> Result<(Slot, u32), Impossible> {
+        let slot = self.known(delivery.task)?;
+        match self.task(slot).life {
+            Life::Leased(at) if self.task(slot).epoch == delivery.epoch => Ok((slot, at)),
+            _ => Err(Impossible::WrongState {
+                id: delivery.task,
+                event,
+            }),
+        }
+    }
+
+    /// Recomputes the gauges from the tasks themselves; for checks.
+    pub fn recount(&self) -> Vec<LaneCounts> {
+        let mut counts = vec![LaneCounts::default(); self.lanes.len()];
+        for (_, task) in &self.tasks {
+            let lane = &mut counts[task.route.0 as usize];
+            match task.life {
+                Life::Ready(_) => lane.ready += 1,
+                Life::Delayed(_) => lane.delayed += 1,
+                Life::Leased(_) => lane.leased += 1,
+                Life::Poison { .. } => lane.poison += 1,
+            }
+        }
+        counts
+    }
+
+    /// The lowest live sequence number above `after`; for checks.
+    pub fn first_live_after(&self, after: Seq) -> Option<Seq> {
+        self.tasks
+            .iter()
+            .map(|(_, task)| task.id.seq)
+            .filter(|seq| *seq > after)
+            .min()
+    }
+}

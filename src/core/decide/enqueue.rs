@@ -1,0 +1,53 @@
+//! Accepting commands.
+
+use super::super::event::{Enqueued, Event};
+use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};
+use super::super::keys::Fate;
+use super::super::policy::Policy;
+use super::super::state::State;
+use super::super::time::{Now, QueueMs};
+use super::{Refusal, Reply};
+
+type Command = (RouteId, Option<(KeyHash, Fingerprint)>, Option<QueueMs>);
+
+pub(super) fn enqueue(
+    state: &State,
+    policy: &Policy,
+    now: Now,
+    (route, key, deadline): Command,
+    out: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    if route.0 as usize >= state.lanes.len() {
+        return Err(Refusal::UnknownRoute(route));
+    }
+    // Before the deadline: a repetition of what was accepted in time is no late command.
+    if let Some((key, fingerprint)) = key
+        && let Some(entry) = state.keys.get(key)
+    {
+        let remembered = now.queue.max(state.at) < entry.at.after(policy.key_window);
+        if entry.fate == Fate::Live || remembered {
+            if entry.fingerprint != fingerprint {
+                return Err(Refusal::KeyConflict { first: entry.id });
+            }
+            return Ok(Reply::Duplicate(entry.id, state.key_state(entry)));
+        }
+    }
+    let at = now.queue.max(state.at);
+    if deadline.is_some_and(|deadline| deadline <= at) {
+        return Err(Refusal::DeadlinePassed);
+    }
+    let id = TaskId {
+        seq: state.next_seq,
+        origin: state.origin,
+    };
+    let body = BodyRef::default();
+    out.push(Event::Enqueued(Enqueued {
+        id,
+        at,
+        route,
+        deadline,
+        key,
+        body,
+    }));
+    Ok(Reply::Enqueued(id))
+}

@@ -1,0 +1,299 @@
+//! From an input to the events it causes, under today's policy.
+//!
+//! One file for each family of inputs. A decision reads the state and changes nothing; the caller
+//! writes the events down, in order, and applies them before it decides again.
+
+mod enqueue;
+mod grant;
+mod open;
+mod operate;
+mod settle;
+mod tick;
+
+use super::event::{Doubt, Event, TaskImage, TransportKind};
+use super::ids::{
+    BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, TaskId,
+};
+use super::policy::Policy;
+use super::state::{State, TaskState};
+use super::time::{MonoMs, Now, QueueMs, SpanMs};
+
+/// Something somebody wants of the queue.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// The journal was opened: a new origin, and the end of every lease of the dead process.
+    Open {
+        /// Fresh and random.
+        origin: Origin,
+        /// For backoffs.
+        jitter: u64,
+    },
+    /// Make a route known. Changes nothing if it is.
+    DefineRoute {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Stop or resume leasing from a route.
+    PauseRoute {
+        /// Which.
+        route: RouteId,
+        /// Stop, or resume.
+        paused: bool,
+    },
+    /// Accept a command. Admission (capacity, disk) has been decided before.
+    Enqueue {
+        /// To where.
+        route: RouteId,
+        /// Idempotency.
+        key: Option<(KeyHash, Fingerprint)>,
+        /// After this time it must not be executed.
+        deadline: Option<QueueMs>,
+    },
+    /// Lease the next task of a route.
+    Grant {
+        /// Which route.
+        route: RouteId,
+    },
+    /// The end of a lease, or a late *done*.
+    Settle(Settlement),
+    /// More time for a lease.
+    Extend {
+        /// Which lease.
+        delivery: DeliveryId,
+    },
+    /// The holder is about to write the delivery to a transport.
+    Send {
+        /// Which lease.
+        delivery: DeliveryId,
+    },
+    /// Out of poison, back to ready.
+    Requeue {
+        /// Which task.
+        id: TaskId,
+    },
+    /// Out of poison, for good.
+    Purge {
+        /// Which task.
+        id: TaskId,
+    },
+    /// A leased task leaves by a drain.
+    DrainOut {
+        /// Its lease.
+        delivery: DeliveryId,
+    },
+    /// Move a waiting task to another route.
+    Reroute {
+        /// Which task.
+        id: TaskId,
+        /// To where.
+        to: RouteId,
+    },
+    /// Take in a task that was drained elsewhere.
+    Restore {
+        /// All it had.
+        image: &'a TaskImage,
+    },
+    /// Write a task anew if its record still stands in `from`.
+    Move {
+        /// Which task.
+        id: TaskId,
+        /// The segment that is to go.
+        from: SegmentNo,
+    },
+    /// Write a finished task's key anew if its record still stands in `from`.
+    MoveKey {
+        /// Which key.
+        key: KeyHash,
+        /// The segment that is to go.
+        from: SegmentNo,
+    },
+    /// Time has passed.
+    Tick {
+        /// For backoffs.
+        jitter: u64,
+        /// At most so many events.
+        limit: usize,
+    },
+}
+
+/// How a holder says its lease ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which lease.
+    pub delivery: DeliveryId,
+    /// What became of it.
+    pub report: Report,
+    /// Sends made under it.
+    pub sends: u8,
+    /// The transport of the last send.
+    pub transport: Option<TransportKind>,
+    /// What went wrong.
+    pub error: Option<Box<str>>,
+    /// For a backoff.
+    pub jitter: u64,
+}
+
+/// What became of a lease, as its holder saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Executed.
+    Done,
+    /// The endpoint answered no.
+    Rejected,
+    /// No for good.
+    Refused,
+    /// Not now.
+    Unavailable {
+        /// When to try again.
+        retry_after: SpanMs,
+    },
+    /// Sent, no definite answer.
+    InDoubt(Doubt),
+    /// Certainly never reached the endpoint.
+    NotSent,
+    /// Never sent, given back.
+    Released,
+    /// The holder is gone: in doubt if it may have sent, else released.
+    Dropped,
+}
+
+/// What a decision says to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done as asked.
+    Changed,
+    /// Nothing had to change.
+    Unchanged,
+    /// The route's number.
+    Route(RouteId),
+    /// Accepted as a new task.
+    Enqueued(TaskId),
+    /// The key is known: its first task, and where that is.
+    Duplicate(TaskId, TaskState),
+    /// A lease.
+    Granted(Grant),
+    /// A task expired in place of being leased; ask again.
+    AskAgain,
+    /// Nothing to lease just now.
+    NothingReady,
+    /// Ended; where the task went.
+    Settled(super::event::Next),
+    /// The lease ends then.
+    Until {
+        /// The deadline now.
+        deadline: MonoMs,
+        /// Whether this call moved it.
+        extended: bool,
+    },
+    /// Time's work is done, or there is more of it.
+    Ticked {
+        /// The limit was reached.
+        more: bool,
+    },
+}
+
+/// A granted lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name.
+    pub delivery: DeliveryId,
+    /// When it ends unless it is extended.
+    pub deadline: MonoMs,
+    /// Where the body lies.
+    pub body: BodyRef,
+    /// When the task was enqueued.
+    pub enqueued_at: QueueMs,
+    /// The command's own deadline.
+    pub expires_at: Option<QueueMs>,
+}
+
+/// Why nothing was changed. Definite, always.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The lease is over: another epoch is current, or the task is gone or was taken back.
+    #[error("the lease {delivery} is over (current epoch: {})", epoch_or_gone(*.current))]
+    Stale {
+        /// The lease.
+        delivery: DeliveryId,
+        /// The task's epoch now; `None` if the task is gone.
+        current: Option<Epoch>,
+    },
+    /// The key stands for another route or body.
+    #[error("the key already stands for another command, task {first}")]
+    KeyConflict {
+        /// The task it stands for.
+        first: TaskId,
+    },
+    /// The command's own deadline has passed already.
+    #[error("the command's deadline has passed already")]
+    DeadlinePassed,
+    /// No such task, or not where the operation takes it from.
+    #[error("task {id} is not {wanted}")]
+    NotThere {
+        /// The task.
+        id: TaskId,
+        /// Where it would have to be.
+        wanted: &'static str,
+    },
+    /// No such route.
+    #[error("there is no route number {}", .0.0)]
+    UnknownRoute(RouteId),
+    /// A route name that is empty or too long, or one route too many.
+    #[error("the route can't be defined: {0}")]
+    BadRoute(&'static str),
+}
+
+fn epoch_or_gone(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(
+        || "none, the task is gone".to_owned(),
+        |epoch| epoch.0.to_string(),
+    )
+}
+
+/// Decides one input. The events go to `out` in the order in which they are to be applied.
+///
+/// # Errors
+/// [`Refusal`], with nothing in `out`.
+pub fn decide(
+    state: &State,
+    policy: &Policy,
+    now: Now,
+    input: Input<'_>,
+    out: &mut Vec<Event>,
+) -> Result<Reply, Refusal> {
+    debug_assert!(
+        out.is_empty(),
+        "the events of the decision before were written down"
+    );
+    match input {
+        Input::Open { origin, jitter } => Ok(open::open(state, policy, now, origin, jitter, out)),
+        Input::DefineRoute { name } => operate::define_route(state, name, out),
+        Input::PauseRoute { route, paused } => operate::pause(state, route, paused, out),
+        Input::Enqueue {
+            route,
+            key,
+            deadline,
+        } => enqueue::enqueue(state, policy, now, (route, key, deadline), out),
+        Input::Grant { route } => grant::grant(state, policy, now, route, out),
+        Input::Settle(settlement) => settle::settle(state, policy, now, settlement, out),
+        Input::Extend { delivery } => grant::extend(state, policy, now, delivery, out),
+        Input::Send { delivery } => grant::send(state, delivery, out),
+        Input::Requeue { id } => operate::requeue(state, now, id, out),
+        Input::Purge { id } => operate::purge(state, now, id, out),
+        Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),
+        Input::Reroute { id, to } => operate::reroute(state, id, to, out),
+        Input::Restore { image } => operate::restore(state, image, out),
+        Input::Move { id, from } => Ok(operate::move_task(state, id, from, out)),
+        Input::MoveKey { key, from } => Ok(operate::move_key(state, key, from, out)),
+        Input::Tick { jitter, limit } => Ok(tick::tick(state, policy, now, jitter, limit, out)),
+    }
+}
+
+/// Another jitter for another task, from one random number (the finalizer of SplitMix64, Steele et
+/// al., OOPSLA 2014).
+fn mix(jitter: u64, id: TaskId) -> u64 {
+    let mut z = jitter.wrapping_add(id.seq.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,57 @@
+//! A new life of the journal: nobody holds a lease any more.
+
+use super::super::event::{Doubt, Event, Isolation, Next};
+use super::super::ids::{DeliveryId, Origin};
+use super::super::limits::QUARANTINE_MS;
+use super::super::policy::Policy;
+use super::super::state::State;
+use super::super::task::Life;
+use super::super::time::{Now, SpanMs};
+use super::{Reply, Report, Settlement, mix, settle};
+
+pub(super) fn open(
+    state: &State,
+    policy: &Policy,
+    now: Now,
+    origin: Origin,
+    jitter: u64,
+    out: &mut Vec<Event>,
+) -> Reply {
+    let at = now.queue.max(state.at);
+    out.push(Event::Opened { at, origin });
+    let mut held: Vec<_> = state
+        .lease_ends
+        .iter()
+        .map(|(_, slot)| state.task(*slot))
+        .collect();
+    held.sort_by_key(|task| task.id);
+    let mut suspects = state.suspects.ready > 0;
+    for task in held {
+        let Life::Leased(lease) = task.life else {
+            unreachable!("only held tasks have a lease end");
+        };
+        // Whether it had been sent died with the process: it may have been.
+        let settlement = Settlement {
+            delivery: DeliveryId {
+                task: task.id,
+                epoch: task.epoch,
+            },
+            report: Report::InDoubt(Doubt::BridgeDied),
+            sends: 0,
+            transport: None,
+            error: Some("the bridge died while it held the lease".into()),
+            jitter: mix(jitter, task.id),
+        };
+        let lease = &state.leases[lease as usize];
+        let settled = settle::end(state, policy, at, task, lease, settlement);
+        suspects |= settled.isolation == Isolation::Queue
+            && matches!(settled.next, Next::Ready | Next::Delayed(_));
+        out.push(Event::Settled(settled));
+    }
+    if suspects {
+        out.push(Event::Quarantined {
+            until: now.mono.after(SpanMs(QUARANTINE_MS)),
+        });
+    }
+    Reply::Changed
+}

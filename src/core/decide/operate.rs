@@ -1,0 +1,185 @@
+//! What operators, drains and compaction do to tasks.
+
+use super::super::event::{Event, LifeImage, Removal, TaskImage};
+use super::super::ids::{BodyRef, DeliveryId, KeyHash, RouteId, SegmentNo, TaskId};
+use super::super::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
+use super::super::state::State;
+use super::super::task::{Life, Task};
+use super::super::time::Now;
+use super::{Refusal, Reply, grant};
+
+type Decided = Result<Reply, Refusal>;
+
+pub(super) fn define_route(state: &State, name: &str, out: &mut Vec<Event>) -> Decided {
+    if let Some(route) = state.route(name) {
+        return Ok(Reply::Route(route));
+    }
+    if name.is_empty() {
+        return Err(Refusal::BadRoute("its name is empty"));
+    }
+    if name.len() > ROUTE_NAME_BYTES_MAX {
+        return Err(Refusal::BadRoute("its name is longer than 128 bytes"));
+    }
+    if state.lanes.len() >= ROUTES_MAX {
+        return Err(Refusal::BadRoute("there are 4096 routes already"));
+    }
+    let route = RouteId(u32::try_from(state.lanes.len()).expect("few routes"));
+    out.push(Event::RouteDefined {
+        route,
+        name: name.into(),
+    });
+    Ok(Reply::Route(route))
+}
+
+pub(super) fn pause(state: &State, route: RouteId, paused: bool, out: &mut Vec<Event>) -> Decided {
+    let lane = state
+        .lanes
+        .get(route.0 as usize)
+        .ok_or(Refusal::UnknownRoute(route))?;
+    if lane.paused == paused {
+        return Ok(Reply::Unchanged);
+    }
+    out.push(Event::RoutePaused { route, paused });
+    Ok(Reply::Changed)
+}
+
+fn in_poison(state: &State, id: TaskId) -> Result<(), Refusal> {
+    let there = state
+        .slot(id)
+        .is_some_and(|slot| matches!(state.task(slot).life, Life::Poison { .. }));
+    if there {
+        Ok(())
+    } else {
+        Err(Refusal::NotThere {
+            id,
+            wanted: "in the poison store",
+        })
+    }
+}
+
+pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
+    in_poison(state, id)?;
+    out.push(Event::Requeued {
+        id,
+        at: now.queue.max(state.at),
+    });
+    Ok(Reply::Changed)
+}
+
+pub(super) fn purge(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
+    in_poison(state, id)?;
+    out.push(Event::Removed {
+        id,
+        at: now.queue.max(state.at),
+        why: Removal::Purged,
+    });
+    Ok(Reply::Changed)
+}
+
+pub(super) fn drain_out(
+    state: &State,
+    now: Now,
+    delivery: DeliveryId,
+    out: &mut Vec<Event>,
+) -> Decided {
+    grant::held(state, delivery)?;
+    let at = now.queue.max(state.at);
+    out.push(Event::Removed {
+        id: delivery.task,
+        at,
+        why: Removal::Drained,
+    });
+    Ok(Reply::Changed)
+}
+
+pub(super) fn reroute(state: &State, id: TaskId, to: RouteId, out: &mut Vec<Event>) -> Decided {
+    if to.0 as usize >= state.lanes.len() {
+        return Err(Refusal::UnknownRoute(to));
+    }
+    let waiting = state.slot(id).map(|slot| state.task(slot));
+    let waiting = waiting.filter(|task| !matches!(task.life, Life::Leased(_)));
+    let Some(task) = waiting else {
+        return Err(Refusal::NotThere {
+            id,
+            wanted: "waiting",
+        });
+    };
+    if is_in_doubt(task) {
+        return Err(Refusal::NotThere {
+            id,
+            wanted: "free of doubt (it may have been executed)",
+        });
+    }
+    if task.route == to {
+        return Ok(Reply::Unchanged);
+    }
+    out.push(Event::Rerouted { id, route: to });
+    Ok(Reply::Changed)
+}
+
+/// Whether an earlier delivery may have been executed by the endpoint of the old route, whose inbox
+/// is the only one that knows.
+fn is_in_doubt(task: &Task) -> bool {
+    task.history
+        .as_ref()
+        .is_some_and(|history| history.counts.in_doubt > 0)
+}
+
+pub(super) fn restore(state: &State, image: &TaskImage, out: &mut Vec<Event>) -> Decided {
+    if image.route.0 as usize >= state.lanes.len() {
+        return Err(Refusal::UnknownRoute(image.route));
+    }
+    if state.slot(image.id).is_some() {
+        return Err(Refusal::NotThere {
+            id: image.id,
+            wanted: "absent from this queue",
+        });
+    }
+    let mut image = Box::new(image.clone());
+    // A key that has found another task meanwhile stays with that one.
+    image.key = image.key.filter(|(key, _)| state.keys.get(*key).is_none());
+    if let LifeImage::Leased { .. } = image.life {
+        image.life = LifeImage::Ready;
+    }
+    let id = image.id;
+    out.push(Event::Restored {
+        image,
+        body: BodyRef::default(),
+    });
+    Ok(Reply::Enqueued(id))
+}
+
+pub(super) fn move_task(state: &State, id: TaskId, from: SegmentNo, out: &mut Vec<Event>) -> Reply {
+    let stands = state
+        .slot(id)
+        .is_some_and(|slot| state.task(slot).body.segment == from);
+    match state.image(id).filter(|_| stands) {
+        Some(image) => {
+            out.push(Event::Moved {
+                image: Box::new(image),
+                body: BodyRef::default(),
+            });
+            Reply::Changed
+        }
+        None => Reply::Unchanged,
+    }
+}
+
+pub(super) fn move_key(
+    state: &State,
+    key: KeyHash,
+    from: SegmentNo,
+    out: &mut Vec<Event>,
+) -> Reply {
+    let stands = state.keys.get(key).is_some_and(|entry| entry.home == from);
+    match state.keys.image(key).filter(|_| stands) {
+        Some(key) => {
+            out.push(Event::KeyMoved {
+                key,
+                body: BodyRef::default(),
+            });
+            Reply::Changed
+        }
+        None => Reply::Unchanged,
+    }
+}

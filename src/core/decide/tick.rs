@@ -1,0 +1,80 @@
+//! What time alone changes: leases end, delays end, commands expire, keys are forgotten.
+
+use super::super::event::{Doubt, Event};
+use super::super::ids::DeliveryId;
+use super::super::policy::Policy;
+use super::super::state::State;
+use super::super::task::{Lease, Life};
+use super::super::time::{Now, QueueMs};
+use super::{Reply, Report, Settlement, mix, settle};
+
+pub(super) fn tick(
+    state: &State,
+    policy: &Policy,
+    now: Now,
+    jitter: u64,
+    limit: usize,
+    out: &mut Vec<Event>,
+) -> Reply {
+    let at = now.queue.max(state.at);
+    let over = state
+        .lease_ends
+        .iter()
+        .take_while(|(deadline, _)| *deadline <= now.mono);
+    for (_, slot) in over.take(limit) {
+        let task = state.task(*slot);
+        let Life::Leased(lease) = task.life else {
+            unreachable!("only held tasks have a lease end");
+        };
+        let lease: &Lease = &state.leases[lease as usize];
+        let report = if lease.sent {
+            Report::InDoubt(Doubt::LeaseExpired)
+        } else {
+            Report::Released
+        };
+        let settlement = Settlement {
+            delivery: DeliveryId {
+                task: task.id,
+                epoch: task.epoch,
+            },
+            report,
+            sends: 0,
+            transport: None,
+            error: Some("the lease's deadline passed".into()),
+            jitter: mix(jitter, task.id),
+        };
+        out.push(Event::Settled(settle::end(
+            state, policy, at, task, lease, settlement,
+        )));
+    }
+    let expired = state
+        .expiries
+        .iter()
+        .take_while(|(deadline, ..)| *deadline <= at);
+    let room = limit - out.len();
+    out.extend(expired.take(room).map(|(_, _, slot)| Event::Expired {
+        id: state.task(*slot).id,
+        at,
+    }));
+    let room = limit - out.len();
+    let due = state.delayed.iter().take_while(|(until, ..)| *until <= at);
+    // One that is due and expired at once has been dealt with above.
+    let due = due.filter(|(_, _, slot)| {
+        state
+            .task(*slot)
+            .deadline
+            .is_none_or(|deadline| deadline > at)
+    });
+    out.extend(due.take(room).map(|(_, _, slot)| Event::Due {
+        id: state.task(*slot).id,
+    }));
+    let oldest_kept = QueueMs(at.0.saturating_sub(policy.key_window.0));
+    if out.len() < limit
+        && let Some(before) = state.keys.due(oldest_kept, policy.keys_max)
+    {
+        out.push(Event::KeysForgotten { before });
+    }
+    Reply::Ticked {
+        more: out.len() >= limit,
+    }
+}

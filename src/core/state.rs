@@ -1,0 +1,464 @@
+//! The state of a queue: a fold of its events, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
+use super::history::History;
+use super::ids::{BodyRef, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
+use super::keys::{Fate, KeyEntry, KeyWindow};
+use super::lane::{Lane, LaneCounts, LaneTotals};
+use super::settled::SettledIds;
+use super::task::{Half, Lease, Life, Slot, Task};
+use super::time::{MonoMs, QueueMs};
+
+/// All that is known of a queue: its tasks, routes and remembered keys.
+///
+/// Changed by [`State::apply`] alone. Invariants: each task is in exactly one of ready, delayed, leased and
+/// poison, counted in exactly one gauge of its route; epochs only grow; time never runs backwards.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(super) next_seq: Seq,
+    pub(super) origin: Origin,
+    pub(super) at: QueueMs,
+    pub(super) salt: u128,
+    pub(super) tasks: Slab<Task>,
+    pub(super) index: HashTable<Slot>,
+    pub(super) leases: Slab<Lease>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) routes: BTreeMap<Box<str>, RouteId>,
+    pub(super) keys: KeyWindow,
+    pub(super) delayed: BTreeSet<(QueueMs, Seq, Slot)>,
+    /// Own deadlines of ready and delayed tasks.
+    pub(super) expiries: BTreeSet<(QueueMs, Seq, Slot)>,
+    pub(super) lease_ends: BTreeSet<(MonoMs, Slot)>,
+    pub(super) bodies: BTreeMap<SegmentNo, BodyUse>,
+    pub(super) live_bytes: u64,
+    /// Grants of all routes so far; see [`Lease::queue_grants`].
+    pub(super) grants: u64,
+    pub(super) suspects: Suspects,
+    /// Ids that will never be delivered again, since the opening; volatile.
+    pub(super) settled: SettledIds,
+    /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
+    pub(super) replay_floor: Seq,
+}
+
+/// Who flies alone just now, or wants to.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// Ready tasks that must fly alone in the whole queue.
+    pub(super) ready: u64,
+    /// Routes in which an isolated task is in the air.
+    pub(super) routes_taken: BTreeSet<RouteId>,
+    /// Whether a task is in the air that must be alone in the whole queue.
+    pub(super) queue_taken: bool,
+    /// Until then only suspects are granted.
+    pub(super) quarantine_until: MonoMs,
+}
+
+/// What of a log segment is still needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyUse {
+    /// Tasks whose newest full record stands there.
+    pub tasks: u64,
+    /// Bytes of those records, about.
+    pub bytes: u64,
+}
+
+/// Bytes a record takes beside its body, about: what a live task costs when compaction moves it.
+const RECORD_OVERHEAD_BYTES: u64 = 96;
+
+/// Where a task is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Waiting for a lease.
+    Ready,
+    /// Waiting for a time.
+    Delayed(QueueMs),
+    /// Held until the lease's deadline.
+    Leased(MonoMs),
+    /// Executed.
+    Done,
+    /// In the poison store.
+    Poison(PoisonCause),
+    /// Left by somebody's hand.
+    Removed,
+}
+
+/// One task, seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskView<'a> {
+    /// Its name.
+    pub id: TaskId,
+    /// Its route.
+    pub route: RouteId,
+    /// Where it is.
+    pub state: TaskState,
+    /// The epoch of its last lease.
+    pub epoch: Epoch,
+    /// When it was enqueued.
+    pub enqueued_at: QueueMs,
+    /// Its own deadline.
+    pub deadline: Option<QueueMs>,
+    /// Where its body lies.
+    pub body: BodyRef,
+    /// Charged rejections since the last requeue.
+    pub retries: u16,
+    /// Charged in-doubt outcomes since the last requeue.
+    pub in_doubt: u16,
+    /// With what company it flies.
+    pub isolation: Isolation,
+    /// What happened to it.
+    pub history: Option<&'a History>,
+}
+
+fn hash(id: TaskId) -> u64 {
+    // Sequence numbers are dense: one multiplication by an odd constant (2^64 / golden ratio, Knuth
+    // TAOCP 6.4) spreads them over the table's upper and lower bits.
+    let mixed = (id.seq.0 ^ id.origin.0.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
+impl State {
+    /// An empty queue, whose keys will be hashed with `salt`.
+    pub fn new(salt: u128) -> Self {
+        Self {
+            next_seq: Seq(1),
+            salt,
+            ..Self::default()
+        }
+    }
+
+    /// The state at the head of a log whose older segments are gone.
+    pub fn from_base(base: Base) -> Self {
+        let mut state = Self {
+            next_seq: base.next_seq,
+            origin: base.origin,
+            at: base.at,
+            salt: base.salt,
+            replay_floor: base.next_seq,
+            ..Self::default()
+        };
+        for (name, paused) in base.routes {
+            state.define_route(name);
+            let lane = state.lanes.last_mut().expect("a lane was just pushed");
+            lane.paused = paused;
+        }
+        state
+    }
+
+    /// What must outlive every task.
+    pub fn base(&self) -> Base {
+        Base {
+            next_seq: self.next_seq,
+            origin: self.origin,
+            at: self.at,
+            salt: self.salt,
+            routes: self
+                .lanes
+                .iter()
+                .map(|lane| (lane.name.clone(), lane.paused))
+                .collect(),
+        }
+    }
+
+    /// The time of the last event.
+    pub fn at(&self) -> QueueMs {
+        self.at
+    }
+
+    /// The origin of this opening.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The next task's sequence number.
+    pub fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    /// The secret that salts the hashes of keys.
+    pub fn salt(&self) -> u128 {
+        self.salt
+    }
+
+    /// The number of a route.
+    pub fn route(&self, name: &str) -> Option<RouteId> {
+        self.routes.get(name).copied()
+    }
+
+    /// The routes in the order of their numbers.
+    pub fn route_ids(&self) -> impl Iterator<Item = RouteId> + use<> {
+        (0..u32::try_from(self.lanes.len()).expect("few routes")).map(RouteId)
+    }
+
+    /// A route's name.
+    pub fn route_name(&self, route: RouteId) -> &str {
+        &self.lane(route).name
+    }
+
+    /// Whether a route is paused.
+    pub fn is_paused(&self, route: RouteId) -> bool {
+        self.lane(route).paused
+    }
+
+    /// How many tasks of a route are where.
+    pub fn counts(&self, route: RouteId) -> LaneCounts {
+        self.lane(route).counts
+    }
+
+    /// What happened on a route since the journal was opened.
+    pub fn totals(&self, route: RouteId) -> LaneTotals {
+        self.lane(route).totals
+    }
+
+    /// How many tasks of all routes are where.
+    pub fn counts_of_all(&self) -> LaneCounts {
+        self.lanes
+            .iter()
+            .fold(LaneCounts::default(), |sum, lane| LaneCounts {
+                ready: sum.ready + lane.counts.ready,
+                delayed: sum.delayed + lane.counts.delayed,
+                leased: sum.leased + lane.counts.leased,
+                poison: sum.poison + lane.counts.poison,
+            })
+    }
+
+    /// Tasks of any state.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether no task lives.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Remembered keys.
+    pub fn keys_len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes of log that live tasks need, about.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// What of a segment is still needed by tasks.
+    pub fn body_use(&self, segment: SegmentNo) -> BodyUse {
+        self.bodies.get(&segment).copied().unwrap_or_default()
+    }
+
+    /// When the oldest ready task of a route was enqueued.
+    pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
+        self.head(route).map(|slot| self.task(slot).enqueued_at)
+    }
+
+    /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
+    pub fn next_wake(&self) -> (Option<MonoMs>, Option<QueueMs>) {
+        let lease_end = self.lease_ends.first().map(|(at, _)| *at);
+        let quarantine = (self.suspects.ready > 0).then_some(self.suspects.quarantine_until);
+        let mono = lease_end
+            .into_iter()
+            .chain(quarantine.filter(|at| at.0 > 0))
+            .min();
+        let delay = self.delayed.first().map(|(at, ..)| *at);
+        let expiry = self.expiries.first().map(|(at, ..)| *at);
+        (mono, delay.into_iter().chain(expiry).min())
+    }
+
+    /// A live task.
+    pub fn view(&self, id: TaskId) -> Option<TaskView<'_>> {
+        self.slot(id).map(|slot| self.view_of(slot))
+    }
+
+    /// What is known of the task behind a key.
+    pub fn by_key(&self, key: KeyHash) -> Option<(TaskId, TaskState)> {
+        self.keys
+            .get(key)
+            .map(|entry| (entry.id, self.key_state(entry)))
+    }
+
+    /// Tasks in the poison store of a route, oldest first, after `after`.
+    pub fn poison(
+        &self,
+        route: RouteId,
+        after: Option<TaskId>,
+    ) -> impl Iterator<Item = TaskView<'_>> {
+        let from = after.map_or((Seq(0), 0), |id| (id.seq, 0));
+        let range = self.lane(route).poison.range(from..);
+        range
+            .map(|(_, slot)| self.view_of(*slot))
+            .filter(move |view| after.is_none_or(|after| view.id > after))
+    }
+
+    /// Live tasks of a route that wait (ready, then delayed), in order within each.
+    pub fn waiting(&self, route: RouteId) -> impl Iterator<Item = TaskView<'_>> {
+        let ready = self.lane(route).ready().filter(move |(seq, slot)| {
+            self.tasks.get(*slot as usize).is_some_and(|task| {
+                task.id.seq == *seq && matches!(task.life, Life::Ready(_)) && task.route == route
+            })
+        });
+        let delayed = self.delayed.iter().map(|(_, seq, slot)| (*seq, *slot));
+        let delayed = delayed.filter(move |(_, slot)| self.task(*slot).route == route);
+        ready.chain(delayed).map(|(_, slot)| self.view_of(slot))
+    }
+
+    /// The task that `seq` names, whatever its origin.
+    pub fn find_seq(&self, seq: Seq) -> Option<TaskId> {
+        self.tasks
+            .iter()
+            .map(|(_, task)| task.id)
+            .find(|id| id.seq == seq)
+    }
+
+    /// The run of neighbouring sequence numbers around `id`, of its origin, that have all been executed
+    /// or purged since the journal was opened. `None` if `id` itself was not.
+    pub fn settled_range(&self, id: TaskId) -> Option<(Seq, Seq)> {
+        self.settled.range(id)
+    }
+
+    /// A task with everything durable about it, as compaction and drains write it.
+    pub fn image(&self, id: TaskId) -> Option<TaskImage> {
+        let task = self.task(self.slot(id)?);
+        let life = match task.life {
+            Life::Ready(_) => LifeImage::Ready,
+            Life::Delayed(until) => LifeImage::Delayed(until),
+            Life::Poison { at, cause } => LifeImage::Poison { at, cause },
+            Life::Leased(at) => {
+                let lease = &self.leases[at as usize];
+                LifeImage::Leased {
+                    alone_in_route: self.is_alone_in_route(task.route, lease),
+                    alone_in_queue: self.is_alone_in_queue(lease),
+                }
+            }
+        };
+        let key = task.key.map(|at| {
+            let entry = self.keys.entry(at);
+            (entry.key, entry.fingerprint)
+        });
+        Some(task.image(life, key))
+    }
+
+    pub(super) fn is_alone_in_route(&self, route: RouteId, lease: &Lease) -> bool {
+        lease.lane_grants == Some(self.lane(route).grants)
+    }
+
+    pub(super) fn is_alone_in_queue(&self, lease: &Lease) -> bool {
+        lease.queue_grants == Some(self.grants)
+    }
+
+    pub(super) fn key_state(&self, entry: &KeyEntry) -> TaskState {
+        match entry.fate {
+            Fate::Done => TaskState::Done,
+            Fate::Removed => TaskState::Removed,
+            Fate::Live => {
+                self.view(entry.id)
+                    .expect("a live key names a live task")
+                    .state
+            }
+        }
+    }
+
+    pub(super) fn lane(&self, route: RouteId) -> &Lane {
+        &self.lanes[route.0 as usize]
+    }
+
+    pub(super) fn lane_mut(&mut self, route: RouteId) -> &mut Lane {
+        &mut self.lanes[route.0 as usize]
+    }
+
+    pub(super) fn slot(&self, id: TaskId) -> Option<Slot> {
+        self.index
+            .find(hash(id), |slot| self.tasks[*slot as usize].id == id)
+            .copied()
+    }
+
+    pub(super) fn task(&self, slot: Slot) -> &Task {
+        &self.tasks[slot as usize]
+    }
+
+    pub(super) fn head(&self, route: RouteId) -> Option<Slot> {
+        self.lane(route)
+            .head(|seq, slot| is_fresh(&self.tasks, seq, slot))
+    }
+
+    fn view_of(&self, slot: Slot) -> TaskView<'_> {
+        let task = self.task(slot);
+        TaskView {
+            id: task.id,
+            route: task.route,
+            state: match task.life {
+                Life::Ready(_) => TaskState::Ready,
+                Life::Delayed(until) => TaskState::Delayed(until),
+                Life::Leased(at) => TaskState::Leased(self.leases[at as usize].times.deadline),
+                Life::Poison { cause, .. } => TaskState::Poison(cause),
+            },
+            epoch: task.epoch,
+            enqueued_at: task.enqueued_at,
+            deadline: task.deadline,
+            body: task.body,
+            retries: task.budgets.retries,
+            in_doubt: task.budgets.in_doubt,
+            isolation: task.isolation,
+            history: task.history.as_deref(),
+        }
+    }
+
+    pub(super) fn define_route(&mut self, name: Box<str>) {
+        let route = RouteId(u32::try_from(self.lanes.len()).expect("few routes"));
+        self.routes.insert(name.clone(), route);
+        self.lanes.push(Lane::new(name));
+    }
+
+    /// Adds a task and its place in the index; the caller puts it where its life says.
+    pub(super) fn add_task(&mut self, task: Task) -> Slot {
+        let (id, body) = (task.id, task.body);
+        let slot = Slot::try_from(self.tasks.insert(task)).expect("fewer than 2^32 tasks");
+        let tasks = &self.tasks;
+        self.index
+            .insert_unique(hash(id), slot, |slot| hash(tasks[*slot as usize].id));
+        self.use_body(body);
+        slot
+    }
+
+    /// Removes a task that is in none of the orders any more.
+    pub(super) fn drop_task(&mut self, slot: Slot) -> Task {
+        let task = self.tasks.remove(slot as usize);
+        if let Ok(entry) = self.index.find_entry(hash(task.id), |other| *other == slot) {
+            entry.remove();
+        }
+        self.release_body(task.body);
+        task
+    }
+
+    pub(super) fn use_body(&mut self, body: BodyRef) {
+        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
+        let used = self.bodies.entry(body.segment).or_default();
+        used.tasks += 1;
+        used.bytes += bytes;
+        self.live_bytes += bytes;
+    }
+
+    pub(super) fn release_body(&mut self, body: BodyRef) {
+        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
+        self.live_bytes -= bytes;
+        let used = self
+            .bodies
+            .get_mut(&body.segment)
+            .expect("the segment of a live body is counted");
+        used.tasks -= 1;
+        used.bytes -= bytes;
+        if used.tasks == 0 {
+            self.bodies.remove(&body.segment);
+        }
+    }
+}
+
+pub(super) fn is_fresh(tasks: &Slab<Task>, seq: Seq, slot: Slot) -> bool {
+    tasks
+        .get(slot as usize)
+        .is_some_and(|task| task.id.seq == seq && task.life == Life::Ready(Half::Fresh))
+}

@@ -1,0 +1,85 @@
+//! One task in memory.
+
+use super::event::{Budgets, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
+use super::history::History;
+use super::ids::{BodyRef, Epoch, RouteId, TaskId};
+use super::time::QueueMs;
+
+/// A task's place in the slab; stable while the task lives.
+pub(crate) type Slot = u32;
+
+/// A task: everything about it but its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) enqueued_at: QueueMs,
+    pub(crate) deadline: Option<QueueMs>,
+    pub(crate) life: Life,
+    pub(crate) body: BodyRef,
+    pub(crate) history: Option<Box<History>>,
+    pub(crate) route: RouteId,
+    pub(crate) epoch: Epoch,
+    /// The task's entry in the key window.
+    pub(crate) key: Option<u32>,
+    pub(crate) budgets: Budgets,
+    pub(crate) isolation: Isolation,
+}
+
+/// Where a task is. It is in exactly one of these, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// In one of the two halves of its lane's ready order.
+    Ready(Half),
+    Delayed(QueueMs),
+    /// Index of its lease.
+    Leased(u32),
+    Poison {
+        at: QueueMs,
+        cause: PoisonCause,
+    },
+}
+
+/// Which half of a lane's ready order holds a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// Never leased since it came: the queue of new ones.
+    Fresh,
+    /// Came back to its old place.
+    Returned,
+}
+
+/// The volatile part of a held task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) times: LeaseTimes,
+    /// Whether the holder may have written it to a transport.
+    pub(crate) sent: bool,
+    /// The lane's count of grants when this one was made; it flew alone in its route if it was alone
+    /// then and the count is still the same.
+    pub(crate) lane_grants: Option<u64>,
+    /// The same for the whole queue.
+    pub(crate) queue_grants: Option<u64>,
+    /// The lane's count of answers when this one was granted.
+    pub(crate) answers: u64,
+}
+
+impl Task {
+    pub(crate) fn image(
+        &self,
+        life: LifeImage,
+        key: Option<(super::ids::KeyHash, super::ids::Fingerprint)>,
+    ) -> TaskImage {
+        TaskImage {
+            id: self.id,
+            route: self.route,
+            enqueued_at: self.enqueued_at,
+            deadline: self.deadline,
+            key,
+            epoch: self.epoch,
+            life,
+            budgets: self.budgets,
+            isolation: self.isolation,
+            history: self.history.clone(),
+        }
+    }
+}
