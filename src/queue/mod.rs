@@ -1,1 +1,3 @@
 //! SafeTaskQueue: core, journal and waiting callers.
+
+pub mod storage;
