@@ -1,6 +1,8 @@
 //! Bounds of the log, in one place.
 
-use crate::core::limits::{ERROR_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, ROUTE_NAME_BYTES_MAX};
+use crate::core::limits::{
+    ERROR_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, ROUTE_NAME_BYTES_MAX, ROUTES_MAX,
+};
 
 /// Bytes of a segment's header: one page, so that writing it never shares a sector with a batch.
 pub const SEGMENT_HEADER_BYTES: u32 = 4096;
@@ -45,11 +47,15 @@ const BASE_FIXED_BYTES: u32 = 64;
 /// Bytes of a route's line in a base record besides its name.
 const BASE_ROUTE_BYTES: u32 = 3;
 
+/// Routes that even the smallest segment has room to name.
+pub const ROUTES_LEAST: u32 = 16;
+
 /// The sizes a log works with, checked against each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     segment_bytes: u32,
     body_bytes_max: u32,
+    routes_max: u32,
 }
 
 /// What a [`Geometry`] is made from.
@@ -59,8 +65,6 @@ pub struct GeometryOptions {
     pub segment_bytes: u32,
     /// Bytes of the largest body that will be appended.
     pub body_bytes_max: u32,
-    /// The most routes the queue will ever define: each has a line in every segment's base record.
-    pub routes_max: u32,
 }
 
 /// Sizes that don't go together.
@@ -69,15 +73,13 @@ pub enum GeometryError {
     /// Too small for the largest record.
     #[error(
         "a segment of {segment_bytes} bytes (segment_bytes) can't hold a body of {body_bytes_max} \
-         bytes and the names of {routes_max} routes; it needs at least {needed} bytes"
+         bytes (body_bytes_max); it needs at least {needed} bytes"
     )]
     SegmentTooSmall {
         /// As configured.
         segment_bytes: u32,
         /// As configured.
         body_bytes_max: u32,
-        /// As configured.
-        routes_max: u32,
         /// The smallest size that works.
         needed: u64,
     },
@@ -106,7 +108,6 @@ impl Geometry {
         let GeometryOptions {
             segment_bytes,
             body_bytes_max,
-            routes_max,
         } = options;
         if segment_bytes > SEGMENT_BYTES_MAX {
             return Err(GeometryError::SegmentTooLarge { segment_bytes });
@@ -115,25 +116,33 @@ impl Geometry {
             return Err(GeometryError::SegmentUneven { segment_bytes });
         }
         let route_line = u64::from(BASE_ROUTE_BYTES) + ROUTE_NAME_BYTES_MAX as u64;
-        let needed = u64::from(SEGMENT_HEADER_BYTES)
+        let without_routes = u64::from(SEGMENT_HEADER_BYTES)
             + u64::from(BATCH_HEADER_BYTES)
             + u64::from(BASE_FIXED_BYTES)
-            + u64::from(routes_max) * route_line
             + u64::from(RECORD_META_BYTES_MAX)
             + u64::from(body_bytes_max)
             + u64::from(END_RESERVE_BYTES);
+        let needed = without_routes + u64::from(ROUTES_LEAST) * route_line;
         if u64::from(segment_bytes) < needed {
             return Err(GeometryError::SegmentTooSmall {
                 segment_bytes,
                 body_bytes_max,
-                routes_max,
                 needed: needed.next_multiple_of(u64::from(SEGMENT_HEADER_BYTES)),
             });
         }
+        let routes = (u64::from(segment_bytes) - without_routes) / route_line;
         Ok(Self {
             segment_bytes,
             body_bytes_max,
+            routes_max: u32::try_from(routes.min(ROUTES_MAX as u64)).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Routes a queue over this log may define: each has a line in the base record that every segment
+    /// begins with, and beside it the largest body has to fit. [`ROUTES_MAX`] unless segments are
+    /// small.
+    pub fn routes_max(self) -> u32 {
+        self.routes_max
     }
 
     /// Bytes of each segment file.
@@ -159,12 +168,14 @@ mod limits_tests {
     const FITS: GeometryOptions = GeometryOptions {
         segment_bytes: SEGMENT_BYTES_DEFAULT,
         body_bytes_max: 1 << 20,
-        routes_max: crate::core::limits::ROUTES_MAX as u32,
     };
 
     #[test]
     fn the_defaults_fit_and_a_segment_too_small_names_the_size_that_works() {
-        assert!(Geometry::new(FITS).is_ok());
+        assert_eq!(
+            Geometry::new(FITS).unwrap().routes_max() as usize,
+            ROUTES_MAX
+        );
         let small = GeometryOptions {
             segment_bytes: 1 << 20,
             ..FITS
@@ -176,7 +187,8 @@ mod limits_tests {
             segment_bytes: u32::try_from(needed).unwrap(),
             ..FITS
         };
-        assert!(Geometry::new(enough).is_ok());
+        let routes = Geometry::new(enough).unwrap().routes_max();
+        assert!((ROUTES_LEAST..ROUTES_MAX as u32).contains(&routes));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use codec::DecodeError;
 pub use layout::{
     BatchHeader, Generation, HeaderError, Position, SegmentHeader, SlotNo, next_batch,
 };
-pub use limits::{Geometry, GeometryError};
+pub use limits::{Geometry, GeometryError, GeometryOptions};
 pub use record::{Control, Placed, Record, Records};
 pub use recovery::{Corruption, Fold, Recovered, RecoveryError, Start};
 pub use seal::Sealer;

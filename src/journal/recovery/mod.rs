@@ -99,6 +99,17 @@ pub struct Torn {
     pub bytes: Option<u32>,
 }
 
+/// Where the last intact batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// The file.
+    pub slot: SlotNo,
+    /// Where in it.
+    pub offset: u32,
+    /// Bytes, header included.
+    pub bytes: u32,
+}
+
 /// A segment that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSegment {
@@ -135,6 +146,10 @@ pub struct Recovered {
     /// Slots of a segment that was begun and never reached: spares as soon as the next opening's
     /// header is durable elsewhere, and not before.
     pub abandoned: Vec<SlotNo>,
+    /// The last batch of the log. It reads well, but if the process before this one died alone, nobody
+    /// ever heard that its sync went well: before anything is built on it, it is to be written again,
+    /// as it is, and synced.
+    pub last_batch: Option<LastBatch>,
     /// The batch that was cut, if one was.
     pub torn: Option<Torn>,
     /// Whether the last close was in order.

@@ -5,7 +5,8 @@ use super::super::limits::SEGMENT_HEADER_BYTES;
 use super::super::record::{Control, Record};
 use super::walk::{Walk, WalkedBatch};
 use super::{
-    Corruption, Fold, LiveSegment, PlannedSegment, ReadCounts, Recovered, Start, Survey, Torn,
+    Corruption, Fold, LastBatch, LiveSegment, PlannedSegment, ReadCounts, Recovered, Start, Survey,
+    Torn,
 };
 use crate::core::ids::SegmentNo;
 
@@ -24,6 +25,7 @@ pub struct Replay {
     /// Set where the log was cut; no segment behind it may hold a batch.
     cut: Option<Cut>,
     retired: Option<SegmentNo>,
+    last_batch: Option<LastBatch>,
     counts: ReadCounts,
 }
 
@@ -66,6 +68,7 @@ impl Replay {
             last: Last::Ordinary,
             cut: None,
             retired: None,
+            last_batch: None,
             counts: ReadCounts::default(),
             survey,
         }
@@ -246,6 +249,11 @@ impl Replay {
         }
         self.previous_end = Position::new(planned.header.segment, batch.end);
         self.previous_crc = batch.crc;
+        self.last_batch = Some(LastBatch {
+            slot: planned.slot,
+            offset: batch.offset,
+            bytes: batch.end - batch.offset,
+        });
         self.counts.batches += 1;
         self.counts.records += u64::from(records);
         self.counts.bytes += u64::from(batch.end - batch.offset);
@@ -364,6 +372,7 @@ impl Replay {
             segments: live,
             spares,
             abandoned,
+            last_batch: self.last_batch,
             torn: self.cut.and_then(torn),
             sealed: self.last == Last::Seal,
             counts: self.counts,

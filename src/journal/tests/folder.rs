@@ -13,7 +13,6 @@ pub(super) fn geometry() -> Geometry {
     Geometry::new(limits::GeometryOptions {
         segment_bytes: SEGMENT_BYTES,
         body_bytes_max: 512,
-        routes_max: 8,
     })
     .expect("the sizes of these tests fit")
 }
