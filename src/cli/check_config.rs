@@ -28,17 +28,18 @@ fn report(file: Option<&Path>, config: &Config) -> String {
     ];
     let queue = &config.queue;
     lines.push(format!(
-        "queue              capacity {}, lease {} (held at most {}), {} retries, {} in doubt, \
+        "queue              capacity {} (poison {}), lease {} (held at most {}), {} retries, {} in doubt, \
          backoff {} to {}, keys {} or {}",
         queue.capacity,
+        queue.poison_capacity,
         queue.lease,
         queue.max_hold,
         queue.max_retries,
         queue.max_in_doubt,
         queue.backoff_min,
         queue.backoff_max,
-        queue.key_window,
-        queue.keys_max,
+        queue.dedupe_window,
+        queue.dedupe_keys_max,
     ));
     lines.push(format!(
         "journal            segments of {}, {} in all",
@@ -54,7 +55,7 @@ fn report(file: Option<&Path>, config: &Config) -> String {
             "route {name:<12} socket {}, gRPC {}, {} in flight, bodies up to {}, lost inbox: {}",
             address(&route.socket),
             address(&route.grpc),
-            route.concurrency,
+            route.window,
             route.max_body,
             format!("{:?}", route.on_lost_inbox).to_lowercase(),
         ));

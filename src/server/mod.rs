@@ -97,3 +97,6 @@ pub async fn serve(
         never = rates.sample(&queue) => match never {},
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,10 +81,12 @@ pub(crate) struct QueueConfig {
     pub(crate) backoff_min: Span,
     /// Last ceiling of the backoff.
     pub(crate) backoff_max: Span,
+    /// Tasks in poison from which on enqueues are refused.
+    pub(crate) poison_capacity: Count,
     /// How long an idempotency key is remembered.
-    pub(crate) key_window: Span,
+    pub(crate) dedupe_window: Span,
     /// How many keys of finished tasks are remembered.
-    pub(crate) keys_max: Count,
+    pub(crate) dedupe_keys_max: Count,
 }
 
 /// `[journal]`
@@ -106,11 +108,17 @@ pub(crate) struct RouteConfig {
     /// The endpoint's gRPC. Left out: this route has no fallback.
     pub(crate) grpc: Option<Address>,
     /// Commands in flight at once.
-    pub(crate) concurrency: Count,
+    pub(crate) window: Count,
     /// The largest body this route takes.
     pub(crate) max_body: Size,
     /// What to do with a command in doubt when the endpoint's inbox has lost its memory.
     pub(crate) on_lost_inbox: OnLostInbox,
+    /// How long the socket waits for a command's first sign of life before gRPC is tried.
+    pub(crate) first_sign_of_life: Span,
+    /// How often heartbeats are sent.
+    pub(crate) heartbeat: Span,
+    /// The secret that the endpoint wants.
+    pub(crate) credentials: Secret,
 }
 
 /// What to do with a command in doubt when the endpoint's inbox has lost its memory.
@@ -133,6 +141,21 @@ pub(crate) struct ReceiverConfig {
     pub(crate) grpc: Address,
     /// The largest body it accepts.
     pub(crate) max_body: Size,
+    /// How often heartbeats are sent.
+    pub(crate) heartbeat: Span,
+    /// The secret that bridges must know; without one everybody may connect.
+    pub(crate) credentials: Secret,
+}
+
+/// A shared secret, kept out of logs and reports.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
+    }
 }
 
 fn address((host, port): (&str, u16)) -> Address {
@@ -158,15 +181,16 @@ impl Default for Config {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {
-            capacity: Count::new(1_000_000),
+            capacity: Count::new(1 << 20),
             lease: Span::from_secs(30),
             max_hold: Span::from_secs(3_600),
             max_retries: 5,
             max_in_doubt: 20,
             backoff_min: Span::from_millis(250),
             backoff_max: Span::from_secs(300),
-            key_window: Span::from_secs(24 * 3_600),
-            keys_max: Count::new(1_000_000),
+            poison_capacity: Count::new(1 << 20),
+            dedupe_window: Span::from_secs(24 * 3_600),
+            dedupe_keys_max: Count::new(1_000_000),
         }
     }
 }
@@ -175,7 +199,7 @@ impl Default for JournalConfig {
     fn default() -> Self {
         Self {
             segment_size: Size::from_bytes(16 << 20),
-            max_size: Size::from_bytes(4 << 30),
+            max_size: Size::from_bytes(8 << 30),
         }
     }
 }
@@ -185,9 +209,12 @@ impl Default for RouteConfig {
         Self {
             socket: None,
             grpc: None,
-            concurrency: Count::new(256),
+            window: Count::new(1_024),
             max_body: Size::from_bytes(1 << 20),
             on_lost_inbox: OnLostInbox::Redeliver,
+            first_sign_of_life: Span::from_secs(3),
+            heartbeat: Span::from_secs(5),
+            credentials: Secret::default(),
         }
     }
 }
@@ -209,6 +236,8 @@ impl Default for ReceiverConfig {
             socket: address(SOCKET_DEFAULT),
             grpc: address(GRPC_DEFAULT),
             max_body: Size::from_bytes(16 << 20),
+            heartbeat: Span::from_secs(5),
+            credentials: Secret::default(),
         }
     }
 }

@@ -32,11 +32,11 @@ fn a_full_file_is_understood() {
         max_retries = 0
         backoff_max = "10s"
         [journal]
-        segment_size = "1MiB"
+        segment_size = "2MiB"
         max_size = "64MiB"
         [routes.lamps]
         socket = "[::1]:7420"
-        concurrency = 1
+        window = 1
         on_lost_inbox = "hold"
         [receiver]
         grpc = "127.0.0.1:0"
@@ -69,12 +69,16 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         "[routes.lamps]\n",
         "[routes.lamps]\nsocket = \"host:0\"\n",
         "[routes.\"\"]\nsocket = \"host:1\"\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nheartbeat = \"2m\"\n",
         "[routes]\n",
         "[routes.lamps]\nsocket = \"host:1\"\nmax_body = \"17MiB\"\n",
-        "[routes.lamps]\nsocket = \"host:1\"\nconcurrency = 1_000_000\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nwindow = 1_000_000\n",
         "routes = { lamps = { sockett = \"host:1\" } }\n",
         "[journal]\nsegment_size = \"1KiB\"\n",
         "[journal]\nsegment_size = \"16MiB\"\nmax_size = \"32MiB\"\n",
+        "[journal]\nsegment_size = \"2097153B\"\n",
+        "[journal]\nsegment_size = \"1100KiB\"\n",
+        "[queue]\ncapacity = 3_000_000_000\n",
         "poison_queue_name = \" \"\n",
         "data = \"a\"\ndata = \"b\"\n",
         "data = \n",
@@ -85,6 +89,14 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         .map(|text| format!("{}\n", fault(text)))
         .collect();
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = "[routes.a]\nsocket = \"h:1\"\ncredentials = \"tell nobody\"\n";
+    let config = parse(Path::new("x.toml"), text).unwrap();
+    assert_eq!(config.routes["a"].credentials.0, "tell nobody");
+    assert!(!format!("{config:?}").contains("nobody"));
 }
 
 #[test]

@@ -145,9 +145,11 @@ impl Sender {
     ) -> Result<Vec<v1::EnqueueReply>, SendError> {
         let mut replies: Vec<Option<v1::EnqueueReply>> = vec![None; requests.len()];
         let mut tries: u32 = 0;
+        let mut piece = requests.len();
         loop {
             let open: Vec<usize> = (0..requests.len())
                 .filter(|at| replies[*at].is_none())
+                .take(piece)
                 .collect();
             if open.is_empty() {
                 return Ok(replies.into_iter().flatten().collect());
@@ -158,6 +160,7 @@ impl Sender {
                 Try::Answered(answers) => {
                     self.answered(Duration::ZERO);
                     tries = 0;
+                    piece = piece.saturating_mul(2);
                     let mut pause = None;
                     for (at, answer) in open.into_iter().zip(answers) {
                         match come_again(&answer) {
@@ -169,7 +172,11 @@ impl Sender {
                         self.answered(pause);
                     }
                 }
-                Try::Full(pause) => self.answered(pause),
+                Try::Full(pause) => {
+                    // Half of it may find room, and a queue smaller than a batch never has room for all.
+                    piece = (piece.min(requests.len()) / 2).max(1);
+                    self.answered(pause);
+                }
                 Try::Useless(why) => {
                     return Err(SendError::Useless {
                         address: self.shared.address.clone(),

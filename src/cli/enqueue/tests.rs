@@ -31,6 +31,8 @@ enum Mood {
     KeepAndFail,
     /// Has no room.
     Full,
+    /// Has room for one at a time, for ever.
+    Tiny,
     /// Refuses each line for want of room, by itself.
     FullByLine,
     /// Will never take it.
@@ -103,11 +105,19 @@ impl Ingest for Bent {
         let mood = {
             let mut kept = self.0.lock().unwrap();
             kept.calls += 1;
-            kept.moods.pop().unwrap_or(Mood::Answer)
+            match kept.moods.last() {
+                Some(Mood::Tiny) => Mood::Tiny,
+                _ => kept.moods.pop().unwrap_or(Mood::Answer),
+            }
         };
         let commands = request.into_inner().commands;
+        let mood = match mood {
+            Mood::Tiny if commands.len() == 1 => Mood::Answer,
+            Mood::Tiny => Mood::Full,
+            mood => mood,
+        };
         match mood {
-            Mood::Full => {
+            Mood::Full | Mood::Tiny => {
                 let mut status = Status::resource_exhausted("full");
                 status
                     .metadata_mut()
@@ -263,6 +273,21 @@ async fn with_a_window_of_one_lines_arrive_in_order_whatever_happens() {
     run.enqueue(lines(50)).await;
     let wanted: Vec<_> = (1..=50).map(|number| number.to_string()).collect();
     assert_eq!(bent.0.lock().unwrap().order, wanted);
+}
+
+#[tokio::test]
+async fn a_queue_smaller_than_a_batch_gets_the_lines_in_pieces() {
+    let env = Env::real();
+    let bent = Bent::default();
+    bent.0.lock().unwrap().moods = vec![Mood::Tiny];
+    let (address, _server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let run = Run {
+        batch: 16,
+        ..Run::new(&env, &address)
+    };
+    let (account, ended) = run.enqueue(lines(20)).await;
+    assert!(matches!(ended, Ended::Complete), "{ended:?}");
+    assert_eq!(account.accepted, 20);
 }
 
 #[tokio::test]
