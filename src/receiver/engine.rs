@@ -109,6 +109,8 @@ pub(super) enum Violation {
     EmptyRange,
     #[error("unexpected `{0}`")]
     Unexpected(&'static str),
+    #[error("no acceptable message: {0}")]
+    Message(String),
 }
 
 impl Engine {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::sync::watch;
+use tonic::Code;
 
 use super::engine::{Engine, Phase, Violation};
 use super::inbox::LinkId;
@@ -37,13 +38,17 @@ pub(super) enum Input {
 
 impl Input {
     /// The next frame. Cancel safe.
-    async fn next(&mut self) -> Result<Option<Kind>, FrameError> {
+    async fn next(&mut self) -> Result<Option<Kind>, End> {
         match self {
-            Self::Socket(reader) => reader.next().await,
+            Self::Socket(reader) => Ok(reader.next().await?),
             Self::Grpc(stream) => match stream.message().await {
-                Ok(Some(frame)) => check_frame(frame).map(Some),
+                Ok(Some(frame)) => Ok(Some(check_frame(frame)?)),
                 Ok(None) => Ok(None),
-                Err(status) => Err(FrameError::Io(std::io::Error::other(status))),
+                // How tonic says that a message is too long or doesn't decode.
+                Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
+                    Err(Violation::Message(status.message().to_owned()).into())
+                }
+                Err(status) => Err(FrameError::Io(std::io::Error::other(status)).into()),
             },
         }
     }
@@ -105,10 +110,13 @@ impl End {
     fn label(&self) -> Option<&'static str> {
         match self {
             Self::Hello(error) => Some(error.label()),
+            // A connection that fails is no fault of what was said on it.
+            Self::Frame(FrameError::Io(_)) => None,
             Self::Frame(error) => Some(error.label()),
             Self::Violation(Violation::Unexpected(_)) => Some("unexpected"),
             Self::Violation(Violation::Id(_)) => Some("bad_id"),
             Self::Violation(Violation::EmptyRange) => Some("bad_range"),
+            Self::Violation(Violation::Message(_)) => Some("message"),
             Self::NoHello(_) => Some("no_hello"),
             _ => None,
         }
@@ -210,7 +218,7 @@ struct Link<'a> {
 
 /// What a turn of the loop waits for.
 enum Turn {
-    Frame(Result<Option<Kind>, FrameError>),
+    Frame(Result<Option<Kind>, End>),
     Room,
     Tick,
     Phase,
@@ -244,7 +252,7 @@ impl<'a> Link<'a> {
             let done = match turn {
                 Turn::Frame(Ok(Some(kind))) => self.take_all(kind, input),
                 Turn::Frame(Ok(None)) => Err(End::Ended),
-                Turn::Frame(Err(error)) => Err(error.into()),
+                Turn::Frame(Err(end)) => Err(end),
                 Turn::WriterGone => Err(End::WriterGone),
                 Turn::Tick => {
                     tick = clock.sleep(TICK);

@@ -11,6 +11,9 @@ use crate::wire::{
     HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT,
 };
 
+/// The most connections anybody may configure: as many as a process can usually have open files.
+const CONNECTIONS_MAX: usize = 65_536;
+
 /// How a receiver listens, what it accepts, and what it holds at most.
 #[derive(Clone)]
 pub struct ReceiverOptions {
@@ -87,7 +90,7 @@ impl ReceiverOptions {
     pub fn validate(&self) -> Result<(), OptionsError> {
         positive("in_flight_max", self.in_flight_max as usize)?;
         positive("handlers_max", self.handlers_max)?;
-        positive("connections_max", self.connections_max)?;
+        within("connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;
         positive("inbox.entries_max", self.inbox.entries_max)?;
         positive("inbox.result_bytes_max", self.inbox.result_bytes_max)?;
         positive("inbox.settled_ranges_max", self.inbox.settled_ranges_max)?;

@@ -125,6 +125,19 @@ impl Client {
         }
     }
 
+    /// Sends if the receiver still takes it.
+    pub(crate) async fn try_send(&mut self, kind: Kind) -> bool {
+        let frame = v1::Frame { kind: Some(kind) };
+        match self {
+            Self::Socket { writer, .. } => {
+                let mut bytes = BytesMut::new();
+                encode_frame(&frame, &mut bytes);
+                writer.write_all(&bytes).await.is_ok()
+            }
+            Self::Grpc { outgoing, .. } => outgoing.send(frame).await.is_ok(),
+        }
+    }
+
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         let Self::Socket { writer, .. } = self else {
             panic!("gRPC carries no raw bytes")

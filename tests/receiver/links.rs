@@ -120,6 +120,24 @@ async fn a_command_without_an_epoch_is_a_violation() {
 }
 
 #[tokio::test]
+async fn a_message_over_the_limit_closes_a_grpc_link_with_a_reason() {
+    let mut options = options();
+    options.body_bytes_max = 1_000;
+    let (receiver, _) = start(options).await;
+    let mut neighbour = Client::grpc(&receiver).await;
+    let mut client = Client::grpc(&receiver).await;
+    let Kind::Command(mut large) = command(1, 1, 1, "") else {
+        panic!("not a command")
+    };
+    large.body = vec![0; 100_000].into();
+    client.send(Kind::Command(large)).await;
+    let reason = client.close_reason().await;
+    assert!(reason.contains("100"), "{reason}");
+    assert_eq!(receiver.stats().bad_frames.get("message"), Some(&1));
+    assert_eq!(neighbour.ask(1, 1, 1, "hi").await, done("hi"));
+}
+
+#[tokio::test]
 async fn who_says_nothing_is_not_waited_for() {
     let mut options = options();
     options.hello_deadline = Duration::from_millis(50);
@@ -155,6 +173,39 @@ async fn a_silent_link_is_dead_after_three_heartbeats_and_a_speaking_one_is_not(
     }
     assert_eq!(receiver.stats().links_dead, 2);
     assert_eq!(receiver.links(), 1);
+}
+
+#[tokio::test]
+async fn who_sends_and_never_reads_is_given_up_and_holds_no_more_than_its_share() {
+    let mut options = options();
+    options.write_deadline = Duration::from_millis(300);
+    let (receiver, _) = start(options).await;
+    let mut neighbour = Client::socket(&receiver).await;
+    let floods = [
+        Client::socket(&receiver).await,
+        Client::grpc(&receiver).await,
+    ];
+    for (mut flood, first) in floods.into_iter().zip([0, 1_000]) {
+        let body: bytes::Bytes = vec![1; 200_000].into();
+        let flooding = tokio::spawn(async move {
+            let mut sent = 0;
+            for seq in first..first + 500 {
+                let Kind::Command(mut large) = command(seq, 1, 1, "") else {
+                    panic!("not a command")
+                };
+                large.body = body.clone();
+                if !flood.try_send(Kind::Command(large)).await {
+                    break;
+                }
+                sent += 1;
+            }
+            (sent, flood)
+        });
+        eventually("it is given up", || receiver.links() == 1).await;
+        let (sent, _) = patiently(flooding).await.unwrap();
+        assert!(sent < 500, "it was read to the end");
+        assert_eq!(neighbour.ask(first + 900, 1, 1, "hi").await, done("hi"));
+    }
 }
 
 #[tokio::test]

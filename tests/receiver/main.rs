@@ -26,13 +26,13 @@ struct Worker {
     executions: Mutex<BTreeMap<u64, u32>>,
     started: watch::Sender<u32>,
     /// `wait` takes one of these before it ends.
-    gate: Semaphore2,
+    gate: Gate,
     knows: Mutex<BTreeMap<u64, RecoverOutcome>>,
 }
 
-struct Semaphore2(Semaphore);
+struct Gate(Semaphore);
 
-impl Default for Semaphore2 {
+impl Default for Gate {
     fn default() -> Self {
         Self(Semaphore::new(0))
     }

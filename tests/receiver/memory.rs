@@ -1,19 +1,25 @@
 //! Restarts: what a receiver remembers in a file, and what it makes of a damaged one.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test looks at the real files and damages them from outside"
+)]
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use leasebridge::env::Env;
+use leasebridge::env::{BoxFuture, Env};
+use leasebridge::receiver::store::{Record, StoredInbox};
 use leasebridge::receiver::{
-    EffectFile, FileStore, Handler, Receiver, ReceiverError, RecoverOutcome, RunningReceiver,
-    StoreError,
+    EffectFile, FileStore, Handler, InboxStore, Receiver, ReceiverError, RecoverOutcome,
+    RunningReceiver, StoreError,
 };
-use leasebridge::wire::v1;
 use leasebridge::wire::v1::reply::Outcome;
 use leasebridge::wire::v1::rollback_reply::State;
+use leasebridge::wire::{InboxId, v1};
 
 use crate::client::{Client, command, done};
 use crate::{Worker, options, patiently};
@@ -190,6 +196,44 @@ async fn a_file_store_remembers_results_and_settled_tasks() {
     assert_eq!(executions, [1, 2, 1]);
     drop(socket);
     stop(receiver).await;
+}
+
+/// A store on a disk that fails: it takes so many appends and no more.
+struct Failing(AtomicU32);
+
+impl InboxStore for Failing {
+    fn load(&self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
+        Box::pin(async { Ok((InboxId([1; 16]), StoredInbox::default())) })
+    }
+
+    fn append(&self, _: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let left = self.0.fetch_sub(1, Ordering::Relaxed);
+        Box::pin(async move {
+            if left > 0 {
+                Ok(())
+            } else {
+                Err(StoreError::Stopped)
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_recorded_is_neither_run_nor_answered() {
+    // One append records the start, the next the outcome.
+    for (appends, executions) in [(0, 0), (1, 1)] {
+        let worker = Arc::new(Worker::default());
+        let handler: Arc<dyn Handler> = worker.clone();
+        let store = Arc::new(Failing(AtomicU32::new(appends)));
+        let receiver = Receiver::with_store(options(), handler, store).unwrap();
+        let receiver = receiver.start(Env::real()).await.unwrap();
+        let mut socket = Client::socket(&receiver).await;
+        socket.send(command(1, 1, 1, "hi")).await;
+        let error = patiently(receiver.failed()).await;
+        assert!(matches!(error, StoreError::Stopped));
+        assert_eq!(socket.next().await, None, "closed without an answer");
+        assert_eq!(worker.executions(1), executions);
+    }
 }
 
 #[tokio::test]

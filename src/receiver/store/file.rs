@@ -108,6 +108,12 @@ struct Place {
 }
 
 impl Live {
+    /// How large a file with nothing else in it would be.
+    fn file_bytes(&self) -> u64 {
+        let settled = self.settled.len() * record::SETTLED_BYTES;
+        self.bytes + (FILE_HEADER_BYTES + settled) as u64
+    }
+
     fn note(&mut self, record: &Record, place: Place) {
         let task = match record {
             Record::Settled(range) => {
@@ -153,8 +159,7 @@ impl Backing for Log {
             write_block(&mut open.file, open.id, &payload).await?;
             open.file.sync().await?;
             let size = open.file.size();
-            let live = open.live.bytes + FILE_HEADER_BYTES as u64;
-            if size >= self.compact_bytes_min && size / COMPACT_FACTOR > live {
+            if size >= self.compact_bytes_min && size / COMPACT_FACTOR > open.live.file_bytes() {
                 self.compact().await?;
             }
             Ok(())

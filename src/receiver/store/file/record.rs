@@ -11,6 +11,9 @@ const FINISHED: u8 = 2;
 const NOT_STARTED: u8 = 3;
 const SETTLED: u8 = 4;
 
+/// The size of a settled range: its tag and three numbers.
+pub(super) const SETTLED_BYTES: usize = 25;
+
 const DONE: u8 = 1;
 const REJECTED: u8 = 2;
 const REFUSED: u8 = 3;
