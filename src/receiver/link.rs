@@ -163,7 +163,9 @@ pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameS
     sender.close();
     match end {
         End::Dead(_) => engine.counters.links_dead.add(1),
-        End::WriterGone | End::Stalled(_) => {}
+        End::WriterGone => {}
+        // gRPC can't cut a stream whose reader gives it no room: at least nothing is held for it.
+        End::Stalled(_) => sender.abandon(),
         _ => {
             let _ = timeout(&*engine.env.clock, LINGER, input.discard()).await;
         }

@@ -113,6 +113,7 @@ struct State {
     limits: OutboxLimits,
     waker: Option<Waker>,
     senders_closed: bool,
+    /// Nothing is taken any more: the source was dropped, or the outbox abandoned.
     source_gone: bool,
 }
 
@@ -225,8 +226,8 @@ impl FrameSender {
         }
     }
 
-    /// Waits until the writer is gone: the connection failed, or everything was written after
-    /// [`FrameSender::close`]. Cancel safe.
+    /// Waits until the writer takes nothing more: the connection failed, everything was written after
+    /// [`FrameSender::close`], or the outbox was abandoned. Cancel safe.
     pub async fn writer_gone(&self) {
         loop {
             let mut room = std::pin::pin!(self.0.0.room.notified());
@@ -298,6 +299,18 @@ impl FrameSender {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Accepts nothing more and drops what waits: it is never sent. For a peer that reads nothing.
+    pub fn abandon(&self) {
+        let (waiting, waker) = {
+            let mut state = self.0.0.state();
+            state.senders_closed = true;
+            (state.end(), state.waker.take())
+        };
+        drop(waiting);
+        self.0.0.room.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     /// Whether nothing can be sent any more.
     pub fn is_closed(&self) -> bool {
         let state = self.0.0.state();
@@ -323,6 +336,13 @@ impl FrameSender {
 }
 
 impl State {
+    /// Nothing is taken any more. Returns what waited, to be dropped outside of the lock.
+    fn end(&mut self) -> VecDeque<Option<Queued>> {
+        self.source_gone = true;
+        self.queued_bytes = 0;
+        std::mem::take(&mut self.frames)
+    }
+
     fn has_room(&self) -> bool {
         self.queued_bytes < self.limits.queued_bytes_max
     }

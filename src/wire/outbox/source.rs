@@ -152,10 +152,8 @@ impl Drop for FrameSource {
     fn drop(&mut self) {
         let waiting = {
             let mut state = self.shared.state();
-            state.source_gone = true;
-            state.queued_bytes = 0;
             state.waker = None;
-            std::mem::take(&mut state.frames)
+            state.end()
         };
         drop(waiting);
         self.shared.room.notify_waiters();

@@ -181,3 +181,16 @@ async fn whoever_watches_the_writer_learns_of_its_end_and_progress() {
     drop(source);
     gone.await;
 }
+
+#[tokio::test]
+async fn what_waits_in_an_abandoned_outbox_is_never_sent() {
+    let (sender, mut source) = small();
+    let first = sender.force(beat(1)).unwrap();
+    let second = sender.force(beat(2)).unwrap();
+    source.next().await.unwrap();
+    sender.abandon();
+    assert_eq!(sender.fate(first), Fate::MaybeSent);
+    assert_eq!(sender.fate(second), Fate::NeverSent);
+    assert_eq!(sender.force(beat(3)), Err(NotSent::Closed));
+    assert_eq!(source.next().await, None);
+}
