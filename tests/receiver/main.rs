@@ -3,6 +3,7 @@
 mod client;
 mod links;
 mod memory;
+mod syncs;
 mod work;
 
 use std::collections::BTreeMap;
