@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{enqueue, exit, explain, poison, route, status, watch};
+use super::{enqueue, exit, explain, poison, receiver, route, run, status, watch};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
@@ -76,6 +76,8 @@ pub(crate) enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(run::RunArgs),
+    Receiver(receiver::ReceiverArgs),
     Enqueue(enqueue::EnqueueArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
@@ -102,7 +104,7 @@ mod tests {
         let mut cli = Cli::command().term_width(100);
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
-        for name in ["enqueue", "status", "explain", "poison", "watch"] {
+        for name in ["run", "receiver", "enqueue", "status", "explain", "poison", "watch"] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();
             insta::assert_snapshot!(format!("help-{name}"), shown);

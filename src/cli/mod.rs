@@ -13,7 +13,9 @@ mod explain;
 mod log;
 mod out;
 mod poison;
+mod receiver;
 mod route;
+mod run;
 mod signals;
 mod status;
 mod table;
@@ -79,6 +81,8 @@ async fn dispatch(
     context: Context,
 ) -> Outcome {
     match command {
+        Command::Run(args) => run::run(args, context).await,
+        Command::Receiver(args) => receiver::run(args, context).await,
         Command::Enqueue(args) => enqueue::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Explain(args) => explain::run(args, context).await,

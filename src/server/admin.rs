@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::rates::{Rate, Rates};
 use super::story;
-use super::{RouteLinks, ServerOptions};
+use super::{Phase, RouteLinks, ServerOptions};
 use crate::core::{Seq, TaskId, TaskState};
 use crate::env::{Env, Mono};
 use crate::queue::{Command, Heard, LeaseError, RouteStatus, SafeTaskQueue};
@@ -210,7 +210,7 @@ impl Admin for AdminService {
                 records_total: journal.records,
                 full: journal.full,
             }),
-            draining: *self.options.draining.borrow(),
+            draining: *self.options.phase.borrow() > Phase::Serving,
             poison_queue_name: options.poison_queue_name.clone(),
         };
         Ok(Response::new(reply))

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::ServerOptions;
+use super::{Phase, ServerOptions};
 use super::convert;
 use crate::env::Wall;
 use crate::queue::{
@@ -175,7 +175,7 @@ impl IngestService {
     }
 
     fn refuse_while_draining(&self) -> Result<(), Status> {
-        if *self.options.draining.borrow() {
+        if *self.options.phase.borrow() > Phase::Serving {
             return Err(Status::unavailable(
                 "the bridge is draining and takes nothing new",
             ));

@@ -59,12 +59,24 @@ pub struct ServerOptions {
     pub routes: BTreeMap<String, u32>,
     /// How the links fare.
     pub links: Links,
-    /// Becomes true when the bridge drains: from then on nothing new is accepted.
-    pub draining: watch::Receiver<bool>,
+    /// What the bridge is about.
+    pub phase: watch::Receiver<Phase>,
 }
 
-/// Serves `queue` to whoever connects to `listener`. Never ends by itself; dropped, it cuts all
-/// connections, and requests that were being answered are in doubt for those who asked.
+/// What the bridge is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// At work.
+    Serving,
+    /// Nothing new is accepted; what is in flight is finished.
+    Draining,
+    /// Requests are answered and connections closed.
+    Stopping,
+}
+
+/// Serves `queue` to whoever connects to `listener`, until [`Phase::Stopping`] and the last answer; a
+/// watcher is no answer and may keep it longer. Dropped, it cuts all connections, and requests that were
+/// being answered are in doubt for those who asked.
 ///
 /// # Errors
 /// When tonic gives up, which it does for no reason that is known.
@@ -77,6 +89,11 @@ pub async fn serve(
     let rates = Arc::new(Rates::new(env.clone()));
     let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let mut phase = options.phase.clone();
+    let stopping = async move {
+        // An error means that the bridge is gone, which ends it as well.
+        let _ended = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+    };
     let started = env.clock.now();
     let admin = AdminServer::new(AdminService {
         queue: queue.clone(),
@@ -90,7 +107,7 @@ pub async fn serve(
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(ingest)
         .add_service(admin)
-        .serve_with_incoming(incoming(&env, listener));
+        .serve_with_incoming_shutdown(incoming(&env, listener), stopping);
     tokio::select! {
         biased;
         ended = serving => ended,

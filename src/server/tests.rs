@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use super::{RouteLinks, ServerOptions, serve};
+use super::{Phase, RouteLinks, ServerOptions, serve};
 use crate::env::{Address, Env};
 use crate::queue::{Command, Failure, QueueOptions, SafeTaskQueue};
 use crate::wire::v1;
@@ -21,7 +21,7 @@ struct House {
     queue: SafeTaskQueue<Command>,
     ingest: IngestClient<Channel>,
     admin: AdminClient<Channel>,
-    drain: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     _folder: tempfile::TempDir,
 }
 
@@ -35,7 +35,7 @@ async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
     for route in ["default", "lamps", "forgotten"] {
         queue.define_route(route).await.unwrap();
     }
-    let (drain, draining) = watch::channel(false);
+    let (phase, watching) = watch::channel(Phase::Serving);
     let links = || {
         let links = RouteLinks {
             breaker: "open".into(),
@@ -47,7 +47,7 @@ async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
     let options = ServerOptions {
         routes: [("default".into(), 1_000), ("lamps".into(), 10)].into(),
         links: Arc::new(links),
-        draining,
+        phase: watching,
     };
     let any_port = Address::tcp("127.0.0.1", 0);
     let listener = env.transport.bind(&any_port).await.unwrap();
@@ -62,7 +62,7 @@ async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
         queue,
         ingest: IngestClient::new(channel.clone()),
         admin: AdminClient::new(channel),
-        drain,
+        phase,
         _folder: folder,
     }
 }
@@ -227,7 +227,7 @@ async fn a_stream_is_answered_in_order_and_waits_for_room() {
 #[tokio::test]
 async fn while_it_drains_nothing_new_is_taken_and_the_status_says_so() {
     let mut house = house(|_| {}).await;
-    house.drain.send(true).unwrap();
+    house.phase.send(Phase::Draining).unwrap();
     let status = house
         .ingest
         .enqueue(command("", "1", ""))

@@ -89,6 +89,11 @@ impl Size {
     pub(crate) const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// In bytes, for sizes whose limit is far below 4 GiB.
+    pub(crate) fn to_u32(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
 }
 
 impl Count {
