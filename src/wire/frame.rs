@@ -194,6 +194,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.decoder.set_frame_bytes_max(frame_bytes_max);
     }
 
+    /// The stream itself, past whatever frames are buffered.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
     /// The next frame if all of it has already arrived; never waits.
     ///
     /// # Errors

@@ -225,6 +225,30 @@ impl FrameSender {
         }
     }
 
+    /// Waits until the writer is gone: the connection failed, or everything was written after
+    /// [`FrameSender::close`]. Cancel safe.
+    pub async fn writer_gone(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.0.0.room.notified());
+            room.as_mut().enable();
+            if self.0.0.state().source_gone {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// How many frames the writer has taken since the start: unchanged while frames wait, the peer
+    /// reads nothing.
+    pub fn taken(&self) -> u64 {
+        self.0.0.state().taken
+    }
+
+    /// Whether [`FrameSender::send`] would not have to wait for room.
+    pub fn has_room(&self) -> bool {
+        self.0.0.state().has_room()
+    }
+
     /// What became of the frame with this ticket. (One that was withdrawn is told as
     /// [`Fate::MaybeSent`] once the writer has passed its place: keep what [`FrameSender::withdraw`]
     /// said.)

@@ -163,3 +163,21 @@ async fn a_peer_that_reads_nothing_is_given_up_after_the_deadline() {
     assert_eq!(sender.fate(ticket), Fate::MaybeSent);
     assert!(sender.is_closed());
 }
+
+#[tokio::test]
+async fn whoever_watches_the_writer_learns_of_its_end_and_progress() {
+    let (sender, mut source) = small();
+    sender.force(beat(1)).unwrap();
+    sender.force(beat(2)).unwrap();
+    assert!(!sender.has_room() && sender.room().now_or_never().is_none());
+    let mut room = Box::pin(sender.room());
+    let mut gone = Box::pin(sender.writer_gone());
+    assert!(room.as_mut().now_or_never().is_none());
+    assert!(gone.as_mut().now_or_never().is_none());
+    source.next().await.unwrap();
+    assert_eq!(sender.taken(), 1);
+    room.await;
+    assert!(gone.as_mut().now_or_never().is_none());
+    drop(source);
+    gone.await;
+}
