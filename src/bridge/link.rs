@@ -47,6 +47,8 @@ pub(super) struct Link {
     counters: Arc<LinkCounters>,
     /// Told when the link stops taking commands.
     changed: Arc<Notify>,
+    /// The same, for the keeper.
+    drains: Notify,
 }
 
 /// Heartbeats sent and answered.
@@ -80,6 +82,7 @@ impl Link {
             heart: Heart::default(),
             counters,
             changed,
+            drains: Notify::new(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Link {
 
     /// Whether the outbox has room now.
     pub(super) fn has_room(&self) -> bool {
-        futures_util::FutureExt::now_or_never(self.sender.room()).is_some()
+        self.sender.has_room()
     }
 
     /// Waits until the outbox has room or is closed. Cancel safe.
@@ -202,16 +205,29 @@ impl Link {
         }
     }
 
-    /// Takes nothing new, and waits until what is in flight is answered or the link is dead. Give it
-    /// a deadline. Cancel safe.
-    pub(super) async fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Waits until nothing new is taken and what was is answered, or the link is dead. Cancel safe.
+    pub(super) async fn drained(&self) {
+        loop {
+            let mut drains = std::pin::pin!(self.drains.notified());
+            drains.as_mut().enable();
+            if self.draining.load(Ordering::Acquire) {
+                break;
+            }
+            drains.await;
+        }
         self.waiters.idle().await;
+    }
+
+    /// From here on nothing new is taken.
+    fn stop_accepting(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drains.notify_waiters();
+        self.changed.notify_one();
     }
 
     /// Says goodbye; what waits is still written, then the connection ends.
     pub(super) fn close(&self, reason: &str) {
-        self.draining.store(true, Ordering::Release);
+        self.stop_accepting();
         let reason = reason.to_owned();
         // If it is closed already there is nobody to say it to.
         let _ = self.sender.force(Kind::Drain(v1::Drain { reason }));
@@ -227,7 +243,7 @@ impl Link {
 
     /// The link is dead and its writer gone.
     fn end(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.stop_accepting();
         self.sender.close();
         self.heart.stopped.store(true, Ordering::Release);
         self.heart.beat.notify_waiters();

@@ -134,9 +134,7 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
         }
         Kind::Drain(drain) => {
             tracing::info!(transport = link.transport.as_str(), reason = %drain.reason, "the endpoint drains");
-            link.draining.store(true, Ordering::Release);
-            link.heart.beat.notify_waiters();
-            link.changed.notify_one();
+            link.stop_accepting();
         }
         Kind::Close(close) => return Err(Death::ClosedByEndpoint(capped(close.reason))),
         Kind::Hello(_) | Kind::Command(_) | Kind::Rollback(_) | Kind::Settled(_) => {
