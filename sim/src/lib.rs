@@ -1,1 +1,17 @@
-//! The simulator.
+//! The simulator: leasebridge's own code in a world made from one seed.
+//!
+//! It replaces what stands behind `leasebridge::env` and nothing else:
+//!
+//! - [`seed`]: where every free choice comes from, as independent labelled streams;
+//! - [`disk`]: a disk in memory that loses, tears and lies as real ones do;
+//! - [`clock`]: simulated time with drift and jumps, per host;
+//! - [`transport`]: connections over turmoil's network;
+//! - [`entropy`]: the product's randomness;
+//! - [`host`]: a machine, made of these, on which processes boot.
+
+pub mod clock;
+pub mod disk;
+pub mod entropy;
+pub mod host;
+pub mod seed;
+pub mod transport;

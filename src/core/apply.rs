@@ -153,14 +153,14 @@ impl State {
                 self.enter(slot, READY);
             }
             Event::Extended { delivery, deadline } => {
-                let (slot, at) = self.held(*delivery, "extended")?;
+                let (slot, at) = self.held_by(*delivery, "extended")?;
                 let lease = &mut self.leases[at as usize];
                 self.lease_ends.remove(&(lease.times.deadline, slot));
                 lease.times.deadline = *deadline;
                 self.lease_ends.insert((*deadline, slot));
             }
             Event::Sent { delivery } => {
-                let (_, at) = self.held(*delivery, "sent")?;
+                let (_, at) = self.held_by(*delivery, "sent")?;
                 self.leases[at as usize].sent = true;
             }
             Event::Quarantined { until } => self.suspects.quarantine_until = *until,
@@ -524,7 +524,7 @@ impl State {
         }
     }
 
-    fn held(&self, delivery: DeliveryId, event: &'static str) -> Result<(Slot, u32), Impossible> {
+    fn held_by(&self, delivery: DeliveryId, event: &'static str) -> Result<(Slot, u32), Impossible> {
         let slot = self.known(delivery.task)?;
         match self.task(slot).life {
             Life::Leased(at) if self.task(slot).epoch == delivery.epoch => Ok((slot, at)),

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
-use super::ids::{BodyRef, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
+use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
 use super::keys::{Fate, KeyEntry, KeyWindow};
 use super::lane::{Lane, LaneCounts, LaneTotals};
 use super::settled::SettledIds;
@@ -251,6 +251,21 @@ impl State {
         self.bodies.get(&segment).copied().unwrap_or_default()
     }
 
+    /// Whether a segment holds nothing that is still needed: neither tasks nor remembered keys.
+    pub fn is_unneeded(&self, segment: SegmentNo) -> bool {
+        !self.bodies.contains_key(&segment) && self.keys.at_home(segment) == 0
+    }
+
+    /// Whether some task flies alone just now, or wants to.
+    pub(crate) fn has_suspects(&self) -> bool {
+        self.suspects.ready > 0 || !self.suspects.routes_taken.is_empty()
+    }
+
+    /// A live task's place in the slab, for what is kept beside it.
+    pub(crate) fn slot_of(&self, id: TaskId) -> Option<usize> {
+        self.slot(id).map(|slot| slot as usize)
+    }
+
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
         self.head(route).map(|slot| self.task(slot).enqueued_at)
@@ -304,6 +319,17 @@ impl State {
         let delayed = self.delayed.iter().map(|(_, seq, slot)| (*seq, *slot));
         let delayed = delayed.filter(move |(_, slot)| self.task(*slot).route == route);
         ready.chain(delayed).map(|(_, slot)| self.view_of(slot))
+    }
+
+    /// The leases that are held, by their deadlines.
+    pub fn held(&self) -> impl Iterator<Item = DeliveryId> + '_ {
+        self.lease_ends.iter().map(|(_, slot)| {
+            let task = self.task(*slot);
+            DeliveryId {
+                task: task.id,
+                epoch: task.epoch,
+            }
+        })
     }
 
     /// The task that `seq` names, whatever its origin.

@@ -1,1 +1,34 @@
 //! The durable log, itself without I/O.
+//!
+//! [`Writer`] turns the state machine's events into batches of bytes, each with its place in a
+//! segment file; somebody else writes and syncs them, one at a time and in order, and reports
+//! [`Writer::completed`]. [`recovery`] turns the bytes of a folder of segments back into events. What
+//! the bytes mean is written down in `docs/format.md`.
+//!
+//! Invariants:
+//! - Log order is append order, and what is durable is a prefix of it: one batch is in flight.
+//! - A batch decodes only in the segment and generation it was written for, and only behind the batch
+//!   it was written behind, so that neither a recycled file's former content nor what stands after a
+//!   cut is ever taken for log.
+//! - Each segment begins with a [`Base`](crate::core::event::Base), so that the ones before can go.
+
+mod codec;
+mod image;
+mod layout;
+pub mod limits;
+mod record;
+pub mod recovery;
+mod seal;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use codec::DecodeError;
+pub use layout::{
+    BatchHeader, Generation, HeaderError, Position, SegmentHeader, SlotNo, next_batch,
+};
+pub use limits::{Geometry, GeometryError, GeometryOptions};
+pub use record::{Control, Placed, Record, Records};
+pub use recovery::{Corruption, Fold, Recovered, RecoveryError, Start};
+pub use seal::Sealer;
+pub use writer::{Batch, RollTo, Writer};

@@ -1,11 +1,11 @@
 //! What several test modules of the pipeline share: an error of each class, and an event recorder.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::{Class, Classify, Context, ContextOptions};
 use crate::env::Env;
@@ -55,6 +55,10 @@ impl Journal {
 
 /// Records `LEVEL message` of each event of this thread while the guard lives.
 pub(super) fn record_events() -> (Journal, DefaultGuard) {
+    // While there is just one dispatcher, an event that a thread without one meets first is switched
+    // off for every thread. A second one that stays makes tracing ask them all.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(Recorder(Journal::default())));
     let journal = Journal::default();
     let guard = tracing::subscriber::set_default(Recorder(journal.clone()));
     (journal, guard)

@@ -1,0 +1,127 @@
+//! Little-endian primitives, and a reader that is total: any bytes whatever decode or are refused,
+//! nothing panics, and nothing is allocated beyond what the bytes themselves hold.
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end in the middle of a field.
+    #[error("the record ends in the middle of a field")]
+    Short,
+    /// A code that stands for nothing.
+    #[error("{value} is no {field}")]
+    Value {
+        /// Of which field.
+        field: &'static str,
+        /// The code.
+        value: u8,
+    },
+    /// Text that is no UTF-8.
+    #[error("a text is not UTF-8")]
+    Text,
+}
+
+/// Writing of primitives, little-endian.
+pub(super) trait Put {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn put_u128(&mut self, value: u128) {
+        self.put(&value.to_le_bytes());
+    }
+
+    /// A text of at most 65535 bytes. The state machine caps every text far below.
+    fn put_text(&mut self, text: &str) {
+        let len = u16::try_from(text.len()).expect("texts are capped before they become events");
+        self.put_u16(len);
+        self.put(text.as_bytes());
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Reads primitives from the front of a slice.
+#[derive(Clone, Debug)]
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.at.checked_add(len).ok_or(DecodeError::Short)?;
+        let taken = self.bytes.get(self.at..end).ok_or(DecodeError::Short)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let taken = self.take(N)?;
+        Ok(taken.try_into().expect("take gives what was asked for"))
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn u128(&mut self) -> Result<u128, DecodeError> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    pub(super) fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(DecodeError::Value { field, value }),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Result<Box<str>, DecodeError> {
+        let len = usize::from(self.u16()?);
+        let text = std::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::Text)?;
+        Ok(text.into())
+    }
+}

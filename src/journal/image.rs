@@ -1,0 +1,374 @@
+//! The parts records share: a task's image with its history, and the codes of small enums.
+
+use std::collections::VecDeque;
+
+use super::codec::{DecodeError, Put, Reader};
+use super::limits::ATTEMPT_BYTES;
+use super::record::{put_task_id, task_id};
+use crate::core::event::{
+    Budgets, Doubt, Isolation, LifeImage, Next, Outcome, PoisonCause, TaskImage, TransportKind,
+};
+use crate::core::history::{Attempt, History, OutcomeCounts};
+use crate::core::ids::{Epoch, Fingerprint, KeyHash, RouteId};
+use crate::core::time::QueueMs;
+
+/// Bytes that an image without history stays under, with its tag and its body's length.
+const IMAGE_BYTES_MAX: usize = 160;
+
+/// At least the bytes the image's record takes without its body.
+pub(super) fn size_bound(image: &TaskImage) -> usize {
+    let attempt = |attempt: &Attempt| {
+        ATTEMPT_BYTES as usize + attempt.error.as_ref().map_or(0, |error| error.len())
+    };
+    let history = |history: &History| history.attempts().map(attempt).sum::<usize>();
+    IMAGE_BYTES_MAX + image.history.as_deref().map_or(0, history)
+}
+
+const HAS_DEADLINE: u8 = 1;
+const HAS_KEY: u8 = 2;
+
+pub(super) fn put_deadline_and_key(
+    out: &mut Vec<u8>,
+    deadline: Option<QueueMs>,
+    key: Option<(KeyHash, Fingerprint)>,
+) {
+    let has_deadline = deadline.map_or(0, |_| HAS_DEADLINE);
+    out.put_u8(has_deadline | key.map_or(0, |_| HAS_KEY));
+    if let Some(deadline) = deadline {
+        out.put_u64(deadline.0);
+    }
+    if let Some((key, fingerprint)) = key {
+        out.put_u128(key.0);
+        out.put_u64(fingerprint.0);
+    }
+}
+
+type DeadlineAndKey = (Option<QueueMs>, Option<(KeyHash, Fingerprint)>);
+
+pub(super) fn deadline_and_key(reader: &mut Reader<'_>) -> Result<DeadlineAndKey, DecodeError> {
+    let flags = reader.u8()?;
+    if flags & !(HAS_DEADLINE | HAS_KEY) != 0 {
+        return Err(DecodeError::Value {
+            field: "set of options",
+            value: flags,
+        });
+    }
+    let deadline = match flags & HAS_DEADLINE {
+        0 => None,
+        _ => Some(QueueMs(reader.u64()?)),
+    };
+    let key = match flags & HAS_KEY {
+        0 => None,
+        _ => Some((KeyHash(reader.u128()?), Fingerprint(reader.u64()?))),
+    };
+    Ok((deadline, key))
+}
+
+pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
+    put_task_id(out, image.id);
+    out.put_u32(image.route.0);
+    out.put_u64(image.enqueued_at.0);
+    put_deadline_and_key(out, image.deadline, image.key);
+    out.put_u32(image.epoch.0);
+    put_life(out, image.life);
+    let budgets = &image.budgets;
+    for count in [
+        budgets.retries,
+        budgets.in_doubt,
+        budgets.uncharged,
+        budgets.deaths,
+        budgets.setbacks,
+    ] {
+        out.put_u16(count);
+    }
+    out.put_u8(isolation_code(image.isolation));
+    out.put_u8(u8::from(image.history.is_some()));
+    if let Some(history) = &image.history {
+        put_history(out, history);
+    }
+}
+
+pub(super) fn task(reader: &mut Reader<'_>) -> Result<TaskImage, DecodeError> {
+    let id = task_id(reader)?;
+    let route = RouteId(reader.u32()?);
+    let enqueued_at = QueueMs(reader.u64()?);
+    let (deadline, key) = deadline_and_key(reader)?;
+    Ok(TaskImage {
+        id,
+        route,
+        enqueued_at,
+        deadline,
+        key,
+        epoch: Epoch(reader.u32()?),
+        life: life(reader)?,
+        budgets: Budgets {
+            retries: reader.u16()?,
+            in_doubt: reader.u16()?,
+            uncharged: reader.u16()?,
+            deaths: reader.u16()?,
+            setbacks: reader.u16()?,
+        },
+        isolation: isolation(reader.u8()?)?,
+        history: match reader.bool("presence of a history")? {
+            false => None,
+            true => Some(Box::new(history(reader)?)),
+        },
+    })
+}
+
+fn put_life(out: &mut Vec<u8>, life: LifeImage) {
+    match life {
+        LifeImage::Ready => out.put_u8(0),
+        LifeImage::Delayed(until) => {
+            out.put_u8(1);
+            out.put_u64(until.0);
+        }
+        LifeImage::Leased {
+            alone_in_route,
+            alone_in_queue,
+        } => {
+            out.put_u8(2);
+            out.put_u8(u8::from(alone_in_route));
+            out.put_u8(u8::from(alone_in_queue));
+        }
+        LifeImage::Poison { at, cause } => {
+            out.put_u8(3);
+            out.put_u64(at.0);
+            out.put_u8(cause_code(cause));
+        }
+    }
+}
+
+fn life(reader: &mut Reader<'_>) -> Result<LifeImage, DecodeError> {
+    Ok(match reader.u8()? {
+        0 => LifeImage::Ready,
+        1 => LifeImage::Delayed(QueueMs(reader.u64()?)),
+        2 => LifeImage::Leased {
+            alone_in_route: reader.bool("solitude")?,
+            alone_in_queue: reader.bool("solitude")?,
+        },
+        3 => LifeImage::Poison {
+            at: QueueMs(reader.u64()?),
+            cause: cause(reader.u8()?)?,
+        },
+        value => {
+            return Err(DecodeError::Value {
+                field: "state of a task",
+                value,
+            });
+        }
+    })
+}
+
+fn put_history(out: &mut Vec<u8>, history: &History) {
+    out.put_u8(u8::try_from(history.first.len()).expect("a history is capped"));
+    out.put_u8(u8::try_from(history.last.len()).expect("a history is capped"));
+    for attempt in history.attempts() {
+        out.put_u32(attempt.epoch.0);
+        out.put_u64(attempt.at.0);
+        out.put_u8(outcome_code(attempt.outcome));
+        out.put_u8(
+            u8::from(attempt.charged)
+                | transport_code(attempt.transport) << 1
+                | u8::from(attempt.error.is_some()) << 3,
+        );
+        out.put_u8(attempt.sends);
+        out.put_u32(attempt.times);
+        if let Some(error) = &attempt.error {
+            out.put_text(error);
+        }
+    }
+    out.put_u64(history.omitted);
+    let counts = &history.counts;
+    for count in [
+        counts.rejected,
+        counts.refused,
+        counts.unavailable,
+        counts.in_doubt,
+        counts.not_sent,
+        counts.released,
+    ] {
+        out.put_u32(count);
+    }
+}
+
+fn history(reader: &mut Reader<'_>) -> Result<History, DecodeError> {
+    let (first_len, last_len) = (reader.u8()?, reader.u8()?);
+    let mut history = History::default();
+    for _ in 0..first_len {
+        history.first.push(attempt(reader)?);
+    }
+    let mut last = VecDeque::new();
+    for _ in 0..last_len {
+        last.push_back(attempt(reader)?);
+    }
+    history.last = last;
+    history.omitted = reader.u64()?;
+    history.counts = OutcomeCounts {
+        rejected: reader.u32()?,
+        refused: reader.u32()?,
+        unavailable: reader.u32()?,
+        in_doubt: reader.u32()?,
+        not_sent: reader.u32()?,
+        released: reader.u32()?,
+    };
+    Ok(history)
+}
+
+fn attempt(reader: &mut Reader<'_>) -> Result<Attempt, DecodeError> {
+    let epoch = Epoch(reader.u32()?);
+    let at = QueueMs(reader.u64()?);
+    let outcome = outcome(reader.u8()?)?;
+    let flags = reader.u8()?;
+    if flags >> 4 != 0 {
+        return Err(DecodeError::Value {
+            field: "attempt flags",
+            value: flags,
+        });
+    }
+    let (sends, times) = (reader.u8()?, reader.u32()?);
+    Ok(Attempt {
+        epoch,
+        at,
+        outcome,
+        charged: flags & 1 != 0,
+        transport: transport(flags >> 1 & 3)?,
+        sends,
+        error: (flags & 1 << 3 != 0).then(|| reader.text()).transpose()?,
+        times,
+    })
+}
+
+pub(super) fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Done => 0,
+        Outcome::Rejected => 1,
+        Outcome::Refused => 2,
+        Outcome::Unavailable => 3,
+        Outcome::NotSent => 4,
+        Outcome::Released => 5,
+        Outcome::InDoubt(Doubt::NoAnswer) => 8,
+        Outcome::InDoubt(Doubt::LeaseExpired) => 9,
+        Outcome::InDoubt(Doubt::LeaseDropped) => 10,
+        Outcome::InDoubt(Doubt::BridgeDied) => 11,
+    }
+}
+
+pub(super) fn outcome(value: u8) -> Result<Outcome, DecodeError> {
+    Ok(match value {
+        0 => Outcome::Done,
+        1 => Outcome::Rejected,
+        2 => Outcome::Refused,
+        3 => Outcome::Unavailable,
+        4 => Outcome::NotSent,
+        5 => Outcome::Released,
+        8 => Outcome::InDoubt(Doubt::NoAnswer),
+        9 => Outcome::InDoubt(Doubt::LeaseExpired),
+        10 => Outcome::InDoubt(Doubt::LeaseDropped),
+        11 => Outcome::InDoubt(Doubt::BridgeDied),
+        value => {
+            return Err(DecodeError::Value {
+                field: "outcome",
+                value,
+            });
+        }
+    })
+}
+
+pub(super) fn put_next(out: &mut Vec<u8>, next: Next) {
+    match next {
+        Next::Done => out.put_u8(0),
+        Next::Ready => out.put_u8(1),
+        Next::Delayed(until) => {
+            out.put_u8(2);
+            out.put_u64(until.0);
+        }
+        Next::Poison(cause) => {
+            out.put_u8(3);
+            out.put_u8(cause_code(cause));
+        }
+    }
+}
+
+pub(super) fn next(reader: &mut Reader<'_>) -> Result<Next, DecodeError> {
+    Ok(match reader.u8()? {
+        0 => Next::Done,
+        1 => Next::Ready,
+        2 => Next::Delayed(QueueMs(reader.u64()?)),
+        3 => Next::Poison(cause(reader.u8()?)?),
+        value => {
+            return Err(DecodeError::Value {
+                field: "next state",
+                value,
+            });
+        }
+    })
+}
+
+fn cause_code(cause: PoisonCause) -> u8 {
+    match cause {
+        PoisonCause::RetriesSpent => 0,
+        PoisonCause::InDoubtSpent => 1,
+        PoisonCause::Refused => 2,
+        PoisonCause::Expired => 3,
+    }
+}
+
+fn cause(value: u8) -> Result<PoisonCause, DecodeError> {
+    Ok(match value {
+        0 => PoisonCause::RetriesSpent,
+        1 => PoisonCause::InDoubtSpent,
+        2 => PoisonCause::Refused,
+        3 => PoisonCause::Expired,
+        value => {
+            return Err(DecodeError::Value {
+                field: "cause of poison",
+                value,
+            });
+        }
+    })
+}
+
+pub(super) fn isolation_code(isolation: Isolation) -> u8 {
+    match isolation {
+        Isolation::None => 0,
+        Isolation::Route => 1,
+        Isolation::Queue => 2,
+    }
+}
+
+pub(super) fn isolation(value: u8) -> Result<Isolation, DecodeError> {
+    Ok(match value {
+        0 => Isolation::None,
+        1 => Isolation::Route,
+        2 => Isolation::Queue,
+        value => {
+            return Err(DecodeError::Value {
+                field: "isolation",
+                value,
+            });
+        }
+    })
+}
+
+pub(super) fn transport_code(transport: Option<TransportKind>) -> u8 {
+    match transport {
+        None => 0,
+        Some(TransportKind::Socket) => 1,
+        Some(TransportKind::Grpc) => 2,
+    }
+}
+
+pub(super) fn transport(value: u8) -> Result<Option<TransportKind>, DecodeError> {
+    Ok(match value {
+        0 => None,
+        1 => Some(TransportKind::Socket),
+        2 => Some(TransportKind::Grpc),
+        value => {
+            return Err(DecodeError::Value {
+                field: "transport",
+                value,
+            });
+        }
+    })
+}

@@ -1,0 +1,242 @@
+//! The two headers: of a segment and of a batch; and the places in the log they speak of.
+
+use std::fmt;
+
+use super::codec::{Put, Reader};
+use super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::core::ids::SegmentNo;
+
+/// The version this code writes, and the newest it reads.
+pub(super) const FORMAT_VERSION: u32 = 1;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"LEASEBSG";
+const BATCH_MAGIC: [u8; 4] = *b"LBB\xb5";
+const SEGMENT_CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
+const BATCH_CRC_AT: usize = BATCH_HEADER_BYTES as usize - 4;
+
+/// A place in the log: just behind a record. Ordered as the log is; zero is before everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u64);
+
+impl Position {
+    /// The place `offset` bytes into a segment.
+    pub fn new(segment: SegmentNo, offset: u32) -> Self {
+        Self(u64::from(segment.0) << 32 | u64::from(offset))
+    }
+
+    /// Its segment.
+    pub fn segment(self) -> SegmentNo {
+        SegmentNo(u32::try_from(self.0 >> 32).expect("32 bits are left"))
+    }
+
+    /// Its byte offset in the segment.
+    pub fn offset(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).expect("32 bits are left")
+    }
+
+    /// As one number that orders as positions do.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn from_u64(value: u64) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.segment().0, self.offset())
+    }
+}
+
+/// Counts the openings of a log, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The next opening's.
+    pub(super) fn next(self) -> Self {
+        Self(
+            self.0
+                .checked_add(1)
+                .expect("a log is never opened 2^32 times"),
+        )
+    }
+}
+
+/// Names a slot file. A slot holds one segment after another; which one, its header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotNo(pub u32);
+
+impl fmt::Display for SlotNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:06}.seg", self.0)
+    }
+}
+
+impl SlotNo {
+    /// The slot whose file has this name, if it is a slot's name.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let number: u32 = name.strip_suffix(".seg")?.parse().ok()?;
+        let slot = Self(number);
+        (number > 0 && slot.to_string() == name).then_some(slot)
+    }
+}
+
+/// Where the batch behind one that ends at `end` starts.
+pub fn next_batch(end: u32) -> u32 {
+    end.next_multiple_of(BATCH_ALIGN_BYTES)
+}
+
+/// The first page of a segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Which segment the slot holds.
+    pub segment: SegmentNo,
+    /// The opening that wrote it.
+    pub generation: Generation,
+    /// The oldest segment still needed when this header was written.
+    pub oldest: SegmentNo,
+    /// Bytes of the segment, header included.
+    pub segment_bytes: u32,
+    /// Where the log ended in the segment before.
+    pub previous_end: Position,
+    /// The CRC of the last batch there.
+    pub previous_crc: u32,
+}
+
+/// Why a page is no usable [`SegmentHeader`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// All zeros: a fresh slot.
+    #[error("the slot was never used")]
+    Blank,
+    /// Torn, rotten, or something else altogether.
+    #[error("the header is unreadable")]
+    Unreadable,
+    /// Intact, but of a format of the future.
+    #[error("format version {0} is newer than this program reads ({FORMAT_VERSION})")]
+    Newer(u32),
+}
+
+impl SegmentHeader {
+    /// As a page.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+        page.put(&SEGMENT_MAGIC);
+        page.put_u32(FORMAT_VERSION);
+        page.put_u32(self.segment.0);
+        page.put_u32(self.generation.0);
+        page.put_u32(self.oldest.0);
+        page.put_u32(self.segment_bytes);
+        page.put_u32(self.previous_crc);
+        page.put_u64(self.previous_end.as_u64());
+        page.resize(SEGMENT_CRC_AT, 0);
+        let crc = crc32c::crc32c(&page);
+        page.put_u32(crc);
+        page
+    }
+
+    /// From the first bytes of a slot file; more than a page may be given.
+    ///
+    /// # Errors
+    /// [`HeaderError`], never a panic, whatever the bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let page = bytes
+            .get(..SEGMENT_HEADER_BYTES as usize)
+            .ok_or(HeaderError::Unreadable)?;
+        if page.iter().all(|byte| *byte == 0) {
+            return Err(HeaderError::Blank);
+        }
+        // The magic, the version and the CRC keep their places in every version to come, so that a
+        // newer header is told from a broken one.
+        let (covered, crc) = page.split_at(SEGMENT_CRC_AT);
+        if covered[..8] != SEGMENT_MAGIC || crc != crc32c::crc32c(covered).to_le_bytes() {
+            return Err(HeaderError::Unreadable);
+        }
+        let mut reader = Reader::new(&covered[8..]);
+        let mut field = || reader.u32().map_err(|_| HeaderError::Unreadable);
+        let version = field()?;
+        if version > FORMAT_VERSION {
+            return Err(HeaderError::Newer(version));
+        }
+        Ok(Self {
+            segment: SegmentNo(field()?),
+            generation: Generation(field()?),
+            oldest: SegmentNo(field()?),
+            segment_bytes: field()?,
+            previous_crc: field()?,
+            previous_end: Position::from_u64(reader.u64().map_err(|_| HeaderError::Unreadable)?),
+        })
+    }
+}
+
+/// What stands before a batch's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Bytes of records.
+    pub records_bytes: u32,
+    /// Count of records.
+    pub records: u32,
+    /// The segment it was written for: salt.
+    pub segment: SegmentNo,
+    /// The opening that wrote it: salt.
+    pub generation: Generation,
+    /// The CRC of the batch before: the chain.
+    pub previous_crc: u32,
+    /// Everything before this place was durable when the batch was written: the end of the one before.
+    pub previous_end: Position,
+    /// CRC-32C of the records.
+    pub records_crc: u32,
+}
+
+impl BatchHeader {
+    /// As bytes, and the CRC that the next batch chains to.
+    pub(super) fn encode(&self) -> ([u8; BATCH_HEADER_BYTES as usize], u32) {
+        let mut bytes = [0; BATCH_HEADER_BYTES as usize];
+        bytes[0..4].copy_from_slice(&BATCH_MAGIC);
+        bytes[4..8].copy_from_slice(&self.records_bytes.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.records.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.segment.0.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.generation.0.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.previous_crc.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.previous_end.as_u64().to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.records_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..BATCH_CRC_AT]);
+        bytes[BATCH_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    /// The intact header at the front of `bytes` and its CRC, if there is one.
+    pub fn decode(bytes: &[u8]) -> Option<(Self, u32)> {
+        let bytes = bytes.get(..BATCH_HEADER_BYTES as usize)?;
+        if bytes[..4] != BATCH_MAGIC {
+            return None;
+        }
+        let (covered, crc) = bytes.split_at(BATCH_CRC_AT);
+        let computed = crc32c::crc32c(covered);
+        if crc != computed.to_le_bytes() {
+            return None;
+        }
+        let mut reader = Reader::new(&covered[4..]);
+        let header = Self {
+            records_bytes: reader.u32().ok()?,
+            records: reader.u32().ok()?,
+            segment: SegmentNo(reader.u32().ok()?),
+            generation: Generation(reader.u32().ok()?),
+            previous_crc: reader.u32().ok()?,
+            previous_end: Position::from_u64(reader.u64().ok()?),
+            records_crc: reader.u32().ok()?,
+        };
+        Some((header, computed))
+    }
+
+    /// Whether bytes without an intact header nevertheless began as a batch of this segment and
+    /// generation: what a torn write leaves.
+    pub(super) fn traces(bytes: &[u8], segment: SegmentNo, generation: Generation) -> bool {
+        bytes.get(..4) == Some(&BATCH_MAGIC)
+            && bytes.get(12..16) == Some(&segment.0.to_le_bytes())
+            && bytes.get(16..20) == Some(&generation.0.to_le_bytes())
+    }
+}

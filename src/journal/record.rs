@@ -1,0 +1,507 @@
+//! Records: one for each durable event, and four of the log's own. A tag, fixed fields, and for those
+//! that place a body its length and its bytes.
+
+use super::codec::{DecodeError, Put, Reader};
+use super::image;
+use crate::core::event::{Base, Enqueued, Event, KeyImage, LeaseTimes, Removal, Settled};
+use crate::core::ids::{
+    BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId,
+};
+use crate::core::time::QueueMs;
+
+/// What a log consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A durable event of the state machine.
+    Event(Event),
+    /// The state that outlives every task: the first record of each segment.
+    Base(Base),
+    /// A record of the log about itself.
+    Control(Control),
+}
+
+/// What the log says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The log goes on in the next segment: the last record of a full one.
+    Roll {
+        /// That segment.
+        next: SegmentNo,
+    },
+    /// The log was closed in order: the last record of all, in a batch of its own.
+    Seal,
+    /// Nothing in this segment, nor in any before, is needed any more.
+    Retired {
+        /// The segment.
+        segment: SegmentNo,
+    },
+}
+
+mod tag {
+    pub(super) const BASE: u8 = 1;
+    pub(super) const ROLL: u8 = 2;
+    pub(super) const SEAL: u8 = 3;
+    pub(super) const RETIRED: u8 = 4;
+    pub(super) const OPENED: u8 = 16;
+    pub(super) const ROUTE_DEFINED: u8 = 17;
+    pub(super) const ROUTE_PAUSED: u8 = 18;
+    pub(super) const ENQUEUED: u8 = 19;
+    pub(super) const GRANTED: u8 = 20;
+    pub(super) const SETTLED: u8 = 21;
+    pub(super) const EXPIRED: u8 = 22;
+    pub(super) const REQUEUED: u8 = 23;
+    pub(super) const REMOVED: u8 = 24;
+    pub(super) const REROUTED: u8 = 25;
+    pub(super) const RESTORED: u8 = 26;
+    pub(super) const MOVED: u8 = 27;
+    pub(super) const KEY_MOVED: u8 = 28;
+    pub(super) const KEYS_FORGOTTEN: u8 = 29;
+}
+
+/// Bytes that every record without texts and history stays under.
+const SMALL_BYTES_MAX: usize = 96;
+
+/// At least the bytes the event's record takes without its body.
+pub(super) fn size_bound(event: &Event) -> usize {
+    match event {
+        Event::Settled(settled) => {
+            SMALL_BYTES_MAX + settled.error.as_ref().map_or(0, |error| error.len())
+        }
+        Event::RouteDefined { name, .. } => SMALL_BYTES_MAX + name.len(),
+        Event::Restored { image, .. } | Event::Moved { image, .. } => image::size_bound(image),
+        _ => SMALL_BYTES_MAX,
+    }
+}
+
+/// Where the next record's first byte will stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: SegmentNo,
+    /// The offset in the segment of the first byte of the buffer that is written to or read from.
+    pub(super) origin: u32,
+}
+
+impl Place {
+    fn body(self, at: usize, body: &[u8]) -> BodyRef {
+        let small = |value: usize| u32::try_from(value).expect("segments are smaller than 4 GiB");
+        BodyRef {
+            segment: self.segment,
+            offset: self.origin + small(at),
+            len: small(body.len()),
+            crc: crc32c::crc32c(body),
+        }
+    }
+}
+
+/// Appends the event's record to `out` and fills in where its body went.
+///
+/// # Panics
+/// For a volatile event, and for a body given to an event that places none.
+pub(super) fn encode_event(out: &mut Vec<u8>, place: Place, event: &mut Event, body: &[u8]) {
+    match event {
+        Event::Enqueued(enqueued) => {
+            put_enqueued(out, enqueued);
+            put_body(out, place, &mut enqueued.body, body);
+        }
+        Event::Restored { image, body: to } => {
+            out.put_u8(tag::RESTORED);
+            image::put_task(out, image);
+            put_body(out, place, to, body);
+        }
+        Event::Moved { image, body: to } => {
+            out.put_u8(tag::MOVED);
+            image::put_task(out, image);
+            put_body(out, place, to, body);
+        }
+        Event::KeyMoved { key, body: to } => {
+            assert!(body.is_empty(), "a key without its task has no body");
+            put_key_image(out, key);
+            *to = place.body(out.len(), body);
+        }
+        event => {
+            assert!(body.is_empty(), "this event places no body");
+            put_small(out, event);
+        }
+    }
+}
+
+/// The body is put first and its reference after, so that the reference is of what was put.
+fn put_body(out: &mut Vec<u8>, place: Place, to: &mut BodyRef, body: &[u8]) {
+    out.put_u32(u32::try_from(body.len()).expect("bodies are smaller than segments"));
+    *to = place.body(out.len(), body);
+    out.put(body);
+}
+
+fn put_enqueued(out: &mut Vec<u8>, enqueued: &Enqueued) {
+    out.put_u8(tag::ENQUEUED);
+    put_task_id(out, enqueued.id);
+    out.put_u64(enqueued.at.0);
+    out.put_u32(enqueued.route.0);
+    image::put_deadline_and_key(out, enqueued.deadline, enqueued.key);
+}
+
+fn put_key_image(out: &mut Vec<u8>, key: &KeyImage) {
+    out.put_u8(tag::KEY_MOVED);
+    out.put_u128(key.key.0);
+    out.put_u64(key.fingerprint.0);
+    put_task_id(out, key.id);
+    out.put_u64(key.at.0);
+    out.put_u8(u8::from(key.done));
+}
+
+fn put_small(out: &mut Vec<u8>, event: &Event) {
+    match event {
+        Event::Granted { delivery, at, .. } => {
+            out.put_u8(tag::GRANTED);
+            put_delivery(out, *delivery);
+            out.put_u64(at.0);
+        }
+        Event::Settled(settled) => put_settled(out, settled),
+        Event::Opened { at, origin } => {
+            out.put_u8(tag::OPENED);
+            out.put_u64(at.0);
+            out.put_u64(origin.0);
+        }
+        Event::RouteDefined { route, name } => {
+            out.put_u8(tag::ROUTE_DEFINED);
+            out.put_u32(route.0);
+            out.put_text(name);
+        }
+        Event::RoutePaused { route, paused } => {
+            out.put_u8(tag::ROUTE_PAUSED);
+            out.put_u32(route.0);
+            out.put_u8(u8::from(*paused));
+        }
+        Event::Expired { id, at } => put_id_at(out, tag::EXPIRED, *id, *at),
+        Event::Requeued { id, at } => put_id_at(out, tag::REQUEUED, *id, *at),
+        Event::Removed { id, at, why } => {
+            put_id_at(out, tag::REMOVED, *id, *at);
+            out.put_u8(match why {
+                Removal::Purged => 0,
+                Removal::Drained => 1,
+            });
+        }
+        Event::Rerouted { id, route } => {
+            out.put_u8(tag::REROUTED);
+            put_task_id(out, *id);
+            out.put_u32(route.0);
+        }
+        Event::KeysForgotten { before } => {
+            out.put_u8(tag::KEYS_FORGOTTEN);
+            out.put_u64(before.0);
+        }
+        other => unreachable!("neither small nor durable: {other:?}"),
+    }
+}
+
+fn put_id_at(out: &mut Vec<u8>, tag: u8, id: TaskId, at: QueueMs) {
+    out.put_u8(tag);
+    put_task_id(out, id);
+    out.put_u64(at.0);
+}
+
+pub(super) fn put_task_id(out: &mut Vec<u8>, id: TaskId) {
+    out.put_u64(id.seq.0);
+    out.put_u64(id.origin.0);
+}
+
+fn put_delivery(out: &mut Vec<u8>, delivery: DeliveryId) {
+    put_task_id(out, delivery.task);
+    out.put_u32(delivery.epoch.0);
+}
+
+fn put_settled(out: &mut Vec<u8>, settled: &Settled) {
+    out.put_u8(tag::SETTLED);
+    put_delivery(out, settled.delivery);
+    out.put_u64(settled.at.0);
+    out.put_u8(image::outcome_code(settled.outcome));
+    out.put_u8(
+        u8::from(settled.charged)
+            | image::isolation_code(settled.isolation) << 1
+            | image::transport_code(settled.transport) << 3
+            | u8::from(settled.error.is_some()) << 5,
+    );
+    out.put_u8(settled.sends);
+    image::put_next(out, settled.next);
+    if let Some(error) = &settled.error {
+        out.put_text(error);
+    }
+}
+
+/// Appends a record of the log's own.
+pub(super) fn encode_control(out: &mut Vec<u8>, control: Control) {
+    match control {
+        Control::Roll { next } => {
+            out.put_u8(tag::ROLL);
+            out.put_u32(next.0);
+        }
+        Control::Seal => out.put_u8(tag::SEAL),
+        Control::Retired { segment } => {
+            out.put_u8(tag::RETIRED);
+            out.put_u32(segment.0);
+        }
+    }
+}
+
+/// Appends a base record.
+pub(super) fn encode_base(out: &mut Vec<u8>, base: &Base) {
+    out.put_u8(tag::BASE);
+    out.put_u64(base.next_seq.0);
+    out.put_u64(base.origin.0);
+    out.put_u64(base.at.0);
+    out.put_u128(base.salt);
+    out.put_u32(u32::try_from(base.routes.len()).expect("routes are capped far below"));
+    for (name, paused) in &base.routes {
+        out.put_text(name);
+        out.put_u8(u8::from(*paused));
+    }
+}
+
+/// A record and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed<'a> {
+    /// Offset of its first byte in the segment.
+    pub offset: u32,
+    /// Offset behind its last byte, body included.
+    pub end: u32,
+    /// The record.
+    pub record: Record,
+    /// The body it placed; empty for those that place none.
+    pub body: &'a [u8],
+}
+
+/// Iterates over the records of one batch. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    reader: Reader<'a>,
+    place: Place,
+}
+
+impl<'a> Records<'a> {
+    /// Over `records`, the bytes behind a batch's header, whose first stands at `offset` of `segment`.
+    pub fn new(records: &'a [u8], segment: SegmentNo, offset: u32) -> Self {
+        let place = Place {
+            segment,
+            origin: offset,
+        };
+        Self {
+            reader: Reader::new(records),
+            place,
+        }
+    }
+
+    fn offset(&self) -> u32 {
+        let read = u32::try_from(self.reader.at()).unwrap_or(u32::MAX);
+        self.place.origin.saturating_add(read)
+    }
+
+    fn decode(&mut self) -> Result<Placed<'a>, DecodeError> {
+        let offset = self.offset();
+        let (record, body) = decode(&mut self.reader, self.place)?;
+        Ok(Placed {
+            offset,
+            end: self.offset(),
+            record,
+            body,
+        })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Placed<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.remaining() == 0 {
+            return None;
+        }
+        let decoded = self.decode();
+        if decoded.is_err() {
+            self.reader = Reader::new(&[]);
+        }
+        Some(decoded)
+    }
+}
+
+fn decode<'a>(reader: &mut Reader<'a>, place: Place) -> Result<(Record, &'a [u8]), DecodeError> {
+    let tag = reader.u8()?;
+    let record = match tag {
+        tag::BASE => Record::Base(base(reader)?),
+        tag::ROLL => Record::Control(Control::Roll {
+            next: SegmentNo(reader.u32()?),
+        }),
+        tag::SEAL => Record::Control(Control::Seal),
+        tag::RETIRED => Record::Control(Control::Retired {
+            segment: SegmentNo(reader.u32()?),
+        }),
+        tag::ENQUEUED | tag::RESTORED | tag::MOVED | tag::KEY_MOVED => {
+            let (event, body) = placing(reader, place, tag)?;
+            return Ok((Record::Event(event), body));
+        }
+        tag => Record::Event(small(reader, tag)?),
+    };
+    Ok((record, &[]))
+}
+
+fn placing<'a>(
+    reader: &mut Reader<'a>,
+    place: Place,
+    tag: u8,
+) -> Result<(Event, &'a [u8]), DecodeError> {
+    let mut event = match tag {
+        tag::ENQUEUED => {
+            let (id, at) = (task_id(reader)?, QueueMs(reader.u64()?));
+            let route = RouteId(reader.u32()?);
+            let (deadline, key) = image::deadline_and_key(reader)?;
+            Event::Enqueued(Enqueued {
+                id,
+                at,
+                route,
+                deadline,
+                key,
+                body: BodyRef::default(),
+            })
+        }
+        tag::KEY_MOVED => {
+            let key = key_image(reader)?;
+            let body = place.body(reader.at(), &[]);
+            return Ok((Event::KeyMoved { key, body }, &[]));
+        }
+        tag => {
+            let image = Box::new(image::task(reader)?);
+            let body = BodyRef::default();
+            if tag == tag::RESTORED {
+                Event::Restored { image, body }
+            } else {
+                Event::Moved { image, body }
+            }
+        }
+    };
+    let len = usize::try_from(reader.u32()?).map_err(|_| DecodeError::Short)?;
+    let at = reader.at();
+    let bytes = reader.take(len)?;
+    if let Event::Enqueued(Enqueued { body, .. })
+    | Event::Restored { body, .. }
+    | Event::Moved { body, .. } = &mut event
+    {
+        *body = place.body(at, bytes);
+    }
+    Ok((event, bytes))
+}
+
+fn small(reader: &mut Reader<'_>, tag: u8) -> Result<Event, DecodeError> {
+    Ok(match tag {
+        tag::GRANTED => Event::Granted {
+            delivery: delivery(reader)?,
+            at: QueueMs(reader.u64()?),
+            lease: LeaseTimes::default(),
+        },
+        tag::SETTLED => Event::Settled(settled(reader)?),
+        tag::OPENED => Event::Opened {
+            at: QueueMs(reader.u64()?),
+            origin: Origin(reader.u64()?),
+        },
+        tag::ROUTE_DEFINED => Event::RouteDefined {
+            route: RouteId(reader.u32()?),
+            name: reader.text()?,
+        },
+        tag::ROUTE_PAUSED => Event::RoutePaused {
+            route: RouteId(reader.u32()?),
+            paused: reader.bool("pause")?,
+        },
+        tag::EXPIRED => Event::Expired {
+            id: task_id(reader)?,
+            at: QueueMs(reader.u64()?),
+        },
+        tag::REQUEUED => Event::Requeued {
+            id: task_id(reader)?,
+            at: QueueMs(reader.u64()?),
+        },
+        tag::REMOVED => Event::Removed {
+            id: task_id(reader)?,
+            at: QueueMs(reader.u64()?),
+            why: match reader.bool("removal")? {
+                false => Removal::Purged,
+                true => Removal::Drained,
+            },
+        },
+        tag::REROUTED => Event::Rerouted {
+            id: task_id(reader)?,
+            route: RouteId(reader.u32()?),
+        },
+        tag::KEYS_FORGOTTEN => Event::KeysForgotten {
+            before: QueueMs(reader.u64()?),
+        },
+        value => {
+            return Err(DecodeError::Value {
+                field: "record tag",
+                value,
+            });
+        }
+    })
+}
+
+pub(super) fn task_id(reader: &mut Reader<'_>) -> Result<TaskId, DecodeError> {
+    Ok(TaskId {
+        seq: Seq(reader.u64()?),
+        origin: Origin(reader.u64()?),
+    })
+}
+
+fn delivery(reader: &mut Reader<'_>) -> Result<DeliveryId, DecodeError> {
+    Ok(DeliveryId {
+        task: task_id(reader)?,
+        epoch: Epoch(reader.u32()?),
+    })
+}
+
+fn settled(reader: &mut Reader<'_>) -> Result<Settled, DecodeError> {
+    let delivery = delivery(reader)?;
+    let at = QueueMs(reader.u64()?);
+    let outcome = image::outcome(reader.u8()?)?;
+    let flags = reader.u8()?;
+    if flags >> 6 != 0 {
+        return Err(DecodeError::Value {
+            field: "settlement flags",
+            value: flags,
+        });
+    }
+    let sends = reader.u8()?;
+    let next = image::next(reader)?;
+    Ok(Settled {
+        delivery,
+        at,
+        outcome,
+        charged: flags & 1 != 0,
+        isolation: image::isolation(flags >> 1 & 3)?,
+        next,
+        sends,
+        transport: image::transport(flags >> 3 & 3)?,
+        error: (flags & 1 << 5 != 0).then(|| reader.text()).transpose()?,
+    })
+}
+
+fn key_image(reader: &mut Reader<'_>) -> Result<KeyImage, DecodeError> {
+    Ok(KeyImage {
+        key: KeyHash(reader.u128()?),
+        fingerprint: Fingerprint(reader.u64()?),
+        id: task_id(reader)?,
+        at: QueueMs(reader.u64()?),
+        done: reader.bool("key's end")?,
+    })
+}
+
+fn base(reader: &mut Reader<'_>) -> Result<Base, DecodeError> {
+    let mut base = Base {
+        next_seq: Seq(reader.u64()?),
+        origin: Origin(reader.u64()?),
+        at: QueueMs(reader.u64()?),
+        salt: reader.u128()?,
+        routes: Vec::new(),
+    };
+    // The count is believed only as far as bytes bear it out.
+    for _ in 0..reader.u32()? {
+        let name = reader.text()?;
+        base.routes.push((name, reader.bool("pause")?));
+    }
+    Ok(base)
+}

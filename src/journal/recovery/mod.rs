@@ -1,0 +1,159 @@
+//! From the bytes of a folder of slots back to events, without I/O.
+//!
+//! [`Survey`] reads the heads of all slots and says which hold the log; whoever has the files reads
+//! those in order and feeds them to a [`Replay`], which folds their records and at the end says what
+//! was found and where the log goes on. Nothing is modified by any of it.
+//!
+//! What may be wrong without harm is exactly one thing: the last batch of a log that was not sealed
+//! may be torn, because it was in flight when the power went. Everything else that does not decode is
+//! corruption: it is reported with its place, and nothing is skipped.
+
+mod replay;
+mod survey;
+mod walk;
+
+use super::layout::{Generation, Position, SlotNo};
+use crate::core::event::{Base, Event};
+use crate::core::ids::SegmentNo;
+
+pub use replay::Replay;
+pub use survey::{PlannedSegment, SLOT_HEAD_BYTES, SlotHead, Survey};
+pub use walk::{Walk, WalkedBatch};
+
+/// What recovery folds a log into.
+pub trait Fold {
+    /// The state a segment begins with. The first one starts the fold; every later one is what the
+    /// fold already has, and is to be compared with it.
+    ///
+    /// # Errors
+    /// Says in words what contradicts what. The log counts as corrupt.
+    fn base(&mut self, base: Base) -> Result<(), String>;
+
+    /// The next event. An event about a task unknown to the fold is one whose task was moved on or
+    /// finished later in the log, its beginning retired: it is to be passed over.
+    ///
+    /// # Errors
+    /// As for [`Fold::base`].
+    fn event(&mut self, event: Event) -> Result<(), String>;
+}
+
+/// Damage that recovery will not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("segment {}{} at byte {offset}: {what}", segment.0, slot_words(*slot))]
+pub struct Corruption {
+    /// The damaged segment.
+    pub segment: SegmentNo,
+    /// The file it lies in, if there is one.
+    pub slot: Option<SlotNo>,
+    /// Where in it.
+    pub offset: u32,
+    /// What is wrong.
+    pub what: String,
+}
+
+fn slot_words(slot: Option<SlotNo>) -> String {
+    slot.map_or_else(String::new, |slot| format!(" (file {slot})"))
+}
+
+/// Why a log is not recovered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError {
+    /// Damage.
+    #[error(transparent)]
+    Corrupt(#[from] Corruption),
+    /// Written by a later version of this program.
+    #[error("file {slot} is of format version {version}, newer than this program reads")]
+    Newer {
+        /// The file that says so.
+        slot: SlotNo,
+        /// The version it says.
+        version: u32,
+    },
+}
+
+/// Where the next opening goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The segment it begins.
+    pub segment: SegmentNo,
+    /// Its generation.
+    pub generation: Generation,
+    /// The oldest segment still needed.
+    pub oldest: SegmentNo,
+    /// Where the log ends so far.
+    pub previous_end: Position,
+    /// The CRC of its last batch.
+    pub previous_crc: u32,
+}
+
+/// A batch that was in flight when the process or the power went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment.
+    pub segment: SegmentNo,
+    /// The file it lies in.
+    pub slot: SlotNo,
+    /// Where the batch starts: the log is cut here.
+    pub offset: u32,
+    /// Its bytes, if its header arrived.
+    pub bytes: Option<u32>,
+}
+
+/// Where the last intact batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBatch {
+    /// The file.
+    pub slot: SlotNo,
+    /// Where in it.
+    pub offset: u32,
+    /// Bytes, header included.
+    pub bytes: u32,
+}
+
+/// A segment that is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSegment {
+    /// Its number.
+    pub segment: SegmentNo,
+    /// Where it lies.
+    pub slot: SlotNo,
+    /// The opening that wrote it.
+    pub generation: Generation,
+    /// Where its last batch ends.
+    pub end: u32,
+}
+
+/// Counts of what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// Batches.
+    pub batches: u64,
+    /// Records of all kinds.
+    pub records: u64,
+    /// Bytes of batches, headers included.
+    pub bytes: u64,
+}
+
+/// What a whole log amounted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where the next opening goes on.
+    pub start: Start,
+    /// The segments still needed, oldest first.
+    pub segments: Vec<LiveSegment>,
+    /// Slots that hold nothing needed.
+    pub spares: Vec<SlotNo>,
+    /// Slots of a segment that was begun and never reached: spares as soon as the next opening's
+    /// header is durable elsewhere, and not before.
+    pub abandoned: Vec<SlotNo>,
+    /// The last batch of the log. It reads well, but if the process before this one died alone, nobody
+    /// ever heard that its sync went well: before anything is built on it, it is to be written again,
+    /// as it is, and synced.
+    pub last_batch: Option<LastBatch>,
+    /// The batch that was cut, if one was.
+    pub torn: Option<Torn>,
+    /// Whether the last close was in order.
+    pub sealed: bool,
+    /// What was read.
+    pub counts: ReadCounts,
+}

@@ -1,0 +1,422 @@
+//! Folds a surveyed log, segment by segment, and judges it.
+
+use super::super::layout::{Position, SegmentHeader, SlotNo};
+use super::super::limits::SEGMENT_HEADER_BYTES;
+use super::super::record::{Control, Record};
+use super::walk::{Walk, WalkedBatch};
+use super::{
+    Corruption, Fold, LastBatch, LiveSegment, PlannedSegment, ReadCounts, Recovered, Start, Survey,
+    Torn,
+};
+use crate::core::ids::SegmentNo;
+
+/// The judge. Feed it every segment of [`Survey::log`] in order, let it examine every
+/// [`Survey::superseded`] one, and ask it to [`Replay::finish`].
+#[derive(Debug)]
+pub struct Replay {
+    survey: Survey,
+    /// How many segments of the log were fed.
+    fed: usize,
+    live: Vec<LiveSegment>,
+    previous_end: Position,
+    previous_crc: u32,
+    /// The last record was one of these.
+    last: Last,
+    /// Set where the log was cut; no segment behind it may hold a batch.
+    cut: Option<Cut>,
+    retired: Option<SegmentNo>,
+    last_batch: Option<LastBatch>,
+    counts: ReadCounts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Ordinary,
+    Roll(SegmentNo),
+    Seal,
+}
+
+/// Where the intact part of the log ends before its segment does.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    planned: PlannedSegment,
+    offset: u32,
+    /// What was found there, if anything.
+    trace: Option<Option<u32>>,
+}
+
+impl PlannedSegment {
+    fn corrupt(&self, offset: u32, what: impl Into<String>) -> Corruption {
+        Corruption {
+            segment: self.header.segment,
+            slot: Some(self.slot),
+            offset,
+            what: what.into(),
+        }
+    }
+}
+
+impl Replay {
+    /// Of the log that `survey` found.
+    pub fn new(survey: Survey) -> Self {
+        let first = survey.log.first().map(|first| first.header);
+        Self {
+            fed: 0,
+            live: Vec::with_capacity(survey.log.len()),
+            previous_end: first.map_or_else(Position::default, |first| first.previous_end),
+            previous_crc: first.map_or(0, |first| first.previous_crc),
+            last: Last::Ordinary,
+            cut: None,
+            retired: None,
+            last_batch: None,
+            counts: ReadCounts::default(),
+            survey,
+        }
+    }
+
+    /// The segment to feed next.
+    pub fn next_segment(&self) -> Option<PlannedSegment> {
+        self.survey.log.get(self.fed).copied()
+    }
+
+    /// What the heads said.
+    pub fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// Folds the next segment, of which `bytes` is the whole file.
+    ///
+    /// # Errors
+    /// The first damage; the fold is worth nothing then.
+    ///
+    /// # Panics
+    /// When no segment is left.
+    pub fn feed(&mut self, bytes: &[u8], fold: &mut dyn Fold) -> Result<(), Corruption> {
+        let planned = self.next_segment().expect("fed only what is planned");
+        self.fed += 1;
+        let follower = self.next_segment().map(|next| next.header);
+        if let Some(cut) = self.cut {
+            return self.feed_behind_cut(cut, planned, bytes);
+        }
+        self.check_link(planned)?;
+        let header = planned.header;
+        let mut walk = Walk::new(bytes, header.segment, header.generation);
+        let mut end = SEGMENT_HEADER_BYTES;
+        loop {
+            if follower.is_some_and(|next| next.previous_end == self.previous_end) {
+                self.check_handover(planned, end, follower)?;
+                break;
+            }
+            let offset = walk.offset();
+            let Some(batch) = walk.next() else {
+                self.end_early(planned, &walk, follower)?;
+                break;
+            };
+            self.fold_batch(planned, offset, &batch, fold)?;
+            end = batch.end;
+        }
+        self.live.push(LiveSegment {
+            segment: header.segment,
+            slot: planned.slot,
+            generation: header.generation,
+            end,
+        });
+        Ok(())
+    }
+
+    /// A segment goes on where the one before it ended.
+    fn check_link(&self, planned: PlannedSegment) -> Result<(), Corruption> {
+        let header = planned.header;
+        if header.previous_end != self.previous_end || header.previous_crc != self.previous_crc {
+            let what = format!(
+                "its header says that the log before it ends at {}, but that ends at {}",
+                header.previous_end, self.previous_end
+            );
+            return Err(planned.corrupt(0, what));
+        }
+        Ok(())
+    }
+
+    /// The segment ended where the next one's header says; how it ended has to fit too.
+    fn check_handover(
+        &self,
+        planned: PlannedSegment,
+        end: u32,
+        follower: Option<SegmentHeader>,
+    ) -> Result<(), Corruption> {
+        let Some(next) = follower else { return Ok(()) };
+        let rolled = next.generation == planned.header.generation;
+        let fits = match self.last {
+            Last::Roll(to) => to == next.segment,
+            Last::Seal | Last::Ordinary => !rolled,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(planned.corrupt(end, "it ends otherwise than the next segment's header says"))
+        }
+    }
+
+    /// No intact batch stands where the walk has come to. At the end of the log that is how it ends.
+    fn end_early(
+        &mut self,
+        planned: PlannedSegment,
+        walk: &Walk<'_>,
+        follower: Option<SegmentHeader>,
+    ) -> Result<(), Corruption> {
+        let offset = walk.offset();
+        let ended = matches!(self.last, Last::Seal | Last::Roll(_));
+        if ended && self.previous_end.segment() == planned.header.segment && follower.is_some() {
+            let what = "the segment ends before the place that the next one's header names";
+            return Err(planned.corrupt(offset, what));
+        }
+        if let Some(behind) = walk.behind() {
+            let what = format!("a bad batch: an intact one stands behind it at byte {behind}");
+            return Err(planned.corrupt(offset, what));
+        }
+        if let Some(next) = follower {
+            let in_flight = next.generation == planned.header.generation
+                && self.fed + 1 == self.survey.log.len();
+            if !in_flight {
+                let what = format!(
+                    "a bad batch: the log goes on, segment {} follows from {}",
+                    next.segment.0, next.previous_end
+                );
+                return Err(planned.corrupt(offset, what));
+            }
+        }
+        self.cut = Some(Cut {
+            planned,
+            offset,
+            trace: walk.trace(),
+        });
+        Ok(())
+    }
+
+    /// The header of a next segment is written before the batch that leads there. If that batch was
+    /// torn, nothing can have been written behind the header.
+    fn feed_behind_cut(
+        &mut self,
+        cut: Cut,
+        planned: PlannedSegment,
+        bytes: &[u8],
+    ) -> Result<(), Corruption> {
+        let header = planned.header;
+        let mut walk = Walk::new(bytes, header.segment, header.generation);
+        if walk.next().is_some() || walk.behind().is_some() {
+            let what = format!(
+                "a bad batch: the log goes on in segment {} (file {})",
+                header.segment.0, planned.slot
+            );
+            return Err(cut.planned.corrupt(cut.offset, what));
+        }
+        Ok(())
+    }
+
+    fn fold_batch(
+        &mut self,
+        planned: PlannedSegment,
+        offset: u32,
+        batch: &WalkedBatch<'_>,
+        fold: &mut dyn Fold,
+    ) -> Result<(), Corruption> {
+        let header = batch.header;
+        if header.previous_end != self.previous_end || header.previous_crc != self.previous_crc {
+            let what = format!(
+                "the batch was written behind another one: it names {}, before it stands {}",
+                header.previous_end, self.previous_end
+            );
+            return Err(planned.corrupt(offset, what));
+        }
+        if matches!(self.last, Last::Seal | Last::Roll(_))
+            && self.previous_end.segment() == planned.header.segment
+        {
+            return Err(planned.corrupt(offset, "a batch behind the end of the segment"));
+        }
+        let mut records = 0;
+        for placed in batch.records() {
+            let placed = placed.map_err(|error| {
+                planned.corrupt(offset, format!("record {records} of the batch: {error}"))
+            })?;
+            let first = offset == SEGMENT_HEADER_BYTES && records == 0;
+            self.fold_record(placed.record, first, fold)
+                .map_err(|what| planned.corrupt(placed.offset, what))?;
+            records += 1;
+        }
+        if records != header.records {
+            let what = format!("{records} records in a batch of {}", header.records);
+            return Err(planned.corrupt(offset, what));
+        }
+        self.previous_end = Position::new(planned.header.segment, batch.end);
+        self.previous_crc = batch.crc;
+        self.last_batch = Some(LastBatch {
+            slot: planned.slot,
+            offset: batch.offset,
+            bytes: batch.end - batch.offset,
+        });
+        self.counts.batches += 1;
+        self.counts.records += u64::from(records);
+        self.counts.bytes += u64::from(batch.end - batch.offset);
+        Ok(())
+    }
+
+    fn fold_record(
+        &mut self,
+        record: Record,
+        first: bool,
+        fold: &mut dyn Fold,
+    ) -> Result<(), String> {
+        if first != matches!(record, Record::Base(_)) {
+            return Err("a segment has one base, and begins with it".to_owned());
+        }
+        let last = match record {
+            Record::Base(base) => {
+                fold.base(base)?;
+                Last::Ordinary
+            }
+            Record::Event(event) => {
+                fold.event(event)?;
+                Last::Ordinary
+            }
+            Record::Control(Control::Retired { segment }) => {
+                self.retired = self.retired.max(Some(segment));
+                Last::Ordinary
+            }
+            Record::Control(Control::Roll { next }) => Last::Roll(next),
+            Record::Control(Control::Seal) => Last::Seal,
+        };
+        self.last = last;
+        Ok(())
+    }
+
+    /// Looks at a segment that was overruled by a later opening: it must never have been reached. To
+    /// be called when all of the log was fed.
+    ///
+    /// # Errors
+    /// When it holds log nevertheless.
+    pub fn examine(&self, planned: PlannedSegment, bytes: &[u8]) -> Result<(), Corruption> {
+        let header = planned.header;
+        if header.segment < self.floor() {
+            return Ok(());
+        }
+        let mut walk = Walk::new(bytes, header.segment, header.generation);
+        if walk.next().is_some() {
+            let what = format!(
+                "it holds log of opening {}, and a later opening began at or before it",
+                header.generation.0
+            );
+            return Err(planned.corrupt(SEGMENT_HEADER_BYTES, what));
+        }
+        Ok(())
+    }
+
+    /// The oldest segment still needed.
+    fn floor(&self) -> SegmentNo {
+        let retired = self.retired.map_or(SegmentNo(0), |segment| {
+            SegmentNo(segment.0.saturating_add(1))
+        });
+        self.survey.oldest.max(retired)
+    }
+
+    /// The verdict, when everything was fed and examined.
+    ///
+    /// # Errors
+    /// When a segment that is needed is missing or has lost its header.
+    ///
+    /// # Panics
+    /// When segments are left to feed.
+    pub fn finish(self) -> Result<Recovered, Corruption> {
+        assert_eq!(self.fed, self.survey.log.len(), "everything was fed");
+        let floor = self.floor();
+        self.check_complete(floor)?;
+        let generation = self
+            .survey
+            .log
+            .iter()
+            .chain(&self.survey.superseded)
+            .map(|planned| planned.header.generation)
+            .max()
+            .unwrap_or_default();
+        let mut live = self.live;
+        let mut abandoned = Vec::new();
+        // A last segment with nothing in it was never reached: the next opening takes its number.
+        let next = match live.last() {
+            None => SegmentNo(1),
+            Some(last) if last.end == SEGMENT_HEADER_BYTES => {
+                let next = last.segment;
+                live.pop();
+                next
+            }
+            Some(last) => SegmentNo(last.segment.0 + 1),
+        };
+        let mut spares = self.survey.spares;
+        // What a later opening overruled has its successor on the disk already.
+        spares.extend(self.survey.superseded.iter().map(|planned| planned.slot));
+        for planned in &self.survey.log {
+            let segment = planned.header.segment;
+            if segment >= next {
+                abandoned.push(planned.slot);
+            } else if segment < floor {
+                spares.push(planned.slot);
+            }
+        }
+        live.retain(|segment| segment.segment >= floor);
+        Ok(Recovered {
+            start: Start {
+                segment: next,
+                generation: generation.next(),
+                oldest: floor,
+                previous_end: self.previous_end,
+                previous_crc: self.previous_crc,
+            },
+            segments: live,
+            spares,
+            abandoned,
+            last_batch: self.last_batch,
+            torn: self.cut.and_then(torn),
+            sealed: self.last == Last::Seal,
+            counts: self.counts,
+        })
+    }
+
+    fn check_complete(&self, floor: SegmentNo) -> Result<(), Corruption> {
+        let missing = |segment: SegmentNo, slot: Option<SlotNo>, what: &str| Corruption {
+            segment,
+            slot,
+            offset: 0,
+            what: what.to_owned(),
+        };
+        for (slot, segment) in &self.survey.headless {
+            if *segment >= floor {
+                let what = "the header is unreadable, and the segment is needed";
+                return Err(missing(*segment, Some(*slot), what));
+            }
+        }
+        if let Some(first) = self.survey.log.first()
+            && first.header.segment > floor
+        {
+            let absent = SegmentNo(first.header.segment.0 - 1);
+            return Err(missing(
+                absent,
+                None,
+                "no file holds this segment, and it is needed",
+            ));
+        }
+        if let Last::Roll(next) = self.last
+            && self.survey.log.last().map(|last| last.header.segment) < Some(next)
+        {
+            let what = "the log goes on in this segment, and no file holds it";
+            return Err(missing(next, None, what));
+        }
+        Ok(())
+    }
+}
+
+fn torn(cut: Cut) -> Option<Torn> {
+    cut.trace.map(|bytes| Torn {
+        segment: cut.planned.header.segment,
+        slot: cut.planned.slot,
+        offset: cut.offset,
+        bytes,
+    })
+}

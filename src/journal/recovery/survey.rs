@@ -1,0 +1,117 @@
+//! Which slots hold the log: from the head of each.
+
+use super::super::layout::{BatchHeader, HeaderError, SegmentHeader, SlotNo};
+use super::super::limits::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use super::RecoveryError;
+use crate::core::ids::SegmentNo;
+
+/// Bytes of a slot's file that a [`SlotHead`] takes from its front: the segment's header and the
+/// first batch's.
+pub const SLOT_HEAD_BYTES: usize = (SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES) as usize;
+
+/// The front of a slot's file.
+#[derive(Clone, Debug)]
+pub struct SlotHead {
+    /// Which slot.
+    pub slot: SlotNo,
+    /// Its first [`SLOT_HEAD_BYTES`] bytes, or fewer if the file is shorter.
+    pub bytes: Vec<u8>,
+}
+
+/// A segment of the log and the slot it lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedSegment {
+    /// Where it lies.
+    pub slot: SlotNo,
+    /// What it says about itself.
+    pub header: SegmentHeader,
+}
+
+/// What the heads of all slots say together.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The log: consecutive segments, oldest first, up to the newest.
+    pub log: Vec<PlannedSegment>,
+    /// Segments with the number or in the place of others, from an earlier opening: begun and never
+    /// reached, unless something is very wrong. To be given to [`super::Replay::examine`].
+    pub superseded: Vec<PlannedSegment>,
+    /// Slots without a readable header whose first batch says it belongs to this segment.
+    pub(super) headless: Vec<(SlotNo, SegmentNo)>,
+    /// Everything else: older segments, and slots that hold nothing.
+    pub spares: Vec<SlotNo>,
+    /// The oldest segment needed according to the newest header; retirements in the log may raise it.
+    pub oldest: SegmentNo,
+}
+
+impl Survey {
+    /// Orders the slots.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Newer`]. Damage is found only in the light of the whole log: see
+    /// [`super::Replay::finish`].
+    pub fn new(heads: &[SlotHead]) -> Result<Self, RecoveryError> {
+        let mut segments = Vec::new();
+        let mut headless = Vec::new();
+        let mut spares = Vec::new();
+        for head in heads {
+            let slot = head.slot;
+            match SegmentHeader::decode(&head.bytes) {
+                Ok(header) => segments.push(PlannedSegment { slot, header }),
+                Err(HeaderError::Newer(version)) => {
+                    return Err(RecoveryError::Newer { slot, version });
+                }
+                Err(HeaderError::Blank | HeaderError::Unreadable) => {
+                    spares.push(slot);
+                    let first = head.bytes.get(SEGMENT_HEADER_BYTES as usize..);
+                    if let Some((batch, _)) = first.and_then(BatchHeader::decode) {
+                        headless.push((slot, batch.segment));
+                    }
+                }
+            }
+        }
+        segments.sort_by_key(|planned| {
+            let header = planned.header;
+            (header.segment, header.generation, planned.slot)
+        });
+        let (log, superseded) = supersede(segments);
+        let oldest = log.last().map_or(SegmentNo(1), |last| last.header.oldest);
+        let log_start = contiguous_from(&log, oldest);
+        spares.extend(log[..log_start].iter().map(|planned| planned.slot));
+        spares.sort();
+        Ok(Self {
+            log: log[log_start..].to_vec(),
+            superseded,
+            headless,
+            spares,
+            oldest,
+        })
+    }
+}
+
+/// Splits off the segments that a later opening has overruled: it began at or before their number,
+/// because they were never reached.
+fn supersede(segments: Vec<PlannedSegment>) -> (Vec<PlannedSegment>, Vec<PlannedSegment>) {
+    let overruled = |planned: &PlannedSegment| {
+        segments.iter().any(|other| {
+            let (other_is, this_is) = (other.header, planned.header);
+            let later = other_is.generation > this_is.generation;
+            let twin = other_is.generation == this_is.generation && other.slot > planned.slot;
+            (later && other_is.segment <= this_is.segment)
+                || (twin && other_is.segment == this_is.segment)
+        })
+    };
+    let (superseded, log) = segments.iter().copied().partition(overruled);
+    (log, superseded)
+}
+
+/// Where the unbroken run of segments that ends with the newest begins, as an index.
+fn contiguous_from(log: &[PlannedSegment], oldest: SegmentNo) -> usize {
+    let mut start = log.len().saturating_sub(1);
+    while start > 0
+        && log[start].header.segment > oldest
+        && log[start - 1].header.segment.0 + 1 == log[start].header.segment.0
+    {
+        start -= 1;
+    }
+    start
+}

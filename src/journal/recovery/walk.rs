@@ -1,0 +1,115 @@
+//! From batch to batch through one segment.
+
+use super::super::layout::{BatchHeader, Generation, next_batch};
+use super::super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use super::super::record::Records;
+use crate::core::ids::SegmentNo;
+
+/// Steps through the intact batches of a segment's bytes and stops at the first that is none.
+#[derive(Clone, Debug)]
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    segment: SegmentNo,
+    generation: Generation,
+    at: u32,
+}
+
+/// An intact batch.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkedBatch<'a> {
+    /// Where it starts in the segment.
+    pub offset: u32,
+    /// Where its last record ends.
+    pub end: u32,
+    /// Its header.
+    pub header: BatchHeader,
+    /// The CRC the next batch chains to.
+    pub crc: u32,
+    segment: SegmentNo,
+    records: &'a [u8],
+}
+
+impl<'a> WalkedBatch<'a> {
+    /// Its records.
+    pub fn records(&self) -> Records<'a> {
+        Records::new(self.records, self.segment, self.offset + BATCH_HEADER_BYTES)
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Over `bytes`, a whole segment file, which was written as `segment` in `generation`.
+    pub fn new(bytes: &'a [u8], segment: SegmentNo, generation: Generation) -> Self {
+        Self {
+            bytes,
+            segment,
+            generation,
+            at: SEGMENT_HEADER_BYTES,
+        }
+    }
+
+    /// Where the next batch starts, or would.
+    pub fn offset(&self) -> u32 {
+        self.at
+    }
+
+    /// The intact header of this segment and generation at `offset`.
+    fn header_at(&self, offset: u32) -> Option<(BatchHeader, u32)> {
+        let (header, crc) = BatchHeader::decode(self.bytes.get(offset as usize..)?)?;
+        let ours = header.segment == self.segment && header.generation == self.generation;
+        ours.then_some((header, crc))
+    }
+
+    /// What stands where the next batch would, if it is no intact batch but the trace of one: whether
+    /// it is, and its bytes, if its header is intact.
+    pub(super) fn trace(&self) -> Option<Option<u32>> {
+        if let Some((header, _)) = self.header_at(self.at) {
+            return Some(Some(
+                BATCH_HEADER_BYTES.saturating_add(header.records_bytes),
+            ));
+        }
+        let bytes = self.bytes.get(self.at as usize..)?;
+        BatchHeader::traces(bytes, self.segment, self.generation).then_some(None)
+    }
+
+    /// The offset of the first intact batch header behind the place where the walk stopped. One that
+    /// was written after what should stand there names a later place as durable; a copy of an earlier
+    /// batch, inside somebody's body, does not.
+    pub(super) fn behind(&self) -> Option<u32> {
+        let size = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let mut offset = self.at.checked_add(BATCH_ALIGN_BYTES)?;
+        while offset < size {
+            if let Some((header, _)) = self.header_at(offset)
+                && header.previous_end.segment() == self.segment
+                && header.previous_end.offset() > self.at
+            {
+                return Some(offset);
+            }
+            offset = offset.checked_add(BATCH_ALIGN_BYTES)?;
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = WalkedBatch<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (header, crc) = self.header_at(self.at)?;
+        let start = self.at.checked_add(BATCH_HEADER_BYTES)?;
+        let end = start.checked_add(header.records_bytes)?;
+        let records = self.bytes.get(start as usize..end as usize)?;
+        if crc32c::crc32c(records) != header.records_crc {
+            return None;
+        }
+        let offset = self.at;
+        self.at = next_batch(end);
+        Some(WalkedBatch {
+            offset,
+            end,
+            header,
+            crc,
+            segment: self.segment,
+            records,
+        })
+    }
+}

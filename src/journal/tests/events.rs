@@ -1,0 +1,255 @@
+//! Arbitrary events.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::core::event::*;
+use crate::core::history::{Attempt, History, OutcomeCounts};
+use crate::core::ids::*;
+use crate::core::time::QueueMs;
+
+fn task_id() -> impl Strategy<Value = TaskId> {
+    any::<(u64, u64)>().prop_map(|(seq, origin)| TaskId {
+        seq: Seq(seq),
+        origin: Origin(origin),
+    })
+}
+
+fn delivery() -> impl Strategy<Value = DeliveryId> {
+    (task_id(), any::<u32>()).prop_map(|(task, epoch)| DeliveryId {
+        task,
+        epoch: Epoch(epoch),
+    })
+}
+
+fn queue_ms() -> impl Strategy<Value = QueueMs> {
+    any::<u64>().prop_map(QueueMs)
+}
+
+fn key() -> impl Strategy<Value = Option<(KeyHash, Fingerprint)>> {
+    option::of(any::<(u128, u64)>().prop_map(|(key, print)| (KeyHash(key), Fingerprint(print))))
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Done),
+        Just(Outcome::Rejected),
+        Just(Outcome::Refused),
+        Just(Outcome::Unavailable),
+        Just(Outcome::NotSent),
+        Just(Outcome::Released),
+        Just(Outcome::InDoubt(Doubt::NoAnswer)),
+        Just(Outcome::InDoubt(Doubt::LeaseExpired)),
+        Just(Outcome::InDoubt(Doubt::LeaseDropped)),
+        Just(Outcome::InDoubt(Doubt::BridgeDied)),
+    ]
+}
+
+fn isolation() -> impl Strategy<Value = Isolation> {
+    prop_oneof![
+        Just(Isolation::None),
+        Just(Isolation::Route),
+        Just(Isolation::Queue)
+    ]
+}
+
+fn transport() -> impl Strategy<Value = Option<TransportKind>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(TransportKind::Socket)),
+        Just(Some(TransportKind::Grpc))
+    ]
+}
+
+fn cause() -> impl Strategy<Value = PoisonCause> {
+    prop_oneof![
+        Just(PoisonCause::RetriesSpent),
+        Just(PoisonCause::InDoubtSpent),
+        Just(PoisonCause::Refused),
+        Just(PoisonCause::Expired),
+    ]
+}
+
+fn error() -> impl Strategy<Value = Option<Box<str>>> {
+    option::of("\\PC{0,40}".prop_map(String::into_boxed_str))
+}
+
+fn settled() -> impl Strategy<Value = Settled> {
+    let next = prop_oneof![
+        Just(Next::Done),
+        Just(Next::Ready),
+        queue_ms().prop_map(Next::Delayed),
+        cause().prop_map(Next::Poison),
+    ];
+    let about = (delivery(), queue_ms(), outcome(), any::<bool>());
+    let rest = (isolation(), next, any::<u8>(), transport(), error());
+    (about, rest).prop_map(|(about, rest)| Settled {
+        delivery: about.0,
+        at: about.1,
+        outcome: about.2,
+        charged: about.3,
+        isolation: rest.0,
+        next: rest.1,
+        sends: rest.2,
+        transport: rest.3,
+        error: rest.4,
+    })
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let about = (any::<u32>(), queue_ms(), outcome(), any::<bool>());
+    let rest = (transport(), any::<u8>(), error(), any::<u32>());
+    (about, rest).prop_map(|(about, rest)| Attempt {
+        epoch: Epoch(about.0),
+        at: about.1,
+        outcome: about.2,
+        charged: about.3,
+        transport: rest.0,
+        sends: rest.1,
+        error: rest.2,
+        times: rest.3,
+    })
+}
+
+fn history() -> impl Strategy<Value = History> {
+    let counts = any::<[u32; 6]>().prop_map(|counts| OutcomeCounts {
+        rejected: counts[0],
+        refused: counts[1],
+        unavailable: counts[2],
+        in_doubt: counts[3],
+        not_sent: counts[4],
+        released: counts[5],
+    });
+    let attempts = (vec(attempt(), 0..=5), vec(attempt(), 0..=20));
+    (attempts, any::<u64>(), counts).prop_map(|((first, last), omitted, counts)| History {
+        first,
+        last: last.into(),
+        omitted,
+        counts,
+    })
+}
+
+fn image() -> impl Strategy<Value = Box<TaskImage>> {
+    let life = prop_oneof![
+        Just(LifeImage::Ready),
+        queue_ms().prop_map(LifeImage::Delayed),
+        any::<(bool, bool)>().prop_map(|(alone_in_route, alone_in_queue)| LifeImage::Leased {
+            alone_in_route,
+            alone_in_queue
+        }),
+        (queue_ms(), cause()).prop_map(|(at, cause)| LifeImage::Poison { at, cause }),
+    ];
+    let budgets = any::<[u16; 5]>().prop_map(|counts| Budgets {
+        retries: counts[0],
+        in_doubt: counts[1],
+        uncharged: counts[2],
+        deaths: counts[3],
+        setbacks: counts[4],
+    });
+    let about = (
+        task_id(),
+        any::<u32>(),
+        queue_ms(),
+        option::of(queue_ms()),
+        key(),
+    );
+    let history = option::of(history().prop_map(Box::new));
+    let rest = (any::<u32>(), life, budgets, isolation(), history);
+    (about, rest).prop_map(|(about, rest)| {
+        Box::new(TaskImage {
+            id: about.0,
+            route: RouteId(about.1),
+            enqueued_at: about.2,
+            deadline: about.3,
+            key: about.4,
+            epoch: Epoch(rest.0),
+            life: rest.1,
+            budgets: rest.2,
+            isolation: rest.3,
+            history: rest.4,
+        })
+    })
+}
+
+fn enqueued() -> impl Strategy<Value = Enqueued> {
+    (
+        task_id(),
+        queue_ms(),
+        any::<u32>(),
+        option::of(queue_ms()),
+        key(),
+    )
+        .prop_map(|(id, at, route, deadline, key)| Enqueued {
+            id,
+            at,
+            route: RouteId(route),
+            deadline,
+            key,
+            body: BodyRef::default(),
+        })
+}
+
+fn key_image() -> impl Strategy<Value = KeyImage> {
+    (any::<(u128, u64, bool)>(), task_id(), queue_ms()).prop_map(|((key, print, done), id, at)| {
+        KeyImage {
+            key: KeyHash(key),
+            fingerprint: Fingerprint(print),
+            id,
+            at,
+            done,
+        }
+    })
+}
+
+/// Any durable event, and a body for those that place one.
+pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
+    let body = BodyRef::default();
+    let placing = prop_oneof![
+        enqueued().prop_map(Event::Enqueued),
+        image().prop_map(move |image| Event::Restored { image, body }),
+        image().prop_map(move |image| Event::Moved { image, body }),
+    ];
+    let id_at = || (task_id(), queue_ms());
+    let plain = prop_oneof![
+        (queue_ms(), any::<u64>()).prop_map(|(at, origin)| Event::Opened {
+            at,
+            origin: Origin(origin)
+        }),
+        (any::<u32>(), "[a-z]{1,20}").prop_map(|(route, name)| Event::RouteDefined {
+            route: RouteId(route),
+            name: name.into()
+        }),
+        any::<(u32, bool)>().prop_map(|(route, paused)| Event::RoutePaused {
+            route: RouteId(route),
+            paused
+        }),
+        (delivery(), queue_ms()).prop_map(|(delivery, at)| Event::Granted {
+            delivery,
+            at,
+            lease: LeaseTimes::default()
+        }),
+        settled().prop_map(Event::Settled),
+        id_at().prop_map(|(id, at)| Event::Expired { id, at }),
+        id_at().prop_map(|(id, at)| Event::Requeued { id, at }),
+        (id_at(), any::<bool>()).prop_map(|((id, at), purged)| Event::Removed {
+            id,
+            at,
+            why: if purged {
+                Removal::Purged
+            } else {
+                Removal::Drained
+            }
+        }),
+        (task_id(), any::<u32>()).prop_map(|(id, route)| Event::Rerouted {
+            id,
+            route: RouteId(route)
+        }),
+        key_image().prop_map(move |key| Event::KeyMoved { key, body }),
+        queue_ms().prop_map(|before| Event::KeysForgotten { before }),
+    ];
+    prop_oneof![
+        (placing, vec(any::<u8>(), 0..300)),
+        plain.prop_map(|event| (event, Vec::new())),
+    ]
+}

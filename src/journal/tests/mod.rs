@@ -1,0 +1,6 @@
+//! Properties of the format and of recovery, over a folder of slots in memory.
+
+mod damage;
+mod events;
+mod folder;
+mod roundtrip;

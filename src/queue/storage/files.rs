@@ -1,0 +1,270 @@
+//! The open files of a log: writing batches, and making, recycling and counting segments.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{fmt, io};
+
+use super::error::{DiskFailure, OpenError, SpareError, is_full};
+use super::folder::Folder;
+use super::slots::{LiveSlot, SlotFile, SlotTable};
+use crate::core::ids::SegmentNo;
+use crate::env::{Disk, DiskFile, DiskLock};
+use crate::journal::{Batch, Geometry, Sealer, SegmentHeader, SlotNo, Start};
+
+/// Zeros written at once when a segment is made.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// The files of an open log; shared by its drivers. Holds the folder's lock.
+///
+/// No method is cancel safe once polled: a driver runs each to its end.
+pub struct SegmentFiles {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    geometry: Geometry,
+    sealer: Mutex<Sealer>,
+    table: Mutex<SlotTable>,
+    failed: OnceLock<DiskFailure>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl fmt::Debug for SegmentFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentFiles")
+            .field("dir", &self.dir)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SegmentFiles {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        geometry: Geometry,
+        start: &Start,
+        table: SlotTable,
+        lock: Box<dyn DiskLock>,
+    ) -> Self {
+        Self {
+            disk,
+            dir: dir.to_owned(),
+            geometry,
+            sealer: Mutex::new(Sealer::new(geometry, start)),
+            table: Mutex::new(table),
+            failed: OnceLock::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Writes a batch and syncs it, after the next segment's header if the batch ends its own. Batches
+    /// come in the order the writer gave them out, each after the one before was completed.
+    ///
+    /// # Errors
+    /// The first failure ends this opening: whether the batch is on the disk is in doubt.
+    ///
+    /// # Panics
+    /// For a batch of a segment that was never begun.
+    pub async fn write_batch(&self, batch: &mut Batch) -> Result<(), DiskFailure> {
+        self.check()?;
+        let next = self.lock_sealer().seal(batch);
+        if let Some(header) = next {
+            if self.spares() == 0 {
+                self.make_spare_for_roll().await?;
+            }
+            self.activate(&header).await?;
+        }
+        let slot = {
+            let mut table = self.table();
+            if batch.rolls_to.is_some() {
+                table.end(batch.segment, batch.end.offset());
+            }
+            let live = table.live(batch.segment).expect("its segment has begun");
+            live.slot.clone()
+        };
+        self.write(&slot, batch.offset, &batch.bytes).await
+    }
+
+    /// Makes one more spare segment: zeros, synced, in a synced folder.
+    ///
+    /// # Errors
+    /// [`SpareError::NoSpace`] changes nothing and may be tried again; anything else ends this opening.
+    pub async fn make_spare(&self) -> Result<(), SpareError> {
+        self.check()?;
+        let slot = self.table().take_next();
+        let path = self.path(slot);
+        match self.make_file(&path).await {
+            Ok(file) => {
+                let bytes = u64::from(self.geometry.segment_bytes());
+                self.table().add_spare(SlotFile { slot, file, bytes });
+                Ok(())
+            }
+            Err((doing, error)) => {
+                let removed = self.remove(&path).await;
+                if is_full(&error) && removed.is_ok() {
+                    self.table().forget(slot);
+                    return Err(SpareError::NoSpace);
+                }
+                Err(self.fail(doing, &path, error).into())
+            }
+        }
+    }
+
+    /// Gives the slots of a segment, and of any before it, back to the spares. Its retirement is
+    /// durable.
+    ///
+    /// # Errors
+    /// When a file of another size than configured could not be removed; this ends the opening.
+    pub async fn retire(&self, segment: SegmentNo) -> Result<(), DiskFailure> {
+        self.check()?;
+        let retired = self.table().retire(segment);
+        for slot in retired {
+            self.keep_or_remove(slot).await?;
+        }
+        Ok(())
+    }
+
+    /// How many spare segments there are.
+    pub fn spares(&self) -> u32 {
+        u32::try_from(self.table().spares()).unwrap_or(u32::MAX)
+    }
+
+    /// How many segments are part of the log.
+    pub fn segments(&self) -> u32 {
+        u32::try_from(self.table().segments()).unwrap_or(u32::MAX)
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The sizes the log works with.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(super) fn path(&self, slot: SlotNo) -> PathBuf {
+        self.dir.join(slot.to_string())
+    }
+
+    /// Fails if anything has failed before.
+    pub(super) fn check(&self) -> Result<(), DiskFailure> {
+        self.failed.get().cloned().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn live(&self, segment: SegmentNo) -> Option<LiveSlot> {
+        self.table().live(segment).cloned()
+    }
+
+    /// Gives a spare the header of the segment that it holds from now on, durably.
+    pub(super) async fn activate(&self, header: &SegmentHeader) -> Result<(), DiskFailure> {
+        let spare = self.table().take_spare();
+        let slot = spare.expect("there is a spare, and one driver that takes it");
+        self.write(&slot, 0, &header.encode()).await?;
+        let live = LiveSlot {
+            slot,
+            generation: header.generation,
+            end: None,
+        };
+        self.table().begin(header.segment, live);
+        Ok(())
+    }
+
+    /// Takes these slots as spares, and removes those of another size. Says which were removed.
+    pub(super) async fn sort_spares(
+        &self,
+        folder: &Folder,
+        slots: &[SlotNo],
+    ) -> Result<Vec<SlotNo>, OpenError> {
+        let mut removed = Vec::new();
+        for slot in slots {
+            let file = folder
+                .slot(*slot)
+                .expect("recovery named slots it was given");
+            let kept = self.keep_or_remove(file.clone()).await;
+            let kept = kept.map_err(|failure| {
+                let source = io::Error::new(failure.source.kind(), failure.source);
+                OpenError::io(failure.doing, &failure.path, source)
+            })?;
+            if !kept {
+                removed.push(*slot);
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn keep_or_remove(&self, slot: SlotFile) -> Result<bool, DiskFailure> {
+        if slot.bytes == u64::from(self.geometry.segment_bytes()) {
+            self.table().add_spare(slot);
+            return Ok(true);
+        }
+        let path = self.path(slot.slot);
+        let removed = self.remove(&path).await;
+        removed.map_err(|error| self.fail("removing", &path, error))?;
+        self.table().forget(slot.slot);
+        Ok(false)
+    }
+
+    /// A batch that ends its segment can't wait for a spare: nothing behind it could be written, not
+    /// even what makes room.
+    async fn make_spare_for_roll(&self) -> Result<(), DiskFailure> {
+        self.make_spare().await.map_err(|error| match error {
+            SpareError::NoSpace => {
+                let full = io::ErrorKind::StorageFull.into();
+                self.fail("making a segment in", &self.dir, full)
+            }
+            SpareError::Io(error) => self.fail("making a segment in", &self.dir, error),
+        })
+    }
+
+    async fn make_file(&self, path: &Path) -> Result<Arc<dyn DiskFile>, (&'static str, io::Error)> {
+        let file = self.disk.open(path, true).await;
+        let file = file.map_err(|error| ("making", error))?;
+        let bytes = self.geometry.segment_bytes() as usize;
+        let zeros = vec![0; ZEROS_BYTES.min(bytes)];
+        let mut written = 0;
+        while written < bytes {
+            let count = zeros.len().min(bytes - written);
+            let write = file.write_at(written as u64, &zeros[..count]).await;
+            write.map_err(|error| ("writing", error))?;
+            written += count;
+        }
+        file.sync().await.map_err(|error| ("syncing", error))?;
+        let synced = self.disk.sync_dir(&self.dir).await;
+        synced.map_err(|error| ("syncing the folder of", error))?;
+        Ok(file)
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.disk.remove(path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.disk.sync_dir(&self.dir).await
+    }
+
+    async fn write(&self, slot: &SlotFile, offset: u32, bytes: &[u8]) -> Result<(), DiskFailure> {
+        let failed = |doing| move |error| self.fail(doing, &self.path(slot.slot), error);
+        let written = slot.file.write_at(u64::from(offset), bytes).await;
+        written.map_err(failed("writing"))?;
+        slot.file.sync().await.map_err(failed("syncing"))
+    }
+
+    /// Remembers the first failure, which is what every later call reports.
+    fn fail(&self, doing: &'static str, path: &Path, error: io::Error) -> DiskFailure {
+        let failure = DiskFailure {
+            doing,
+            path: path.to_owned(),
+            source: Arc::new(error),
+        };
+        self.failed.get_or_init(|| failure).clone()
+    }
+
+    fn lock_sealer(&self) -> MutexGuard<'_, Sealer> {
+        self.sealer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self) -> MutexGuard<'_, SlotTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

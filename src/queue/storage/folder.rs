@@ -1,0 +1,137 @@
+//! Reading a folder of slots without changing anything: what opening and the tools share.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::OpenError;
+use super::slots::SlotFile;
+use crate::env::Disk;
+use crate::journal::limits::SEGMENT_BYTES_MAX;
+use crate::journal::recovery::{Replay, SLOT_HEAD_BYTES, SlotHead, Survey};
+use crate::journal::{Fold, Recovered, SlotNo};
+
+/// The file whose lock says that the log is open.
+pub const LOCK_FILE: &str = "lock";
+
+/// The slots of a folder, open for reading.
+pub struct Folder {
+    dir: PathBuf,
+    slots: BTreeMap<SlotNo, SlotFile>,
+}
+
+impl Folder {
+    /// Opens every slot in `dir`. Other files are left alone.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] and [`OpenError::NotWritable`].
+    pub async fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, OpenError> {
+        let paths = disk
+            .list(dir)
+            .await
+            .map_err(|error| OpenError::io("listing", dir, error))?;
+        let mut slots = BTreeMap::new();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(slot) = name.and_then(SlotNo::from_file_name) else {
+                continue;
+            };
+            let opened = open_slot(disk, &path, slot).await;
+            let file = opened.map_err(|error| OpenError::io("opening", &path, error))?;
+            slots.insert(slot, file);
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            slots,
+        })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The numbers of the slots.
+    pub fn slots(&self) -> impl Iterator<Item = SlotNo> {
+        self.slots.keys().copied()
+    }
+
+    /// A slot's file.
+    pub(super) fn slot(&self, slot: SlotNo) -> Option<&SlotFile> {
+        self.slots.get(&slot)
+    }
+
+    /// The heads of all slots.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`].
+    pub async fn heads(&self) -> Result<Vec<SlotHead>, OpenError> {
+        let mut heads = Vec::with_capacity(self.slots.len());
+        for slot in self.slots() {
+            let mut bytes = Vec::new();
+            self.read_front(slot, SLOT_HEAD_BYTES, &mut bytes).await?;
+            heads.push(SlotHead { slot, bytes });
+        }
+        Ok(heads)
+    }
+
+    /// A slot's whole file, into `bytes`.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`].
+    pub async fn read(&self, slot: SlotNo, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
+        self.read_front(slot, SEGMENT_BYTES_MAX as usize, bytes)
+            .await
+    }
+
+    async fn read_front(
+        &self,
+        slot: SlotNo,
+        bytes_max: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), OpenError> {
+        let found = self.slot(slot).expect("asked only for slots it lists");
+        let path = self.dir.join(slot.to_string());
+        let size = usize::try_from(found.bytes).unwrap_or(usize::MAX);
+        bytes.resize(size.min(bytes_max), 0);
+        let read = found.file.read_at(0, bytes).await;
+        let count = read.map_err(|error| OpenError::io("reading", &path, error))?;
+        bytes.truncate(count);
+        Ok(())
+    }
+
+    /// Recovers the log into `fold`.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the fold is worth nothing then.
+    pub async fn recover(&self, fold: &mut (dyn Fold + Send)) -> Result<Recovered, OpenError> {
+        let heads = self.heads().await?;
+        let survey = Survey::new(&heads).map_err(|error| OpenError::recovery(&self.dir, error))?;
+        let damaged = |damage| OpenError::Corrupt {
+            dir: self.dir.clone(),
+            damage,
+        };
+        let mut replay = Replay::new(survey);
+        let mut bytes = Vec::new();
+        while let Some(planned) = replay.next_segment() {
+            self.read(planned.slot, &mut bytes).await?;
+            replay.feed(&bytes, fold).map_err(damaged)?;
+        }
+        for planned in replay.survey().superseded.clone() {
+            self.read(planned.slot, &mut bytes).await?;
+            replay.examine(planned, &bytes).map_err(damaged)?;
+        }
+        replay.finish().map_err(damaged)
+    }
+}
+
+async fn open_slot(disk: &dyn Disk, path: &Path, slot: SlotNo) -> io::Result<SlotFile> {
+    let file = disk.open(path, false).await?;
+    let bytes = file.size().await?;
+    Ok(SlotFile {
+        slot,
+        file: Arc::clone(&file),
+        bytes,
+    })
+}

@@ -1,0 +1,25 @@
+//! The journal's files: [`crate::journal`] over [`crate::env::Disk`].
+//!
+//! One folder holds one log: a lock file and numbered slots, each of which holds one segment after
+//! another and is never given back while the log lives. Slots are written with zeros when they are
+//! made and recycled from then on, so that a batch costs one write and one device flush.
+//!
+//! Everything here waits for the disk: it is to be polled inside drivers started with
+//! [`crate::env::Disk::run`], and nothing here is cancel safe once polled.
+//!
+//! Invariants:
+//! - A log that is refused is left exactly as it was.
+//! - The first failed write or sync is the last thing this opening does: every later call fails.
+
+mod error;
+mod files;
+mod folder;
+mod open;
+mod read;
+mod slots;
+
+pub use error::{DiskFailure, OpenError, ReadError, SpareError};
+pub use files::SegmentFiles;
+pub use folder::{Folder, LOCK_FILE};
+pub use open::{OpenReport, Opened, StorageOptions, open};
+pub use read::SegmentRecord;

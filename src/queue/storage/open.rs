@@ -1,0 +1,174 @@
+//! Opening a log: lock, read, recover; and only when all of that went well, make the next segment.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::{DiskFailure, OpenError, SpareError};
+use super::files::SegmentFiles;
+use super::folder::{Folder, LOCK_FILE};
+use super::slots::{LiveSlot, SlotTable};
+use crate::env::{Disk, LockError};
+use crate::journal::recovery::LastBatch;
+use crate::journal::{
+    Fold, Geometry, GeometryOptions, Recovered, SegmentHeader, SlotNo, Start, Writer,
+};
+
+/// How a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageOptions {
+    /// Bytes of each segment file.
+    pub segment_bytes: u32,
+    /// Bytes of the largest body.
+    pub body_bytes_max: u32,
+    /// Bytes all segment files together may take. Whoever admits commands keeps to it; an opening
+    /// makes the one segment it needs even beyond.
+    pub log_bytes_max: u64,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct Opened {
+    /// The writing end, for under the queue's lock.
+    pub writer: Writer,
+    /// The files, for the drivers.
+    pub files: Arc<SegmentFiles>,
+    /// What was found.
+    pub report: OpenReport,
+}
+
+/// What an opening found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenReport {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What was recovered.
+    pub recovered: Recovered,
+    /// Spares of another size than configured, or half made by a process that died: removed.
+    pub removed: Vec<SlotNo>,
+}
+
+/// Opens the log in `dir`, making the folder and the log if they aren't there, and folds it.
+///
+/// To be polled inside a driver; not cancel safe. Dropped halfway, it has changed nothing that
+/// another opening would miss.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong, where, and what to do.
+pub async fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: StorageOptions,
+    fold: &mut (dyn Fold + Send),
+) -> Result<Opened, OpenError> {
+    let geometry = Geometry::new(GeometryOptions {
+        segment_bytes: options.segment_bytes,
+        body_bytes_max: options.body_bytes_max,
+    })?;
+    let made = disk.create_dir_all(dir).await;
+    made.map_err(|error| OpenError::io("making", dir, error))?;
+    let lock_path = dir.join(LOCK_FILE);
+    let lock = disk.lock(&lock_path).await.map_err(|error| match error {
+        LockError::Held => OpenError::Locked {
+            dir: dir.to_owned(),
+        },
+        LockError::Io(error) => OpenError::io("locking", &lock_path, error),
+    })?;
+    let folder = Folder::open(&*disk, dir).await?;
+    let recovered = folder.recover(fold).await?;
+    let start = recovered.start;
+
+    // From here on the folder changes.
+    let synced = disk.sync_dir(dir).await;
+    synced.map_err(|error| OpenError::io("syncing", dir, error))?;
+    if let Some(last) = recovered.last_batch {
+        write_again(&folder, last).await?;
+    }
+    let table = table_of(&folder, &recovered);
+    let files = SegmentFiles::new(disk, dir, geometry, &start, table, lock);
+    let mut removed = files.sort_spares(&folder, &recovered.spares).await?;
+    begin(&files, &start).await?;
+    removed.extend(files.sort_spares(&folder, &recovered.abandoned).await?);
+    Ok(Opened {
+        writer: Writer::new(geometry, &start),
+        files: Arc::new(files),
+        report: OpenReport {
+            dir: dir.to_owned(),
+            recovered,
+            removed,
+        },
+    })
+}
+
+/// The last batch may stand in the page cache alone: its process may have died before the sync, or
+/// because the sync failed, after which another sync proves nothing. Written anew, as it is, it
+/// counts as changed, and the sync as one of its own.
+async fn write_again(folder: &Folder, last: LastBatch) -> Result<(), OpenError> {
+    let slot = folder.slot(last.slot).expect("the batch was read from it");
+    let path = folder.dir().join(last.slot.to_string());
+    let offset = u64::from(last.offset);
+    let mut bytes = vec![0; last.bytes as usize];
+    let io = |doing| {
+        let path = path.clone();
+        move |error| OpenError::io(doing, &path, error)
+    };
+    let count = slot.file.read_at(offset, &mut bytes).await;
+    let count = count.map_err(io("reading"))?;
+    let written = slot.file.write_at(offset, &bytes[..count]).await;
+    written.map_err(io("writing"))?;
+    slot.file.sync().await.map_err(io("syncing"))
+}
+
+fn table_of(folder: &Folder, recovered: &Recovered) -> SlotTable {
+    let mut table = SlotTable::default();
+    folder.slots().for_each(|slot| table.take(slot));
+    for live in &recovered.segments {
+        let slot = folder
+            .slot(live.slot)
+            .expect("the segment was read from it");
+        let live_slot = LiveSlot {
+            slot: slot.clone(),
+            generation: live.generation,
+            end: Some(live.end),
+        };
+        table.begin(live.segment, live_slot);
+    }
+    table
+}
+
+/// Makes the new opening's first segment ready: its header names where the log was cut.
+async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), OpenError> {
+    let dir = files.dir().to_owned();
+    let segment_bytes = files.geometry().segment_bytes();
+    if files.spares() == 0 {
+        match files.make_spare().await {
+            Ok(()) => {}
+            Err(SpareError::NoSpace) => {
+                return Err(OpenError::NoSpace {
+                    dir,
+                    needed: u64::from(segment_bytes),
+                    source: std::io::ErrorKind::StorageFull.into(),
+                });
+            }
+            Err(SpareError::Io(error)) => {
+                return Err(OpenError::io("making a segment in", &dir, error));
+            }
+        }
+    }
+    let header = SegmentHeader {
+        segment: start.segment,
+        generation: start.generation,
+        oldest: start.oldest,
+        segment_bytes,
+        previous_end: start.previous_end,
+        previous_crc: start.previous_crc,
+    };
+    let activated = files.activate(&header).await;
+    activated.map_err(|failure| {
+        let DiskFailure {
+            doing,
+            path,
+            source,
+        } = failure;
+        OpenError::io(doing, &path, std::io::Error::new(source.kind(), source))
+    })
+}
