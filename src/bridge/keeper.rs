@@ -70,14 +70,13 @@ impl Keeper {
         }
     }
 
-    pub(super) fn counters(&self) -> &LinkCounters {
-        &self.counters
-    }
-
     /// The link that takes commands now, if there is one.
     pub(super) fn link(&self) -> Option<Arc<Link>> {
         let slot = self.slot();
-        slot.link.as_ref().filter(|link| link.is_accepting()).cloned()
+        slot.link
+            .as_ref()
+            .filter(|link| link.is_accepting())
+            .cloned()
     }
 
     /// Whether the breaker is closed.
@@ -149,7 +148,11 @@ impl Keeper {
                     let death = self.watch(link, driver, &stop, since).await;
                     // A link that dies at once, again and again, is not hurried back.
                     let lasted = self.env.clock.now().saturating_since(since);
-                    failures = if lasted >= self.route.heartbeat { 0 } else { failures + 1 };
+                    failures = if lasted >= self.route.heartbeat {
+                        0
+                    } else {
+                        failures + 1
+                    };
                     self.lose(death.to_string());
                 }
                 Err(error) => {

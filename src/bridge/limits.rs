@@ -4,38 +4,38 @@ use std::time::Duration;
 
 /// Commands of one route that may be in flight unless configured otherwise: at 20 ms from lease to
 /// durable settlement this carries 50 000 commands a second.
-pub const WINDOW_DEFAULT: usize = 1024;
+pub(super) const WINDOW_DEFAULT: usize = 1024;
 
 /// The largest window anybody may configure: each command in flight holds its body in memory.
-pub const WINDOW_MAX: usize = 65_536;
+pub(super) const WINDOW_MAX: usize = 65_536;
 
 /// Routes of one bridge; each costs a handful of tasks and two connections.
-pub const ROUTES_MAX: usize = 1024;
+pub(super) const ROUTES_MAX: usize = 1024;
 
 /// How long the socket waits for the first sign of life of a command, as the design sets it.
-pub const FIRST_SIGN_OF_LIFE_DEFAULT: Duration = Duration::from_secs(3);
+pub(super) const FIRST_SIGN_OF_LIFE_DEFAULT: Duration = Duration::from_secs(3);
 
 /// How long a rollback may take, as the design sets it.
-pub const ROLLBACK_DEFAULT: Duration = Duration::from_millis(500);
+pub(super) const ROLLBACK_DEFAULT: Duration = Duration::from_millis(500);
 
 /// How long one try over gRPC waits for a sign of life, as the design sets it.
-pub const GRPC_TRY_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const GRPC_TRY_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Tries over gRPC, as the design sets them.
-pub const GRPC_TRIES_DEFAULT: u32 = 3;
+pub(super) const GRPC_TRIES_DEFAULT: u32 = 3;
 
 /// The wait after the first try over gRPC, as the design sets it.
-pub const GRPC_BACKOFF_DEFAULT: Duration = Duration::from_millis(250);
+pub(super) const GRPC_BACKOFF_DEFAULT: Duration = Duration::from_millis(250);
 
 /// The longest wait between tries over gRPC: the command's lease is held meanwhile.
 pub(super) const GRPC_BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Sends of one lease over all transports, as the design sets it.
-pub const SENDS_MAX: u32 = 4;
+pub(super) const SENDS_MAX: u32 = 4;
 
 /// How long a connect, and then the exchange of `Hello`, may take. A SYN that was lost is sent again
 /// after one and after three seconds.
-pub const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long a peer may take no byte before its socket counts as dead. Heartbeats find most dead links
 /// sooner; this one finds those whose peer speaks but doesn't listen.

@@ -21,7 +21,7 @@ use crate::core::event::TransportKind;
 use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{DeliveryId, EndpointHello, FrameSender, InboxId, SendNumber};
 
-pub(super) use connect::{ConnectError, Connector};
+pub(super) use connect::Connector;
 pub(super) use driver::{Death, Driver};
 
 /// What of a command goes over the wire beside its delivery and send.
@@ -110,11 +110,6 @@ impl Link {
     /// Whether it takes new commands.
     pub(super) fn is_accepting(&self) -> bool {
         !self.draining.load(Ordering::Acquire) && !self.sender.is_closed()
-    }
-
-    /// Whether the outbox has room now.
-    pub(super) fn has_room(&self) -> bool {
-        self.sender.has_room()
     }
 
     /// Waits until the outbox has room or is closed. Cancel safe.

@@ -318,7 +318,9 @@ mod tests {
             ("name", |r| r.name = " ".into()),
             ("socket", |r| r.socket = None),
             ("window", |r| r.window = 0),
-            ("first_sign_of_life", |r| r.first_sign_of_life = Duration::ZERO),
+            ("first_sign_of_life", |r| {
+                r.first_sign_of_life = Duration::ZERO
+            }),
             ("rollback", |r| r.rollback = Duration::ZERO),
             ("grpc_try", |r| r.grpc_try = Duration::ZERO),
             ("grpc_tries", |r| r.grpc_tries = 0),
@@ -328,7 +330,9 @@ mod tests {
             ("heartbeat_misses", |r| r.heartbeat_misses = 0),
             ("connect", |r| r.connect = Duration::ZERO),
             ("body_bytes_max", |r| r.body_bytes_max = BODY_BYTES_MAX + 1),
-            ("credentials", |r| r.credentials = Credentials(vec![0; 4097].into())),
+            ("credentials", |r| {
+                r.credentials = Credentials(vec![0; 4097].into())
+            }),
             ("link_breaker", |r| r.link_breaker.unanswered_max = 0),
         ];
         for (field, change) in cases {

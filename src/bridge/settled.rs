@@ -37,7 +37,11 @@ impl Announcer {
         range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
     ) -> usize {
         let Some(link) = link else { return 0 };
-        if !self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, link)) {
+        if !self
+            .told
+            .as_ref()
+            .is_some_and(|told| Arc::ptr_eq(told, link))
+        {
             self.told = Some(Arc::clone(link));
             self.waiting.extend(self.last.drain(..));
         }

@@ -47,12 +47,12 @@ pub(super) enum Answer {
         current_epoch: u32,
     },
     /// Of a rollback: what became of it.
-    RolledBack(RolledBack),
+    RolledBack(RollbackState),
 }
 
 /// What became of a rollback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RolledBack {
+pub(super) enum RollbackState {
     /// The send had been received and won't run.
     RolledBack,
     /// The send had never been received and won't run.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bridge::link::Link;
-use crate::bridge::waiters::{Answer, RolledBack, Sign};
+use crate::bridge::waiters::{Answer, RollbackState, Sign};
 use crate::pipeline::{BoxError, Context};
 use crate::wire::{DeliveryId, SendNumber};
 
@@ -13,7 +13,7 @@ use crate::wire::{DeliveryId, SendNumber};
 pub(super) struct Learned {
     /// One of them found the command executed: nothing is rolled back any more.
     done: AtomicBool,
-    last: Mutex<Option<RolledBack>>,
+    last: Mutex<Option<RollbackState>>,
 }
 
 impl Learned {
@@ -22,15 +22,15 @@ impl Learned {
     }
 
     /// What the last rollback found, if it was answered.
-    pub(super) fn take_last(&self) -> Option<RolledBack> {
+    pub(super) fn take_last(&self) -> Option<RollbackState> {
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
     }
 
-    fn note(&self, state: RolledBack) {
-        if state == RolledBack::AlreadyDone {
+    fn note(&self, state: RollbackState) {
+        if state == RollbackState::AlreadyDone {
             self.done.store(true, Ordering::Release);
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::io::split;
 use tokio::sync::Notify;
 
+use super::Link;
 use super::driver::{Beat, Death, Driver, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
 use super::receive::{Incoming, capped};
-use super::Link;
 use crate::bridge::counters::LinkCounters;
 use crate::bridge::limits::WRITE_DEADLINE;
 use crate::bridge::options::RouteOptions;
@@ -177,7 +177,7 @@ impl Connector {
         Ok(Raw {
             sender,
             outgoing: Box::pin(outgoing),
-            incoming: Incoming::Grpc(frames),
+            incoming: Incoming::Grpc(Box::new(frames)),
         })
     }
 

@@ -115,7 +115,11 @@ impl Driver {
     async fn say_why(&mut self, reason: &str) {
         let link = &self.end.0;
         let reason = reason.to_owned();
-        if link.sender.try_send(Kind::Close(v1::Close { reason })).is_ok() {
+        if link
+            .sender
+            .try_send(Kind::Close(v1::Close { reason }))
+            .is_ok()
+        {
             link.sender.close();
             // Whether it gets through or not, the link is dead.
             let _ = timeout(&*self.env.clock, LINGER, &mut self.outgoing).await;

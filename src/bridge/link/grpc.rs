@@ -15,7 +15,7 @@ use super::driver::Death;
 use crate::bridge::limits::GRPC_WINDOW_BYTES;
 use crate::env::{Address, Env};
 use crate::wire::v1::{self, endpoint_client::EndpointClient};
-use crate::wire::{FrameSource, frame_bytes_for, BODY_BYTES_MAX};
+use crate::wire::{BODY_BYTES_MAX, FrameSource, frame_bytes_for};
 
 /// Names the far side in HTTP/2 requests. Where to connect is the connector's business.
 const AUTHORITY: &str = "http://endpoint.leasebridge";

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
-use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RolledBack};
+use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
 use crate::wire::v1::{self, frame::Kind, reply::Outcome, rollback_reply::State};
 use crate::wire::{DeliveryId, FrameError, FrameReader, IdError, check_frame, kind_name};
 use tokio::io::ReadHalf;
@@ -16,7 +16,7 @@ use crate::env::BoxStream;
 /// The receiving half of a connection.
 pub(super) enum Incoming {
     Socket(FrameReader<ReadHalf<BoxStream>>),
-    Grpc(GrpcFrames),
+    Grpc(Box<GrpcFrames>),
 }
 
 impl Incoming {
@@ -151,10 +151,10 @@ fn receive_rollback(
 ) -> Result<(), Death> {
     let (delivery, send) = ids(reply.delivery, reply.send)?;
     let state = match reply.state() {
-        State::RolledBack => RolledBack::RolledBack,
-        State::Unknown => RolledBack::Unknown,
-        State::InProgress => RolledBack::InProgress,
-        State::AlreadyDone => RolledBack::AlreadyDone,
+        State::RolledBack => RollbackState::RolledBack,
+        State::Unknown => RollbackState::Unknown,
+        State::InProgress => RollbackState::InProgress,
+        State::AlreadyDone => RollbackState::AlreadyDone,
         State::Unspecified => return Err(Violation::NoState(delivery).into()),
     };
     let key = |ask| Key {
@@ -167,7 +167,7 @@ fn receive_rollback(
         // A rollback's waiter leaves nothing behind, so that a late answer looks the same.
         link.counters.late_replies.increment();
     }
-    if state != RolledBack::InProgress {
+    if state != RollbackState::InProgress {
         receiving.forget(key(Ask::Execute));
     }
     Ok(())

@@ -70,7 +70,12 @@ async fn an_answer_reaches_only_the_very_send_it_names() {
     other_send.send = SendNumber::new(2).unwrap();
     let mut other_epoch = key(1, Ask::Execute);
     other_epoch.delivery.epoch = Epoch::new(2).unwrap();
-    for wrong in [other_send, other_epoch, key(2, Ask::Execute), key(1, Ask::RollBack)] {
+    for wrong in [
+        other_send,
+        other_epoch,
+        key(2, Ask::Execute),
+        key(1, Ask::RollBack),
+    ] {
         assert_eq!(
             waiters.receive().answer(wrong, Answer::Done),
             Receipt::Unknown
@@ -86,9 +91,7 @@ async fn the_links_death_tells_what_was_taken_from_what_never_left() {
     let mut queued = execute(&waiters, 2);
     let mut answered = execute(&waiters, 3);
     take_one(&mut source);
-    waiters
-        .receive()
-        .answer(key(3, Ask::Execute), Answer::Done);
+    waiters.receive().answer(key(3, Ask::Execute), Answer::Done);
     drop(source);
     waiters.end();
     assert_eq!(written.next().await, Sign::LinkDied { maybe_sent: true });
@@ -149,7 +152,7 @@ async fn a_send_that_was_rolled_back_frees_its_place() {
     let mut rollback = waiters
         .ask(key(1, Ask::RollBack), frame())
         .unwrap_or_else(|error| panic!("{error}"));
-    let answer = Answer::RolledBack(RolledBack::Unknown);
+    let answer = Answer::RolledBack(RollbackState::Unknown);
     {
         let mut receiving = waiters.receive();
         assert_eq!(
