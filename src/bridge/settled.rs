@@ -1,0 +1,115 @@
+//! Tells endpoints which tasks have left the queue, in ranges, after that is durable.
+//!
+//! Ranges grow together as the tasks between them finish, so that a lost announcement is made good by
+//! a later one around it. The last few are repeated on each new link.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::limits::{SETTLED_RANGES_PER_FRAME_MAX, SETTLED_WAITING_MAX};
+use super::link::Link;
+use crate::core::TaskId;
+use crate::wire::v1::SettledRange;
+
+/// What is to be announced on one link.
+#[derive(Default)]
+pub(super) struct Announcer {
+    waiting: BTreeSet<TaskId>,
+    /// The tasks of the last announcement: a link may have died under it.
+    last: Vec<TaskId>,
+    told: Option<Arc<Link>>,
+}
+
+impl Announcer {
+    /// A task has left the queue, durably.
+    pub(super) fn add(&mut self, task: TaskId) {
+        self.waiting.insert(task);
+        if self.waiting.len() > SETTLED_WAITING_MAX {
+            self.waiting.pop_first();
+        }
+    }
+
+    /// Announces what waits on `link`, if there is one. `range_of` says which settled tasks lie around
+    /// a task, itself included. Returns how many tasks were told of.
+    pub(super) fn announce(
+        &mut self,
+        link: Option<&Arc<Link>>,
+        range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
+    ) -> usize {
+        let Some(link) = link else { return 0 };
+        if !self
+            .told
+            .as_ref()
+            .is_some_and(|told| Arc::ptr_eq(told, link))
+        {
+            self.told = Some(Arc::clone(link));
+            self.waiting.extend(self.last.drain(..));
+        }
+        if self.waiting.is_empty() {
+            return 0;
+        }
+        let tasks: Vec<TaskId> = std::mem::take(&mut self.waiting).into_iter().collect();
+        for ranges in ranges(&tasks, range_of).chunks(SETTLED_RANGES_PER_FRAME_MAX) {
+            if !link.announce(ranges.to_vec()) {
+                self.waiting.extend(tasks);
+                return 0;
+            }
+        }
+        let told = tasks.len();
+        self.last = tasks;
+        told
+    }
+}
+
+/// The ranges around `tasks`, which are in order; each range once.
+fn ranges(
+    tasks: &[TaskId],
+    range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
+) -> Vec<SettledRange> {
+    let mut ranges = Vec::new();
+    let mut covered: Option<TaskId> = None;
+    for &task in tasks {
+        if covered.is_some_and(|last| task <= last) {
+            continue;
+        }
+        // A task that was settled and isn't in the settled set has been requeued from poison.
+        let Some((first, last)) = range_of(task) else {
+            continue;
+        };
+        covered = Some(last);
+        ranges.push(SettledRange {
+            origin: first.origin.0,
+            first: first.seq.0,
+            last: last.seq.0,
+        });
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Origin, Seq};
+
+    fn task(seq: u64) -> TaskId {
+        TaskId {
+            seq: Seq(seq),
+            origin: Origin(7),
+        }
+    }
+
+    #[test]
+    fn each_range_is_announced_once() {
+        let range_of = |of: TaskId| match of.seq.0 {
+            1..=4 => Some((task(1), task(4))),
+            6 => None,
+            seq => Some((task(seq), task(seq))),
+        };
+        let tasks = [2, 3, 4, 6, 9].map(task);
+        let ranges: Vec<_> = ranges(&tasks, range_of)
+            .into_iter()
+            .map(|range| (range.origin, range.first, range.last))
+            .collect();
+        assert_eq!(ranges, [(7, 1, 4), (7, 9, 9)]);
+    }
+}
