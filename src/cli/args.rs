@@ -49,7 +49,7 @@ pub(crate) struct LogArgs {
         help_heading = "Everywhere",
         default_value = "info"
     )]
-    pub(crate) filter: String,
+    pub(crate) log_filter: String,
 
     /// How to log it
     #[arg(
@@ -60,7 +60,7 @@ pub(crate) struct LogArgs {
         value_enum,
         default_value_t
     )]
-    pub(crate) format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// How a log line looks.
@@ -100,11 +100,54 @@ mod tests {
     }
 
     #[test]
+    fn every_subcommand_is_understood_with_its_options_and_the_global_ones() {
+        for line in [
+            "run",
+            "receiver --out executed.tsv --socket 127.0.0.1:1 --grpc unix:/run/x.sock",
+            "enqueue commands.txt --format lines --route lamps --deadline 10m --source s --batch 1 \
+             --window 1 --patience 5s --json -q --bridge [::1]:1",
+            "status --json --watch 2s",
+            "status --watch",
+            "explain --key 42 --json",
+            "poison list --route lamps --limit 3 --json",
+            "poison show 42-00000000c0ffee00",
+            "poison requeue 42-00000000c0ffee00 43-00000000c0ffee00",
+            "poison purge --all --route lamps --yes",
+            "route pause lamps",
+            "route resume lamps",
+            "route move lamps new-lamps",
+            "watch --route lamps --json",
+            "check-config",
+        ] {
+            let words = format!("leasebridge {line} --log debug --log-format json -c file.toml");
+            let cli = Cli::try_parse_from(words.split_whitespace());
+            let cli = cli.unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(cli.log.log_format, LogFormat::Json, "{line}");
+        }
+        for line in [
+            "poison purge",
+            "poison requeue --route lamps",
+            "enqueue --window 0",
+            "enqueue --patience 5",
+            "receiver --out x --print",
+            "status --bridge nowhere",
+        ] {
+            let words = format!("leasebridge {line}");
+            assert!(
+                Cli::try_parse_from(words.split_whitespace()).is_err(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
     fn the_help_is_readable() {
         let mut cli = Cli::command().term_width(100);
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
-        for name in ["run", "receiver", "enqueue", "status", "explain", "poison", "watch"] {
+        for name in [
+            "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
+        ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();
             insta::assert_snapshot!(format!("help-{name}"), shown);

@@ -12,16 +12,18 @@ use super::exit::Failure;
 /// # Errors
 /// When the filter is none, or something logs already.
 pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::builder().parse(&args.filter).map_err(|error| {
-        Failure::usage(format!(
-            "--log `{}`: {error} (write a level or `info,leasebridge=debug`)",
-            args.filter
-        ))
-    })?;
+    let filter = EnvFilter::builder()
+        .parse(&args.log_filter)
+        .map_err(|error| {
+            Failure::usage(format!(
+                "--log `{}`: {error} (write a level or `info,leasebridge=debug`)",
+                args.log_filter
+            ))
+        })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    match args.format {
+    match args.log_format {
         LogFormat::Human => builder.with_ansi(colours()).with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     }

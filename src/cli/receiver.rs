@@ -79,7 +79,10 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
             () = report(&running, &context) => {}
         }
     };
-    tracing::info!(signal = first.code(), "the receiver drains; a second signal ends it at once");
+    tracing::info!(
+        signal = first.code(),
+        "the receiver drains; a second signal ends it at once"
+    );
     let stats = running.stats();
     let drain = running.shutdown(context.config.drain_timeout.get());
     let report = tokio::select! {
@@ -88,7 +91,10 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
         report = drain => report,
     };
     if report.unfinished > 0 {
-        tracing::warn!(commands = report.unfinished, "left unfinished; they will come again");
+        tracing::warn!(
+            commands = report.unfinished,
+            "left unfinished; they will come again"
+        );
     }
     tracing::info!(executed = stats.executed, "the receiver has ended");
     Ok(Exit::Done)
@@ -192,7 +198,10 @@ mod tests {
             executed: 50_000,
             ..ReceiverStats::default()
         };
-        assert_eq!(in_words(&before, &now, 2), "50 000 executed, 10 000/s over 2 links");
+        assert_eq!(
+            in_words(&before, &now, 2),
+            "50 000 executed, 10 000/s over 2 links"
+        );
         now.duplicates = 3;
         assert!(in_words(&before, &now, 2).ends_with(", 3 duplicates answered"));
     }

@@ -145,7 +145,7 @@ fn routes(routes: &[v1::RouteStatus]) -> String {
 fn route_state(route: &v1::RouteStatus) -> String {
     match (route.paused, route.breaker.as_str()) {
         (true, _) => "paused".into(),
-        (false, "closed" | "") => "open".into(),
+        (false, "closed" | "") => "active".into(),
         (false, "open") => "resting".into(),
         (false, other) => words::safe(other),
     }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Phase, ServerOptions};
 use super::convert;
+use super::{Phase, ServerOptions};
 use crate::env::Wall;
 use crate::queue::{
     Command, DEFAULT_ROUTE, EnqueueError, Enqueued, KEY_BYTES_MAX, SafeTaskQueue, TaskOptions,

@@ -81,9 +81,8 @@ async fn start(context: &Context, queue: &SafeTaskQueue<Command>) -> Result<Hous
             .map_err(|error| Failure::new(Exit::Journal, error.to_string()))?;
     }
     let bound = context.env.transport.bind(&config.listen).await;
-    let listener = bound.map_err(|error| {
-        Failure::failed(format!("can't listen on {}: {error}", config.listen))
-    })?;
+    let listener = bound
+        .map_err(|error| Failure::failed(format!("can't listen on {}: {error}", config.listen)))?;
     let listen = listener.local_address();
     let running = Bridge::start(context.env.clone(), queue.clone(), options::bridge(config))
         .map_err(|error| Failure::usage(error.to_string()))?;
@@ -94,7 +93,10 @@ async fn start(context: &Context, queue: &SafeTaskQueue<Command>) -> Result<Hous
         routes: options::bodies(config),
         links: Arc::new(move || {
             let bridge = shown.lock().unwrap_or_else(PoisonError::into_inner);
-            bridge.as_ref().map(|bridge| links::of(&bridge.status())).unwrap_or_default()
+            bridge
+                .as_ref()
+                .map(|bridge| links::of(&bridge.status()))
+                .unwrap_or_default()
         }),
         phase: watching,
     };
@@ -203,7 +205,9 @@ impl House {
         if let Some(bridge) = bridge {
             let report = bridge.drain(context.config.drain_timeout.get()).await;
             if !report.in_time {
-                tracing::warn!("not all that was in flight was answered in time; it will come again");
+                tracing::warn!(
+                    "not all that was in flight was answered in time; it will come again"
+                );
             }
         }
         close(context, queue).await?;

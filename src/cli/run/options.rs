@@ -41,7 +41,10 @@ pub(super) fn queue(config: &Config, env: Env) -> QueueOptions {
 
 /// The bridge's options.
 pub(super) fn bridge(config: &Config) -> BridgeOptions {
-    let routes = config.routes.iter().map(|(name, config)| route(name, config));
+    let routes = config
+        .routes
+        .iter()
+        .map(|(name, config)| route(name, config));
     BridgeOptions::new(routes.collect())
 }
 
