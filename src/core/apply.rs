@@ -524,7 +524,11 @@ impl State {
         }
     }
 
-    fn held_by(&self, delivery: DeliveryId, event: &'static str) -> Result<(Slot, u32), Impossible> {
+    fn held_by(
+        &self,
+        delivery: DeliveryId,
+        event: &'static str,
+    ) -> Result<(Slot, u32), Impossible> {
         let slot = self.known(delivery.task)?;
         match self.task(slot).life {
             Life::Leased(at) if self.task(slot).epoch == delivery.epoch => Ok((slot, at)),

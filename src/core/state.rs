@@ -274,11 +274,8 @@ impl State {
     /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
     pub fn next_wake(&self) -> (Option<MonoMs>, Option<QueueMs>) {
         let lease_end = self.lease_ends.first().map(|(at, _)| *at);
-        let quarantine = (self.suspects.ready > 0).then_some(self.suspects.quarantine_until);
-        let mono = lease_end
-            .into_iter()
-            .chain(quarantine.filter(|at| at.0 > 0))
-            .min();
+        let quarantine = Some(self.suspects.quarantine_until).filter(|at| at.0 > 0);
+        let mono = lease_end.into_iter().chain(quarantine).min();
         let delay = self.delayed.first().map(|(at, ..)| *at);
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         (mono, delay.into_iter().chain(expiry).min())

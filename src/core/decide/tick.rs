@@ -5,7 +5,7 @@ use super::super::ids::DeliveryId;
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Lease, Life};
-use super::super::time::{Now, QueueMs};
+use super::super::time::{MonoMs, Now, QueueMs};
 use super::{Reply, Report, Settlement, mix, settle};
 
 pub(super) fn tick(
@@ -73,6 +73,10 @@ pub(super) fn tick(
         && let Some(before) = state.keys.due(oldest_kept, policy.keys_max)
     {
         out.push(Event::KeysForgotten { before });
+    }
+    let quarantine = state.suspects.quarantine_until;
+    if quarantine > MonoMs(0) && quarantine <= now.mono {
+        out.push(Event::Quarantined { until: MonoMs(0) });
     }
     Reply::Ticked {
         more: out.len() >= limit,
