@@ -10,7 +10,7 @@ use world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 1_500,
+        cases: 3_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

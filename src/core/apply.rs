@@ -76,6 +76,7 @@ impl State {
         match event {
             Event::Granted { at, .. } => {
                 self.pass(*at);
+                self.strangers_may_fly = true;
                 self.grants += 1;
                 self.lanes.iter_mut().for_each(|lane| lane.grants += 1);
             }

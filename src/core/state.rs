@@ -43,7 +43,7 @@ pub struct State {
     pub(super) settled: SettledIds,
     /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
     pub(super) replay_floor: Seq,
-    /// Whether tasks that are not known (see above) may be in the air: until the next opening.
+    /// Whether tasks that are not known (see above) may be in the air. An opening ends all leases.
     pub(super) strangers_may_fly: bool,
 }
 

@@ -524,14 +524,18 @@ impl World {
         }
     }
 
-    /// That a delay was over is not in the log: it is found again, unless the clock went back meanwhile.
+    /// That a delay was over is not in the log: it is found again, unless the clock went back meanwhile,
+    /// or compaction wrote the task down as ready.
     fn forget_due(&mut self) {
         for (id, task) in &mut self.model.tasks {
             let state = self.state.view(*id).expect("it was recovered").state;
-            if let (Place::Ready, TaskState::Delayed(until)) = (&task.place, state) {
-                assert!(until.0 <= self.latest, "a delay that was not over");
-                task.place = Place::Delayed(until.0);
-            }
+            let (until, place) = match (&task.place, state) {
+                (Place::Ready, TaskState::Delayed(until)) => (until.0, Place::Delayed(until.0)),
+                (Place::Delayed(until), TaskState::Ready) => (*until, Place::Ready),
+                _ => continue,
+            };
+            assert!(until <= self.latest, "a delay that was not over");
+            task.place = place;
         }
     }
 
@@ -750,9 +754,11 @@ impl World {
         for id in self.model.tasks.keys() {
             let mut live = self.state.image(*id).expect("it lives");
             let mut again = recovered.image(*id).expect("it was recovered");
-            if let (LifeImage::Ready, LifeImage::Delayed(until)) = (live.life, again.life) {
+            if let (LifeImage::Ready, LifeImage::Delayed(until))
+            | (LifeImage::Delayed(until), LifeImage::Ready) = (live.life, again.life)
+            {
                 assert!(until.0 <= self.latest, "due already");
-                again.life = LifeImage::Ready;
+                again.life = live.life;
             }
             if let (
                 LifeImage::Leased {
