@@ -74,8 +74,9 @@ pub(super) fn tick(
     {
         out.push(Event::KeysForgotten { before });
     }
-    let quarantine = state.suspects.quarantine_until;
-    if quarantine > MonoMs(0) && quarantine <= now.mono {
+    // Over: whoever sleeps until it ends sleeps on, and those kept back can go.
+    let quarantine_until = state.suspects.quarantine_until;
+    if out.len() < limit && quarantine_until.0 > 0 && quarantine_until <= now.mono {
         out.push(Event::Quarantined { until: MonoMs(0) });
     }
     Reply::Ticked {
