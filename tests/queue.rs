@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use leasebridge::core::event::{Next, PoisonCause};
 use leasebridge::core::{Epoch, TaskState};
+use leasebridge::env::{self, Env};
 use leasebridge::queue::{
     EnqueueError, Failure, FullBecause, LeaseError, QueueOptions, SafeTaskQueue, TaskOptions,
 };
@@ -83,7 +84,7 @@ async fn reopen(dir: &tempfile::TempDir) -> SafeTaskQueue<String> {
         match SafeTaskQueue::open(options(dir)).await {
             Ok(queue) => return queue,
             Err(error) if error.is_locked() => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                Env::real().clock.sleep(Duration::from_millis(5)).await;
             }
             Err(error) => panic!("{error}"),
         }
@@ -248,7 +249,7 @@ async fn an_expired_lease_is_redelivered_and_its_holder_hears_of_it() {
         .unwrap();
     let first = queue.lease("default").await.unwrap();
     first.mark_sent().unwrap();
-    tokio::time::timeout(Duration::from_secs(10), first.lost())
+    env::timeout(&*Env::real().clock, Duration::from_secs(10), first.lost())
         .await
         .unwrap();
     let second = queue.lease("default").await.unwrap();

@@ -360,7 +360,7 @@ impl World {
 
     fn pause(&mut self, a: u8, b: u8) {
         let route = u32::from(a) % ROUTES;
-        let paused = b % 4 == 0;
+        let paused = b.is_multiple_of(4);
         let reply = self.ask(Input::PauseRoute {
             route: RouteId(route),
             paused,
@@ -408,7 +408,7 @@ impl World {
             return;
         };
         let Drained { mut image, task } = drained.clone();
-        if b % 4 == 0 {
+        if b.is_multiple_of(4) {
             image.id = TaskId {
                 seq: Seq(self.model.next_seq + u64::from(b >> 4)),
                 origin: Origin(77),
