@@ -13,10 +13,12 @@ use super::options::KEY_BYTES_MAX;
 use super::payload::Payload;
 use crate::core::ids::{Fingerprint, KeyHash};
 
-/// Bytes an envelope adds to the longest key.
-pub(crate) const ENVELOPE_BYTES_MAX: usize = KEY_BYTES_MAX + KEY_LEN_BYTES;
+/// Bytes an envelope adds to a value: the longest key and its length.
+pub(crate) const ENVELOPE_BYTES_MAX: u32 = 256 + 2;
 
 const KEY_LEN_BYTES: usize = 2;
+
+const _: () = assert!(ENVELOPE_BYTES_MAX as usize == KEY_BYTES_MAX + KEY_LEN_BYTES);
 
 pub(crate) fn seal<T: Payload>(key: Option<&str>, value: &T) -> Vec<u8> {
     let key = key.unwrap_or_default().as_bytes();

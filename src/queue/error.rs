@@ -36,6 +36,13 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
+impl OpenError {
+    /// Whether another process has the folder, or a queue of this one that is still letting go of it.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Storage(storage::OpenError::Locked { .. }))
+    }
+}
+
 /// A command was not accepted, or it isn't known whether it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnqueueError {

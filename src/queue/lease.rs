@@ -208,15 +208,14 @@ impl<T> Lease<T> {
     pub fn mark_sent(&self) -> Result<(), LeaseError> {
         let delivery = self.held.delivery;
         // Rests on nothing durable: nothing is promised to anybody.
-        let marked = self.held.engine().look_and(|core, now| {
+        self.held.engine().look_and(|core, now| {
             if core.stage == Stage::Closed {
                 return Err(LeaseError::Closed);
             }
             core.run(now, Input::Send { delivery }, &[])
                 .map(drop)
                 .map_err(LeaseError::from)
-        });
-        marked
+        })
     }
 
     /// Whether the lease can't be used any more: expired, settled by somebody else, or its queue closed.

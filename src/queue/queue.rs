@@ -317,7 +317,9 @@ impl<T: Payload> SafeTaskQueue<T> {
             };
             let mut read = read.into_iter();
             let mut leases = Vec::with_capacity(unclaimed.granted.len());
-            for Granted { grant, record } in std::mem::take(&mut unclaimed.granted) {
+            // From here on each lease is guarded by itself or still by `unclaimed`.
+            unclaimed.granted.reverse();
+            while let Some(Granted { grant, record }) = unclaimed.granted.pop() {
                 let held = Held {
                     owner: self.owner.clone(),
                     delivery: grant.delivery,
@@ -331,14 +333,13 @@ impl<T: Payload> SafeTaskQueue<T> {
                 if let Some(kept) = kept {
                     kept.remember(grant.delivery);
                 }
-                let record = match record {
-                    Some(record) => Ok(record),
-                    None => read
-                        .next()
-                        .expect("one answer for each")
-                        .map_err(|e| e.to_string()),
+                let record = match record.map_or_else(|| read.next().expect("one answer each"), Ok)
+                {
+                    Ok(record) => Ok(record),
+                    // It may only have been moved meanwhile.
+                    Err(_) => engine.read_record(held.delivery.task, grant.body).await,
                 };
-                leases.extend(self.into_lease(held, record));
+                leases.extend(Self::open_lease(held, record));
             }
             if !leases.is_empty() {
                 return Ok(leases);
@@ -347,7 +348,7 @@ impl<T: Payload> SafeTaskQueue<T> {
     }
 
     /// A command that can't be read can't be executed: it is kept, with the reason, in the poison store.
-    fn into_lease(&self, mut held: Held, record: Result<bytes::Bytes, String>) -> Option<Lease<T>> {
+    fn open_lease(mut held: Held, record: Result<bytes::Bytes, String>) -> Option<Lease<T>> {
         let opened = record.and_then(|record| {
             envelope::open(record).ok_or_else(|| "its envelope is damaged".to_owned())
         });
@@ -508,7 +509,7 @@ impl Core {
         let Some(route) = self.state.route(&command.route) else {
             return Err(EnqueueError::UnknownRoute(command.route.clone()));
         };
-        let deadline = command.deadline.map(|at| engine.from_wall(now, at));
+        let deadline = command.deadline.map(|at| engine.queue_time(now, at));
         let input = Input::Enqueue {
             route,
             key: command.key,

@@ -94,7 +94,7 @@ impl Engine {
         };
         match self.compact(segment).await {
             Ok(()) => true,
-            Err(CompactError::Journal(_)) => false,
+            Err(CompactError::Journal) => false,
             Err(CompactError::Read(what)) => {
                 // The segment stays: what it holds is pinned there until the log is repaired.
                 tracing::error!(
@@ -105,10 +105,6 @@ impl Engine {
                 false
             }
         }
-    }
-
-    fn is_closed(&self) -> bool {
-        self.look(|core, _| core.stage == Stage::Closed)
     }
 
     async fn compact(&self, segment: SegmentNo) -> Result<(), CompactError> {
@@ -153,12 +149,12 @@ fn chunk_len(records: &[SegmentRecord]) -> usize {
 
 enum CompactError {
     /// Nothing more becomes durable; somebody else reports that.
-    Journal(JournalFailure),
+    Journal,
     Read(String),
 }
 
 impl From<JournalFailure> for CompactError {
-    fn from(failure: JournalFailure) -> Self {
-        Self::Journal(failure)
+    fn from(_: JournalFailure) -> Self {
+        Self::Journal
     }
 }

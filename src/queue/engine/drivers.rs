@@ -10,13 +10,15 @@ use super::super::commit::End;
 use super::super::error::JournalFailure;
 use super::super::storage::SpareError;
 use super::admission::RESERVED_SEGMENTS;
+use super::life::Presence;
 use super::{Ended, Engine, Stage};
 
 /// Spares kept ready beside the reserve, so that the writer never waits for zeros to be written.
 const SPARES_AHEAD: u32 = 1;
 
 /// Writes batches until the queue is shut down and everything is durable, or the disk fails.
-pub(super) async fn write(engine: Arc<Engine>) {
+pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
+    let _presence = presence;
     while engine.commit.take().await {
         loop {
             let Some(mut batch) = engine.lock().writer.take_batch() else {
@@ -43,17 +45,21 @@ pub(super) async fn write(engine: Arc<Engine>) {
         }
     }
     engine.commit.finish(End::Closed);
-    engine.ended.send_replace(Some(Ended::Closed));
     engine.wake_everybody();
 }
 
 /// Keeps spares ready and retires old segments, for as long as the engine lives.
-pub(super) async fn keep_segments(engine: Weak<Engine>, upkeep: Arc<Notify>) {
+pub(super) async fn keep_segments(
+    engine: Weak<Engine>,
+    upkeep: Arc<Notify>,
+    presence: Arc<Presence>,
+) {
+    let _presence = presence;
     loop {
         let Some(engine) = engine.upgrade() else {
             return;
         };
-        if engine.has_ended() {
+        if engine.is_closed() {
             return;
         }
         if let Err(error) = engine.keep_spares().await {
@@ -104,8 +110,9 @@ impl Engine {
         self.wake_everybody();
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.borrow().is_some()
+    /// Whether nothing is appended any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.look(|core, _| core.stage == Stage::Closed)
     }
 
     /// Everybody who waits for anything looks again.

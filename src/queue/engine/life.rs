@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::commit::CommitQueue;
+use super::super::envelope::ENVELOPE_BYTES_MAX;
 use super::super::error::OpenError;
 use super::super::feed::Feed;
 use super::super::options::QueueOptions;
@@ -12,7 +13,7 @@ use super::super::storage::{self, StorageOptions};
 use super::super::{backpressure::Backpressure, options::DEFAULT_ROUTE};
 use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
 use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, DiskLock};
 use crate::journal::Fold;
 
 /// Keeps an engine's life going: when the last handle and the last lease are gone, its drivers finish
@@ -26,6 +27,25 @@ impl Drop for Owner {
         self.engine.lock().stage = Stage::Closed;
         self.engine.commit.shut_down();
         self.engine.wake_everybody();
+    }
+}
+
+/// Held by every driver that writes to the folder. When the last one has ended, others may have the
+/// folder, and whoever waits for the end hears of it.
+pub(super) struct Presence {
+    lock: Option<Box<dyn DiskLock>>,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.lock = None;
+        // A failure has been told already, and stays the last word.
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(Ended::Closed);
+            first
+        });
     }
 }
 
@@ -67,7 +87,7 @@ impl Owner {
                 let mut fold = Recovering { state: None };
                 let storage = StorageOptions {
                     segment_bytes: options.segment_bytes,
-                    body_bytes_max: options.body_bytes_max,
+                    body_bytes_max: options.body_bytes_max + ENVELOPE_BYTES_MAX,
                     log_bytes_max: options.log_bytes_max,
                 };
                 let opened = storage::open(disk, &options.dir, storage, &mut fold).await;
@@ -83,6 +103,7 @@ impl Owner {
                 "the opening driver ended without a word",
             ))
         })??;
+        tell(&opened.report);
         let state = state.unwrap_or_else(|| {
             let salt = u128::from(env.entropy.next_u64()) << 64;
             State::new(salt | u128::from(env.entropy.next_u64()))
@@ -119,6 +140,11 @@ impl Owner {
             lost: false,
             made_room: false,
         };
+        let ended = watch::Sender::new(None);
+        let presence = Arc::new(Presence {
+            lock: Some(opened.lock),
+            ended: ended.clone(),
+        });
         let engine = Arc::new(Engine {
             env: env.clone(),
             options,
@@ -130,7 +156,7 @@ impl Owner {
             rearm: Arc::new(Notify::new()),
             upkeep: Arc::new(Notify::new()),
             reads,
-            ended: watch::Sender::new(None),
+            ended,
         });
         let owner = Arc::new(Self {
             engine: engine.clone(),
@@ -138,18 +164,42 @@ impl Owner {
         let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
         let weak = Arc::downgrade(&engine);
         let run = |name, driver| env.disk.run(name, driver).map_err(OpenError::Thread);
-        run("leasebridge-write", Box::pin(drivers::write(engine)))?;
+        run(
+            "leasebridge-write",
+            Box::pin(drivers::write(engine, presence.clone())),
+        )?;
         run(
             "leasebridge-read",
             Box::pin(reading::read_bodies(files, read_requests)),
         )?;
         run(
             "leasebridge-keep",
-            Box::pin(drivers::keep_segments(weak.clone(), upkeep)),
+            Box::pin(drivers::keep_segments(weak.clone(), upkeep, presence)),
         )?;
         tokio::spawn(time::keep_time(weak, rearm));
         Ok(owner)
     }
+}
+
+/// Says what was found, above all what a crash took.
+fn tell(report: &storage::OpenReport) {
+    let recovered = &report.recovered;
+    if let Some(torn) = &recovered.torn {
+        tracing::warn!(
+            dir = %report.dir.display(),
+            segment = torn.segment.0,
+            offset = torn.offset,
+            "the last batch was cut short by a crash and is left out: nobody was promised what it held"
+        );
+    }
+    let counts = recovered.counts;
+    tracing::info!(
+        dir = %report.dir.display(),
+        batches = counts.batches,
+        records = counts.records,
+        bytes = counts.bytes,
+        "journal recovered"
+    );
 }
 
 impl Core {

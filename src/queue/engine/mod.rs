@@ -242,8 +242,8 @@ impl Engine {
     }
 
     /// A wall-clock moment in queue time.
-    pub(crate) fn from_wall(&self, now: Now, moment: Wall) -> QueueMs {
-        time::QueueClock::from_wall(&*self.env.clock, now, moment)
+    pub(crate) fn queue_time(&self, now: Now, moment: Wall) -> QueueMs {
+        time::QueueClock::at_wall(&*self.env.clock, now, moment)
     }
 
     /// An enqueue was refused: a full disk may have room by now.

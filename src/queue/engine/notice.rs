@@ -52,7 +52,7 @@ impl Core {
                 self.wake_for(*id);
             }
             Event::Restored { image, .. } => self.wake(image.route),
-            Event::RoutePaused { paused: false, .. } => self.wake_all(),
+            Event::RoutePaused { paused: false, .. } | Event::Quarantined { .. } => self.wake_all(),
             Event::Removed { .. } => {
                 self.lost = true;
                 self.left(before);

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::storage::{ReadError, SegmentFiles};
 use super::Engine;
+use crate::core::TaskId;
 use crate::core::ids::BodyRef;
 
 /// Requests that may wait for the reader; each comes from a caller that waits for its answer.
@@ -34,6 +35,28 @@ pub(super) async fn read_bodies(
 }
 
 impl Engine {
+    /// Reads the record of a live task, wherever compaction has carried it meanwhile.
+    ///
+    /// # Errors
+    /// Why it can't be read, in words. Cancel safe.
+    pub(crate) async fn read_record(&self, id: TaskId, at: BodyRef) -> Result<Bytes, String> {
+        let mut at = at;
+        loop {
+            let read = self.read(vec![at]).await.and_then(|mut read| read.pop());
+            match read {
+                None => return Err("the queue was closed".to_owned()),
+                Some(Ok(record)) => return Ok(record),
+                Some(Err(error)) => {
+                    let now_at = self.look(|core, _| core.state.view(id).map(|view| view.body));
+                    match now_at.filter(|now_at| *now_at != at) {
+                        Some(moved) => at = moved,
+                        None => return Err(error.to_string()),
+                    }
+                }
+            }
+        }
+    }
+
     /// Reads bodies, in order. `None` when the engine's life has ended meanwhile. Cancel safe.
     pub(crate) async fn read(&self, bodies: Vec<BodyRef>) -> Option<Vec<Result<Bytes, ReadError>>> {
         if bodies.is_empty() {

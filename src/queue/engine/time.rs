@@ -45,7 +45,7 @@ impl QueueClock {
     }
 
     /// A wall-clock moment in queue time: as far from now as the wall clock says it is.
-    pub(super) fn from_wall(clock: &dyn Clock, now: Now, moment: Wall) -> QueueMs {
+    pub(super) fn at_wall(clock: &dyn Clock, now: Now, moment: Wall) -> QueueMs {
         let wall_now = clock.wall().unix_ms();
         QueueMs((now.queue.0 + moment.unix_ms()).saturating_sub(wall_now))
     }
@@ -104,7 +104,7 @@ pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
         let Some(engine) = engine.upgrade() else {
             return;
         };
-        if engine.has_ended() {
+        if engine.is_closed() {
             return;
         }
         let clock = engine.env.clock.clone();
