@@ -78,7 +78,7 @@ impl TestQueue {
             let command = Command::new(format!("command {number}"));
             (command, TaskOptions::route(route))
         });
-        let enqueued = self.queue.enqueue_batch(commands.collect()).await.unwrap();
+        let enqueued = self.queue.enqueue_batch(commands).await.unwrap();
         enqueued.into_iter().map(|one| one.unwrap().id).collect()
     }
 
