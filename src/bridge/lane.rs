@@ -254,11 +254,11 @@ impl Lane {
     }
 
     fn announce(&mut self) {
-        let link = self.route.first_link();
+        let links = self.route.links_by_inbox();
         let queue = &self.queue;
         let told = self
             .announcer
-            .announce(link.as_ref(), |task| queue.settled_range(task));
+            .announce(links, |task| queue.settled_range(task));
         self.route.counters.announced.add(told);
     }
 

@@ -82,6 +82,13 @@ impl Route {
         }
     }
 
+    /// A link to each inbox there is: usually both transports lead to the same.
+    pub(super) fn links_by_inbox(&self) -> Vec<Arc<Link>> {
+        let mut links: Vec<_> = self.keepers().filter_map(|keeper| keeper.link()).collect();
+        links.dedup_by_key(|link| link.inbox_id());
+        links
+    }
+
     pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }

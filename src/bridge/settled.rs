@@ -11,13 +11,13 @@ use super::link::Link;
 use crate::core::TaskId;
 use crate::wire::v1::SettledRange;
 
-/// What is to be announced on one link.
+/// What is to be announced.
 #[derive(Default)]
 pub(super) struct Announcer {
     waiting: BTreeSet<TaskId>,
     /// The tasks of the last announcement: a link may have died under it.
     last: Vec<TaskId>,
-    told: Option<Arc<Link>>,
+    told: Vec<Arc<Link>>,
 }
 
 impl Announcer {
@@ -29,33 +29,38 @@ impl Announcer {
         }
     }
 
-    /// Announces what waits on `link`, if there is one. `range_of` says which settled tasks lie around
-    /// a task, itself included. Returns how many tasks were told of.
+    /// Announces what waits on each of `links`, if there is one. `range_of` says which settled tasks lie
+    /// around a task, itself included. Returns how many tasks were told of.
     pub(super) fn announce(
         &mut self,
-        link: Option<&Arc<Link>>,
+        links: Vec<Arc<Link>>,
         range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
     ) -> usize {
-        let Some(link) = link else { return 0 };
-        if !self
-            .told
-            .as_ref()
-            .is_some_and(|told| Arc::ptr_eq(told, link))
-        {
-            self.told = Some(Arc::clone(link));
-            self.waiting.extend(self.last.drain(..));
-        }
-        if self.waiting.is_empty() {
+        let is_known = |link: &Arc<Link>| self.told.iter().any(|told| Arc::ptr_eq(told, link));
+        let fresh = if links.iter().all(is_known) {
+            0
+        } else {
+            self.waiting.extend(self.last.iter().copied());
+            self.last.len()
+        };
+        self.told = links;
+        if self.waiting.is_empty() || self.told.is_empty() {
             return 0;
         }
         let tasks: Vec<TaskId> = std::mem::take(&mut self.waiting).into_iter().collect();
-        for ranges in ranges(&tasks, range_of).chunks(SETTLED_RANGES_PER_FRAME_MAX) {
-            if !link.announce(ranges.to_vec()) {
-                self.waiting.extend(tasks);
-                return 0;
-            }
+        let ranges = ranges(&tasks, range_of);
+        let frames = || ranges.chunks(SETTLED_RANGES_PER_FRAME_MAX);
+        let told_all = self
+            .told
+            .iter()
+            .all(|link| frames().all(|frame| link.announce(frame.to_vec())));
+        if !told_all {
+            // A link has died: its successor is told all of it.
+            self.waiting.extend(tasks);
+            self.told.clear();
+            return 0;
         }
-        let told = tasks.len();
+        let told = tasks.len().saturating_sub(fresh);
         self.last = tasks;
         told
     }
