@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{enqueue, exit, explain, poison, receiver, route, run, status, watch};
+use super::{bench, enqueue, exit, explain, poison, receiver, route, run, status, watch};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
@@ -84,6 +84,7 @@ pub(crate) enum Command {
     Poison(poison::PoisonArgs),
     Route(route::RouteArgs),
     Watch(watch::WatchArgs),
+    Bench(bench::BenchArgs),
     /// Check the configuration and print what it comes to, without starting anything
     CheckConfig,
 }

@@ -4,6 +4,7 @@
 //! complaints to stderr. [`exit`] lists the exit codes.
 
 mod args;
+mod bench;
 mod check_config;
 mod client;
 mod config;
@@ -89,6 +90,7 @@ async fn dispatch(
         Command::Poison(args) => poison::run(args, context).await,
         Command::Route(args) => route::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
 }
