@@ -3,19 +3,20 @@
 //! Nothing here reads a configuration or a clock, so that recovery ends where live traffic stood.
 
 use super::event::{
-    Budgets, Enqueued, Event, Isolation, LeaseTimes, LifeImage, Next, Outcome, Removal, Settled,
-    TaskImage,
+    Budgets, Enqueued, Event, Isolation, LeaseTimes, LifeImage, Next, Outcome, PoisonCause,
+    Removal, Settled, TaskImage,
 };
 use super::history::Attempt;
-use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, Seq, TaskId};
+use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::keys::{Fate, KeyEntry};
 use super::lane::{LaneCounts, LaneTotals};
+use super::limits::QUARANTINE_REST_MS;
 use super::state::{State, is_fresh};
-use super::task::{Half, Lease, Life, Slot, Task};
-use super::time::QueueMs;
+use super::task::{Lease, Life, Part, Slot, Task};
+use super::time::{QueueMs, SpanMs};
 
-/// Asks [`State::enter`] for the ready order; which half it is depends on what stands there.
-const READY: Life = Life::Ready(Half::Returned);
+/// Asks [`State::enter`] for the ready order; which part it is depends on what stands there.
+const READY: Life = Life::Ready(Part::Returned);
 
 /// An event that can't follow the ones before it: our own bug, or a damaged log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,19 +61,31 @@ impl State {
     /// [`Impossible`] when the event can't follow. Events about tasks whose beginning lay in segments that
     /// are gone are passed over: such a task is either gone too, or is written anew, whole, further on.
     pub fn replay(&mut self, event: &Event) -> Result<(), Impossible> {
-        if let Err(impossible) = self.try_apply(event) {
-            match impossible {
-                Impossible::UnknownTask(id) if id.seq < self.replay_floor => {
-                    if let Event::Granted { .. } = event {
-                        // It flew beside whoever is in the air: none of them is alone.
-                        self.grants += 1;
-                        self.lanes.iter_mut().for_each(|lane| lane.grants += 1);
-                    }
-                }
-                other => return Err(other),
+        match self.try_apply(event) {
+            Err(Impossible::UnknownTask(id)) if id.seq < self.replay_floor => {
+                self.pass_over(event);
+                Ok(())
             }
+            other => other,
         }
-        Ok(())
+    }
+
+    /// What an event about a task that is not known tells all the same: that time passed, and that
+    /// those in the air have company.
+    fn pass_over(&mut self, event: &Event) {
+        match event {
+            Event::Granted { at, .. } => {
+                self.pass(*at);
+                self.strangers_may_fly = true;
+                self.grants += 1;
+                self.lanes.iter_mut().for_each(|lane| lane.grants += 1);
+            }
+            Event::Settled(Settled { at, .. })
+            | Event::Expired { at, .. }
+            | Event::Requeued { at, .. }
+            | Event::Removed { at, .. } => self.pass(*at),
+            _ => {}
+        }
     }
 
     fn try_apply(&mut self, event: &Event) -> Result<(), Impossible> {
@@ -80,6 +93,7 @@ impl State {
             Event::Opened { at, origin } => {
                 self.pass(*at);
                 self.origin = *origin;
+                self.strangers_may_fly = false;
                 self.lanes
                     .iter_mut()
                     .for_each(|lane| lane.totals = LaneTotals::default());
@@ -104,8 +118,8 @@ impl State {
             Event::Expired { id, at } => self.expired(*id, *at)?,
             Event::Requeued { id, at } => self.requeued(*id, *at)?,
             Event::Removed { id, at, why } => {
-                self.pass(*at);
                 let slot = self.known(*id)?;
+                self.pass(*at);
                 self.leave(slot);
                 self.finish(slot, Some(*why));
             }
@@ -144,26 +158,32 @@ impl State {
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
             Event::Due { id } => {
                 let slot = self.known(*id)?;
-                let Life::Delayed(_) = self.leave(slot) else {
+                if !matches!(self.task(slot).life, Life::Delayed(_)) {
                     return Err(Impossible::WrongState {
                         id: *id,
                         event: "due",
                     });
-                };
+                }
+                self.leave(slot);
                 self.enter(slot, READY);
             }
             Event::Extended { delivery, deadline } => {
-                let (slot, at) = self.held(*delivery, "extended")?;
+                let (slot, at) = self.held_by(*delivery, "extended")?;
                 let lease = &mut self.leases[at as usize];
                 self.lease_ends.remove(&(lease.times.deadline, slot));
                 lease.times.deadline = *deadline;
                 self.lease_ends.insert((*deadline, slot));
             }
             Event::Sent { delivery } => {
-                let (_, at) = self.held(*delivery, "sent")?;
+                let (_, at) = self.held_by(*delivery, "sent")?;
                 self.leases[at as usize].sent = true;
             }
-            Event::Quarantined { until } => self.suspects.quarantine_until = *until,
+            Event::Quarantined { until } => {
+                self.suspects.quarantine_until = *until;
+                if until.0 > 0 {
+                    self.suspects.rest_until = until.after(SpanMs(QUARANTINE_REST_MS));
+                }
+            }
         }
         Ok(())
     }
@@ -232,8 +252,13 @@ impl State {
         self.leave(slot);
         self.tasks[slot as usize].epoch = delivery.epoch;
         let route = self.task(slot).route;
-        let alone_in_route = self.lane(route).counts.leased == 0;
-        let alone_in_queue = self.leases.is_empty();
+        // Behind a cut log somebody unknown may be in the air; nobody joins a suspect, though.
+        let isolation = self.task(slot).isolation;
+        let strangers = self.strangers_may_fly;
+        let alone_in_queue =
+            self.leases.is_empty() && (!strangers || isolation == Isolation::Queue);
+        let alone_in_route =
+            self.lane(route).counts.leased == 0 && (!strangers || isolation != Isolation::None);
         self.lane_mut(route).totals.granted += 1;
         self.hold(slot, times, alone_in_route, alone_in_queue);
         Ok(())
@@ -282,7 +307,8 @@ impl State {
         let route = self.task(slot).route;
         let lane = self.lane_mut(route);
         lane.totals.count(settled.outcome);
-        lane.answers += u64::from(settled.outcome.is_answer());
+        lane.answers += u64::from(settled.is_answer());
+        lane.totals.poisoned += u64::from(matches!(settled.next, Next::Poison(_)));
         if settled.next == Next::Done {
             self.finish(slot, None);
             return Ok(());
@@ -323,13 +349,10 @@ impl State {
         }
         self.pass(at);
         self.leave(slot);
-        self.enter(
-            slot,
-            Life::Poison {
-                at,
-                cause: super::event::PoisonCause::Expired,
-            },
-        );
+        let route = self.task(slot).route;
+        self.lane_mut(route).totals.poisoned += 1;
+        let cause = PoisonCause::Expired;
+        self.enter(slot, Life::Poison { at, cause });
         Ok(())
     }
 
@@ -417,14 +440,14 @@ impl State {
             ..
         } = self.tasks[slot as usize];
         match life {
-            Life::Ready(half) => {
+            Life::Ready(part) => {
                 // Out of the order first: a leftover must not look like a member.
                 self.tasks[slot as usize].life = Life::Delayed(QueueMs(0));
                 let Self { tasks, lanes, .. } = self;
                 let lane = &mut lanes[route.0 as usize];
-                lane.remove(id.seq, slot, half);
+                lane.remove(id.seq, slot, part);
                 lane.tidy(|seq, slot| is_fresh(tasks, seq, slot));
-                self.suspects.ready -= u64::from(isolation == Isolation::Queue);
+                self.suspects.ready -= u64::from(part == Part::Suspect);
             }
             Life::Delayed(until) => {
                 self.lane_mut(route).counts.delayed -= 1;
@@ -471,7 +494,6 @@ impl State {
             Life::Poison { .. } => {
                 let lane = self.lane_mut(route);
                 lane.counts.poison += 1;
-                lane.totals.poisoned += 1;
                 lane.poison.insert((id.seq, slot));
             }
             Life::Leased(_) => unreachable!("a lease is made by `hold`"),
@@ -487,9 +509,14 @@ impl State {
             isolation,
             ..
         } = self.tasks[slot as usize];
-        let half = self.lane_mut(route).insert(id.seq, slot, new);
-        self.tasks[slot as usize].life = Life::Ready(half);
-        self.suspects.ready += u64::from(isolation == Isolation::Queue);
+        let part = match isolation {
+            Isolation::Queue => Part::Suspect,
+            _ if new => Part::Fresh,
+            _ => Part::Returned,
+        };
+        self.lane_mut(route).insert(id.seq, slot, part);
+        self.tasks[slot as usize].life = Life::Ready(part);
+        self.suspects.ready += u64::from(part == Part::Suspect);
         if let Some(deadline) = deadline {
             self.expiries.insert((deadline, id.seq, slot));
         }
@@ -524,7 +551,11 @@ impl State {
         }
     }
 
-    fn held(&self, delivery: DeliveryId, event: &'static str) -> Result<(Slot, u32), Impossible> {
+    fn held_by(
+        &self,
+        delivery: DeliveryId,
+        event: &'static str,
+    ) -> Result<(Slot, u32), Impossible> {
         let slot = self.known(delivery.task)?;
         match self.task(slot).life {
             Life::Leased(at) if self.task(slot).epoch == delivery.epoch => Ok((slot, at)),
@@ -548,14 +579,5 @@ impl State {
             }
         }
         counts
-    }
-
-    /// The lowest live sequence number above `after`; for checks.
-    pub fn first_live_after(&self, after: Seq) -> Option<Seq> {
-        self.tasks
-            .iter()
-            .map(|(_, task)| task.id.seq)
-            .filter(|seq| *seq > after)
-            .min()
     }
 }

@@ -60,7 +60,7 @@ pub enum Event {
     },
     /// Volatile: the holder is about to write the delivery to a transport.
     Sent { delivery: DeliveryId },
-    /// Volatile: until then only the suspects of the bridge's death are granted, one by one.
+    /// Volatile: until then only the suspects of the bridge's death are granted, one by one. Zero: no more.
     Quarantined { until: MonoMs },
 }
 
@@ -70,7 +70,7 @@ impl Event {
     pub fn is_durable(&self) -> bool {
         !matches!(
             self,
-            Self::Due { .. } | Self::Extended { .. } | Self::Sent { .. }
+            Self::Due { .. } | Self::Extended { .. } | Self::Sent { .. } | Self::Quarantined { .. }
         )
     }
 }
@@ -124,6 +124,14 @@ pub struct Settled {
     pub error: Option<Box<str>>,
 }
 
+impl Settled {
+    /// Whether it shows that the endpoint answers at all. A refusal without a send came from this
+    /// side (a command over a limit, a holder's `move_to_poison`) and shows nothing.
+    pub fn is_answer(&self) -> bool {
+        self.outcome.is_answer() && (self.outcome != Outcome::Refused || self.sends > 0)
+    }
+}
+
 /// How a lease ended: one attempt's outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -144,7 +152,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether it shows that the endpoint answers at all.
+    /// Whether somebody said what became of the command; see also [`Settled::is_answer`].
     pub fn is_answer(self) -> bool {
         matches!(
             self,

@@ -1,6 +1,6 @@
 //! The dedupe window: which idempotency keys are remembered, and for what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -37,6 +37,8 @@ pub(crate) struct KeyWindow {
     index: HashTable<u32>,
     /// Finished ones by age.
     finished: BTreeSet<(QueueMs, u32)>,
+    /// How many keys stand in which segment.
+    homes: BTreeMap<SegmentNo, u64>,
 }
 
 /// The keys are salted hashes already: any 64 of their bits will do.
@@ -59,6 +61,7 @@ impl KeyWindow {
     /// Remembers a key, taking the place of what the same key stood for before.
     pub(crate) fn insert(&mut self, entry: KeyEntry) -> u32 {
         self.forget(entry.key);
+        *self.homes.entry(entry.home).or_default() += 1;
         let at = u32::try_from(self.entries.insert(entry)).expect("fewer than 2^32 keys");
         let entries = &self.entries;
         self.index
@@ -80,7 +83,25 @@ impl KeyWindow {
     }
 
     pub(crate) fn rehome(&mut self, at: u32, home: SegmentNo) {
-        self.entries[at as usize].home = home;
+        let old = std::mem::replace(&mut self.entries[at as usize].home, home);
+        self.leave_home(old);
+        *self.homes.entry(home).or_default() += 1;
+    }
+
+    fn leave_home(&mut self, home: SegmentNo) {
+        let count = self
+            .homes
+            .get_mut(&home)
+            .expect("the home of a key is counted");
+        *count -= 1;
+        if *count == 0 {
+            self.homes.remove(&home);
+        }
+    }
+
+    /// Keys whose record stands in `segment`.
+    pub(crate) fn at_home(&self, segment: SegmentNo) -> u64 {
+        self.homes.get(&segment).copied().unwrap_or_default()
     }
 
     fn forget(&mut self, key: KeyHash) {
@@ -92,6 +113,7 @@ impl KeyWindow {
             let (at, _) = found.remove();
             let entry = self.entries.remove(at as usize);
             self.finished.remove(&(entry.at, at));
+            self.leave_home(entry.home);
         }
     }
 

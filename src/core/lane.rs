@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::event::Outcome;
 use super::ids::Seq;
-use super::task::{Half, Slot};
+use super::task::{Part, Slot};
 
-/// A route within the queue. Its ready order is two halves: a queue of tasks never leased, which
-/// come with rising sequence numbers, and a sorted set of those that came back. The lower head wins.
+/// A route within the queue. Its ready order is a queue of tasks never leased, which come with rising
+/// sequence numbers, and a sorted set of those that came back; the lower head wins. Those that must fly
+/// alone in the whole queue stand aside in a set of their own, so that they never block the others.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) name: Box<str>,
@@ -17,6 +18,7 @@ pub(crate) struct Lane {
     /// How many entries of `fresh` are such leftovers.
     stale: usize,
     returned: BTreeSet<(Seq, Slot)>,
+    suspects: BTreeSet<(Seq, Slot)>,
     pub(crate) poison: BTreeSet<(Seq, Slot)>,
     pub(crate) counts: LaneCounts,
     /// Grants so far; with the count in a lease it tells whether that one flew alone.
@@ -95,6 +97,7 @@ impl Lane {
             fresh: VecDeque::new(),
             stale: 0,
             returned: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             poison: BTreeSet::new(),
             counts: LaneCounts::default(),
             grants: 0,
@@ -103,46 +106,59 @@ impl Lane {
         }
     }
 
-    /// Puts a ready task at its place and says in which half it went.
-    pub(crate) fn insert(&mut self, seq: Seq, slot: Slot, new: bool) -> Half {
+    /// Puts a ready task at its place in a part.
+    pub(crate) fn insert(&mut self, seq: Seq, slot: Slot, part: Part) {
         self.counts.ready += 1;
-        if new && self.fresh.back().is_none_or(|(last, _)| *last < seq) {
-            self.fresh.push_back((seq, slot));
-            return Half::Fresh;
+        match part {
+            Part::Fresh => {
+                let last = self.fresh.back().map(|(last, _)| *last);
+                assert!(last < Some(seq), "new tasks come with rising numbers");
+                self.fresh.push_back((seq, slot));
+            }
+            Part::Returned => drop(self.returned.insert((seq, slot))),
+            Part::Suspect => drop(self.suspects.insert((seq, slot))),
         }
-        self.returned.insert((seq, slot));
-        Half::Returned
     }
 
     /// Takes a task out of the ready order, wherever it stands.
-    pub(crate) fn remove(&mut self, seq: Seq, slot: Slot, half: Half) {
+    pub(crate) fn remove(&mut self, seq: Seq, slot: Slot, part: Part) {
         self.counts.ready -= 1;
-        match half {
-            Half::Returned => {
-                let was_there = self.returned.remove(&(seq, slot));
-                assert!(was_there, "a returned task stands in its lane's set");
+        match part {
+            Part::Returned | Part::Suspect => {
+                let set = match part {
+                    Part::Suspect => &mut self.suspects,
+                    _ => &mut self.returned,
+                };
+                let was_there = set.remove(&(seq, slot));
+                assert!(was_there, "a ready task stands in its part of the lane");
             }
-            Half::Fresh if self.fresh.front() == Some(&(seq, slot)) => {
+            Part::Fresh if self.fresh.front() == Some(&(seq, slot)) => {
                 self.fresh.pop_front();
             }
-            Half::Fresh => self.stale += 1,
+            Part::Fresh => self.stale += 1,
         }
     }
 
-    /// The ready task with the lowest sequence number. `is_fresh` tells whether an entry of the fresh
-    /// half still holds.
-    pub(crate) fn head(&self, is_fresh: impl Fn(Seq, Slot) -> bool) -> Option<Slot> {
+    /// The lowest of those that must fly alone in the whole queue.
+    pub(crate) fn suspect(&self) -> Option<(Seq, Slot)> {
+        self.suspects.first().copied()
+    }
+
+    /// The lowest of the other ready tasks. `is_fresh` tells whether an entry of the fresh
+    /// part still holds.
+    pub(crate) fn head(&self, is_fresh: impl Fn(Seq, Slot) -> bool) -> Option<(Seq, Slot)> {
         let fresh = self.fresh.iter().find(|(seq, slot)| is_fresh(*seq, *slot));
         let returned = self.returned.first();
-        match (fresh, returned) {
-            (Some(a), Some(b)) => Some(a.min(b).1),
-            (one, other) => one.or(other).map(|entry| entry.1),
-        }
+        fresh.into_iter().chain(returned).min().copied()
     }
 
-    /// Ready tasks in order.
-    pub(crate) fn ready(&self) -> impl Iterator<Item = (Seq, Slot)> {
-        self.returned.iter().chain(self.fresh.iter()).copied()
+    /// Ready tasks: suspects, those that came back, new ones; and in which part each stands. Leftovers are among them:
+    /// a task that stands in the other part by now, or in none.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = (Seq, Slot, Part)> {
+        let suspects = self.suspects.iter().map(|at| (at.0, at.1, Part::Suspect));
+        let returned = self.returned.iter().map(|at| (at.0, at.1, Part::Returned));
+        let fresh = self.fresh.iter().map(|at| (at.0, at.1, Part::Fresh));
+        suspects.chain(returned).chain(fresh)
     }
 
     /// Drops leftovers once they are at the head or outnumber what holds, so that [`Lane::head`] stays

@@ -13,9 +13,14 @@ pub const HISTORY_LAST: usize = 20;
 /// Uncharged in-doubt outcomes after which a task is flown alone.
 pub const UNCHARGED_BEFORE_ISOLATION: u16 = 2;
 
-/// How long after an opening the suspects of a bridge's death keep others from being granted, so that
-/// each can be flown alone while nothing else is in the air. Milliseconds.
+/// How long the suspects of a bridge's death keep others from being granted, so that each can be flown
+/// alone while nothing else is in the air: after an opening, and again when one would be next but
+/// finds company in the air. Milliseconds.
 pub const QUARANTINE_MS: u64 = 30_000;
+
+/// How long after that suspects keep nobody back, however long they wait for an empty sky: a suspect
+/// that nobody can fly must not halve what its neighbours get. Milliseconds; ten times the quarantine.
+pub const QUARANTINE_REST_MS: u64 = 300_000;
 
 /// Bytes of a route's name.
 pub const ROUTE_NAME_BYTES_MAX: usize = 128;

@@ -7,11 +7,11 @@ use slab::Slab;
 
 use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
-use super::ids::{BodyRef, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
+use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
 use super::keys::{Fate, KeyEntry, KeyWindow};
 use super::lane::{Lane, LaneCounts, LaneTotals};
 use super::settled::SettledIds;
-use super::task::{Half, Lease, Life, Slot, Task};
+use super::task::{Lease, Life, Part, Slot, Task};
 use super::time::{MonoMs, QueueMs};
 
 /// All that is known of a queue: its tasks, routes and remembered keys.
@@ -43,6 +43,8 @@ pub struct State {
     pub(super) settled: SettledIds,
     /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
     pub(super) replay_floor: Seq,
+    /// Whether tasks that are not known (see above) may be in the air. An opening ends all leases.
+    pub(super) strangers_may_fly: bool,
 }
 
 /// Who flies alone just now, or wants to.
@@ -54,8 +56,10 @@ pub(super) struct Suspects {
     pub(super) routes_taken: BTreeSet<RouteId>,
     /// Whether a task is in the air that must be alone in the whole queue.
     pub(super) queue_taken: bool,
-    /// Until then only suspects are granted.
+    /// Until then only suspects are granted, while there are any. Zero if nobody is kept back.
     pub(super) quarantine_until: MonoMs,
+    /// Until then no suspect keeps others back again.
+    pub(super) rest_until: MonoMs,
 }
 
 /// What of a log segment is still needed.
@@ -139,6 +143,7 @@ impl State {
             at: base.at,
             salt: base.salt,
             replay_floor: base.next_seq,
+            strangers_may_fly: true,
             ..Self::default()
         };
         for (name, paused) in base.routes {
@@ -251,19 +256,33 @@ impl State {
         self.bodies.get(&segment).copied().unwrap_or_default()
     }
 
+    /// Whether a segment holds nothing that is still needed: neither tasks nor remembered keys.
+    pub fn is_unneeded(&self, segment: SegmentNo) -> bool {
+        !self.bodies.contains_key(&segment) && self.keys.at_home(segment) == 0
+    }
+
+    /// Whether some task flies alone just now, or wants to.
+    pub(crate) fn has_suspects(&self) -> bool {
+        self.suspects.ready > 0 || !self.suspects.routes_taken.is_empty()
+    }
+
+    /// A live task's place in the slab, for what is kept beside it.
+    pub(crate) fn slot_of(&self, id: TaskId) -> Option<usize> {
+        self.slot(id).map(|slot| slot as usize)
+    }
+
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
-        self.head(route).map(|slot| self.task(slot).enqueued_at)
+        let suspect = self.lane(route).suspect();
+        let oldest = self.head(route).into_iter().chain(suspect).min();
+        oldest.map(|(_, slot)| self.task(slot).enqueued_at)
     }
 
     /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
     pub fn next_wake(&self) -> (Option<MonoMs>, Option<QueueMs>) {
         let lease_end = self.lease_ends.first().map(|(at, _)| *at);
-        let quarantine = (self.suspects.ready > 0).then_some(self.suspects.quarantine_until);
-        let mono = lease_end
-            .into_iter()
-            .chain(quarantine.filter(|at| at.0 > 0))
-            .min();
+        let quarantine = Some(self.suspects.quarantine_until).filter(|at| at.0 > 0);
+        let mono = lease_end.into_iter().chain(quarantine).min();
         let delay = self.delayed.first().map(|(at, ..)| *at);
         let expiry = self.expiries.first().map(|(at, ..)| *at);
         (mono, delay.into_iter().chain(expiry).min())
@@ -294,16 +313,29 @@ impl State {
             .filter(move |view| after.is_none_or(|after| view.id > after))
     }
 
-    /// Live tasks of a route that wait (ready, then delayed), in order within each.
+    /// Live tasks of a route that wait: ready ones (suspects, those that came back, new ones), then delayed ones;
+    /// in order within each.
     pub fn waiting(&self, route: RouteId) -> impl Iterator<Item = TaskView<'_>> {
-        let ready = self.lane(route).ready().filter(move |(seq, slot)| {
-            self.tasks.get(*slot as usize).is_some_and(|task| {
-                task.id.seq == *seq && matches!(task.life, Life::Ready(_)) && task.route == route
-            })
+        let ready = self.lane(route).ready();
+        let ready = ready.filter_map(move |(seq, slot, part)| {
+            let task = self.tasks.get(slot as usize)?;
+            let stands = task.id.seq == seq && task.life == Life::Ready(part);
+            (stands && task.route == route).then_some((seq, slot))
         });
         let delayed = self.delayed.iter().map(|(_, seq, slot)| (*seq, *slot));
         let delayed = delayed.filter(move |(_, slot)| self.task(*slot).route == route);
         ready.chain(delayed).map(|(_, slot)| self.view_of(slot))
+    }
+
+    /// The leases that are held, by their deadlines.
+    pub fn held(&self) -> impl Iterator<Item = DeliveryId> + '_ {
+        self.lease_ends.iter().map(|(_, slot)| {
+            let task = self.task(*slot);
+            DeliveryId {
+                task: task.id,
+                epoch: task.epoch,
+            }
+        })
     }
 
     /// The task that `seq` names, whatever its origin.
@@ -380,7 +412,8 @@ impl State {
         &self.tasks[slot as usize]
     }
 
-    pub(super) fn head(&self, route: RouteId) -> Option<Slot> {
+    /// The lowest ready task of a route that may have company.
+    pub(super) fn head(&self, route: RouteId) -> Option<(Seq, Slot)> {
         self.lane(route)
             .head(|seq, slot| is_fresh(&self.tasks, seq, slot))
     }
@@ -460,5 +493,5 @@ impl State {
 pub(super) fn is_fresh(tasks: &Slab<Task>, seq: Seq, slot: Slot) -> bool {
     tasks
         .get(slot as usize)
-        .is_some_and(|task| task.id.seq == seq && task.life == Life::Ready(Half::Fresh))
+        .is_some_and(|task| task.id.seq == seq && task.life == Life::Ready(Part::Fresh))
 }

@@ -28,8 +28,8 @@ pub(crate) struct Task {
 /// Where a task is. It is in exactly one of these, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// In one of the two halves of its lane's ready order.
-    Ready(Half),
+    /// In one part of its lane's ready order.
+    Ready(Part),
     Delayed(QueueMs),
     /// Index of its lease.
     Leased(u32),
@@ -39,13 +39,15 @@ pub(crate) enum Life {
     },
 }
 
-/// Which half of a lane's ready order holds a task.
+/// Which part of a lane's ready order holds a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Half {
+pub(crate) enum Part {
     /// Never leased since it came: the queue of new ones.
     Fresh,
     /// Came back to its old place.
     Returned,
+    /// Must fly alone in the whole queue, and is passed over while it can't.
+    Suspect,
 }
 
 /// The volatile part of a held task.

@@ -1,3 +1,40 @@
-//! SafeTaskQueue: core, journal and waiting callers.
+//! `SafeTaskQueue`: core, journal and waiting callers.
 
+mod adapter;
+mod admin;
+mod backpressure;
+mod command;
+mod commit;
+mod credits;
+mod drain;
+mod engine;
+mod envelope;
+mod error;
+mod feed;
+mod kept;
+mod lease;
+mod options;
+mod payload;
+#[expect(
+    clippy::module_inception,
+    reason = "the queue is what this module is about"
+)]
+mod queue;
+mod status;
 pub mod storage;
+mod sync;
+
+pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
+pub use admin::{Explained, MovedRoute};
+pub use backpressure::BackpressureSignal;
+pub use command::Command;
+pub use drain::{Drained, DrainedTask};
+pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError};
+pub use feed::{Heard, LifecycleEvent, LifecycleFeed, LifecycleKind};
+pub use lease::{Extension, Failure, Lease, Sends};
+pub use options::{
+    BODY_BYTES_LIMIT, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions, TaskOptions,
+};
+pub use payload::{Json, Payload, PayloadError};
+pub use queue::{Enqueued, SafeTaskQueue};
+pub use status::{JournalStatus, QueueStatus, RouteStatus};

@@ -1,1 +1,27 @@
-//! The endpoint side as a library.
+//! The endpoint side as a library: listeners for both transports, one loop per link, and the inbox that
+//! makes execution effectively-once.
+//!
+//! ```text
+//! server ──► link (socket or gRPC) ──► engine ──► inbox      which commands run
+//!                                        ├──────► handler    runs them
+//!                                        └──────► store      remembers them
+//! ```
+//!
+//! A link may break the protocol or die: it is closed, counted, and nothing else suffers. An execution
+//! belongs to no link; its outcome goes to whoever waits for it when it ends.
+
+mod engine;
+mod handler;
+pub mod inbox;
+mod link;
+mod options;
+mod server;
+mod stats;
+pub mod store;
+
+pub use handler::{Delivered, Handler, HandlerError, RecoverOutcome};
+pub use inbox::InboxLimits;
+pub use options::{OptionsError, ReceiverOptions};
+pub use server::{Receiver, ReceiverError, RunningReceiver, ShutdownReport};
+pub use stats::ReceiverStats;
+pub use store::{EffectFile, EffectLog, FileStore, InboxStore, MemoryStore, StoreError};

@@ -1,4 +1,28 @@
-//! The framed socket protocol and the generated messages.
+//! What bridge and endpoint say to each other: the generated messages, the framing of the socket, the
+//! first message of each side, and the queue in front of a link's writer.
+//!
+//! Nothing here opens a connection or knows what a frame means to the queue or the inbox. The same
+//! [`v1::Frame`] travels over the socket (through [`FrameReader`] and [`FrameSource::write_to`]) and
+//! over gRPC (where a [`FrameSource`] is the outgoing stream).
+
+mod frame;
+mod hello;
+mod ids;
+mod limits;
+mod outbox;
+
+pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
+pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
+pub use ids::{DeliveryId, Epoch, IdError, ParseTaskIdError, SendNumber, TaskId};
+pub use limits::{
+    BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, FRAME_OVERHEAD_BYTES,
+    HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT, HELLO_BYTES_MAX,
+    LENGTH_BYTES, OUTBOX_BYTES_DEFAULT, PROTOCOL_VERSION, ROUTE_BYTES_MAX, SOFTWARE_BYTES_MAX,
+    frame_bytes_for,
+};
+pub use outbox::{
+    Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
+};
 
 /// Messages and services generated from `proto/leasebridge/v1`.
 #[expect(

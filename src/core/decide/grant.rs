@@ -2,10 +2,11 @@
 
 use super::super::event::{Event, Isolation, LeaseTimes};
 use super::super::ids::{DeliveryId, RouteId};
+use super::super::limits::QUARANTINE_MS;
 use super::super::policy::Policy;
 use super::super::state::State;
-use super::super::task::{Lease, Life, Task};
-use super::super::time::Now;
+use super::super::task::{Lease, Life, Slot, Task};
+use super::super::time::{Now, SpanMs};
 use super::{Grant, Refusal, Reply};
 
 pub(super) fn grant(
@@ -18,17 +19,22 @@ pub(super) fn grant(
     let Some(lane) = state.lanes.get(route.0 as usize) else {
         return Err(Refusal::UnknownRoute(route));
     };
-    let Some(slot) = state.head(route).filter(|_| !lane.paused) else {
+    if lane.paused {
         return Ok(Reply::NothingReady);
+    }
+    let task = match next(state, now, route) {
+        Candidate::Take(slot) => state.task(slot),
+        Candidate::Nobody => return Ok(Reply::NothingReady),
+        Candidate::NeedsEmptySky => {
+            let until = now.mono.after(SpanMs(QUARANTINE_MS));
+            out.push(Event::Quarantined { until });
+            return Ok(Reply::NothingReady);
+        }
     };
-    let task = state.task(slot);
     let at = now.queue.max(state.at);
     if task.deadline.is_some_and(|deadline| deadline <= at) {
         out.push(Event::Expired { id: task.id, at });
         return Ok(Reply::AskAgain);
-    }
-    if !may_fly(state, now, route, task) {
-        return Ok(Reply::NothingReady);
     }
     let delivery = DeliveryId {
         task: task.id,
@@ -53,19 +59,55 @@ pub(super) fn grant(
     }))
 }
 
-/// Whether the head of a route may take off beside whoever is in the air.
-fn may_fly(state: &State, now: Now, route: RouteId, task: &Task) -> bool {
-    let suspects = &state.suspects;
+/// Who takes off next from a route.
+enum Candidate {
+    Take(Slot),
+    Nobody,
+    /// A suspect of the bridge's death would, were nobody else in the air.
+    NeedsEmptySky,
+}
+
+/// Lowest id first, but nobody joins a task that must be alone, and those that must be alone join
+/// nobody. A suspect of the bridge's death that can't fly yet is passed over rather than waited for,
+/// else traffic elsewhere could keep its route standing for ever; instead it may now and then ask for
+/// a quarantine.
+fn next(state: &State, now: Now, route: RouteId) -> Candidate {
+    let (lane, suspects) = (state.lane(route), &state.suspects);
     if suspects.queue_taken || suspects.routes_taken.contains(&route) {
-        return false;
+        return Candidate::Nobody;
     }
-    let route_empty = state.lane(route).counts.leased == 0;
     let quarantine = suspects.ready > 0 && now.mono < suspects.quarantine_until;
-    match task.isolation {
-        Isolation::Queue => state.leases.is_empty(),
-        Isolation::Route => route_empty && !quarantine,
-        Isolation::None => !quarantine,
+    let head = state.head(route);
+    if let Some(suspect) = lane.suspect()
+        && (quarantine || head.is_none_or(|head| suspect < head))
+    {
+        if state.leases.is_empty() {
+            return Candidate::Take(suspect.1);
+        }
+        if now.mono >= suspects.rest_until {
+            return Candidate::NeedsEmptySky;
+        }
     }
+    match head {
+        Some((_, slot)) if !quarantine => match state.task(slot).isolation {
+            Isolation::Route if lane.counts.leased > 0 => Candidate::Nobody,
+            _ => Candidate::Take(slot),
+        },
+        _ => Candidate::Nobody,
+    }
+}
+
+/// The lease that `delivery` names, if it is held and its time is not over. One that is over and only
+/// not swept yet is never resurrected, neither by more time nor by a send.
+fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Refusal> {
+    let (task, lease) = held(state, delivery)?;
+    if lease.times.deadline <= now.mono {
+        return Err(Refusal::Stale {
+            delivery,
+            current: Some(task.epoch),
+        });
+    }
+    Ok(lease)
 }
 
 /// The lease that `delivery` names, if it is the current one and the task is held.
@@ -88,15 +130,7 @@ pub(super) fn extend(
     delivery: DeliveryId,
     out: &mut Vec<Event>,
 ) -> Result<Reply, Refusal> {
-    let (task, lease) = held(state, delivery)?;
-    let times = lease.times;
-    if times.deadline <= now.mono {
-        // Passed, and only not swept yet: an expired lease is never resurrected.
-        return Err(Refusal::Stale {
-            delivery,
-            current: Some(task.epoch),
-        });
-    }
+    let times = unexpired(state, now, delivery)?.times;
     let last = times.granted.after(policy.hold_max);
     let deadline = now.mono.after(policy.lease).min(last).max(times.deadline);
     let extended = deadline > times.deadline;
@@ -108,11 +142,11 @@ pub(super) fn extend(
 
 pub(super) fn send(
     state: &State,
+    now: Now,
     delivery: DeliveryId,
     out: &mut Vec<Event>,
 ) -> Result<Reply, Refusal> {
-    let (_, lease) = held(state, delivery)?;
-    if lease.sent {
+    if unexpired(state, now, delivery)?.sent {
         return Ok(Reply::Unchanged);
     }
     out.push(Event::Sent { delivery });

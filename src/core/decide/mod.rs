@@ -277,7 +277,7 @@ pub fn decide(
         Input::Grant { route } => grant::grant(state, policy, now, route, out),
         Input::Settle(settlement) => settle::settle(state, policy, now, settlement, out),
         Input::Extend { delivery } => grant::extend(state, policy, now, delivery, out),
-        Input::Send { delivery } => grant::send(state, delivery, out),
+        Input::Send { delivery } => grant::send(state, now, delivery, out),
         Input::Requeue { id } => operate::requeue(state, now, id, out),
         Input::Purge { id } => operate::purge(state, now, id, out),
         Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),

@@ -25,7 +25,11 @@ pub(super) fn open(
         .map(|(_, slot)| state.task(*slot))
         .collect();
     held.sort_by_key(|task| task.id);
-    let mut suspects = state.suspects.ready > 0;
+    let delayed = state.delayed.iter().map(|(.., slot)| state.task(*slot));
+    let mut suspects = state.suspects.ready > 0
+        || delayed
+            .into_iter()
+            .any(|task| task.isolation == Isolation::Queue);
     for task in held {
         let Life::Leased(lease) = task.life else {
             unreachable!("only held tasks have a lease end");

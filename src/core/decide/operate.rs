@@ -129,7 +129,8 @@ pub(super) fn restore(state: &State, image: &TaskImage, out: &mut Vec<Event>) ->
     if image.route.0 as usize >= state.lanes.len() {
         return Err(Refusal::UnknownRoute(image.route));
     }
-    if state.slot(image.id).is_some() {
+    // One that was executed or purged here would never be executed again: its endpoint was told so.
+    if state.slot(image.id).is_some() || state.settled_range(image.id).is_some() {
         return Err(Refusal::NotThere {
             id: image.id,
             wanted: "absent from this queue",
@@ -137,7 +138,10 @@ pub(super) fn restore(state: &State, image: &TaskImage, out: &mut Vec<Event>) ->
     }
     let mut image = Box::new(image.clone());
     // A key that has found another task meanwhile stays with that one.
-    image.key = image.key.filter(|(key, _)| state.keys.get(*key).is_none());
+    image.key = image.key.filter(|(key, _)| {
+        let known = state.keys.get(*key);
+        known.is_none_or(|known| known.id == image.id)
+    });
     if let LifeImage::Leased { .. } = image.life {
         image.life = LifeImage::Ready;
     }

@@ -1,6 +1,7 @@
 //! The end of a lease: what it costs, and where the task goes.
 
 use super::super::event::{Doubt, Event, Isolation, Next, Outcome, PoisonCause, Settled};
+use super::super::ids::Epoch;
 use super::super::limits::{ERROR_BYTES_MAX, UNCHARGED_BEFORE_ISOLATION};
 use super::super::policy::Policy;
 use super::super::state::State;
@@ -27,7 +28,8 @@ pub(super) fn settle(
         delivery,
         current: Some(task.epoch),
     };
-    if task.epoch != delivery.epoch {
+    // Epoch zero is no lease: nobody can have executed what was never handed out.
+    if task.epoch != delivery.epoch || delivery.epoch == Epoch(0) {
         return Err(stale());
     }
     let at = now.queue.max(state.at);
@@ -111,7 +113,8 @@ pub(super) fn end(
                 Next::Delayed(at.after(span)),
             )
         }
-        Report::Dropped if lease.sent => {
+        // Only what was never sent can be given back.
+        Report::Dropped | Report::Released if lease.sent => {
             return end(
                 state,
                 policy,

@@ -5,7 +5,7 @@ use super::super::ids::DeliveryId;
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Lease, Life};
-use super::super::time::{Now, QueueMs};
+use super::super::time::{MonoMs, Now, QueueMs};
 use super::{Reply, Report, Settlement, mix, settle};
 
 pub(super) fn tick(
@@ -73,6 +73,11 @@ pub(super) fn tick(
         && let Some(before) = state.keys.due(oldest_kept, policy.keys_max)
     {
         out.push(Event::KeysForgotten { before });
+    }
+    // Over: whoever sleeps until it ends sleeps on, and those kept back can go.
+    let quarantine_until = state.suspects.quarantine_until;
+    if out.len() < limit && quarantine_until.0 > 0 && quarantine_until <= now.mono {
+        out.push(Event::Quarantined { until: MonoMs(0) });
     }
     Reply::Ticked {
         more: out.len() >= limit,

@@ -8,13 +8,13 @@ use super::error::{DiskFailure, OpenError, SpareError, is_full};
 use super::folder::Folder;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
-use crate::env::{Disk, DiskFile, DiskLock};
+use crate::env::{Disk, DiskFile};
 use crate::journal::{Batch, Geometry, Sealer, SegmentHeader, SlotNo, Start};
 
 /// Zeros written at once when a segment is made.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// The files of an open log; shared by its drivers. Holds the folder's lock.
+/// The files of an open log; shared by its drivers. Whoever opened them holds the folder's lock.
 ///
 /// No method is cancel safe once polled: a driver runs each to its end.
 pub struct SegmentFiles {
@@ -24,7 +24,6 @@ pub struct SegmentFiles {
     sealer: Mutex<Sealer>,
     table: Mutex<SlotTable>,
     failed: OnceLock<DiskFailure>,
-    _lock: Box<dyn DiskLock>,
 }
 
 impl fmt::Debug for SegmentFiles {
@@ -43,7 +42,6 @@ impl SegmentFiles {
         geometry: Geometry,
         start: &Start,
         table: SlotTable,
-        lock: Box<dyn DiskLock>,
     ) -> Self {
         Self {
             disk,
@@ -52,7 +50,6 @@ impl SegmentFiles {
             sealer: Mutex::new(Sealer::new(geometry, start)),
             table: Mutex::new(table),
             failed: OnceLock::new(),
-            _lock: lock,
         }
     }
 

@@ -7,7 +7,7 @@ use super::error::{DiskFailure, OpenError, SpareError};
 use super::files::SegmentFiles;
 use super::folder::{Folder, LOCK_FILE};
 use super::slots::{LiveSlot, SlotTable};
-use crate::env::{Disk, LockError};
+use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::recovery::LastBatch;
 use crate::journal::{
     Fold, Geometry, GeometryOptions, Recovered, SegmentHeader, SlotNo, Start, Writer,
@@ -26,12 +26,13 @@ pub struct StorageOptions {
 }
 
 /// An open log.
-#[derive(Debug)]
 pub struct Opened {
     /// The writing end, for under the queue's lock.
     pub writer: Writer,
     /// The files, for the drivers.
     pub files: Arc<SegmentFiles>,
+    /// Keeps others out of the folder; to be dropped when the last driver has ended.
+    pub lock: Box<dyn DiskLock>,
     /// What was found.
     pub report: OpenReport,
 }
@@ -84,13 +85,14 @@ pub async fn open(
         write_again(&folder, last).await?;
     }
     let table = table_of(&folder, &recovered);
-    let files = SegmentFiles::new(disk, dir, geometry, &start, table, lock);
+    let files = SegmentFiles::new(disk, dir, geometry, &start, table);
     let mut removed = files.sort_spares(&folder, &recovered.spares).await?;
     begin(&files, &start).await?;
     removed.extend(files.sort_spares(&folder, &recovered.abandoned).await?);
     Ok(Opened {
         writer: Writer::new(geometry, &start),
         files: Arc::new(files),
+        lock,
         report: OpenReport {
             dir: dir.to_owned(),
             recovered,

@@ -1,0 +1,217 @@
+//! Pumps: leases taken from a route ahead of a reader, into a bounded channel.
+//!
+//! A pump leases only when it has a credit for a place in the channel, so concurrency never takes more
+//! leases than there is room for, and a reader that frees one place wakes one pump and no more. Leases in
+//! the channel and in the reader's hands are extended until they are settled, or reach `max_hold`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::credits::Credits;
+use super::error::LeaseError;
+use super::kept::Kept;
+use super::lease::Lease;
+use super::options::DEFAULT_ROUTE;
+use super::payload::Payload;
+use super::queue::SafeTaskQueue;
+
+/// Leases an adapter may have taken and not yet handed out: above this, memory is better spent elsewhere.
+pub const CONCURRENCY_MAX: usize = 65_536;
+
+/// An adapter was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdapterError {
+    /// Out of range.
+    #[error("option `concurrency` must be between 1 and 65536, not {0}")]
+    Concurrency(usize),
+    /// No such route.
+    #[error("there is no route `{0}`")]
+    UnknownRoute(String),
+}
+
+/// A stream of leases from one route of a queue.
+///
+/// Ends when the queue closes; ends with an error when its journal fails. Dropped, or stopped, the leases
+/// nobody has read go back to their places, free of charge.
+#[derive(Debug)]
+pub struct TaskQueueChannelAdapter<T> {
+    leases: mpsc::Receiver<Result<Lease<T>, LeaseError>>,
+    credits: Arc<Credits>,
+    open: watch::Sender<bool>,
+    pump: JoinHandle<()>,
+    queue: SafeTaskQueue<T>,
+    owns_queue: bool,
+}
+
+impl<T: Payload> TaskQueueChannelAdapter<T> {
+    /// An adapter for the default route, with up to `concurrency` leases taken ahead of the reader. With
+    /// `owns_queue`, [`TaskQueueChannelAdapter::stop`] closes the queue as well.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when `concurrency` is out of range.
+    pub fn create(
+        queue: SafeTaskQueue<T>,
+        concurrency: usize,
+        owns_queue: bool,
+    ) -> Result<Self, AdapterError> {
+        Self::create_for_route(queue, DEFAULT_ROUTE, concurrency, owns_queue)
+    }
+
+    /// The same, for any route.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when `concurrency` is out of range or there is no such route.
+    pub fn create_for_route(
+        queue: SafeTaskQueue<T>,
+        route: &str,
+        concurrency: usize,
+        owns_queue: bool,
+    ) -> Result<Self, AdapterError> {
+        if concurrency == 0 || concurrency > CONCURRENCY_MAX {
+            return Err(AdapterError::Concurrency(concurrency));
+        }
+        let id = queue.route_id(route);
+        let id = id.map_err(|_| AdapterError::UnknownRoute(route.to_owned()))?;
+        // One place more than there are credits: the word that the journal has failed always fits.
+        let (sender, leases) = mpsc::channel(concurrency + 1);
+        let credits = Arc::new(Credits::new(concurrency));
+        let (open, is_open) = watch::channel(true);
+        let kept = Arc::new(Kept::default());
+        let keeper = Kept::keep(
+            Arc::downgrade(&kept),
+            Arc::downgrade(&queue.owner),
+            queue.options().lease,
+        );
+        tokio::spawn(keeper);
+        let pump = Pump {
+            queue: queue.clone(),
+            id,
+            route: route.into(),
+            sender,
+            credits: credits.clone(),
+            is_open,
+            kept,
+        };
+        let pump = tokio::spawn(pump.run());
+        Ok(Self {
+            leases,
+            credits,
+            open,
+            pump,
+            queue,
+            owns_queue,
+        })
+    }
+
+    /// The next lease; `None` once the queue has closed or the adapter was stopped. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Lease<T>, LeaseError>> {
+        let lease = self.leases.recv().await;
+        self.credits.give_back(usize::from(lease.is_some()));
+        lease
+    }
+
+    /// Up to `max` leases that are there, waiting for at least one; empty once there will be no more.
+    /// Cancel safe.
+    pub async fn next_batch(&mut self, max: usize) -> Vec<Result<Lease<T>, LeaseError>> {
+        let mut batch = Vec::new();
+        let read = self.leases.recv_many(&mut batch, max.max(1)).await;
+        self.credits.give_back(read);
+        batch
+    }
+
+    /// Stops or resumes leasing. Those already in the channel stay there, and are extended.
+    pub fn set_open(&self, open: bool) {
+        self.open
+            .send_if_modified(|now| std::mem::replace(now, open) != open);
+    }
+
+    /// Ends the pump and gives back what nobody has read; with `owns_queue`, closes the queue.
+    ///
+    /// # Errors
+    /// [`LeaseError::InDoubt`] when the journal fails meanwhile.
+    pub async fn stop(mut self) -> Result<(), LeaseError> {
+        self.pump.abort();
+        self.leases.close();
+        while let Some(lease) = self.leases.recv().await {
+            if let Ok(lease) = lease {
+                lease.release().await?;
+            }
+        }
+        if self.owns_queue {
+            self.queue.close().await.map_err(LeaseError::InDoubt)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for TaskQueueChannelAdapter<T> {
+    fn drop(&mut self) {
+        // The channel goes with the pump; each lease in it gives itself back.
+        self.pump.abort();
+    }
+}
+
+impl<T> Stream for TaskQueueChannelAdapter<T> {
+    type Item = Result<Lease<T>, LeaseError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.leases.poll_recv(context);
+        self.credits
+            .give_back(usize::from(matches!(polled, Poll::Ready(Some(_)))));
+        polled
+    }
+}
+
+/// The loop that leases. One serves any concurrency: it takes as many leases at once as there are
+/// credits.
+struct Pump<T> {
+    queue: SafeTaskQueue<T>,
+    id: crate::core::RouteId,
+    route: Arc<str>,
+    sender: mpsc::Sender<Result<Lease<T>, LeaseError>>,
+    credits: Arc<Credits>,
+    is_open: watch::Receiver<bool>,
+    kept: Arc<Kept>,
+}
+
+impl<T: Payload> Pump<T> {
+    async fn run(mut self) {
+        loop {
+            if self.is_open.wait_for(|open| *open).await.is_err() {
+                return;
+            }
+            // Room first, then leases: what is leased always has a place to go.
+            let room = self.credits.available().await;
+            let leasing = self
+                .queue
+                .lease_for(self.id, &self.route, room, Some(&self.kept));
+            let leased = tokio::select! {
+                biased;
+                _ = self.is_open.wait_for(|open| !*open) => continue,
+                leased = leasing => leased,
+            };
+            let over = match leased {
+                Ok(leases) => {
+                    self.credits.spend(leases.len());
+                    leases
+                        .into_iter()
+                        .try_for_each(|lease| self.sender.try_send(Ok(lease)))
+                }
+                Err(LeaseError::Closed) => return,
+                Err(error) => {
+                    let _heard = self.sender.try_send(Err(error));
+                    return;
+                }
+            };
+            if over.is_err() {
+                // The reader has gone; the leases have given themselves back.
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What operators ask of a queue.
+
+use std::time::Duration;
+
+use super::envelope;
+use super::error::LeaseError;
+use super::payload::Payload;
+use super::queue::SafeTaskQueue;
+use crate::core::event::Isolation;
+use crate::core::history::History;
+use crate::core::{Epoch, Input, Now, QueueMs, Seq, TaskId, TaskState, TaskView};
+use crate::env::Wall;
+
+/// One task, for people.
+#[derive(Clone, Debug)]
+pub struct Explained<T> {
+    /// Its name.
+    pub id: TaskId,
+    /// Its route.
+    pub route: String,
+    /// Where it is.
+    pub state: TaskState,
+    /// The epoch of its last lease.
+    pub epoch: Epoch,
+    /// When it was enqueued.
+    pub enqueued_at: Wall,
+    /// Its own deadline.
+    pub deadline: Option<Wall>,
+    /// With a delay or a lease: how long it lasts yet.
+    pub left: Option<Duration>,
+    /// Charged rejections since the last requeue.
+    pub retries: u16,
+    /// Charged in-doubt outcomes since the last requeue.
+    pub in_doubt: u16,
+    /// With what company it flies.
+    pub isolation: Isolation,
+    /// What happened to it; times in it are queue time, which is close to wall time.
+    pub history: Option<History>,
+    /// Bytes of its record.
+    pub bytes: u32,
+    /// Its key, if its record could be read.
+    pub key: Option<String>,
+    /// Its value, if its record could be read.
+    pub value: Option<T>,
+}
+
+/// What became of a route's tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MovedRoute {
+    /// Moved.
+    pub moved: u64,
+    /// Left where they are: they may have been executed by the old route's endpoint.
+    pub kept_in_doubt: u64,
+    /// Left where they are: held just now.
+    pub kept_leased: u64,
+}
+
+/// Tasks rerouted under one hold of the lock.
+const REROUTE_CHUNK: usize = 1024;
+
+impl<T> SafeTaskQueue<T> {
+    /// Brings a task back from the poison store: ready, with fresh budgets; epoch and history stay.
+    ///
+    /// # Errors
+    /// [`LeaseError::NotThere`] if it is not in poison.
+    pub async fn requeue(&self, id: TaskId) -> Result<(), LeaseError> {
+        self.operate(|core, now| core.run(now, Input::Requeue { id }, &[]))
+            .await
+            .map(drop)
+    }
+
+    /// Removes a task from the poison store for good.
+    ///
+    /// # Errors
+    /// [`LeaseError::NotThere`] if it is not in poison.
+    pub async fn purge(&self, id: TaskId) -> Result<(), LeaseError> {
+        self.operate(|core, now| core.run(now, Input::Purge { id }, &[]))
+            .await
+            .map(drop)
+    }
+
+    /// Stops leasing from a route; what is held goes on. Durable: it outlives restarts.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`].
+    pub async fn pause(&self, route: &str) -> Result<(), LeaseError> {
+        self.set_paused(route, true).await
+    }
+
+    /// Leases from a paused route again.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`].
+    pub async fn resume(&self, route: &str) -> Result<(), LeaseError> {
+        self.set_paused(route, false).await
+    }
+
+    async fn set_paused(&self, route: &str, paused: bool) -> Result<(), LeaseError> {
+        let route = self.route_id(route)?;
+        let input = Input::PauseRoute { route, paused };
+        self.operate(|core, now| core.run(now, input, &[]))
+            .await
+            .map(drop)
+    }
+
+    /// Moves the waiting tasks of one route to another; those in doubt and those held stay.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`], or as elsewhere when the queue closes or fails meanwhile: then some
+    /// have moved and the rest have not.
+    pub async fn move_route(&self, from: &str, to: &str) -> Result<MovedRoute, LeaseError> {
+        let (from, to) = (self.route_id(from)?, self.route_id(to)?);
+        let engine = &self.owner.engine;
+        let (waiting, kept_leased) = engine.look(|core, _| {
+            let waiting = core
+                .state
+                .waiting(from)
+                .chain(core.state.poison(from, None));
+            (
+                waiting.map(|view| view.id).collect::<Vec<_>>(),
+                core.state.counts(from).leased,
+            )
+        });
+        let mut result = MovedRoute {
+            kept_leased,
+            ..MovedRoute::default()
+        };
+        for chunk in waiting.chunks(REROUTE_CHUNK) {
+            let moved = engine.durably(|core, now| {
+                let reroute = |id: &TaskId| {
+                    let input = Input::Reroute { id: *id, to };
+                    core.stage < super::engine::Stage::Closed && core.run(now, input, &[]).is_ok()
+                };
+                chunk.iter().map(reroute).filter(|moved| *moved).count() as u64
+            });
+            let moved = moved.await.map_err(LeaseError::InDoubt)?;
+            result.moved += moved;
+            result.kept_in_doubt += chunk.len() as u64 - moved;
+        }
+        Ok(result)
+    }
+
+    /// The task a key stands for, and where it is. `None` if the key is not remembered.
+    pub fn find_key(&self, key: &str) -> Option<(TaskId, TaskState)> {
+        let hash = envelope::hash_key(self.owner.engine.salt(), key);
+        self.owner.engine.look(|core, _| core.state.by_key(hash))
+    }
+
+    /// The live task with that sequence number, whatever its origin. Looks at every task.
+    pub fn find_seq(&self, seq: Seq) -> Option<TaskId> {
+        self.owner.engine.look(|core, _| core.state.find_seq(seq))
+    }
+
+    /// Where a task is, if it lives.
+    pub fn task_state(&self, id: TaskId) -> Option<TaskState> {
+        self.owner
+            .engine
+            .look(|core, _| core.state.view(id).map(|view| view.state))
+    }
+
+    /// Up to `limit` tasks of the poison store, oldest first, after `after`; and whether there are more.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`].
+    pub fn poison(
+        &self,
+        route: &str,
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<(Vec<TaskId>, bool), LeaseError> {
+        let route = self.route_id(route)?;
+        Ok(self.owner.engine.look(|core, _| {
+            let mut poison = core.state.poison(route, after).map(|view| view.id);
+            let page = poison.by_ref().take(limit).collect();
+            (page, poison.next().is_some())
+        }))
+    }
+
+    /// The run of ids around `id` that have all left for good since the opening: what an endpoint may
+    /// forget. Ask only about what is durably settled.
+    pub fn settled_range(&self, id: TaskId) -> Option<(TaskId, TaskId)> {
+        let (first, last) = self
+            .owner
+            .engine
+            .look(|core, _| core.state.settled_range(id))?;
+        Some((TaskId { seq: first, ..id }, TaskId { seq: last, ..id }))
+    }
+}
+
+impl<T: Payload> SafeTaskQueue<T> {
+    /// Everything about one live task; `None` if there is none of that name. Reads its body back from the
+    /// log if need be. Cancel safe.
+    pub async fn explain(&self, id: TaskId) -> Option<Explained<T>> {
+        let engine = &self.owner.engine;
+        let wall = engine.env.clock.wall();
+        let (mut explained, body, cached) = engine.look(|core, now| {
+            let view = core.state.view(id)?;
+            let route = core.state.route_name(view.route).to_owned();
+            Some((
+                explain(&view, route, now, wall),
+                view.body,
+                core.peek_record(id),
+            ))
+        })?;
+        let record = match cached {
+            Some(record) => Some(record),
+            None => engine
+                .read(vec![body])
+                .await
+                .and_then(|mut read| read.pop()?.ok()),
+        };
+        if let Some((key, value)) = record.and_then(envelope::open) {
+            explained.key = key;
+            explained.value = T::decode_from(value).ok();
+        }
+        Some(explained)
+    }
+}
+
+fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
+    let to_wall =
+        |at: QueueMs| Wall::from_unix_ms((wall.unix_ms() + at.0).saturating_sub(now.queue.0));
+    let left = match view.state {
+        TaskState::Delayed(until) => Some(until.since(now.queue).as_duration()),
+        TaskState::Leased(until) => Some(Duration::from_millis(until.0.saturating_sub(now.mono.0))),
+        _ => None,
+    };
+    Explained {
+        id: view.id,
+        route,
+        state: view.state,
+        epoch: view.epoch,
+        enqueued_at: to_wall(view.enqueued_at),
+        deadline: view.deadline.map(to_wall),
+        left,
+        retries: view.retries,
+        in_doubt: view.in_doubt,
+        isolation: view.isolation,
+        history: view.history.cloned(),
+        bytes: view.body.len,
+        key: None,
+        value: None,
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether there is room for more: decided before `decide`, so that a refusal leaves no trace.
+
+use std::time::Duration;
+
+use super::super::error::{EnqueueError, FullBecause};
+use super::super::options::QueueOptions;
+use super::{Core, Engine, Stage};
+
+/// Segments that enqueues never take: grants, settlements and compaction live on them. One to compact
+/// into, one for the traffic meanwhile, one for the opening after a crash, one to spare.
+pub(super) const RESERVED_SEGMENTS: u32 = 4;
+
+/// Bytes appended and not yet written at which enqueues are refused for the moment.
+const PENDING_BYTES_MAX: u64 = 64 << 20;
+
+/// What a record takes beside its body, about: the same for admission as for the live bytes.
+const RECORD_OVERHEAD_BYTES: u64 = 96;
+
+/// When to look again while the disk or the capacity is used up: drains are slower than syncs.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What an enqueue asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) commands: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The log's share of the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Space {
+    pub(super) segment_bytes: u64,
+    pub(super) segments_max: u32,
+    /// Spare segments on the disk, as last seen.
+    pub(super) spares: u32,
+    /// The file system had no room for another segment when last asked.
+    pub(super) no_growth: bool,
+    /// An enqueue was refused for want of disk since the last one that was admitted.
+    full: bool,
+}
+
+impl Space {
+    pub(super) fn new(options: &QueueOptions, spares: u32) -> Self {
+        let segment_bytes = u64::from(options.segment_bytes);
+        let segments_max = u32::try_from(options.log_bytes_max / segment_bytes);
+        Self {
+            segment_bytes,
+            segments_max: segments_max.unwrap_or(u32::MAX),
+            spares,
+            no_growth: false,
+            full: false,
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Segments the log may still grow by.
+    pub(super) fn growable(&self, in_use: u32) -> u32 {
+        if self.no_growth {
+            0
+        } else {
+            self.segments_max.saturating_sub(in_use + self.spares)
+        }
+    }
+
+    /// The same, were there so many spares.
+    pub(super) fn growable_beside(&self, in_use: u32, spares: u32) -> u32 {
+        Self {
+            spares,
+            no_growth: false,
+            ..*self
+        }
+        .growable(in_use)
+    }
+
+    /// Whether `bytes` more of live commands fit. Live ones may fill half of what enqueues may take:
+    /// the other half is what compaction lives on.
+    fn has_room(&self, in_use: u32, live: u64, bytes: u64) -> bool {
+        let ahead = self.spares + self.growable(in_use);
+        let needed = u32::try_from(bytes / self.segment_bytes).unwrap_or(u32::MAX);
+        let total = u64::from((in_use + ahead).saturating_sub(RESERVED_SEGMENTS));
+        ahead > RESERVED_SEGMENTS.saturating_add(needed)
+            && live + bytes <= total * self.segment_bytes / 2
+    }
+}
+
+impl Core {
+    /// Whether commands may be accepted now. All of them or none.
+    pub(crate) fn admit(
+        &mut self,
+        options: &QueueOptions,
+        wanted: Wanted,
+    ) -> Result<(), EnqueueError> {
+        if self.stage != Stage::Open {
+            return Err(EnqueueError::Closed);
+        }
+        let counts = self.state.counts_of_all();
+        let full = |why| {
+            Err(EnqueueError::Full {
+                why,
+                retry_after: RETRY_AFTER,
+            })
+        };
+        if counts.pending() + wanted.commands > options.capacity {
+            return full(FullBecause::Capacity);
+        }
+        if counts.poison >= options.poison_capacity {
+            return full(FullBecause::Poison);
+        }
+        if self.writer.pending_bytes() > PENDING_BYTES_MAX {
+            return full(FullBecause::Backlog);
+        }
+        let bytes = wanted.bytes + wanted.commands * RECORD_OVERHEAD_BYTES;
+        let in_use = self.writer.segments_in_use();
+        let has_room = self.space.has_room(in_use, self.state.live_bytes(), bytes);
+        self.space.full = !has_room;
+        if has_room {
+            Ok(())
+        } else {
+            full(FullBecause::Disk)
+        }
+    }
+}
+
+impl Engine {
+    /// Takes in how many spare segments there are, and whether the file system gives more.
+    pub(super) fn set_space(&self, spares: u32, no_growth: Option<bool>) {
+        let mut core = self.lock();
+        core.space.spares = spares;
+        core.space.no_growth = no_growth.unwrap_or(core.space.no_growth);
+        drop(core);
+        self.room.notify_waiters();
+    }
+}

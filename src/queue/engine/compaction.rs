@@ -1,0 +1,160 @@
+//! Old segments go: what is still needed of the oldest is written anew, then it is retired.
+//!
+//! Strictly oldest first. The copies are durable before the retirement is appended, and that is durable
+//! before the file is used again.
+
+use super::super::error::JournalFailure;
+use super::super::storage::SegmentRecord;
+use super::admission::RESERVED_SEGMENTS;
+use super::{Core, Engine, Stage};
+use crate::core::ids::{KeyHash, SegmentNo};
+use crate::core::{Event, Input, Now, TaskId};
+
+/// Segments beside twice what lives that the log may have before the oldest is compacted: enough
+/// that a short backlog dies of itself before anything is copied.
+const SEGMENTS_SLACK: u32 = 3;
+
+/// Bytes of bodies moved under one hold of the lock.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Records looked at under one hold of the lock.
+const CHUNK_RECORDS: usize = 512;
+
+impl Core {
+    /// The segment that is to go next, if one is.
+    fn to_compact(&self) -> Option<SegmentNo> {
+        if self.stage == Stage::Closed {
+            return None;
+        }
+        let in_use = self.writer.segments_in_use();
+        let oldest = self.writer.oldest_segment();
+        if oldest == self.writer.active_segment() {
+            return None;
+        }
+        if self.state.is_unneeded(oldest) {
+            return Some(oldest);
+        }
+        let live = self.state.live_bytes() + KEY_BYTES * self.state.keys_len() as u64;
+        let live = u32::try_from(live.div_ceil(self.space.segment_bytes)).unwrap_or(u32::MAX);
+        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
+        let worth_it = in_use > live.saturating_add(1);
+        let roomy = live.saturating_mul(2).saturating_add(SEGMENTS_SLACK);
+        (in_use > roomy || (short && worth_it)).then_some(oldest)
+    }
+
+    /// Retires a segment that holds nothing any more; `false` if it does.
+    fn retire(&mut self, segment: SegmentNo) -> bool {
+        if self.stage == Stage::Closed || !self.state.is_unneeded(segment) {
+            return false;
+        }
+        let state = &self.state;
+        self.writer.retire(|| state.base(), segment);
+        true
+    }
+
+    /// Writes anew what of these records is still needed.
+    fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) {
+        if self.stage == Stage::Closed {
+            return;
+        }
+        for record in records {
+            let (task, key) = carried(&record.event);
+            if let Some(id) = task {
+                let moved = self.run(now, Input::Move { id, from }, &record.body);
+                debug_assert!(moved.is_ok(), "moving is never refused");
+            }
+            if let Some(key) = key {
+                let moved = self.run(now, Input::MoveKey { key, from }, &[]);
+                debug_assert!(moved.is_ok(), "moving is never refused");
+            }
+        }
+    }
+}
+
+/// What a remembered key costs in the log, about.
+const KEY_BYTES: u64 = 96;
+
+/// The task and the key whose newest record an event may be.
+fn carried(event: &Event) -> (Option<TaskId>, Option<KeyHash>) {
+    match event {
+        Event::Enqueued(enqueued) => (Some(enqueued.id), enqueued.key.map(|(key, _)| key)),
+        Event::Restored { image, .. } | Event::Moved { image, .. } => {
+            (Some(image.id), image.key.map(|(key, _)| key))
+        }
+        Event::KeyMoved { key, .. } => (None, Some(key.key)),
+        _ => (None, None),
+    }
+}
+
+impl Engine {
+    /// Lets one segment go if one should. Says whether to look again at once.
+    pub(super) async fn compact_once(&self) -> bool {
+        let Some(segment) = self.look(|core, _| core.to_compact()) else {
+            return false;
+        };
+        match self.compact(segment).await {
+            Ok(()) => true,
+            Err(CompactError::Journal) => false,
+            Err(CompactError::Read(what)) => {
+                // The segment stays: what it holds is pinned there until the log is repaired.
+                tracing::error!(
+                    segment = segment.0,
+                    error = %what,
+                    "a segment can't be compacted; run `leasebridge journal verify`"
+                );
+                false
+            }
+        }
+    }
+
+    async fn compact(&self, segment: SegmentNo) -> Result<(), CompactError> {
+        if !self.look(|core, _| core.state.is_unneeded(segment)) {
+            let records = self.files.read_segment(segment).await;
+            let records = records.map_err(|error| CompactError::Read(error.to_string()))?;
+            let mut rest = records.as_slice();
+            while !rest.is_empty() {
+                let (chunk, after) = rest.split_at(chunk_len(rest));
+                rest = after;
+                self.durably(|core, now| core.move_records(now, segment, chunk))
+                    .await?;
+            }
+        }
+        let retired = self.durably(|core, _| core.retire(segment)).await?;
+        if !retired && self.is_closed() {
+            return Ok(());
+        }
+        if !retired {
+            return Err(CompactError::Read(
+                "tasks stand in it that were not found there".into(),
+            ));
+        }
+        self.files
+            .retire(segment)
+            .await
+            .map_err(|error| CompactError::Read(error.to_string()))?;
+        self.set_space(self.files.spares(), None);
+        tracing::debug!(segment = segment.0, "segment retired");
+        Ok(())
+    }
+}
+
+fn chunk_len(records: &[SegmentRecord]) -> usize {
+    let mut bytes = 0;
+    let fits = records.iter().take(CHUNK_RECORDS).take_while(|record| {
+        bytes += record.body.len();
+        bytes <= CHUNK_BYTES
+    });
+    fits.count().max(1)
+}
+
+enum CompactError {
+    /// Nothing more becomes durable; somebody else reports that.
+    Journal,
+    Read(String),
+}
+
+impl From<JournalFailure> for CompactError {
+    fn from(_: JournalFailure) -> Self {
+        Self::Journal
+    }
+}

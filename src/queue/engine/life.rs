@@ -1,0 +1,272 @@
+//! From opening to closing.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::super::commit::CommitQueue;
+use super::super::envelope::ENVELOPE_BYTES_MAX;
+use super::super::error::OpenError;
+use super::super::feed::Feed;
+use super::super::options::QueueOptions;
+use super::super::storage::{self, StorageOptions};
+use super::super::{backpressure::Backpressure, options::DEFAULT_ROUTE};
+use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
+use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
+use crate::env::{BoxFuture, DiskLock};
+use crate::journal::Fold;
+
+/// Keeps an engine's life going: when the last handle and the last lease are gone, its drivers finish
+/// what was appended and end, without sealing the log.
+pub(crate) struct Owner {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.engine.lock().stage = Stage::Closed;
+        self.engine.commit.shut_down();
+        self.engine.wake_everybody();
+    }
+}
+
+/// Held by every driver that writes to the folder. When the last one has ended, others may have the
+/// folder, and whoever waits for the end hears of it.
+pub(super) struct Presence {
+    lock: Option<Box<dyn DiskLock>>,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.lock = None;
+        // A failure has been told already, and stays the last word.
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(Ended::Closed);
+            first
+        });
+    }
+}
+
+/// Folds what recovery reads.
+struct Recovering {
+    state: Option<State>,
+}
+
+impl Fold for Recovering {
+    fn base(&mut self, base: crate::core::event::Base) -> Result<(), String> {
+        match &self.state {
+            None => self.state = Some(State::from_base(base)),
+            Some(state) if state.base() == base => {}
+            Some(_) => return Err(Impossible::OtherBase.to_string()),
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), String> {
+        let state = self
+            .state
+            .as_mut()
+            .ok_or("an event stands before the first base")?;
+        state
+            .replay(&event)
+            .map_err(|impossible| impossible.to_string())
+    }
+}
+
+impl Owner {
+    /// Opens the log in the options' folder, recovers it, and starts the drivers.
+    pub(crate) async fn open(options: QueueOptions) -> Result<Arc<Self>, OpenError> {
+        options.validate()?;
+        let env = options.env.clone();
+        let (sender, opened) = oneshot::channel();
+        let opening: BoxFuture<'static, ()> = {
+            let (disk, options) = (env.disk.clone(), options.clone());
+            Box::pin(async move {
+                let mut fold = Recovering { state: None };
+                let storage = StorageOptions {
+                    segment_bytes: options.segment_bytes,
+                    body_bytes_max: options.body_bytes_max + ENVELOPE_BYTES_MAX,
+                    log_bytes_max: options.log_bytes_max,
+                };
+                let opened = storage::open(disk, &options.dir, storage, &mut fold).await;
+                // Whoever wanted it open may have gone: then the lock goes with this.
+                let _heard = sender.send(opened.map(|opened| (opened, fold.state)));
+            })
+        };
+        env.disk
+            .run("leasebridge-open", opening)
+            .map_err(OpenError::Thread)?;
+        let (opened, state) = opened.await.map_err(|_| {
+            OpenError::Thread(std::io::Error::other(
+                "the opening driver ended without a word",
+            ))
+        })??;
+        tell(&opened.report);
+        let state = state.unwrap_or_else(|| {
+            let salt = u128::from(env.entropy.next_u64()) << 64;
+            State::new(salt | u128::from(env.entropy.next_u64()))
+        });
+        let owner = Self::start(options, opened, state)?;
+        owner.engine.begin().await?;
+        Ok(owner)
+    }
+
+    fn start(
+        options: QueueOptions,
+        opened: storage::Opened,
+        state: State,
+    ) -> Result<Arc<Self>, OpenError> {
+        let env = options.env.clone();
+        let (reads, read_requests) = mpsc::channel(reading::READ_REQUESTS_MAX);
+        let files = opened.files;
+        let commit = CommitQueue::new(opened.writer.durable());
+        let lanes = state.route_ids().map(|_| Arc::new(Notify::new())).collect();
+        let core = Core {
+            policy: options.policy(),
+            clock: time::QueueClock::new(&*env.clock, state.at()),
+            state,
+            writer: opened.writer,
+            events: Vec::new(),
+            cache: cache::BodyCache::new(options.cache_bytes),
+            lanes,
+            feed: Feed::new(),
+            backpressure: Backpressure::new(options.watermarks()),
+            stage: Stage::Open,
+            space: admission::Space::new(&options, files.spares()),
+            syncs: 0,
+            records: 0,
+            written_bytes: 0,
+            lost: false,
+            made_room: false,
+        };
+        let ended = watch::Sender::new(None);
+        let presence = Arc::new(Presence {
+            lock: Some(opened.lock),
+            ended: ended.clone(),
+        });
+        let engine = Arc::new(Engine {
+            env: env.clone(),
+            options,
+            core: Mutex::new(core),
+            commit,
+            files: files.clone(),
+            room: Notify::new(),
+            lost: Notify::new(),
+            rearm: Arc::new(Notify::new()),
+            upkeep: Arc::new(Notify::new()),
+            reads,
+            ended,
+        });
+        let owner = Arc::new(Self {
+            engine: engine.clone(),
+        });
+        let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
+        let weak = Arc::downgrade(&engine);
+        let run = |name, driver| env.disk.run(name, driver).map_err(OpenError::Thread);
+        run(
+            "leasebridge-write",
+            Box::pin(drivers::write(engine, presence.clone())),
+        )?;
+        run(
+            "leasebridge-read",
+            Box::pin(reading::read_bodies(files, read_requests)),
+        )?;
+        run(
+            "leasebridge-keep",
+            Box::pin(drivers::keep_segments(weak.clone(), upkeep, presence)),
+        )?;
+        tokio::spawn(time::keep_time(weak, rearm));
+        Ok(owner)
+    }
+}
+
+/// Says what was found, above all what a crash took.
+fn tell(report: &storage::OpenReport) {
+    let recovered = &report.recovered;
+    if let Some(torn) = &recovered.torn {
+        tracing::warn!(
+            dir = %report.dir.display(),
+            segment = torn.segment.0,
+            offset = torn.offset,
+            "the last batch was cut short by a crash and is left out: nobody was promised what it held"
+        );
+    }
+    let counts = recovered.counts;
+    tracing::info!(
+        dir = %report.dir.display(),
+        batches = counts.batches,
+        records = counts.records,
+        bytes = counts.bytes,
+        "journal recovered"
+    );
+}
+
+impl Core {
+    /// Ends every lease that is still held: what may have been sent is in doubt, the rest is as if it had
+    /// never been leased.
+    fn give_back_held(&mut self, now: Now) {
+        let held: Vec<DeliveryId> = self.state.held().collect();
+        for delivery in held {
+            let settlement = Settlement {
+                delivery,
+                report: Report::Dropped,
+                sends: 0,
+                transport: None,
+                error: Some("the queue was closed while the lease was held".into()),
+                jitter: 0,
+            };
+            let settled = self.run(now, Input::Settle(settlement), &[]);
+            debug_assert!(settled.is_ok(), "a held lease can be ended");
+        }
+        self.lost = true;
+    }
+
+    fn seal(&mut self) {
+        let state = &self.state;
+        self.writer.seal(|| state.base());
+    }
+}
+
+impl Engine {
+    /// The first events of this opening: its origin, the end of the dead process's leases, the default
+    /// route. Nothing is promised to anybody before they are durable.
+    async fn begin(&self) -> Result<(), super::JournalFailure> {
+        let origin = Origin(self.env.entropy.next_u64());
+        let jitter = self.env.entropy.next_u64();
+        self.durably(|core, now| {
+            let opened = core.run(now, Input::Open { origin, jitter }, &[]);
+            opened.expect("an opening is never refused");
+            let defined = core.run(
+                now,
+                Input::DefineRoute {
+                    name: DEFAULT_ROUTE,
+                },
+                &[],
+            );
+            defined.expect("the default route's name is good, and the first");
+        })
+        .await
+    }
+
+    /// Stops taking and granting, gives back what is held, seals the log and ends the drivers. Everything
+    /// promised stays promised; a second call waits for the first.
+    pub(crate) async fn close(&self) -> Result<(), super::JournalFailure> {
+        let _sealed = self.with(|core, now| {
+            if core.stage != Stage::Open {
+                return;
+            }
+            core.stage = Stage::Closing;
+            core.give_back_held(now);
+            core.seal();
+            core.stage = Stage::Closed;
+        });
+        self.commit.shut_down();
+        self.wake_everybody();
+        match self.ended().await {
+            Ended::Closed => Ok(()),
+            Ended::Failed(failure) => Err(failure),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The queue without its types: core, journal and waiting callers under one lock.
+//!
+//! An operation locks, decides, appends, applies and unlocks; what it learned comes back as a
+//! [`Promise`], which opens only once the log position it rests on is durable. Log order is apply
+//! order because both happen under the lock. Three drivers do the waiting for the disk ([`drivers`]),
+//! one task lets time pass ([`time`]).
+
+mod admission;
+mod cache;
+mod compaction;
+mod drivers;
+mod grants;
+mod life;
+mod notice;
+mod reading;
+mod time;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::backpressure::Backpressure;
+use super::commit::{CommitQueue, End};
+use super::error::{EnqueueError, FullBecause, JournalFailure};
+use super::feed::Feed;
+use super::options::QueueOptions;
+use super::storage::SegmentFiles;
+use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, State, decide};
+use crate::env::{Env, Wall};
+use crate::journal::{Position, Writer};
+
+pub(crate) use admission::Wanted;
+pub(crate) use grants::{Granted, ending};
+pub(crate) use life::Owner;
+
+/// See the module.
+pub(crate) struct Engine {
+    pub(crate) env: Env,
+    pub(crate) options: QueueOptions,
+    core: Mutex<Core>,
+    commit: CommitQueue<JournalFailure>,
+    files: Arc<SegmentFiles>,
+    /// Room has been made: enqueuers that wait look again.
+    pub(crate) room: Notify,
+    /// A lease ended without its holder: holders look whether it was theirs.
+    pub(crate) lost: Notify,
+    /// The next moment at which time changes something has moved forward.
+    rearm: Arc<Notify>,
+    /// The log has grown or shrunk: the keeper of segments looks again.
+    upkeep: Arc<Notify>,
+    reads: mpsc::Sender<reading::ReadRequest>,
+    /// Becomes set when the journal fails, or false when it has closed.
+    ended: watch::Sender<Option<Ended>>,
+}
+
+/// How an engine's life ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Closed, everything durable.
+    Closed,
+    /// The journal failed.
+    Failed(JournalFailure),
+}
+
+/// What the lock guards.
+pub(crate) struct Core {
+    pub(crate) state: State,
+    pub(crate) policy: Policy,
+    writer: Writer,
+    /// Scratch for the events of one decision.
+    events: Vec<Event>,
+    cache: cache::BodyCache,
+    pub(crate) lanes: Vec<Arc<Notify>>,
+    pub(crate) feed: Feed,
+    pub(crate) backpressure: Backpressure,
+    pub(crate) stage: Stage,
+    clock: time::QueueClock,
+    space: admission::Space,
+    pub(crate) syncs: u64,
+    pub(crate) records: u64,
+    pub(crate) written_bytes: u64,
+    /// A lease ended without its holder since this was last looked at.
+    lost: bool,
+    /// A task left since this was last looked at.
+    made_room: bool,
+}
+
+/// How far along its life a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Takes commands and grants leases.
+    Open,
+    /// Neither; what is held may still be settled.
+    Closing,
+    /// Nothing is appended any more.
+    Closed,
+}
+
+/// A value that may not be told before the log position it rests on is durable: everything that an
+/// operation learns is inside one, refusals too.
+#[must_use = "a promise is worth something once it is kept"]
+pub(crate) struct Promise<R> {
+    value: R,
+    position: Position,
+}
+
+impl<R> Promise<R> {
+    /// For the engine's own bookkeeping; never to be told to anybody.
+    fn peek(&self) -> &R {
+        &self.value
+    }
+
+    /// Changes the value without looking at the clock.
+    pub(crate) fn map<S>(self, change: impl FnOnce(R) -> S) -> Promise<S> {
+        Promise {
+            value: change(self.value),
+            position: self.position,
+        }
+    }
+}
+
+impl Core {
+    /// Decides one input, writes its events down and applies them. `body` goes with an event that
+    /// places one.
+    pub(crate) fn run(
+        &mut self,
+        now: Now,
+        input: Input<'_>,
+        body: &[u8],
+    ) -> Result<Reply, Refusal> {
+        let mut events = std::mem::take(&mut self.events);
+        let decided = decide(&self.state, &self.policy, now, input, &mut events);
+        for mut event in events.drain(..) {
+            if event.is_durable() {
+                let state = &self.state;
+                self.writer.append(|| state.base(), &mut event, body);
+                self.records += 1;
+            }
+            let before = self.before(&event);
+            self.state.apply(&event);
+            self.notice(before, event);
+        }
+        self.events = events;
+        decided
+    }
+}
+
+impl Engine {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Core> {
+        // A panic under the lock means that state and log may have come apart; a second one here would
+        // hide the first.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one operation under the lock, wakes the writer, and promises what it learned.
+    pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Now) -> R) -> Promise<R> {
+        let (promise, rearm, lost, made_room) = {
+            let mut core = self.lock();
+            let now = core.clock.now(&*self.env.clock);
+            let value = operation(&mut core, now);
+            let rearm = core.clock.must_rearm(&core.state);
+            let lost = std::mem::take(&mut core.lost);
+            let made_room = std::mem::take(&mut core.made_room);
+            (
+                Promise {
+                    value,
+                    position: core.writer.appended(),
+                },
+                rearm,
+                lost,
+                made_room,
+            )
+        };
+        self.commit.submit(promise.position);
+        if rearm {
+            self.rearm.notify_one();
+        }
+        if lost {
+            self.lost.notify_waiters();
+        }
+        if made_room {
+            self.room.notify_waiters();
+        }
+        promise
+    }
+
+    /// Reads under the lock what rests on nothing that is still to become durable: status and the like.
+    pub(crate) fn look<R>(&self, operation: impl FnOnce(&Core, Now) -> R) -> R {
+        let core = self.lock();
+        let now = core.clock.now(&*self.env.clock);
+        operation(&core, now)
+    }
+
+    /// Runs an operation that appends nothing and promises nothing.
+    pub(crate) fn look_and<R>(&self, operation: impl FnOnce(&mut Core, Now) -> R) -> R {
+        let mut core = self.lock();
+        let now = core.clock.now(&*self.env.clock);
+        operation(&mut core, now)
+    }
+
+    /// Opens a promise once it is durable. Cancel safe: dropping the future takes nothing back.
+    ///
+    /// # Errors
+    /// [`JournalFailure`] when it never will be: whether it happened is in doubt.
+    pub(crate) async fn kept<R>(&self, promise: Promise<R>) -> Result<R, JournalFailure> {
+        match self.commit.wait(promise.position).await {
+            Ok(()) => Ok(promise.value),
+            Err(End::Failed(failure)) => Err(failure),
+            Err(End::Closed) => Err(JournalFailure {
+                what: "the queue was closed".into(),
+            }),
+        }
+    }
+
+    /// Runs an operation and waits until what it learned is durable.
+    pub(crate) async fn durably<R>(
+        &self,
+        operation: impl FnOnce(&mut Core, Now) -> R,
+    ) -> Result<R, JournalFailure> {
+        let promise = self.with(operation);
+        self.kept(promise).await
+    }
+
+    /// Why the journal has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<JournalFailure> {
+        match self.commit.end() {
+            Some(End::Failed(failure)) => Some(failure),
+            Some(End::Closed) | None => None,
+        }
+    }
+
+    /// Completes when the engine's life has ended.
+    pub(crate) async fn ended(&self) -> Ended {
+        let mut ended = self.ended.subscribe();
+        let found = ended.wait_for(Option::is_some).await;
+        let found = found.expect("the sender lives as long as the engine");
+        found.clone().expect("waited for it")
+    }
+
+    /// The salt of key hashes; never changes.
+    pub(crate) fn salt(&self) -> u128 {
+        self.look(|core, _| core.state.salt())
+    }
+
+    /// A wall-clock moment in queue time.
+    pub(crate) fn queue_time(&self, now: Now, moment: Wall) -> QueueMs {
+        time::QueueClock::at_wall(&*self.env.clock, now, moment)
+    }
+
+    /// An enqueue was refused: a full disk may have room by now.
+    pub(crate) fn refused(&self, error: &EnqueueError) {
+        if matches!(
+            error,
+            EnqueueError::Full {
+                why: FullBecause::Disk,
+                ..
+            }
+        ) {
+            self.upkeep.notify_one();
+        }
+    }
+
+    /// Numbers about the journal, for status.
+    pub(crate) fn journal_numbers(&self) -> JournalNumbers {
+        let spares = self.files.spares();
+        self.look(|core, _| JournalNumbers {
+            segments: core.writer.segments_in_use() + spares,
+            segments_in_use: core.writer.segments_in_use(),
+            live_bytes: core.state.live_bytes(),
+            syncs: core.syncs,
+            records: core.records,
+            written_bytes: core.written_bytes,
+            full: core.space.is_full(),
+        })
+    }
+}
+
+/// See [`Engine::journal_numbers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JournalNumbers {
+    pub(crate) segments: u32,
+    pub(crate) segments_in_use: u32,
+    pub(crate) live_bytes: u64,
+    pub(crate) syncs: u64,
+    pub(crate) records: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) full: bool,
+}

@@ -1,0 +1,69 @@
+//! Bodies read back from the log when a lease wants one that is not in memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::storage::{ReadError, SegmentFiles};
+use super::Engine;
+use crate::core::TaskId;
+use crate::core::ids::BodyRef;
+
+/// Requests that may wait for the reader; each comes from a caller that waits for its answer.
+pub(super) const READ_REQUESTS_MAX: usize = 256;
+
+/// Bodies that somebody waits for.
+pub(super) struct ReadRequest {
+    bodies: Vec<BodyRef>,
+    answer: oneshot::Sender<Vec<Result<Bytes, ReadError>>>,
+}
+
+/// The reader's driver: ends when the engine is gone.
+pub(super) async fn read_bodies(
+    files: Arc<SegmentFiles>,
+    mut requests: mpsc::Receiver<ReadRequest>,
+) {
+    while let Some(ReadRequest { bodies, answer }) = requests.recv().await {
+        let mut read = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            read.push(files.read_body(body).await);
+        }
+        // Whoever asked may have gone away; the bodies are still where they were.
+        let _heard = answer.send(read);
+    }
+}
+
+impl Engine {
+    /// Reads the record of a live task, wherever compaction has carried it meanwhile.
+    ///
+    /// # Errors
+    /// Why it can't be read, in words. Cancel safe.
+    pub(crate) async fn read_record(&self, id: TaskId, at: BodyRef) -> Result<Bytes, String> {
+        let mut at = at;
+        loop {
+            let read = self.read(vec![at]).await.and_then(|mut read| read.pop());
+            match read {
+                None => return Err("the queue was closed".to_owned()),
+                Some(Ok(record)) => return Ok(record),
+                Some(Err(error)) => {
+                    let now_at = self.look(|core, _| core.state.view(id).map(|view| view.body));
+                    match now_at.filter(|now_at| *now_at != at) {
+                        Some(moved) => at = moved,
+                        None => return Err(error.to_string()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads bodies, in order. `None` when the engine's life has ended meanwhile. Cancel safe.
+    pub(crate) async fn read(&self, bodies: Vec<BodyRef>) -> Option<Vec<Result<Bytes, ReadError>>> {
+        if bodies.is_empty() {
+            return Some(Vec::new());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.reads.send(ReadRequest { bodies, answer }).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -1,0 +1,135 @@
+//! Time passes: queue time, and the task that lets leases end, delays end and commands expire.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Engine;
+use crate::core::{Input, MonoMs, Now, QueueMs, Reply, State};
+use crate::env::{Clock, Mono, Wall};
+
+/// Events of one tick under the lock: a few hundred microseconds of it.
+const TICK_EVENTS_MAX: usize = 1024;
+
+/// Turns the monotonic clock into queue time: it starts where the log ended or at the wall clock,
+/// whichever is later, and from there follows the monotonic clock alone. So it never runs backwards,
+/// and no delay lasts longer than it was set for, whatever the wall clock does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueClock {
+    opened_at: QueueMs,
+    opened_mono: Mono,
+    /// The moment for which the timer was last set.
+    armed: Option<MonoMs>,
+}
+
+impl QueueClock {
+    pub(super) fn new(clock: &dyn Clock, last: QueueMs) -> Self {
+        let wall = QueueMs(clock.wall().unix_ms());
+        Self {
+            opened_at: wall.max(last),
+            opened_mono: clock.now(),
+            armed: None,
+        }
+    }
+
+    pub(super) fn now(&self, clock: &dyn Clock) -> Now {
+        let mono = clock.now();
+        let since = mono
+            .as_millis()
+            .saturating_sub(self.opened_mono.as_millis());
+        Now {
+            mono: MonoMs(mono.as_millis()),
+            queue: QueueMs(self.opened_at.0 + since),
+        }
+    }
+
+    /// A wall-clock moment in queue time: as far from now as the wall clock says it is.
+    pub(super) fn at_wall(clock: &dyn Clock, now: Now, moment: Wall) -> QueueMs {
+        let wall_now = clock.wall().unix_ms();
+        QueueMs((now.queue.0 + moment.unix_ms()).saturating_sub(wall_now))
+    }
+
+    /// The earliest moment at which time alone changes something.
+    fn next(&self, state: &State) -> Option<MonoMs> {
+        let (mono, queue) = state.next_wake();
+        let queue = queue.map(|at| {
+            let ahead = at.0.saturating_sub(self.opened_at.0);
+            MonoMs(self.opened_mono.as_millis() + ahead)
+        });
+        mono.into_iter().chain(queue).min()
+    }
+
+    /// Whether the timer must be set anew because that moment has come nearer.
+    pub(super) fn must_rearm(&self, state: &State) -> bool {
+        match (self.next(state), self.armed) {
+            (Some(next), Some(armed)) => next < armed,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+}
+
+impl Engine {
+    /// Lets time do its work once. Says whether there is more, else when to come again.
+    fn tick(&self) -> Result<Option<MonoMs>, More> {
+        let jitter = self.env.entropy.next_u64();
+        let mut outcome = Ok(None);
+        // Nobody waits for this to be durable: what it did is found due again after a crash.
+        let _rests = self.with(|core, now| {
+            let input = Input::Tick {
+                jitter,
+                limit: TICK_EVENTS_MAX,
+            };
+            if core.stage < super::Stage::Closed
+                && core.run(now, input, &[]) == Ok(Reply::Ticked { more: true })
+            {
+                outcome = Err(More);
+                return;
+            }
+            let next = core.clock.next(&core.state);
+            core.clock.armed = next;
+            outcome = Ok(next);
+        });
+        outcome
+    }
+}
+
+/// A tick reached its limit.
+struct More;
+
+/// Runs until the engine is gone. Holds it only while it works, so that it never keeps it alive.
+pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
+    loop {
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        if engine.is_closed() {
+            return;
+        }
+        let clock = engine.env.clock.clone();
+        let next = match engine.tick() {
+            Err(More) => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Ok(next) => next,
+        };
+        drop(engine);
+        let asleep = async {
+            match next {
+                Some(at) => {
+                    clock
+                        .sleep_until(Mono::from_start(Duration::from_millis(at.0)))
+                        .await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = rearm.notified() => {}
+            () = asleep => {}
+        }
+    }
+}

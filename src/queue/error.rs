@@ -1,0 +1,173 @@
+//! What can go wrong with a queue, and whether the outcome is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::{DeliveryId, Epoch, Refusal, TaskId};
+
+use super::options::OptionsError;
+use super::storage;
+
+/// The journal has failed: what was in flight is in doubt, nothing more is promised, and a restart
+/// recovers what the disk holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the journal failed and makes no more promises (restart to recover what is on disk): {what}"
+)]
+pub struct JournalFailure {
+    /// What happened, to which file.
+    pub what: Arc<str>,
+}
+
+/// A queue was not opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An option makes no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The folder or the log in it can't be used.
+    #[error(transparent)]
+    Storage(#[from] storage::OpenError),
+    /// The log was read, but its first own records could not be made durable.
+    #[error(transparent)]
+    Journal(#[from] JournalFailure),
+    /// No thread for the disk could be started.
+    #[error("no thread for the disk could be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+impl OpenError {
+    /// Whether another process has the folder, or a queue of this one that is still letting go of it.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Storage(storage::OpenError::Locked { .. }))
+    }
+}
+
+/// A command was not accepted, or it isn't known whether it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnqueueError {
+    /// No room for now; nothing was kept.
+    #[error("the queue is full ({why}); try again in {retry_after:?}")]
+    Full {
+        /// What is used up.
+        why: FullBecause,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// No such route.
+    #[error("there is no route `{0}`")]
+    UnknownRoute(String),
+    /// The body exceeds the limit.
+    #[error("the command has {bytes} bytes, {bytes_max} are allowed")]
+    BodyTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: u32,
+    },
+    /// The key exceeds the limit.
+    #[error("the key has {0} bytes, 256 are allowed")]
+    KeyTooLong(usize),
+    /// The key stands for another route or body.
+    #[error("the key already stands for another command, task {first}")]
+    KeyConflict {
+        /// The command it stands for.
+        first: TaskId,
+    },
+    /// The command's own deadline has passed already.
+    #[error("the command's deadline has passed already")]
+    DeadlinePassed,
+    /// The queue is closing or closed; nothing was kept.
+    #[error("the queue is closed")]
+    Closed,
+    /// In doubt: the command may or may not be found after a restart.
+    #[error("in doubt whether the command was kept: {0}")]
+    InDoubt(JournalFailure),
+}
+
+impl EnqueueError {
+    /// Whether it is certain that nothing was kept.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::InDoubt(_))
+    }
+
+    /// Whether the same command may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Closed | Self::InDoubt(_))
+    }
+}
+
+/// What is used up in a full queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FullBecause {
+    /// As many tasks are pending as may be.
+    #[error("its capacity is used up")]
+    Capacity,
+    /// The poison store holds as many tasks as it may.
+    #[error("the poison store is full: requeue or purge")]
+    Poison,
+    /// The log's share of the disk is used up.
+    #[error("the log's share of the disk is used up")]
+    Disk,
+    /// More is waiting to be written than fits in memory.
+    #[error("the disk can't keep up")]
+    Backlog,
+}
+
+/// An operation on leases or tasks did not happen, or it isn't known whether it did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// The lease is over; nothing was changed.
+    #[error("the lease {delivery} is over{}", current_text(*.current))]
+    Stale {
+        /// The lease.
+        delivery: DeliveryId,
+        /// The task's epoch now; `None` if the task has left the queue.
+        current: Option<Epoch>,
+    },
+    /// No such route; nothing was changed.
+    #[error("there is no route `{0}`")]
+    UnknownRoute(String),
+    /// The task is not where the operation takes it from; nothing was changed.
+    #[error("task {id} is not {wanted}")]
+    NotThere {
+        /// The task.
+        id: TaskId,
+        /// Where it would have to be.
+        wanted: &'static str,
+    },
+    /// The queue is closed; nothing was changed. A lease that was open then went back by itself.
+    #[error("the queue is closed")]
+    Closed,
+    /// In doubt: the operation may or may not be found done after a restart.
+    #[error("in doubt whether it was recorded: {0}")]
+    InDoubt(JournalFailure),
+}
+
+fn current_text(current: Option<Epoch>) -> String {
+    match current {
+        Some(epoch) => format!(", epoch {} is current", epoch.0),
+        None => ", the task has left the queue".to_owned(),
+    }
+}
+
+impl LeaseError {
+    /// Whether it is certain that nothing was changed.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::InDoubt(_))
+    }
+}
+
+impl From<Refusal> for LeaseError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Stale { delivery, current } => Self::Stale { delivery, current },
+            Refusal::NotThere { id, wanted } => Self::NotThere { id, wanted },
+            Refusal::UnknownRoute(route) => Self::UnknownRoute(format!("number {}", route.0)),
+            Refusal::BadRoute(why) => Self::UnknownRoute(why.to_owned()),
+            Refusal::KeyConflict { .. } | Refusal::DeadlinePassed => {
+                unreachable!("only enqueueing is refused for its key or deadline")
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! How a queue is to behave, checked before anything is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::core::{Policy, SpanMs};
+use crate::env::{Env, Wall};
+
+/// The route of commands that name none.
+pub const DEFAULT_ROUTE: &str = "default";
+
+/// Bytes of an idempotency key: room for a path and a UUID; a key is hashed in memory, and stands
+/// with its command in the log.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// The largest body a queue may be told to accept: 16 MiB.
+pub const BODY_BYTES_LIMIT: u32 = 16 << 20;
+
+/// Options of a [`super::SafeTaskQueue`]. Start from [`QueueOptions::new`] and set fields.
+#[derive(Clone, Debug)]
+pub struct QueueOptions {
+    /// The folder that holds the log. Made if it isn't there.
+    pub dir: PathBuf,
+    /// The outside world.
+    pub env: Env,
+    /// The queue's name, in logs and events.
+    pub name: String,
+    /// The name of the poison store, in logs and events.
+    pub poison_queue_name: String,
+    /// How long a lease lasts unless it is extended. 30 s.
+    pub lease: Duration,
+    /// How long a lease may be held in all. 1 h.
+    pub max_hold: Duration,
+    /// Retries after a rejected attempt. 5.
+    pub max_retries: u16,
+    /// Retries after a charged in-doubt attempt. 20.
+    pub max_in_doubt: u16,
+    /// First ceiling of the backoff after a failed attempt. 250 ms.
+    pub backoff_min: Duration,
+    /// Last ceiling of the backoff. 5 min.
+    pub backoff_max: Duration,
+    /// Tasks that may be pending (ready, delayed or leased) at once. 1,048,576.
+    pub capacity: u64,
+    /// Tasks in the poison store from which on new commands are refused. 1,048,576.
+    pub poison_capacity: u64,
+    /// Waiting tasks (ready or delayed) from which on the queue signals backpressure. None: never.
+    pub high_watermark: Option<u64>,
+    /// Waiting tasks at which the signal clears again. None: half of the high watermark.
+    pub low_watermark: Option<u64>,
+    /// How long an idempotency key is remembered. 24 h.
+    pub dedupe_window: Duration,
+    /// How many keys of finished commands are remembered. 1,000,000.
+    pub dedupe_keys_max: usize,
+    /// The largest body accepted, in bytes. 1 MiB, at most [`BODY_BYTES_LIMIT`].
+    pub body_bytes_max: u32,
+    /// Bytes of one log segment. 16 MiB.
+    pub segment_bytes: u32,
+    /// Bytes the log may take on disk. 8 GiB. Live tasks may fill half of it.
+    pub log_bytes_max: u64,
+    /// Bytes of bodies kept in memory, so that a short backlog is never read back. 32 MiB.
+    pub cache_bytes: usize,
+}
+
+impl QueueOptions {
+    /// The defaults, for a queue in `dir`, in the real world.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            env: Env::real(),
+            name: "queue".to_owned(),
+            poison_queue_name: "poison".to_owned(),
+            lease: Duration::from_secs(30),
+            max_hold: Duration::from_secs(3600),
+            max_retries: 5,
+            max_in_doubt: 20,
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(300),
+            capacity: 1 << 20,
+            poison_capacity: 1 << 20,
+            high_watermark: None,
+            low_watermark: None,
+            dedupe_window: Duration::from_secs(24 * 3600),
+            dedupe_keys_max: 1_000_000,
+            body_bytes_max: 1 << 20,
+            segment_bytes: 16 << 20,
+            log_bytes_max: 8 << 30,
+            cache_bytes: 32 << 20,
+        }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`OptionsError`] for the first field that makes no sense, with what is allowed.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        let positive = |field, duration: Duration| {
+            check(
+                duration >= Duration::from_millis(1),
+                field,
+                "must be at least 1 ms",
+            )
+        };
+        check(!self.name.trim().is_empty(), "name", "must not be blank")?;
+        check(
+            !self.poison_queue_name.trim().is_empty(),
+            "poison_queue_name",
+            "must not be blank",
+        )?;
+        positive("lease", self.lease)?;
+        check(
+            self.max_hold >= self.lease,
+            "max_hold",
+            "must be at least `lease`",
+        )?;
+        positive("backoff_min", self.backoff_min)?;
+        check(
+            self.backoff_max >= self.backoff_min,
+            "backoff_max",
+            "must be at least `backoff_min`",
+        )?;
+        check(self.capacity > 0, "capacity", "must be above 0")?;
+        check(
+            self.capacity <= 1 << 31,
+            "capacity",
+            "must be at most 2147483648",
+        )?;
+        check(
+            self.poison_capacity > 0,
+            "poison_capacity",
+            "must be above 0",
+        )?;
+        check(
+            self.high_watermark != Some(0),
+            "high_watermark",
+            "must be above 0",
+        )?;
+        check(
+            self.low_watermark.is_none() || self.high_watermark.is_some(),
+            "low_watermark",
+            "needs `high_watermark`",
+        )?;
+        check(
+            self.dedupe_keys_max > 0,
+            "dedupe_keys_max",
+            "must be above 0",
+        )?;
+        check(self.body_bytes_max > 0, "body_bytes_max", "must be above 0")?;
+        check(
+            self.body_bytes_max <= BODY_BYTES_LIMIT,
+            "body_bytes_max",
+            "must be at most 16777216 (16 MiB)",
+        )
+    }
+
+    /// The low watermark in force: the one given if it lies below the high one, else half of that.
+    pub(crate) fn watermarks(&self) -> Option<(u64, u64)> {
+        let high = self.high_watermark?;
+        let low = self
+            .low_watermark
+            .filter(|low| *low < high)
+            .unwrap_or((high / 2).max(1));
+        Some((high, low))
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            lease: SpanMs::from_duration(self.lease),
+            hold_max: SpanMs::from_duration(self.max_hold),
+            retries_max: self.max_retries,
+            in_doubt_max: self.max_in_doubt,
+            backoff_min: SpanMs::from_duration(self.backoff_min),
+            backoff_max: SpanMs::from_duration(self.backoff_max),
+            key_window: SpanMs::from_duration(self.dedupe_window),
+            keys_max: self.dedupe_keys_max,
+        }
+    }
+}
+
+/// An option that makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("option `{field}` {allowed}")]
+pub struct OptionsError {
+    /// The field.
+    pub field: &'static str,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+fn check(holds: bool, field: &'static str, allowed: &'static str) -> Result<(), OptionsError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(OptionsError { field, allowed })
+    }
+}
+
+/// What a producer says about one command beside its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// The route. [`DEFAULT_ROUTE`] unless set.
+    pub route: String,
+    /// Idempotency key: within the window, a second command with it is recognised. At most
+    /// [`KEY_BYTES_MAX`] bytes.
+    pub key: Option<String>,
+    /// After this time the command must not be executed any more.
+    pub deadline: Option<Wall>,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self {
+            route: DEFAULT_ROUTE.to_owned(),
+            key: None,
+            deadline: None,
+        }
+    }
+}
+
+impl TaskOptions {
+    /// For a route, with neither key nor deadline.
+    pub fn route(route: impl Into<String>) -> Self {
+        Self {
+            route: route.into(),
+            ..Self::default()
+        }
+    }
+
+    /// With an idempotency key.
+    #[must_use]
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self {
+            key: Some(key.into()),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Changes one option and names it.
+    type Spoil = (fn(&mut QueueOptions), &'static str);
+
+    #[tokio::test]
+    async fn every_senseless_option_is_refused_by_name() {
+        assert_eq!(QueueOptions::new("/x").validate(), Ok(()));
+        let spoils: [Spoil; 12] = [
+            (|o| o.name = "  ".into(), "name"),
+            (|o| o.poison_queue_name.clear(), "poison_queue_name"),
+            (|o| o.lease = Duration::ZERO, "lease"),
+            (|o| o.max_hold = Duration::from_secs(1), "max_hold"),
+            (|o| o.backoff_min = Duration::ZERO, "backoff_min"),
+            (|o| o.backoff_max = Duration::from_millis(1), "backoff_max"),
+            (|o| o.capacity = 0, "capacity"),
+            (|o| o.poison_capacity = 0, "poison_capacity"),
+            (|o| o.high_watermark = Some(0), "high_watermark"),
+            (|o| o.low_watermark = Some(1), "low_watermark"),
+            (|o| o.dedupe_keys_max = 0, "dedupe_keys_max"),
+            (
+                |o| o.body_bytes_max = BODY_BYTES_LIMIT + 1,
+                "body_bytes_max",
+            ),
+        ];
+        for (spoil, field) in spoils {
+            let mut options = QueueOptions::new("/x");
+            spoil(&mut options);
+            assert_eq!(options.validate().unwrap_err().field, field);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_low_watermark_is_half_the_high_one_unless_it_lies_below() {
+        let with = |high, low| {
+            QueueOptions {
+                high_watermark: high,
+                low_watermark: low,
+                ..QueueOptions::new("/x")
+            }
+            .watermarks()
+        };
+        assert_eq!(with(None, None), None);
+        assert_eq!(with(Some(6), None), Some((6, 3)));
+        assert_eq!(with(Some(6), Some(12)), Some((6, 3)));
+        assert_eq!(with(Some(6), Some(2)), Some((6, 2)));
+        assert_eq!(with(Some(1), None), Some((1, 1)));
+    }
+}

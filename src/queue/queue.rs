@@ -1,0 +1,537 @@
+//! [`SafeTaskQueue`]: the typed face of the engine.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::backpressure::BackpressureSignal;
+use super::engine::{Core, Granted, Owner, Stage, Wanted};
+use super::envelope;
+use super::error::{EnqueueError, JournalFailure, LeaseError, OpenError};
+use super::feed::LifecycleFeed;
+use super::kept::Kept;
+use super::lease::{Failure, Held, Lease, Sends};
+use super::options::{KEY_BYTES_MAX, QueueOptions, TaskOptions};
+use super::payload::Payload;
+use crate::core::event::Next;
+use crate::core::ids::{Fingerprint, KeyHash};
+use crate::core::{Input, Now, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState};
+use crate::env::{Env, Wall};
+
+/// A durable lease queue of `T`.
+///
+/// Cheap to clone; clones share the queue. Once [`SafeTaskQueue::enqueue`] has returned, the command is
+/// leased to somebody, again and again, until it is acknowledged, or sits in the poison store with its
+/// history: no crash, no full disk and no dropped lease loses it.
+///
+/// Close it with [`SafeTaskQueue::close`]. Dropped without, it is left as a crash would leave it, minus the
+/// loss: what is pending is still written.
+///
+/// ```
+/// use leasebridge::queue::{QueueOptions, SafeTaskQueue, TaskOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let queue = SafeTaskQueue::<String>::open(QueueOptions::new(folder.path())).await?;
+/// queue.enqueue("open the valve".to_owned(), TaskOptions::default()).await?;
+/// let lease = queue.lease("default").await?;
+/// assert_eq!(lease.value(), "open the valve");
+/// lease.ack().await?;
+/// queue.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct SafeTaskQueue<T> {
+    pub(crate) owner: Arc<Owner>,
+    payload: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for SafeTaskQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            owner: self.owner.clone(),
+            payload: PhantomData,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for SafeTaskQueue<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dir = &self.owner.engine.options.dir;
+        f.debug_struct("SafeTaskQueue")
+            .field("dir", dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An accepted command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// Its task; the first one's, if the key was known.
+    pub id: TaskId,
+    /// The key was known: nothing was added.
+    pub duplicate: bool,
+    /// Where that task is.
+    pub state: TaskState,
+}
+
+/// A command on its way in, encoded outside the lock.
+struct Prepared {
+    route: String,
+    key: Option<(KeyHash, Fingerprint)>,
+    deadline: Option<Wall>,
+    record: Vec<u8>,
+}
+
+impl<T> SafeTaskQueue<T> {
+    /// The outside world it lives in.
+    pub fn env(&self) -> &Env {
+        &self.owner.engine.env
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &QueueOptions {
+        &self.owner.engine.options
+    }
+
+    /// Hears what happens from now on, in order, each thing after it is durable.
+    pub fn subscribe(&self) -> LifecycleFeed {
+        self.owner.engine.look(|core, _| core.feed.subscribe())
+    }
+
+    /// The backpressure signal; never active without watermarks.
+    pub fn backpressure(&self) -> watch::Receiver<BackpressureSignal> {
+        self.owner
+            .engine
+            .look(|core, _| core.backpressure.subscribe())
+    }
+
+    /// Completes when the backpressure signal is clear; at once if it is. Cancel safe.
+    ///
+    /// # Errors
+    /// [`EnqueueError::Closed`] when the queue is gone meanwhile.
+    pub async fn wait_for_draining(&self) -> Result<BackpressureSignal, EnqueueError> {
+        let mut signal = self.backpressure();
+        let ended = self.owner.engine.ended();
+        tokio::select! {
+            biased;
+            clear = signal.wait_for(|signal| !signal.active) => {
+                clear.map(|signal| *signal).map_err(|_| EnqueueError::Closed)
+            }
+            _ = ended => Err(EnqueueError::Closed),
+        }
+    }
+
+    /// Sets or removes the watermarks: high, and low if not half of that. The state starts anew and the
+    /// depth is judged at once.
+    pub fn set_watermarks(&self, high: Option<u64>, low: Option<u64>) {
+        let options = &self.owner.engine.options;
+        let asked = QueueOptions {
+            high_watermark: high,
+            low_watermark: low,
+            ..options.clone()
+        };
+        self.owner.engine.look_and(|core, _| {
+            let counts = core.state.counts_of_all();
+            core.backpressure
+                .set(asked.watermarks(), counts.ready + counts.delayed);
+        });
+    }
+
+    /// Completes with the reason when the journal has failed: stop, exit non-zero, restart. Never completes
+    /// for a queue that was closed. Cancel safe.
+    pub async fn failed(&self) -> JournalFailure {
+        match self.owner.engine.ended().await {
+            super::engine::Ended::Failed(failure) => failure,
+            super::engine::Ended::Closed => std::future::pending().await,
+        }
+    }
+
+    /// Stops taking commands and granting leases, gives back what is held (in doubt, if it may have been
+    /// sent), seals the log and lets go of the folder. Once polled, it goes on without its caller.
+    ///
+    /// # Errors
+    /// [`JournalFailure`] when the journal fails, or had failed; what is on disk is recovered at the next
+    /// opening.
+    pub async fn close(&self) -> Result<(), JournalFailure> {
+        self.owner.engine.close().await
+    }
+
+    /// Makes a route known, so that it can be enqueued to and leased from.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`] when its name is empty or too long.
+    pub async fn define_route(&self, name: &str) -> Result<(), LeaseError> {
+        self.operate(|core, now| core.run(now, Input::DefineRoute { name }, &[]))
+            .await
+            .map(drop)
+    }
+
+    /// Runs one decision durably.
+    pub(crate) async fn operate(
+        &self,
+        operation: impl FnOnce(&mut Core, Now) -> Result<Reply, Refusal>,
+    ) -> Result<Reply, LeaseError> {
+        let decided = self.owner.engine.durably(|core, now| match core.stage {
+            Stage::Closed => Err(LeaseError::Closed),
+            Stage::Open | Stage::Closing => operation(core, now).map_err(LeaseError::from),
+        });
+        decided.await.map_err(LeaseError::InDoubt)?
+    }
+
+    pub(crate) fn route_id(&self, name: &str) -> Result<RouteId, LeaseError> {
+        let found = self.owner.engine.look(|core, _| core.state.route(name));
+        found.ok_or_else(|| LeaseError::UnknownRoute(name.to_owned()))
+    }
+}
+
+impl<T: Payload> SafeTaskQueue<T> {
+    /// Opens the queue in the options' folder, making it if there is none, and recovers what it holds.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong, where, and what to run; nothing was changed then.
+    pub async fn open(options: QueueOptions) -> Result<Self, OpenError> {
+        let owner = Owner::open(options).await?;
+        Ok(Self {
+            owner,
+            payload: PhantomData,
+        })
+    }
+
+    /// Enqueues one command, waiting for room if the queue is full. Returns once it is durable.
+    ///
+    /// # Errors
+    /// [`EnqueueError`], of which only [`EnqueueError::InDoubt`] leaves open whether the command was kept.
+    /// Dropped while it waits for room, nothing is kept; dropped later, it may have been: use a key.
+    pub async fn enqueue(&self, value: T, options: TaskOptions) -> Result<Enqueued, EnqueueError> {
+        let mut prepared = self.prepare(&value, options)?;
+        let engine = &self.owner.engine;
+        loop {
+            let mut room = std::pin::pin!(engine.room.notified());
+            room.as_mut().enable();
+            match self.submit(std::slice::from_mut(&mut prepared)).await {
+                Err(EnqueueError::Full { retry_after, .. }) => {
+                    // Disk and backlog have no news of their own: look again by the clock as well.
+                    let again = engine.env.clock.sleep(retry_after);
+                    tokio::select! { biased; () = room => {} () = again => {} }
+                }
+                other => return other?.pop().expect("one reply for one command"),
+            }
+        }
+    }
+
+    /// Enqueues one command if there is room now. Returns once it is durable.
+    ///
+    /// # Errors
+    /// [`EnqueueError::Full`] when there is none; otherwise as [`SafeTaskQueue::enqueue`].
+    pub async fn try_enqueue(
+        &self,
+        value: T,
+        options: TaskOptions,
+    ) -> Result<Enqueued, EnqueueError> {
+        let mut prepared = self.prepare(&value, options)?;
+        self.submit(std::slice::from_mut(&mut prepared))
+            .await?
+            .pop()
+            .expect("one reply for one command")
+    }
+
+    /// Enqueues many commands with one sync, if there is room for all of them now. Each is accepted or
+    /// refused by itself; the replies are in order.
+    ///
+    /// # Errors
+    /// [`EnqueueError::Full`], [`EnqueueError::Closed`] or [`EnqueueError::InDoubt`] for the whole batch.
+    pub async fn enqueue_batch(
+        &self,
+        commands: impl IntoIterator<Item = (T, TaskOptions)>,
+    ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
+        let mut refused = Vec::new();
+        let mut prepared = Vec::new();
+        for (at, (value, options)) in commands.into_iter().enumerate() {
+            match self.prepare(&value, options) {
+                Ok(command) => prepared.push(command),
+                Err(error) => refused.push((at, error)),
+            }
+        }
+        let mut replies = self.submit(&mut prepared).await?;
+        for (at, error) in refused {
+            replies.insert(at, Err(error));
+        }
+        Ok(replies)
+    }
+
+    /// Leases the oldest ready task of a route, waiting for one. Returns once the lease's epoch is durable.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownRoute`], [`LeaseError::Closed`], or [`LeaseError::InDoubt`] when the journal
+    /// fails. Cancel safe: a lease that was granted meanwhile goes back to its place.
+    pub async fn lease(&self, route: &str) -> Result<Lease<T>, LeaseError> {
+        loop {
+            // Empty only if what was leased could not be read: that has gone to the poison store.
+            if let Some(lease) = self.lease_batch(route, 1).await?.pop() {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// Leases up to `max` of the oldest ready tasks of a route with one sync, waiting for at least one.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::lease`].
+    pub async fn lease_batch(&self, route: &str, max: usize) -> Result<Vec<Lease<T>>, LeaseError> {
+        let id = self.route_id(route)?;
+        self.lease_for(id, &route.into(), max, None).await
+    }
+
+    pub(crate) async fn lease_for(
+        &self,
+        id: RouteId,
+        route: &Arc<str>,
+        max: usize,
+        kept: Option<&Arc<Kept>>,
+    ) -> Result<Vec<Lease<T>>, LeaseError> {
+        let engine = &self.owner.engine;
+        let lane = engine.look(|core, _| core.lanes[id.0 as usize].clone());
+        loop {
+            let mut ready = std::pin::pin!(lane.notified());
+            ready.as_mut().enable();
+            let promise = engine.grant(&self.owner, id, max.max(1));
+            if promise.is_empty() {
+                if engine.look(|core, _| core.stage) != Stage::Open {
+                    return Err(self.closed());
+                }
+                ready.await;
+                continue;
+            }
+            let mut unclaimed = engine.kept(promise).await.map_err(LeaseError::InDoubt)?;
+            // Read what is not in memory before anything is taken from the guard.
+            let missing = unclaimed
+                .granted
+                .iter()
+                .filter(|granted| granted.record.is_none());
+            let missing = missing.map(|granted| granted.grant.body).collect();
+            let Some(read) = engine.read(missing).await else {
+                return Err(self.closed());
+            };
+            let mut read = read.into_iter();
+            let mut leases = Vec::with_capacity(unclaimed.granted.len());
+            // From here on each lease is guarded by itself or still by `unclaimed`.
+            unclaimed.granted.reverse();
+            while let Some(Granted { grant, record }) = unclaimed.granted.pop() {
+                let held = Held {
+                    owner: self.owner.clone(),
+                    delivery: grant.delivery,
+                    route: route.clone(),
+                    key: None,
+                    enqueued_at: grant.enqueued_at,
+                    expires_at: grant.expires_at,
+                    kept: kept.cloned(),
+                    settled: false,
+                };
+                if let Some(kept) = kept {
+                    kept.remember(grant.delivery);
+                }
+                let record = match record.map_or_else(|| read.next().expect("one answer each"), Ok)
+                {
+                    Ok(record) => Ok(record),
+                    // It may only have been moved meanwhile.
+                    Err(_) => engine.read_record(held.delivery.task, grant.body).await,
+                };
+                leases.extend(Self::open_lease(held, record));
+            }
+            if !leases.is_empty() {
+                return Ok(leases);
+            }
+        }
+    }
+
+    /// A command that can't be read can't be executed: it is kept, with the reason, in the poison store.
+    fn open_lease(mut held: Held, record: Result<bytes::Bytes, String>) -> Option<Lease<T>> {
+        let opened = record.and_then(|record| {
+            envelope::open(record).ok_or_else(|| "its envelope is damaged".to_owned())
+        });
+        let decoded = opened.and_then(|(key, value)| {
+            held.key = key;
+            T::decode_from(value).map_err(|error| error.to_string())
+        });
+        match decoded {
+            Ok(value) => Some(Lease::new(value, held)),
+            Err(why) => {
+                tracing::error!(task = %held.delivery.task, error = %why, "a command can't be read");
+                held.refuse(format!("it can't be read: {why}"));
+                None
+            }
+        }
+    }
+
+    /// Acknowledges many leases with one sync; the replies are in order.
+    ///
+    /// # Errors
+    /// [`LeaseError::InDoubt`] when the journal fails. Once polled, dropping the future takes nothing back.
+    pub async fn ack_batch(
+        &self,
+        leases: impl IntoIterator<Item = Lease<T>>,
+    ) -> Result<Vec<Result<(), LeaseError>>, LeaseError> {
+        let endings = leases
+            .into_iter()
+            .map(|lease| lease.into_ending(Report::Done, Sends::default(), None));
+        let ended = self.settle_all(endings.collect()).await?;
+        Ok(ended.into_iter().map(|ended| ended.map(drop)).collect())
+    }
+
+    /// Fails many leases with one sync; the replies are in order and say where each task went.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::ack_batch`].
+    pub async fn fail_batch(
+        &self,
+        leases: impl IntoIterator<Item = (Lease<T>, Failure)>,
+    ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
+        let endings = leases.into_iter().map(|(lease, failure)| {
+            let (report, error) = failure.into_report();
+            lease.into_ending(report, Sends::default(), Some(error))
+        });
+        self.settle_all(endings.collect()).await
+    }
+
+    /// Settles many leases with one sync, each with the sends it took: `Ok` acknowledges, an error
+    /// fails. The replies are in order and say where each task went.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::ack_batch`].
+    pub async fn settle_batch(
+        &self,
+        leases: impl IntoIterator<Item = (Lease<T>, Result<(), Failure>, Sends)>,
+    ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
+        let endings = leases.into_iter().map(|(lease, outcome, sends)| {
+            let (report, error) = match outcome {
+                Ok(()) => (Report::Done, None),
+                Err(failure) => {
+                    let (report, error) = failure.into_report();
+                    (report, Some(error))
+                }
+            };
+            lease.into_ending(report, sends, error)
+        });
+        self.settle_all(endings.collect()).await
+    }
+
+    async fn settle_all(
+        &self,
+        endings: Vec<Settlement>,
+    ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
+        let ended = self.owner.engine.durably(|core, now| {
+            endings
+                .into_iter()
+                .map(|ending| core.settle(now, ending))
+                .collect()
+        });
+        ended.await.map_err(LeaseError::InDoubt)
+    }
+
+    fn closed(&self) -> LeaseError {
+        self.owner
+            .engine
+            .failure()
+            .map_or(LeaseError::Closed, LeaseError::InDoubt)
+    }
+
+    fn prepare(&self, value: &T, options: TaskOptions) -> Result<Prepared, EnqueueError> {
+        let TaskOptions {
+            route,
+            key,
+            deadline,
+        } = options;
+        let key = key.filter(|key| !key.is_empty());
+        if let Some(key) = key.as_ref().filter(|key| key.len() > KEY_BYTES_MAX) {
+            return Err(EnqueueError::KeyTooLong(key.len()));
+        }
+        let record = envelope::seal(key.as_deref(), value);
+        let encoded = envelope::value_of(&record, key.as_deref());
+        let bytes_max = self.options().body_bytes_max;
+        if encoded.len() > bytes_max as usize {
+            return Err(EnqueueError::BodyTooLarge {
+                bytes: encoded.len(),
+                bytes_max,
+            });
+        }
+        let key = key.as_deref().map(|key| {
+            let salt = self.owner.engine.salt();
+            let identity = value.identity();
+            let identity = identity.as_deref().unwrap_or(encoded);
+            (
+                envelope::hash_key(salt, key),
+                envelope::fingerprint(salt, &route, identity),
+            )
+        });
+        Ok(Prepared {
+            route,
+            key,
+            deadline,
+            record,
+        })
+    }
+
+    async fn submit(
+        &self,
+        commands: &mut [Prepared],
+    ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
+        let engine = &self.owner.engine;
+        let bytes = commands
+            .iter()
+            .map(|command| command.record.len() as u64)
+            .sum();
+        let wanted = Wanted {
+            commands: commands.len() as u64,
+            bytes,
+        };
+        let accepted = engine.durably(|core, now| {
+            core.admit(&engine.options, wanted)?;
+            let accept = |command| core.enqueue(engine, now, command);
+            Ok(commands.iter_mut().map(accept).collect())
+        });
+        match accepted.await {
+            Ok(accepted) => accepted.inspect_err(|error| engine.refused(error)),
+            Err(failure) => Err(EnqueueError::InDoubt(failure)),
+        }
+    }
+}
+
+impl Core {
+    fn enqueue(
+        &mut self,
+        engine: &super::engine::Engine,
+        now: Now,
+        command: &mut Prepared,
+    ) -> Result<Enqueued, EnqueueError> {
+        let Some(route) = self.state.route(&command.route) else {
+            return Err(EnqueueError::UnknownRoute(command.route.clone()));
+        };
+        let deadline = command.deadline.map(|at| engine.queue_time(now, at));
+        let input = Input::Enqueue {
+            route,
+            key: command.key,
+            deadline,
+        };
+        match self.run(now, input, &command.record) {
+            Ok(Reply::Enqueued(id)) => {
+                self.remember_record(id, std::mem::take(&mut command.record));
+                Ok(Enqueued {
+                    id,
+                    duplicate: false,
+                    state: TaskState::Ready,
+                })
+            }
+            Ok(Reply::Duplicate(id, state)) => Ok(Enqueued {
+                id,
+                duplicate: true,
+                state,
+            }),
+            Err(Refusal::KeyConflict { first }) => Err(EnqueueError::KeyConflict { first }),
+            Err(Refusal::DeadlinePassed) => Err(EnqueueError::DeadlinePassed),
+            other => unreachable!("an enqueue is not answered by {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! What all links of a receiver share: the inbox, who waits on which link, what runs, and what waits to
+//! become durable.
+//!
+//! One lock guards it, held for short synchronous steps only. A command's way: the inbox decides; with a
+//! store its start is committed; it waits for a free handler; it runs; its outcome is committed; everybody
+//! who waits is answered. The committer takes all that has gathered while the last commit was under way,
+//! so that many commands share one sync. After a failed commit nothing is answered any more.
+
+mod commit;
+mod run;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::handler::{Delivered, Handler};
+use super::inbox::{Decision, IdRange, Inbox, LinkId, Outcome, RollbackDecision, RunId, Waiter};
+use super::options::ReceiverOptions;
+use super::stats::Counters;
+use super::store::{EffectLog, InboxStore, StoreError};
+use crate::env::{Env, Mono};
+use crate::wire::v1::frame::Kind;
+use crate::wire::{DeliveryId, FrameSender, IdError, InboxId, NotSent, SendNumber, v1};
+
+/// What is told to commands that find no room: when to come again.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How commands are executed and remembered.
+pub(super) enum Work {
+    /// A handler, and the store that remembers what it did.
+    Handler {
+        handler: Arc<dyn Handler>,
+        store: Arc<dyn InboxStore>,
+    },
+    /// The record is the effect.
+    Effects(Arc<dyn EffectLog>),
+}
+
+/// How far a receiver has come in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Running,
+    Draining,
+    Stopped,
+}
+
+/// See the module's description.
+pub(super) struct Engine {
+    pub(super) env: Env,
+    pub(super) options: ReceiverOptions,
+    pub(super) inbox_id: InboxId,
+    pub(super) counters: Counters,
+    pub(super) phase: watch::Sender<Phase>,
+    work: Work,
+    state: Mutex<State>,
+    /// Something waits to be committed.
+    commit: Notify,
+    /// Told whenever an answer went out, a link left, or the store failed.
+    pub(super) changed: Notify,
+}
+
+struct State {
+    inbox: Inbox,
+    links: BTreeMap<LinkId, LinkState>,
+    next_link: u64,
+    pending: Vec<Pending>,
+    /// Whether the committer is at work on what it took from `pending`.
+    committing: bool,
+    ready: VecDeque<Job>,
+    running: usize,
+    failed: Option<StoreError>,
+}
+
+struct LinkState {
+    sender: FrameSender,
+    /// The sends that wait for an answer, and when their bridge is next told that they are worked on.
+    unanswered: BTreeMap<(DeliveryId, SendNumber), Mono>,
+}
+
+/// A command on its way to being executed.
+struct Job {
+    run: RunId,
+    command: Delivered,
+}
+
+/// Something that waits to become durable.
+enum Pending {
+    /// To be started once that is durable.
+    Start(Job),
+    /// To be executed by recording it.
+    Effect(Job),
+    /// Ended, to be answered once that is durable. The delivery carries the newest epoch waiting.
+    Finish(RunId, DeliveryId, Outcome),
+    /// Taken back before it started; nobody waits.
+    NotStarted(DeliveryId),
+    /// Settled; nobody waits.
+    Settled(IdRange),
+}
+
+/// A fault of the peer in a frame that is whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Violation {
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error("a settled range that ends before it starts")]
+    EmptyRange,
+    #[error("unexpected `{0}`")]
+    Unexpected(&'static str),
+    #[error("no acceptable message: {0}")]
+    Message(String),
+}
+
+impl Engine {
+    pub(super) fn new(
+        env: Env,
+        options: ReceiverOptions,
+        work: Work,
+        inbox_id: InboxId,
+        inbox: Inbox,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            env,
+            options,
+            inbox_id,
+            counters: Counters::default(),
+            phase: watch::Sender::new(Phase::Running),
+            work,
+            state: Mutex::new(State {
+                inbox,
+                links: BTreeMap::new(),
+                next_link: 0,
+                pending: Vec::new(),
+                committing: false,
+                ready: VecDeque::new(),
+                running: 0,
+                failed: None,
+            }),
+            commit: Notify::new(),
+            changed: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock is a broken invariant of our own: nothing may go on from there.
+        self.state
+            .lock()
+            .expect("no invariant of the inbox was broken before")
+    }
+
+    /// A link has introduced itself.
+    pub(super) fn add_link(&self, sender: FrameSender) -> LinkId {
+        self.counters.links.add(1);
+        let mut state = self.state();
+        state.next_link += 1;
+        let id = LinkId(state.next_link);
+        let unanswered = BTreeMap::new();
+        state.links.insert(id, LinkState { sender, unanswered });
+        id
+    }
+
+    /// A link is gone. What it sent goes on; its answers go nowhere.
+    pub(super) fn remove_link(&self, link: LinkId) {
+        self.state().links.remove(&link);
+        self.changed.notify_waiters();
+    }
+
+    /// A command arrived on `link`.
+    pub(super) fn on_command(
+        self: &Arc<Self>,
+        link: LinkId,
+        command: v1::Command,
+    ) -> Result<(), Violation> {
+        self.counters.commands.add(1);
+        let command = delivered(command)?;
+        let waiter = Waiter {
+            delivery: command.delivery,
+            send: command.send,
+            link,
+        };
+        if command.body.len() > self.options.body_bytes_max as usize {
+            self.counters.too_large.add(1);
+            let limit = self.options.body_bytes_max;
+            let error = format!(
+                "the body has {} bytes, the limit is {limit}",
+                command.body.len()
+            );
+            self.reply(&mut self.state(), waiter, Outcome::Refused(error).into());
+            return Ok(());
+        }
+        let mut state = self.state();
+        if !state.may_wait(waiter, self.options.in_flight_max as usize) {
+            self.counters.unavailable.add(1);
+            let outcome = full("more commands in flight than this link was granted".to_owned());
+            self.reply(&mut state, waiter, outcome.into());
+            return Ok(());
+        }
+        match state.inbox.on_command(waiter) {
+            Decision::Run(run) => {
+                self.wait_for_answer(&mut state, waiter);
+                let job = Job { run, command };
+                match &self.work {
+                    Work::Effects(_) => self.submit(&mut state, Pending::Effect(job)),
+                    Work::Handler { store, .. } if store.is_volatile() => {
+                        state.ready.push_back(job);
+                        drop(state);
+                        self.start_ready();
+                    }
+                    Work::Handler { .. } => self.submit(&mut state, Pending::Start(job)),
+                }
+            }
+            Decision::Join => {
+                self.counters.joined.add(1);
+                self.wait_for_answer(&mut state, waiter);
+            }
+            decided => self.answer_at_once(&mut state, waiter, decided),
+        }
+        Ok(())
+    }
+
+    fn answer_at_once(&self, state: &mut State, waiter: Waiter, decided: Decision) {
+        match decided {
+            Decision::Answer(outcome) => {
+                self.counters.duplicates.add(1);
+                self.reply(state, waiter, outcome.into());
+            }
+            Decision::Stale(current) => {
+                self.counters.stale.add(1);
+                self.reply(state, waiter, stale(current.get()));
+            }
+            Decision::Settled => {
+                self.counters.settled.add(1);
+                self.reply(state, waiter, stale(waiter.delivery.epoch.get()));
+            }
+            Decision::RolledBack => {
+                // The bridge may be busy with a later send of this delivery: a reply could be taken for
+                // that one's. This says only what is true of this send.
+                self.counters.rolled_back.add(1);
+                let told = v1::rollback_reply::State::RolledBack;
+                let (delivery, send) = (waiter.delivery, waiter.send);
+                let kind = rollback_reply(delivery, send, told, Bytes::new());
+                self.send(state, waiter.link, kind);
+            }
+            Decision::Full(why) => {
+                self.counters.unavailable.add(1);
+                self.reply(state, waiter, full(why.to_string()).into());
+            }
+            Decision::Run(_) | Decision::Join => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// A rollback arrived on `link`.
+    pub(super) fn on_rollback(
+        &self,
+        link: LinkId,
+        rollback: v1::Rollback,
+    ) -> Result<(), Violation> {
+        use v1::rollback_reply::State as Told;
+        self.counters.rollbacks.add(1);
+        let (delivery, send) = DeliveryId::from_wire(rollback.delivery, rollback.send)?;
+        let mut state = self.state();
+        let (told, result) = match state.inbox.on_rollback(delivery, send) {
+            RollbackDecision::RolledBack(links) => {
+                self.counters.rolled_back.add(links.len());
+                for waiting in links {
+                    if let Some(waiting) = state.links.get_mut(&waiting) {
+                        waiting.unanswered.remove(&(delivery, send));
+                    }
+                }
+                self.changed.notify_waiters();
+                (Told::RolledBack, Bytes::new())
+            }
+            RollbackDecision::Unknown => (Told::Unknown, Bytes::new()),
+            RollbackDecision::InProgress => (Told::InProgress, Bytes::new()),
+            RollbackDecision::AlreadyDone(result) => (Told::AlreadyDone, result),
+            RollbackDecision::Full => {
+                self.counters.rollbacks_unanswered.add(1);
+                return Ok(());
+            }
+        };
+        self.send(
+            &mut state,
+            link,
+            rollback_reply(delivery, send, told, result),
+        );
+        Ok(())
+    }
+
+    /// The bridge says which tasks have left its queue.
+    pub(super) fn on_settled(&self, settled: v1::Settled) -> Result<(), Violation> {
+        let mut state = self.state();
+        for range in settled.ranges {
+            let range =
+                IdRange::new(range.origin, range.first, range.last).ok_or(Violation::EmptyRange)?;
+            let Some(waiting) = state.inbox.on_settled(range) else {
+                self.counters.settlements_ignored.add(1);
+                continue;
+            };
+            for waiter in waiting {
+                self.counters.settled.add(1);
+                let epoch = waiter.delivery.epoch.get();
+                self.answer(&mut state, waiter, stale(epoch));
+            }
+            if matches!(&self.work, Work::Handler { store, .. } if !store.is_volatile()) {
+                self.submit(&mut state, Pending::Settled(range));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the bridge of `link` what is being worked on for long enough.
+    pub(super) fn tell_working(&self, link: LinkId, now: Mono) {
+        let mut state = self.state();
+        let Some(link) = state.links.get_mut(&link) else {
+            return;
+        };
+        let again = now + self.options.heartbeat;
+        for ((delivery, send), due) in &mut link.unanswered {
+            if *due <= now {
+                *due = again;
+                let working = v1::Working {
+                    delivery: Some((*delivery).into()),
+                    send: send.get(),
+                };
+                // A link that is gone needs no sign of life.
+                let _ = link.sender.force(Kind::Working(working));
+            }
+        }
+    }
+
+    /// Starts to drain: nothing new runs.
+    pub(super) fn drain(&self) {
+        self.state().inbox.drain();
+        self.phase.send_if_modified(|phase| {
+            let change = *phase < Phase::Draining;
+            *phase = (*phase).max(Phase::Draining);
+            change
+        });
+    }
+
+    /// Ends every link and the committer.
+    pub(super) fn stop(&self) {
+        self.phase.send_replace(Phase::Stopped);
+        self.commit.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    /// How much was received and not answered yet.
+    pub(super) fn unfinished(&self) -> usize {
+        let state = self.state();
+        let waiting: usize = state.links.values().map(|link| link.unanswered.len()).sum();
+        let busy = state.running + state.ready.len() + state.pending.len();
+        waiting.max(busy).max(usize::from(state.committing))
+    }
+
+    /// How many links there are.
+    pub(super) fn links(&self) -> usize {
+        self.state().links.len()
+    }
+
+    /// Why the store failed, if it did.
+    pub(super) fn failure(&self) -> Option<StoreError> {
+        self.state().failed.clone()
+    }
+
+    /// Gives up the store's files.
+    pub(super) async fn close_store(&self) {
+        match &self.work {
+            Work::Handler { store, .. } => store.close().await,
+            Work::Effects(log) => log.close().await,
+        }
+    }
+
+    fn submit(&self, state: &mut State, pending: Pending) {
+        if state.pending.is_empty() {
+            self.commit.notify_one();
+        }
+        state.pending.push(pending);
+    }
+
+    fn wait_for_answer(&self, state: &mut State, waiter: Waiter) {
+        let due = self.env.clock.now() + self.options.working_after;
+        if let Some(link) = state.links.get_mut(&waiter.link) {
+            link.unanswered
+                .entry((waiter.delivery, waiter.send))
+                .or_insert(due);
+        }
+    }
+
+    /// Answers one who waited.
+    fn answer(&self, state: &mut State, waiter: Waiter, outcome: v1::reply::Outcome) {
+        if let Some(link) = state.links.get_mut(&waiter.link) {
+            link.unanswered.remove(&(waiter.delivery, waiter.send));
+        }
+        self.reply(state, waiter, outcome);
+    }
+
+    fn reply(&self, state: &mut State, waiter: Waiter, outcome: v1::reply::Outcome) {
+        let reply = v1::Reply {
+            delivery: Some(waiter.delivery.into()),
+            send: waiter.send.get(),
+            outcome: Some(outcome),
+        };
+        self.send(state, waiter.link, Kind::Reply(reply));
+    }
+
+    fn send(&self, state: &mut State, link: LinkId, kind: Kind) {
+        let Some(link) = state.links.get(&link) else {
+            self.counters.answers_undelivered.add(1);
+            return;
+        };
+        // Forced: a link's loop reads no further commands while its outbox is full.
+        match link.sender.force(kind.clone()) {
+            Ok(_) => {}
+            Err(NotSent::TooLong { bytes, limit }) => {
+                // It was executed, and that is what counts: the result is left out.
+                tracing::warn!(
+                    bytes,
+                    limit,
+                    "a result is too large for the bridge; answering without it"
+                );
+                self.counters.results_dropped.add(1);
+                let _ = link.sender.force(without_result(kind));
+            }
+            Err(NotSent::Closed | NotSent::Full) => self.counters.answers_undelivered.add(1),
+        }
+    }
+}
+
+impl State {
+    /// Whether the link has room for one more unanswered send.
+    fn may_wait(&self, waiter: Waiter, in_flight_max: usize) -> bool {
+        self.links.get(&waiter.link).is_none_or(|link| {
+            link.unanswered.len() < in_flight_max
+                || link
+                    .unanswered
+                    .contains_key(&(waiter.delivery, waiter.send))
+        })
+    }
+}
+
+fn delivered(command: v1::Command) -> Result<Delivered, IdError> {
+    let (delivery, send) = DeliveryId::from_wire(command.delivery, command.send)?;
+    Ok(Delivered {
+        delivery,
+        send,
+        route: command.route,
+        headers: command.headers,
+        body: command.body,
+        key: command.key,
+        expires_in: match command.expires_in_ms {
+            0 => None,
+            ms => Some(Duration::from_millis(ms)),
+        },
+    })
+}
+
+fn full(error: String) -> Outcome {
+    Outcome::Unavailable {
+        retry_after_ms: u64::try_from(FULL_RETRY_AFTER.as_millis()).expect("it is short"),
+        error,
+    }
+}
+
+fn stale(current_epoch: u32) -> v1::reply::Outcome {
+    v1::reply::Outcome::Stale(v1::Stale { current_epoch })
+}
+
+fn rollback_reply(
+    delivery: DeliveryId,
+    send: SendNumber,
+    state: v1::rollback_reply::State,
+    result: Bytes,
+) -> Kind {
+    Kind::RollbackReply(v1::RollbackReply {
+        delivery: Some(delivery.into()),
+        send: send.get(),
+        state: state.into(),
+        result,
+    })
+}
+
+fn without_result(kind: Kind) -> Kind {
+    match kind {
+        Kind::Reply(mut reply) => {
+            if let Some(v1::reply::Outcome::Done(done)) = &mut reply.outcome {
+                done.result.clear();
+            }
+            Kind::Reply(reply)
+        }
+        Kind::RollbackReply(mut reply) => {
+            reply.result.clear();
+            Kind::RollbackReply(reply)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,117 @@
+//! The committer: makes durable what has gathered, then does what had to wait for it.
+
+use std::sync::Arc;
+
+use super::{Engine, Job, Pending, Phase, State, Work};
+use crate::receiver::inbox::{Outcome, RunId};
+use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
+use crate::wire::TaskId;
+use bytes::Bytes;
+
+impl Engine {
+    /// Runs until the receiver stops or its store fails.
+    pub(in crate::receiver) async fn commit_all(self: Arc<Self>) {
+        loop {
+            let batch = {
+                let mut state = self.state();
+                let batch = std::mem::take(&mut state.pending);
+                state.committing = !batch.is_empty();
+                batch
+            };
+            if batch.is_empty() {
+                if *self.phase.borrow() == Phase::Stopped {
+                    return;
+                }
+                self.commit.notified().await;
+                continue;
+            }
+            let committed = match &self.work {
+                Work::Effects(log) => self.commit_effects(&**log, batch).await,
+                Work::Handler { store, .. } => self.commit_records(&**store, batch).await,
+            };
+            if let Err(error) = committed {
+                tracing::error!(%error, "the inbox can record nothing any more: stopping");
+                {
+                    let mut state = self.state();
+                    state.failed = Some(error);
+                    state.pending.clear();
+                    state.committing = false;
+                }
+                self.stop();
+                return;
+            }
+            self.changed.notify_waiters();
+        }
+    }
+
+    async fn commit_effects(
+        &self,
+        log: &dyn EffectLog,
+        batch: Vec<Pending>,
+    ) -> Result<(), StoreError> {
+        let mut started = Vec::with_capacity(batch.len());
+        let mut commands = Vec::with_capacity(batch.len());
+        {
+            let mut state = self.state();
+            for pending in batch {
+                let Pending::Effect(Job { run, command }) = pending else {
+                    unreachable!("an effect log has nothing else to record");
+                };
+                // From here on a rollback comes too late; what was taken back before is left out.
+                if state.inbox.on_start(command.delivery.task, run) {
+                    started.push((command.delivery.task, run));
+                    commands.push(command);
+                }
+            }
+        }
+        if !commands.is_empty() {
+            log.append(commands).await?;
+        }
+        self.counters.executed.add(started.len());
+        let mut state = self.state();
+        for (task, run) in started {
+            self.finish(&mut state, task, run, &Outcome::Done(Bytes::new()));
+        }
+        Ok(())
+    }
+
+    async fn commit_records(
+        self: &Arc<Self>,
+        store: &dyn InboxStore,
+        batch: Vec<Pending>,
+    ) -> Result<(), StoreError> {
+        let records = batch.iter().map(record).collect();
+        store.append(records).await?;
+        {
+            let mut state = self.state();
+            for pending in batch {
+                match pending {
+                    Pending::Start(job) => state.ready.push_back(job),
+                    Pending::Finish(run, delivery, outcome) => {
+                        self.finish(&mut state, delivery.task, run, &outcome);
+                    }
+                    Pending::NotStarted(_) | Pending::Settled(_) => {}
+                    Pending::Effect(_) => unreachable!("effects have a log of their own"),
+                }
+            }
+        }
+        self.start_ready();
+        Ok(())
+    }
+
+    /// An outcome is as durable as it will ever be: remembers it and answers everybody who waits.
+    pub(super) fn finish(&self, state: &mut State, task: TaskId, run: RunId, outcome: &Outcome) {
+        for waiter in state.inbox.on_finished(task, run, outcome) {
+            self.answer(state, waiter, outcome.clone().into());
+        }
+    }
+}
+
+fn record(pending: &Pending) -> Record {
+    match pending {
+        Pending::Start(job) | Pending::Effect(job) => Record::Started(job.command.delivery),
+        Pending::Finish(_, delivery, outcome) => Record::Finished(*delivery, outcome.clone()),
+        Pending::NotStarted(delivery) => Record::NotStarted(*delivery),
+        Pending::Settled(range) => Record::Settled(*range),
+    }
+}

@@ -1,0 +1,370 @@
+//! One link, over either transport: the first messages, then frames in and frames out until it ends.
+//!
+//! The loop never waits for a handler, a disk or the peer's reading: commands go to the engine, answers
+//! come through the outbox. While the outbox is full it reads nothing, so that a peer that doesn't read
+//! can't make the receiver hold more and more for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, ReadHalf};
+use tokio::sync::watch;
+use tonic::Code;
+
+use super::engine::{Engine, Phase, Violation};
+use super::inbox::LinkId;
+use crate::env::{BoxFuture, BoxStream, Mono, timeout};
+use crate::wire::v1::frame::Kind;
+use crate::wire::{
+    BridgeHello, EndpointHello, FrameError, FrameReader, FrameSender, HelloError, check_frame,
+    frame_bytes_for, kind_name, v1,
+};
+
+/// How often a link looks for commands that have been worked on for long, for silence, and for its next
+/// heartbeat: often enough that none of the intervals is missed by much.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the far end may take to read why it was closed before the connection goes.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a receiver calls itself.
+const SOFTWARE: &str = concat!("leasebridge-receiver/", env!("CARGO_PKG_VERSION"));
+
+/// Where frames come from.
+pub(super) enum Input {
+    Socket(FrameReader<ReadHalf<BoxStream>>),
+    Grpc(tonic::Streaming<v1::Frame>),
+}
+
+impl Input {
+    /// The next frame. Cancel safe.
+    async fn next(&mut self) -> Result<Option<Kind>, End> {
+        match self {
+            Self::Socket(reader) => Ok(reader.next().await?),
+            Self::Grpc(stream) => match stream.message().await {
+                Ok(Some(frame)) => Ok(Some(check_frame(frame)?)),
+                Ok(None) => Ok(None),
+                // How tonic says that a message is too long or doesn't decode.
+                Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
+                    Err(Violation::Message(status.message().to_owned()).into())
+                }
+                Err(status) => Err(FrameError::Io(std::io::Error::other(status)).into()),
+            },
+        }
+    }
+
+    /// The next frame if it is here already.
+    fn next_buffered(&mut self) -> Result<Option<Kind>, FrameError> {
+        match self {
+            Self::Socket(reader) => reader.next_buffered(),
+            Self::Grpc(_) => Ok(None),
+        }
+    }
+
+    fn set_frame_bytes_max(&mut self, frame_bytes_max: u32) {
+        if let Self::Socket(reader) = self {
+            reader.set_frame_bytes_max(frame_bytes_max);
+        }
+    }
+
+    /// Takes and forgets what still comes, so that closing the connection doesn't reset it before the
+    /// peer has read the last frame.
+    async fn discard(&mut self) {
+        match self {
+            Self::Socket(reader) => {
+                let mut scratch = [0; 4 << 10];
+                while matches!(reader.get_mut().read(&mut scratch).await, Ok(1..)) {}
+            }
+            Self::Grpc(stream) => while matches!(stream.message().await, Ok(Some(_))) {},
+        }
+    }
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("the bridge ended it")]
+    Ended,
+    #[error("the bridge closed it: {0}")]
+    Closed(String),
+    #[error("nothing was heard for {0:?}")]
+    Dead(Duration),
+    #[error("no hello came within {0:?}")]
+    NoHello(Duration),
+    #[error("its writer gave up")]
+    WriterGone,
+    #[error("the bridge read nothing for {0:?}")]
+    Stalled(Duration),
+    #[error("the receiver stops")]
+    Stopped,
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+impl End {
+    /// The word under which it is counted, if the peer or the connection is to blame for it.
+    fn label(&self) -> Option<&'static str> {
+        match self {
+            Self::Hello(error) => Some(error.label()),
+            // A connection that fails is no fault of what was said on it.
+            Self::Frame(FrameError::Io(_)) => None,
+            Self::Frame(error) => Some(error.label()),
+            Self::Violation(Violation::Unexpected(_)) => Some("unexpected"),
+            Self::Violation(Violation::Id(_)) => Some("bad_id"),
+            Self::Violation(Violation::EmptyRange) => Some("bad_range"),
+            Self::Violation(Violation::Message(_)) => Some("message"),
+            Self::NoHello(_) => Some("no_hello"),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer is told why.
+    fn is_told(&self) -> bool {
+        match self {
+            Self::Frame(error) => error.is_violation(),
+            Self::Hello(_) | Self::Violation(_) | Self::NoHello(_) | Self::Dead(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Serves one link to its end. Afterwards the outbox is closed: what waits in it is still written.
+pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameSender, peer: &str) {
+    let end = match greet(engine, &mut input, &sender).await {
+        Ok(hello) => {
+            let mut link = Link::new(engine, &sender);
+            tracing::info!(
+                peer,
+                route = hello.route,
+                software = hello.software,
+                "link up"
+            );
+            let end = link.run(&mut input).await;
+            engine.remove_link(link.id);
+            end
+        }
+        Err(end) => end,
+    };
+    if let Some(label) = end.label() {
+        engine.counters.bad_frame(label);
+        tracing::warn!(peer, reason = %end, "link closed");
+    } else {
+        tracing::info!(peer, reason = %end, "link closed");
+    }
+    if end.is_told() {
+        let reason = end.to_string();
+        // The connection may be gone already.
+        let _ = sender.force(Kind::Close(v1::Close { reason }));
+    }
+    sender.close();
+    match end {
+        End::Dead(_) => engine.counters.links_dead.add(1),
+        End::WriterGone => {}
+        // gRPC can't cut a stream whose reader gives it no room: at least nothing is held for it.
+        End::Stalled(_) => sender.abandon(),
+        _ => {
+            let _ = timeout(&*engine.env.clock, LINGER, input.discard()).await;
+        }
+    }
+}
+
+/// Exchanges the first messages.
+async fn greet(
+    engine: &Engine,
+    input: &mut Input,
+    sender: &FrameSender,
+) -> Result<BridgeHello, End> {
+    let options = &engine.options;
+    let deadline = options.hello_deadline;
+    let first = timeout(&*engine.env.clock, deadline, input.next())
+        .await
+        .map_err(|_| End::NoHello(deadline))??
+        .ok_or(End::Ended)?;
+    let hello = BridgeHello::from_kind(first)?;
+    if !options.credentials.is_empty() {
+        hello.knows(&options.credentials)?;
+    }
+    let frame_bytes_max = frame_bytes_for(options.body_bytes_max);
+    input.set_frame_bytes_max(frame_bytes_max);
+    sender.set_frame_bytes_max(hello.frame_bytes_max);
+    let answer = EndpointHello {
+        software: SOFTWARE.to_owned(),
+        frame_bytes_max,
+        body_bytes_max: options.body_bytes_max,
+        in_flight_max: options.in_flight_max,
+        inbox_id: engine.inbox_id,
+        heartbeat: options.heartbeat,
+    };
+    let sent = sender.force(answer.to_kind());
+    sent.map_err(|_| End::WriterGone)?;
+    Ok(hello)
+}
+
+/// The state of a link after the first messages.
+struct Link<'a> {
+    engine: &'a Arc<Engine>,
+    sender: &'a FrameSender,
+    id: LinkId,
+    phase: watch::Receiver<Phase>,
+    heard: Mono,
+    /// How many frames the writer had taken, and when that was seen to change.
+    written: (u64, Mono),
+    next_heartbeat: Mono,
+    heartbeats: u64,
+    told_drain: bool,
+}
+
+/// What a turn of the loop waits for.
+enum Turn {
+    Frame(Result<Option<Kind>, End>),
+    Room,
+    Tick,
+    Phase,
+    WriterGone,
+}
+
+impl<'a> Link<'a> {
+    fn new(engine: &'a Arc<Engine>, sender: &'a FrameSender) -> Self {
+        let now = engine.env.clock.now();
+        Self {
+            engine,
+            sender,
+            id: engine.add_link(sender.clone()),
+            phase: engine.phase.subscribe(),
+            heard: now,
+            written: (0, now),
+            next_heartbeat: now + engine.options.heartbeat,
+            heartbeats: 0,
+            told_drain: false,
+        }
+    }
+
+    async fn run(&mut self, input: &mut Input) -> End {
+        let clock = Arc::clone(&self.engine.env.clock);
+        let mut tick = clock.sleep(TICK);
+        loop {
+            if let Err(end) = self.look_at_phase() {
+                return end;
+            }
+            let turn = self.turn(input, &mut tick).await;
+            let done = match turn {
+                Turn::Frame(Ok(Some(kind))) => self.take_all(kind, input),
+                Turn::Frame(Ok(None)) => Err(End::Ended),
+                Turn::Frame(Err(end)) => Err(end),
+                Turn::WriterGone => Err(End::WriterGone),
+                Turn::Tick => {
+                    tick = clock.sleep(TICK);
+                    self.on_tick(clock.now())
+                }
+                Turn::Room => {
+                    self.heard = clock.now();
+                    Ok(())
+                }
+                Turn::Phase => Ok(()),
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn turn(&mut self, input: &mut Input, tick: &mut BoxFuture<'static, ()>) -> Turn {
+        let reading = self.sender.has_room();
+        tokio::select! {
+            biased;
+            changed = self.phase.changed() => match changed {
+                Ok(()) => Turn::Phase,
+                Err(_) => Turn::WriterGone,
+            },
+            () = &mut *tick => Turn::Tick,
+            () = self.sender.writer_gone() => Turn::WriterGone,
+            frame = input.next(), if reading => Turn::Frame(frame),
+            () = self.sender.room(), if !reading => Turn::Room,
+        }
+    }
+
+    /// Takes a frame and those that arrived with it.
+    fn take_all(&mut self, kind: Kind, input: &mut Input) -> Result<(), End> {
+        self.heard = self.engine.env.clock.now();
+        self.take(kind)?;
+        while self.sender.has_room()
+            && let Some(kind) = input.next_buffered()?
+        {
+            self.take(kind)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, kind: Kind) -> Result<(), End> {
+        match kind {
+            Kind::Command(command) => self.engine.on_command(self.id, command)?,
+            Kind::Rollback(rollback) => self.engine.on_rollback(self.id, rollback)?,
+            Kind::Settled(settled) => self.engine.on_settled(settled)?,
+            Kind::Heartbeat(v1::Heartbeat { sequence }) => {
+                let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
+                let sent = self.sender.force(acknowledged);
+                sent.map_err(|_| End::WriterGone)?;
+            }
+            Kind::HeartbeatAck(_) => {}
+            // The bridge sends nothing new; what it sent is answered, and it ends the link.
+            Kind::Drain(_) => {}
+            Kind::Close(v1::Close { reason }) => return Err(End::Closed(reason)),
+            unexpected @ (Kind::Hello(_)
+            | Kind::Working(_)
+            | Kind::Reply(_)
+            | Kind::RollbackReply(_)) => {
+                return Err(Violation::Unexpected(kind_name(&unexpected)).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self, now: Mono) -> Result<(), End> {
+        let options = &self.engine.options;
+        let taken = self.sender.taken();
+        if self.sender.has_room() || taken != self.written.0 {
+            self.written = (taken, now);
+        } else if now.saturating_since(self.written.1) >= options.write_deadline {
+            return Err(End::Stalled(options.write_deadline));
+        }
+        let silence_max = options.heartbeat * options.heartbeat_misses;
+        if !self.sender.has_room() {
+            // Not reading is our own choice: it is not held against the peer.
+            self.heard = now;
+        } else if now.saturating_since(self.heard) >= silence_max {
+            return Err(End::Dead(silence_max));
+        }
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + options.heartbeat;
+            self.heartbeats += 1;
+            let sequence = self.heartbeats;
+            let sent = self
+                .sender
+                .force(Kind::Heartbeat(v1::Heartbeat { sequence }));
+            sent.map_err(|_| End::WriterGone)?;
+        }
+        self.engine.tell_working(self.id, now);
+        Ok(())
+    }
+
+    fn look_at_phase(&mut self) -> Result<(), End> {
+        let phase = *self.phase.borrow_and_update();
+        match phase {
+            Phase::Running => Ok(()),
+            Phase::Stopped => Err(End::Stopped),
+            Phase::Draining => {
+                if !self.told_drain {
+                    self.told_drain = true;
+                    let reason = "the receiver shuts down".to_owned();
+                    let sent = self.sender.force(Kind::Drain(v1::Drain { reason }));
+                    sent.map_err(|_| End::WriterGone)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

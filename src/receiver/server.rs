@@ -1,0 +1,236 @@
+//! Starting and stopping a receiver: what was remembered comes back first, then the listeners open.
+
+mod grpc;
+mod listen;
+mod rebuild;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::engine::{Engine, Work};
+use super::handler::Handler;
+use super::options::{OptionsError, ReceiverOptions};
+use super::stats::ReceiverStats;
+use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
+use crate::env::{Address, Env, timeout};
+use crate::wire::InboxId;
+
+/// How long a link may take to write what waits in it once it has ended, and how long a shutdown waits
+/// for that.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A receiver that is configured and not started.
+pub struct Receiver {
+    options: ReceiverOptions,
+    execution: Execution,
+}
+
+enum Execution {
+    Volatile(Arc<dyn Handler>),
+    Remembered(Arc<dyn Handler>, Arc<dyn InboxStore>),
+    Effects(Arc<dyn EffectLog>),
+}
+
+/// A receiver could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// The inbox's memory could not be read.
+    #[error("can't read the inbox: {0}")]
+    Store(#[from] StoreError),
+    /// A listener could not be opened.
+    #[error("can't listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Commands received and not answered when the deadline passed: in doubt for their bridges.
+    pub unfinished: usize,
+}
+
+impl Receiver {
+    /// A receiver whose inbox lives in memory: restarted, it has another inbox id and remembers nothing.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the option that makes no sense.
+    pub fn new(options: ReceiverOptions, handler: Arc<dyn Handler>) -> Result<Self, OptionsError> {
+        options.validate()?;
+        let execution = Execution::Volatile(handler);
+        Ok(Self { options, execution })
+    }
+
+    /// A receiver whose inbox survives a restart. After a crash the handler's
+    /// [`Handler::recover`] decides about what was running.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the option that makes no sense.
+    pub fn with_store(
+        options: ReceiverOptions,
+        handler: Arc<dyn Handler>,
+        store: Arc<dyn InboxStore>,
+    ) -> Result<Self, OptionsError> {
+        options.validate()?;
+        let execution = Execution::Remembered(handler, store);
+        Ok(Self { options, execution })
+    }
+
+    /// A receiver that executes commands by recording them, each exactly once whatever crashes.
+    ///
+    /// # Errors
+    /// [`OptionsError`] names the option that makes no sense.
+    pub fn with_effects(
+        options: ReceiverOptions,
+        log: Arc<dyn EffectLog>,
+    ) -> Result<Self, OptionsError> {
+        options.validate()?;
+        let execution = Execution::Effects(log);
+        Ok(Self { options, execution })
+    }
+
+    /// Reads what is remembered, opens the listeners and serves until it is shut down or dropped.
+    /// Needs a tokio runtime. Not cancel safe: dropped before it is ready, it may leave the store's
+    /// file open for a moment.
+    ///
+    /// # Errors
+    /// [`ReceiverError`]; nothing was received.
+    pub async fn start(self, env: Env) -> Result<RunningReceiver, ReceiverError> {
+        let Self { options, execution } = self;
+        let work = match execution {
+            Execution::Volatile(handler) => {
+                let store = Arc::new(MemoryStore::new(Arc::clone(&env.entropy)));
+                Work::Handler { handler, store }
+            }
+            Execution::Remembered(handler, store) => Work::Handler { handler, store },
+            Execution::Effects(log) => Work::Effects(log),
+        };
+        let (inbox_id, inbox) = rebuild::rebuild(&work, options.inbox).await?;
+        let socket = listen::bind(&env, &options.socket).await?;
+        let grpc = match &options.grpc {
+            Some(address) => Some(listen::bind(&env, address).await?),
+            None => None,
+        };
+        let socket_address = socket.local_address();
+        let grpc_address = grpc.as_ref().map(|listener| listener.local_address());
+        let connections = Arc::new(Semaphore::new(options.connections_max));
+        let engine = Engine::new(env, options, work, inbox_id, inbox);
+        let accept = listen::Accept::new(&engine, &connections);
+        let mut tasks = vec![
+            tokio::spawn(Arc::clone(&engine).commit_all()),
+            tokio::spawn(listen::serve_sockets(accept.clone(), socket)),
+        ];
+        if let Some(listener) = grpc {
+            tasks.push(tokio::spawn(grpc::serve(accept, listener)));
+        }
+        tracing::info!(socket = %socket_address, inbox = %inbox_id, "receiver listens");
+        Ok(RunningReceiver {
+            engine,
+            connections,
+            socket_address,
+            grpc_address,
+            tasks,
+        })
+    }
+}
+
+/// A receiver that serves. Dropping it stops it at once, as a crash would; see
+/// [`RunningReceiver::shutdown`] for the orderly way.
+pub struct RunningReceiver {
+    engine: Arc<Engine>,
+    connections: Arc<Semaphore>,
+    socket_address: Address,
+    grpc_address: Option<Address>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl RunningReceiver {
+    /// Where it listens for framed sockets, with the port that was chosen.
+    pub fn socket_address(&self) -> &Address {
+        &self.socket_address
+    }
+
+    /// Where it listens for gRPC, with the port that was chosen.
+    pub fn grpc_address(&self) -> Option<&Address> {
+        self.grpc_address.as_ref()
+    }
+
+    /// The memory of its inbox.
+    pub fn inbox_id(&self) -> InboxId {
+        self.engine.inbox_id
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> ReceiverStats {
+        self.engine.counters.read()
+    }
+
+    /// How many links are up.
+    pub fn links(&self) -> usize {
+        self.engine.links()
+    }
+
+    /// Ready when the store has failed: the receiver has stopped, and the process should end and say
+    /// why. Pending for as long as all is well. Cancel safe.
+    pub async fn failed(&self) -> StoreError {
+        loop {
+            let mut changed = std::pin::pin!(self.engine.changed.notified());
+            changed.as_mut().enable();
+            if let Some(error) = self.engine.failure() {
+                return error;
+            }
+            changed.await;
+        }
+    }
+
+    /// Drains and stops: bridges are told, nothing new runs, what runs is finished and answered, then
+    /// the links are closed. After `deadline` what is unfinished is left, in doubt for its bridge.
+    /// Takes a few seconds longer than `deadline` at most. Not cancel safe: dropped, it stops at once.
+    pub async fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        let engine = Arc::clone(&self.engine);
+        let clock = Arc::clone(&engine.env.clock);
+        engine.drain();
+        let _ = timeout(&*clock, deadline, finished(&engine)).await;
+        let unfinished = engine.unfinished();
+        engine.stop();
+        // Every connection holds a permit for as long as it lives.
+        let all = u32::try_from(engine.options.connections_max).unwrap_or(u32::MAX);
+        let _ = timeout(&*clock, FLUSH_DEADLINE, self.connections.acquire_many(all)).await;
+        for task in &mut self.tasks {
+            // The committer ends by itself once it has recorded what there is.
+            if timeout(&*clock, FLUSH_DEADLINE, &mut *task).await.is_err() {
+                task.abort();
+            }
+        }
+        engine.close_store().await;
+        ShutdownReport { unfinished }
+    }
+}
+
+impl Drop for RunningReceiver {
+    fn drop(&mut self) {
+        self.engine.stop();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Waits until everything received is answered, or the store has failed.
+async fn finished(engine: &Engine) {
+    loop {
+        let mut changed = std::pin::pin!(engine.changed.notified());
+        changed.as_mut().enable();
+        if engine.unfinished() == 0 || engine.failure().is_some() {
+            return;
+        }
+        changed.await;
+    }
+}

@@ -1,0 +1,79 @@
+//! From what a store remembers to an inbox: the handler is asked about what a crash cut off.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+
+use crate::receiver::engine::Work;
+use crate::receiver::handler::{Handler, RecoverOutcome};
+use crate::receiver::inbox::{Inbox, InboxLimits, Outcome, Remembered};
+use crate::receiver::store::{Record, StoreError, StoredInbox, StoredTask};
+use crate::wire::{DeliveryId, InboxId, TaskId};
+
+/// Reads the store and builds the inbox. What the handler decided is durable when this is ready.
+pub(super) async fn rebuild(
+    work: &Work,
+    limits: InboxLimits,
+) -> Result<(InboxId, Inbox), StoreError> {
+    let (inbox_id, stored) = match work {
+        Work::Handler { store, .. } => store.load().await?,
+        Work::Effects(log) => log.load().await?,
+    };
+    let StoredInbox {
+        tasks,
+        done,
+        settled,
+    } = stored;
+    let mut inbox = Inbox::new(limits);
+    for range in settled.iter() {
+        inbox.remember_settled(range);
+    }
+    inbox.remember_done_before(done);
+    let mut decided = Vec::new();
+    for (task, epoch, what) in tasks {
+        let what = match what {
+            StoredTask::Finished(outcome) => Remembered::Answered(outcome),
+            StoredTask::NotStarted => Remembered::NotDone,
+            StoredTask::Started => {
+                let delivery = DeliveryId { task, epoch };
+                match recover(work, task).await {
+                    RecoverOutcome::Done(result) => {
+                        let outcome = Outcome::Done(result.clone());
+                        decided.push(Record::Finished(delivery, outcome));
+                        Remembered::Done(result)
+                    }
+                    RecoverOutcome::NotDone => {
+                        decided.push(Record::NotStarted(delivery));
+                        Remembered::NotDone
+                    }
+                    RecoverOutcome::Unknown => {
+                        tracing::warn!(
+                            %task,
+                            "executing when the receiver crashed, and nobody can say whether it was \
+                             executed: its next delivery is refused"
+                        );
+                        Remembered::InDoubt
+                    }
+                }
+            }
+        };
+        inbox.remember(task, epoch, what);
+    }
+    if let (Work::Handler { store, .. }, false) = (work, decided.is_empty()) {
+        store.append(decided).await?;
+    }
+    Ok((inbox_id, inbox))
+}
+
+async fn recover(work: &Work, task: TaskId) -> RecoverOutcome {
+    let Work::Handler { handler, .. } = work else {
+        unreachable!("an effect log remembers nothing as merely started");
+    };
+    let asked: &dyn Handler = &**handler;
+    // A handler that panics here has not said that it knows.
+    let answer = AssertUnwindSafe(async { asked.recover(task).await });
+    answer
+        .catch_unwind()
+        .await
+        .unwrap_or(RecoverOutcome::Unknown)
+}

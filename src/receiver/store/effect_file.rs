@@ -1,0 +1,218 @@
+//! A text file in which each executed command is one line: effect and record in one.
+//!
+//! The first line, `# leasebridge-inbox 1 ` and 32 hexadecimal digits, holds the inbox id. It stands in
+//! the file itself because the lines *are* the inbox's memory: whoever removes or empties the file
+//! loses that memory and with it, as is right, the id; a side file could outlive what it names.
+//!
+//! Every other line is written by [`EffectLine::write`]. Many commands go out with one write and one
+//! `fdatasync` before any of them is answered. A crash may leave a torn last line: it was never
+//! answered, and is cut when the file is opened. A malformed line before that is damage and refused.
+//! Settled ids are not recorded: a task of theirs that was executed is in the file anyway.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::lines::{EffectLine, LineError};
+use super::worker::{AppendFile, Backing, Worker, lock, sync_parent};
+use super::{EffectLog, StoreError, StoredInbox, fresh_inbox_id};
+use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
+use crate::receiver::handler::Delivered;
+use crate::receiver::inbox::IdRange;
+use crate::wire::InboxId;
+
+/// How the first line starts.
+const HEADER: &str = "# leasebridge-inbox 1 ";
+
+/// An effect log in one text file. See the module's description of its format.
+pub struct EffectFile {
+    worker: Worker<Lines>,
+}
+
+impl EffectFile {
+    /// An effect log in `path`, which is opened or created when the receiver starts.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when no thread can be started for it.
+    pub fn new(env: &Env, path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let path = path.into();
+        let backing = Lines {
+            disk: Arc::clone(&env.disk),
+            entropy: Arc::clone(&env.entropy),
+            path: path.clone(),
+            open: None,
+            buffer: BytesMut::new(),
+        };
+        let worker = Worker::start(&*env.disk, &path, backing)?;
+        Ok(Self { worker })
+    }
+}
+
+impl EffectLog for EffectFile {
+    fn load(&self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
+        Box::pin(self.worker.load())
+    }
+
+    fn append(&self, commands: Vec<Delivered>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.worker.append(commands))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.worker.close())
+    }
+}
+
+/// The driver's side.
+struct Lines {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    path: PathBuf,
+    open: Option<(AppendFile, Box<dyn DiskLock>)>,
+    buffer: BytesMut,
+}
+
+impl Backing for Lines {
+    type Batch = Vec<Delivered>;
+
+    fn load(&mut self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
+        Box::pin(async move {
+            let held = lock(&*self.disk, &self.path).await?;
+            let mut file = AppendFile::open(&*self.disk, &self.path).await?;
+            let mut scan = Scan::new(&self.path);
+            let mut offset = 0;
+            while offset < file.size() {
+                let piece = file.read_on(offset).await?;
+                if piece.is_empty() {
+                    break;
+                }
+                offset += piece.len() as u64;
+                scan.take(&piece)?;
+            }
+            let whole = scan.finish()?;
+            if whole < file.size() {
+                tracing::warn!(
+                    file = %self.path.display(), bytes = file.size() - whole,
+                    "cutting a torn last line: its command was never answered"
+                );
+                file.cut(whole).await?;
+            }
+            let id = match scan.id {
+                Some(id) => id,
+                None => {
+                    let id = fresh_inbox_id(&*self.entropy);
+                    file.write(format!("{HEADER}{id}\n").as_bytes()).await?;
+                    id
+                }
+            };
+            // What was read may never have been synced: it is about to be answered from.
+            file.sync().await?;
+            sync_parent(&*self.disk, &self.path).await?;
+            self.open = Some((file, held));
+            Ok((id, scan.stored))
+        })
+    }
+
+    fn append(&mut self, commands: Vec<Delivered>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (file, _) = self.open.as_mut().ok_or(StoreError::Stopped)?;
+            self.buffer.clear();
+            for command in &commands {
+                EffectLine::write(command, &mut self.buffer);
+            }
+            file.write(&self.buffer).await?;
+            file.sync().await
+        })
+    }
+}
+
+/// Reads the file line by line as its pieces come.
+struct Scan<'a> {
+    path: &'a Path,
+    /// The start of a line whose end has not come yet.
+    rest: Vec<u8>,
+    lines: u64,
+    /// Bytes of all whole lines.
+    whole: u64,
+    id: Option<InboxId>,
+    stored: StoredInbox,
+}
+
+impl<'a> Scan<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self {
+            path,
+            rest: Vec::new(),
+            lines: 0,
+            whole: 0,
+            id: None,
+            stored: StoredInbox::default(),
+        }
+    }
+
+    fn take(&mut self, mut piece: &[u8]) -> Result<(), StoreError> {
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = (&piece[..end], &piece[end + 1..]);
+            if self.rest.is_empty() {
+                self.line(line)?;
+            } else {
+                let mut start = std::mem::take(&mut self.rest);
+                start.extend_from_slice(line);
+                self.line(&start)?;
+            }
+            piece = after;
+        }
+        self.rest.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), StoreError> {
+        self.lines += 1;
+        self.whole += line.len() as u64 + 1;
+        if self.lines == 1 {
+            let id = parse_header(line).ok_or_else(|| self.wrong(LineError::Header))?;
+            self.id = Some(id);
+            return Ok(());
+        }
+        let line = EffectLine::parse(line).map_err(|error| self.wrong(error))?;
+        let id = IdRange::one(line.delivery.task);
+        let added = self.stored.done.insert(id, usize::MAX);
+        assert!(added, "no limit stands against it");
+        Ok(())
+    }
+
+    /// The bytes to keep.
+    fn finish(&self) -> Result<u64, StoreError> {
+        // Without a first line this must be an empty file, or one whose creation was cut off: never
+        // touch a file that is somebody else's.
+        let ours = HEADER.as_bytes();
+        let common = ours.len().min(self.rest.len());
+        if self.lines == 0 && self.rest[..common] != ours[..common] {
+            return Err(StoreError::Line {
+                path: self.path.to_owned(),
+                line: 1,
+                error: LineError::Header,
+            });
+        }
+        Ok(self.whole)
+    }
+
+    fn wrong(&self, error: LineError) -> StoreError {
+        StoreError::Line {
+            path: self.path.to_owned(),
+            line: self.lines,
+            error,
+        }
+    }
+}
+
+fn parse_header(line: &[u8]) -> Option<InboxId> {
+    let digits = line.strip_prefix(HEADER.as_bytes())?;
+    let text = std::str::from_utf8(digits).ok()?;
+    let hex = text.len() == 32
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| hex)?;
+    Some(InboxId(number.to_be_bytes()))
+}

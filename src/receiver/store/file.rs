@@ -1,0 +1,390 @@
+//! An append-only log of inbox records.
+//!
+//! The file starts with 28 bytes: `LBINBOX1`, the 16-byte inbox id, and their CRC-32C. Blocks follow,
+//! one per append: magic `LBIB`, the payload's length, a CRC-32C over the inbox id, the block's offset
+//! and the payload, then the payload, which is records one after the other (`record.rs`). Numbers are
+//! little-endian.
+//!
+//! A block is written only after the one before it was synced, so a crash can tear the last one alone:
+//! a broken block with no whole one behind it is cut; with one behind it the file is damaged and refused.
+//! When most of the file is settled its live records are copied to a new file, which then takes the
+//! name; the first file is made in the same way, so that a header is never torn.
+
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use super::worker::{AppendFile, Backing, Worker, beside, io_error, lock, sync_parent};
+use super::{InboxStore, Record, StoreError, StoredInbox, StoredTask, fresh_inbox_id};
+use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
+use crate::receiver::inbox::IdRanges;
+use crate::wire::{DeliveryId, Epoch, InboxId, TaskId};
+
+const FILE_MAGIC: &[u8; 8] = b"LBINBOX1";
+const FILE_HEADER_BYTES: usize = 28;
+const BLOCK_MAGIC: &[u8; 4] = b"LBIB";
+const BLOCK_HEADER_BYTES: usize = 12;
+
+/// Below this a file is not worth copying.
+const COMPACT_BYTES_MIN: u64 = 4 << 20;
+
+/// The file is copied when it is this many times as large as what lives in it: then copying costs a
+/// third of what was appended since the last time.
+const COMPACT_FACTOR: u64 = 4;
+
+/// Payload after which a copy starts a new block.
+const COPY_BLOCK_BYTES: usize = 1 << 20;
+
+/// An inbox store in one file. See the module's description of its format.
+pub struct FileStore {
+    worker: Worker<Log>,
+}
+
+impl FileStore {
+    /// A store in `path`, which is opened or created when the receiver starts.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when no thread can be started for it.
+    pub fn new(env: &Env, path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let path = path.into();
+        let backing = Log {
+            disk: Arc::clone(&env.disk),
+            entropy: Arc::clone(&env.entropy),
+            path: path.clone(),
+            open: None,
+            compact_bytes_min: COMPACT_BYTES_MIN,
+        };
+        let worker = Worker::start(&*env.disk, &path, backing)?;
+        Ok(Self { worker })
+    }
+}
+
+impl InboxStore for FileStore {
+    fn load(&self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
+        Box::pin(self.worker.load())
+    }
+
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.worker.append(records))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.worker.close())
+    }
+}
+
+/// The driver's side.
+struct Log {
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    path: PathBuf,
+    open: Option<Open>,
+    compact_bytes_min: u64,
+}
+
+struct Open {
+    file: AppendFile,
+    id: InboxId,
+    live: Live,
+    _lock: Box<dyn DiskLock>,
+}
+
+/// Where the newest record of each unsettled task stands.
+#[derive(Default)]
+struct Live {
+    tasks: BTreeMap<TaskId, Place>,
+    settled: IdRanges,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    bytes: u32,
+}
+
+impl Live {
+    /// How large a file with nothing else in it would be.
+    fn file_bytes(&self) -> u64 {
+        let settled = self.settled.len() * record::SETTLED_BYTES;
+        self.bytes + (FILE_HEADER_BYTES + settled) as u64
+    }
+
+    fn note(&mut self, record: &Record, place: Place) {
+        let task = match record {
+            Record::Settled(range) => {
+                let added = self.settled.insert(*range, usize::MAX);
+                assert!(added, "no limit stands against it");
+                let (first, last) = range.ends();
+                for (_, gone) in self.tasks.extract_if(first..=last, |_, _| true) {
+                    self.bytes -= u64::from(gone.bytes);
+                }
+                return;
+            }
+            Record::Started(delivery)
+            | Record::Finished(delivery, _)
+            | Record::NotStarted(delivery) => delivery.task,
+        };
+        if self.settled.contains(task) {
+            return;
+        }
+        self.bytes += u64::from(place.bytes);
+        if let Some(old) = self.tasks.insert(task, place) {
+            self.bytes -= u64::from(old.bytes);
+        }
+    }
+}
+
+impl Backing for Log {
+    type Batch = Vec<Record>;
+
+    fn load(&mut self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
+        Box::pin(self.open())
+    }
+
+    fn append(&mut self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let open = self.open.as_mut().ok_or(StoreError::Stopped)?;
+            let mut payload = BytesMut::new();
+            let start = open.file.size() + BLOCK_HEADER_BYTES as u64;
+            for record in &records {
+                let before = payload.len();
+                record::encode(record, &mut payload);
+                open.live.note(record, place(start, before, payload.len()));
+            }
+            write_block(&mut open.file, open.id, &payload).await?;
+            open.file.sync().await?;
+            let size = open.file.size();
+            if size >= self.compact_bytes_min && size / COMPACT_FACTOR > open.live.file_bytes() {
+                self.compact().await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Log {
+    async fn open(&mut self) -> Result<(InboxId, StoredInbox), StoreError> {
+        let held = lock(&*self.disk, &self.path).await?;
+        let mut file = AppendFile::open(&*self.disk, &self.path).await?;
+        if file.size() == 0 {
+            // A new file, or one that was only opened before a crash: it never held anything.
+            let id = fresh_inbox_id(&*self.entropy);
+            let mut live = Live::default();
+            file = self.copy(&file, id, &mut live).await?;
+            self.open = Some(Open {
+                file,
+                id,
+                live,
+                _lock: held,
+            });
+            return Ok((id, StoredInbox::default()));
+        }
+        let header = file.read(0, FILE_HEADER_BYTES).await?;
+        let id = parse_file_header(&header).ok_or_else(|| self.corrupt(0, "not an inbox file"))?;
+        let mut live = Live::default();
+        let mut tasks = BTreeMap::new();
+        let mut offset = FILE_HEADER_BYTES as u64;
+        while offset < file.size() {
+            let Some(payload) = read_block(&file, id, offset).await? else {
+                if let Some(next) = find_block_after(&file, id, offset).await? {
+                    let why = format!("a broken block before a whole one at byte {next}");
+                    return Err(self.corrupt(offset, &why));
+                }
+                tracing::warn!(
+                    file = %self.path.display(), bytes = file.size() - offset,
+                    "cutting a torn last block: nothing in it was answered or started"
+                );
+                file.cut(offset).await?;
+                break;
+            };
+            let start = offset + BLOCK_HEADER_BYTES as u64;
+            let mut rest = &payload[..];
+            while !rest.is_empty() {
+                let before = payload.len() - rest.len();
+                let record = record::decode(&mut rest)
+                    .ok_or_else(|| self.corrupt(start + before as u64, "a malformed record"))?;
+                live.note(&record, place(start, before, payload.len() - rest.len()));
+                remember(&mut tasks, record);
+            }
+            offset = start + payload.len() as u64;
+        }
+        // What was read may never have been synced: it is about to be answered from.
+        file.sync().await?;
+        let stored = StoredInbox {
+            tasks: tasks
+                .into_iter()
+                .map(|(task, (epoch, what))| (task, epoch, what))
+                .collect(),
+            done: IdRanges::default(),
+            settled: live.settled.clone(),
+        };
+        self.open = Some(Open {
+            file,
+            id,
+            live,
+            _lock: held,
+        });
+        Ok((id, stored))
+    }
+
+    async fn compact(&mut self) -> Result<(), StoreError> {
+        let mut open = self.open.take().ok_or(StoreError::Stopped)?;
+        open.file = self.copy(&open.file, open.id, &mut open.live).await?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Writes a new file with what lives in `old`, makes it durable and gives it the name.
+    async fn copy(
+        &self,
+        old: &AppendFile,
+        id: InboxId,
+        live: &mut Live,
+    ) -> Result<AppendFile, StoreError> {
+        let path = beside(&self.path, ".new");
+        let mut file = AppendFile::open(&*self.disk, &path).await?;
+        // It may be left over from a crash.
+        file.cut(0).await?;
+        file.write(&file_header(id)).await?;
+        let mut payload = BytesMut::new();
+        for range in live.settled.iter() {
+            record::encode(&Record::Settled(range), &mut payload);
+            if payload.len() >= COPY_BLOCK_BYTES {
+                write_block(&mut file, id, &payload).await?;
+                payload.clear();
+            }
+        }
+        for held in live.tasks.values_mut() {
+            let bytes = old.read(held.offset, held.bytes as usize).await?;
+            let before = payload.len();
+            payload.extend_from_slice(&bytes);
+            let start = file.size() + BLOCK_HEADER_BYTES as u64;
+            *held = place(start, before, payload.len());
+            if payload.len() >= COPY_BLOCK_BYTES {
+                write_block(&mut file, id, &payload).await?;
+                payload.clear();
+            }
+        }
+        if !payload.is_empty() {
+            write_block(&mut file, id, &payload).await?;
+        }
+        file.sync().await?;
+        let renamed = self.disk.rename(&path, &self.path).await;
+        renamed.map_err(|error| io_error("rename", &path, error))?;
+        sync_parent(&*self.disk, &self.path).await?;
+        file.renamed(&self.path);
+        Ok(file)
+    }
+
+    fn corrupt(&self, offset: u64, why: &str) -> StoreError {
+        StoreError::Corrupt {
+            path: self.path.clone(),
+            offset,
+            why: why.to_owned(),
+        }
+    }
+}
+
+fn place(start: u64, from: usize, to: usize) -> Place {
+    Place {
+        offset: start + from as u64,
+        bytes: u32::try_from(to - from).expect("a record is far smaller than 4 GiB"),
+    }
+}
+
+fn remember(tasks: &mut BTreeMap<TaskId, (Epoch, StoredTask)>, record: Record) {
+    match record {
+        Record::Started(DeliveryId { task, epoch }) => {
+            tasks.insert(task, (epoch, StoredTask::Started));
+        }
+        Record::Finished(DeliveryId { task, epoch }, outcome) => {
+            tasks.insert(task, (epoch, StoredTask::Finished(outcome)));
+        }
+        Record::NotStarted(DeliveryId { task, epoch }) => {
+            tasks.insert(task, (epoch, StoredTask::NotStarted));
+        }
+        Record::Settled(range) => {
+            let (first, last) = range.ends();
+            tasks.extract_if(first..=last, |_, _| true).for_each(drop);
+        }
+    }
+}
+
+fn file_header(id: InboxId) -> Vec<u8> {
+    let mut header = FILE_MAGIC.to_vec();
+    header.extend_from_slice(&id.0);
+    let crc = crc32c::crc32c(&header);
+    header.put_u32_le(crc);
+    header
+}
+
+fn parse_file_header(header: &[u8]) -> Option<InboxId> {
+    let id = InboxId(header.get(8..24)?.try_into().ok()?);
+    (header == file_header(id)).then_some(id)
+}
+
+fn block_crc(id: InboxId, offset: u64, payload: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&id.0), &offset.to_le_bytes());
+    crc32c::crc32c_append(crc, payload)
+}
+
+async fn write_block(file: &mut AppendFile, id: InboxId, payload: &[u8]) -> Result<(), StoreError> {
+    let mut block = BytesMut::with_capacity(BLOCK_HEADER_BYTES + payload.len());
+    block.put_slice(BLOCK_MAGIC);
+    block.put_u32_le(u32::try_from(payload.len()).expect("a block is far smaller than 4 GiB"));
+    block.put_u32_le(block_crc(id, file.size(), payload));
+    block.put_slice(payload);
+    file.write(&block).await
+}
+
+/// The payload of the block at `offset`; `None` if there is no whole one.
+async fn read_block(
+    file: &AppendFile,
+    id: InboxId,
+    offset: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let header = file.read(offset, BLOCK_HEADER_BYTES).await?;
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    };
+    let (Some(bytes), Some(crc)) = (number(4), number(8)) else {
+        return Ok(None);
+    };
+    let start = offset + BLOCK_HEADER_BYTES as u64;
+    if !header.starts_with(BLOCK_MAGIC) || start + u64::from(bytes) > file.size() {
+        return Ok(None);
+    }
+    let payload = file.read(start, bytes as usize).await?;
+    Ok((block_crc(id, offset, &payload) == crc).then_some(payload))
+}
+
+/// The offset of the first whole block behind `offset`.
+async fn find_block_after(
+    file: &AppendFile,
+    id: InboxId,
+    offset: u64,
+) -> Result<Option<u64>, StoreError> {
+    let mut from = offset + 1;
+    while from < file.size() {
+        let piece = file.read_on(from).await?;
+        for (at, window) in piece.windows(BLOCK_MAGIC.len()).enumerate() {
+            let candidate = from + at as u64;
+            if window == BLOCK_MAGIC && read_block(file, id, candidate).await?.is_some() {
+                return Ok(Some(candidate));
+            }
+        }
+        // The pieces overlap, so that no magic falls between two.
+        let step = piece.len().saturating_sub(BLOCK_MAGIC.len() - 1).max(1);
+        from += step as u64;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! One record as bytes: a tag, the task, the epoch, and for an outcome its own tag and contents.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::receiver::inbox::{IdRange, Outcome};
+use crate::receiver::store::Record;
+use crate::wire::{DeliveryId, Epoch, TaskId};
+
+const STARTED: u8 = 1;
+const FINISHED: u8 = 2;
+const NOT_STARTED: u8 = 3;
+const SETTLED: u8 = 4;
+
+/// The size of a settled range: its tag and three numbers.
+pub(super) const SETTLED_BYTES: usize = 25;
+
+const DONE: u8 = 1;
+const REJECTED: u8 = 2;
+const REFUSED: u8 = 3;
+const UNAVAILABLE: u8 = 4;
+
+pub(super) fn encode(record: &Record, out: &mut BytesMut) {
+    match record {
+        Record::Started(delivery) => put_delivery(STARTED, *delivery, out),
+        Record::NotStarted(delivery) => put_delivery(NOT_STARTED, *delivery, out),
+        Record::Finished(delivery, outcome) => {
+            put_delivery(FINISHED, *delivery, out);
+            match outcome {
+                Outcome::Done(result) => put_bytes(DONE, result, out),
+                Outcome::Rejected(error) => put_bytes(REJECTED, error.as_bytes(), out),
+                Outcome::Refused(error) => put_bytes(REFUSED, error.as_bytes(), out),
+                Outcome::Unavailable {
+                    retry_after_ms,
+                    error,
+                } => {
+                    put_bytes(UNAVAILABLE, error.as_bytes(), out);
+                    out.put_u64_le(*retry_after_ms);
+                }
+            }
+        }
+        Record::Settled(range) => {
+            let (first, last) = range.ends();
+            out.put_u8(SETTLED);
+            out.put_u64_le(first.origin);
+            out.put_u64_le(first.seq);
+            out.put_u64_le(last.seq);
+        }
+    }
+}
+
+/// Takes one record off the front; `None` if it is malformed.
+pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
+    let tag = bytes.try_get_u8().ok()?;
+    let origin = bytes.try_get_u64_le().ok()?;
+    let seq = bytes.try_get_u64_le().ok()?;
+    if tag == SETTLED {
+        let last = bytes.try_get_u64_le().ok()?;
+        return IdRange::new(origin, seq, last).map(Record::Settled);
+    }
+    let delivery = DeliveryId {
+        task: TaskId { origin, seq },
+        epoch: Epoch::new(bytes.try_get_u32_le().ok()?)?,
+    };
+    match tag {
+        STARTED => Some(Record::Started(delivery)),
+        NOT_STARTED => Some(Record::NotStarted(delivery)),
+        FINISHED => {
+            let tag = bytes.try_get_u8().ok()?;
+            let length = bytes.try_get_u32_le().ok()?;
+            let (content, rest) = bytes.split_at_checked(length as usize)?;
+            *bytes = rest;
+            let text = || String::from_utf8(content.to_vec()).ok();
+            let outcome = match tag {
+                DONE => Outcome::Done(Bytes::copy_from_slice(content)),
+                REJECTED => Outcome::Rejected(text()?),
+                REFUSED => Outcome::Refused(text()?),
+                UNAVAILABLE => Outcome::Unavailable {
+                    error: text()?,
+                    retry_after_ms: bytes.try_get_u64_le().ok()?,
+                },
+                _ => return None,
+            };
+            Some(Record::Finished(delivery, outcome))
+        }
+        _ => None,
+    }
+}
+
+fn put_delivery(tag: u8, delivery: DeliveryId, out: &mut BytesMut) {
+    out.put_u8(tag);
+    out.put_u64_le(delivery.task.origin);
+    out.put_u64_le(delivery.task.seq);
+    out.put_u32_le(delivery.epoch.get());
+}
+
+fn put_bytes(tag: u8, bytes: &[u8], out: &mut BytesMut) {
+    out.put_u8(tag);
+    out.put_u32_le(u32::try_from(bytes.len()).expect("a result is far smaller than 4 GiB"));
+    out.put_slice(bytes);
+}

@@ -1,0 +1,209 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test looks at the real file and damages it from outside"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::receiver::inbox::{IdRange, Outcome};
+
+fn delivery(seq: u64, epoch: u32) -> DeliveryId {
+    DeliveryId {
+        task: TaskId { origin: 5, seq },
+        epoch: Epoch::new(epoch).unwrap(),
+    }
+}
+
+fn done(seq: u64, result: &str) -> Record {
+    let result = Bytes::copy_from_slice(result.as_bytes());
+    Record::Finished(delivery(seq, 1), Outcome::Done(result))
+}
+
+fn settled(first: u64, last: u64) -> Record {
+    Record::Settled(IdRange::new(5, first, last).unwrap())
+}
+
+/// Opens a store, appends, closes. Returns what it remembered at its opening.
+async fn session(
+    path: &Path,
+    batches: Vec<Vec<Record>>,
+) -> Result<(InboxId, StoredInbox), StoreError> {
+    let env = Env::real();
+    let backing = Log {
+        disk: Arc::clone(&env.disk),
+        entropy: Arc::clone(&env.entropy),
+        path: path.to_owned(),
+        open: None,
+        compact_bytes_min: 2_000,
+    };
+    let worker = Worker::start(&*env.disk, path, backing).unwrap();
+    let loaded = worker.load().await?;
+    for batch in batches {
+        worker.append(batch).await?;
+    }
+    worker.close().await;
+    Ok(loaded)
+}
+
+#[tokio::test]
+async fn a_cut_anywhere_loses_whole_batches_from_the_end_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox");
+    let (id, _) = session(&path, vec![]).await.unwrap();
+    let mut ends = vec![fs::read(&path).unwrap().len()];
+    for seq in 0..3 {
+        let batch = vec![Record::Started(delivery(seq, 1)), done(seq, "result")];
+        session(&path, vec![batch]).await.unwrap();
+        ends.push(fs::read(&path).unwrap().len());
+    }
+    let whole = fs::read(&path).unwrap();
+    for cut in ends[0]..=whole.len() {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let (found, stored) = session(&path, vec![]).await.unwrap();
+        let batches = ends.iter().filter(|end| **end <= cut).count() - 1;
+        assert_eq!((found, stored.tasks.len()), (id, batches), "cut at {cut}");
+        assert_eq!(fs::read(&path).unwrap().len(), ends[batches]);
+    }
+}
+
+#[tokio::test]
+async fn damage_before_the_last_block_is_refused_and_at_the_end_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox");
+    session(&path, vec![vec![done(1, "first")]]).await.unwrap();
+    let second = fs::read(&path).unwrap().len();
+    session(&path, vec![vec![done(2, "second")]]).await.unwrap();
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&path, &damaged).unwrap();
+        let found = session(&path, vec![]).await;
+        if at < second {
+            assert!(
+                matches!(found, Err(StoreError::Corrupt { .. })),
+                "byte {at}: {found:?}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), damaged, "left as it was");
+        } else {
+            assert_eq!(found.unwrap().1.tasks.len(), 1, "byte {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_mostly_settled_shrinks_and_forgets_nothing_that_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox");
+    let kept = vec![done(1_000, "kept"), Record::Started(delivery(1_001, 3))];
+    let (id, _) = session(&path, vec![kept]).await.unwrap();
+    let mut size_max = 0;
+    for seq in 0..200 {
+        let batch = vec![done(seq, &"x".repeat(100)), settled(seq, seq)];
+        session(&path, vec![batch]).await.unwrap();
+        size_max = size_max.max(fs::read(&path).unwrap().len());
+    }
+    assert!(size_max < 2_500, "it grew to {size_max} bytes");
+    let (found, stored) = session(&path, vec![]).await.unwrap();
+    assert_eq!(found, id);
+    let expected = [
+        (
+            TaskId {
+                origin: 5,
+                seq: 1_000,
+            },
+            Epoch::FIRST,
+            StoredTask::Finished(Outcome::Done("kept".into())),
+        ),
+        (
+            TaskId {
+                origin: 5,
+                seq: 1_001,
+            },
+            Epoch::new(3).unwrap(),
+            StoredTask::Started,
+        ),
+    ];
+    assert_eq!(stored.tasks, expected);
+    assert_eq!(
+        stored.settled.iter().collect::<Vec<_>>(),
+        [IdRange::new(5, 0, 199).unwrap()]
+    );
+    // Copied records can be copied again, and a left-over copy is no obstacle.
+    fs::write(dir.path().join("inbox.new"), "left over").unwrap();
+    let large = (0..30)
+        .map(|seq| done(2_000 + seq, &"y".repeat(100)))
+        .collect();
+    session(&path, vec![large, vec![settled(2_000, 2_029)]])
+        .await
+        .unwrap();
+    let (_, stored) = session(&path, vec![]).await.unwrap();
+    assert_eq!(stored.tasks, expected);
+}
+
+#[tokio::test]
+async fn many_settled_ranges_are_not_copied_over_and_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inbox");
+    let ranges: Vec<Record> = (0..500).map(|at| settled(2 * at, 2 * at)).collect();
+    session(&path, vec![ranges]).await.unwrap();
+    let before = fs::read(&path).unwrap();
+    session(&path, vec![vec![settled(5_000, 5_000)]])
+        .await
+        .unwrap();
+    assert!(
+        fs::read(&path).unwrap().starts_with(&before),
+        "appended, not copied"
+    );
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..40)
+            .prop_map(|result| Outcome::Done(result.into())),
+        ".{0,9}".prop_map(Outcome::Rejected),
+        ".{0,9}".prop_map(Outcome::Refused),
+        (any::<u64>(), ".{0,9}").prop_map(|(retry_after_ms, error)| Outcome::Unavailable {
+            retry_after_ms,
+            error
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn records_read_back_as_they_were_written(
+        seq in any::<u64>(),
+        epoch in 1..=u32::MAX,
+        outcome in outcome(),
+    ) {
+        let delivery = delivery(seq, epoch);
+        let records = [
+            Record::Started(delivery),
+            Record::Finished(delivery, outcome),
+            Record::NotStarted(delivery),
+            Record::Settled(IdRange::new(epoch.into(), 0, seq).unwrap()),
+        ];
+        let mut bytes = BytesMut::new();
+        for record in &records {
+            record::encode(record, &mut bytes);
+        }
+        let mut rest = &bytes[..];
+        for record in records {
+            prop_assert_eq!(record::decode(&mut rest), Some(record));
+        }
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() && record::decode(&mut rest).is_some() {}
+    }
+}

@@ -1,0 +1,264 @@
+//! The lines of an effect file: `route`, task id, epoch, key and body, separated by tabs.
+//!
+//! In route, key and body a backslash is written `\\`, a tab `\t`, a newline `\n`, a carriage return
+//! `\r`, and a byte that is no UTF-8 `\xHH` (two lower-case hexadecimal digits). Everything else stands
+//! for itself, so that text stays readable, a line is always one command, and the exact bytes can be
+//! had back. A `#` at the start of a route is written `\x23`: lines that start with one are not
+//! commands.
+
+use bytes::BytesMut;
+
+use crate::receiver::handler::Delivered;
+use crate::wire::{DeliveryId, Epoch};
+
+/// One executed command, as an effect file holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectLine {
+    /// The route it came along.
+    pub route: Vec<u8>,
+    /// The task, and the epoch that executed it.
+    pub delivery: DeliveryId,
+    /// The idempotency key.
+    pub key: Vec<u8>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// The first line does not say that this is an effect file.
+    #[error(
+        "not an effect file: its first line is not `# leasebridge-inbox 1 ` and 32 hexadecimal digits; name another file"
+    )]
+    Header,
+    /// Five fields make a line.
+    #[error("{fields} fields instead of 5 (route, id, epoch, key, body)")]
+    Fields {
+        /// How many there are.
+        fields: usize,
+    },
+    /// The second field is no task id.
+    #[error("the second field is no task id")]
+    Id,
+    /// The third field is no epoch.
+    #[error("the third field is no epoch")]
+    Epoch,
+    /// A field holds an escape that is never written.
+    #[error("the {field} holds a broken escape")]
+    Escape {
+        /// Which field.
+        field: &'static str,
+    },
+}
+
+impl EffectLine {
+    /// Appends the line of a command, with its newline.
+    pub fn write(command: &Delivered, out: &mut BytesMut) {
+        use std::fmt::Write;
+        let Delivered {
+            delivery,
+            route,
+            key,
+            body,
+            ..
+        } = command;
+        let route = route.as_bytes();
+        out.reserve(route.len() + key.len() + body.len() + 64);
+        if let Some(rest) = route.strip_prefix(b"#") {
+            out.extend_from_slice(b"\\x23");
+            escape(rest, out);
+        } else {
+            escape(route, out);
+        }
+        let task = delivery.task;
+        write!(out, "\t{task}\t{}\t", delivery.epoch).expect("a buffer takes what it is given");
+        escape(key.as_bytes(), out);
+        out.extend_from_slice(b"\t");
+        escape(body, out);
+        out.extend_from_slice(b"\n");
+    }
+
+    /// Reads a line, without its newline.
+    ///
+    /// # Errors
+    /// [`LineError`] when it was not written by [`EffectLine::write`].
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
+        let [route, id, epoch, key, body] = fields[..] else {
+            return Err(LineError::Fields {
+                fields: fields.len(),
+            });
+        };
+        let text = |field| std::str::from_utf8(field).ok();
+        let task = text(id).and_then(|id| id.parse().ok());
+        let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let epoch = text(epoch).filter(plain).and_then(|text| text.parse().ok());
+        Ok(Self {
+            delivery: DeliveryId {
+                task: task.ok_or(LineError::Id)?,
+                epoch: epoch.and_then(Epoch::new).ok_or(LineError::Epoch)?,
+            },
+            route: unescape(route).ok_or(LineError::Escape { field: "route" })?,
+            key: unescape(key).ok_or(LineError::Escape { field: "key" })?,
+            body: unescape(body).ok_or(LineError::Escape { field: "body" })?,
+        })
+    }
+}
+
+fn escape(bytes: &[u8], out: &mut BytesMut) {
+    for chunk in bytes.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        while let Some(at) = rest
+            .iter()
+            .position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'))
+        {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(match rest[at] {
+                b'\\' => b"\\\\",
+                b'\t' => b"\\t",
+                b'\n' => b"\\n",
+                _ => b"\\r",
+            });
+            rest = &rest[at + 1..];
+        }
+        out.extend_from_slice(rest);
+        for byte in chunk.invalid() {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            out.extend_from_slice(&[b'\\', b'x', DIGITS[high], DIGITS[low]]);
+        }
+    }
+}
+
+fn unescape(mut field: &[u8]) -> Option<Vec<u8>> {
+    // Bytes that are no UTF-8 are always escaped.
+    std::str::from_utf8(field).ok()?;
+    let mut bytes = Vec::with_capacity(field.len());
+    while let Some(at) = field.iter().position(|byte| matches!(byte, b'\\' | b'\r')) {
+        bytes.extend_from_slice(&field[..at]);
+        let (byte, length) = match field[at..] {
+            [b'\\', b'\\', ..] => (b'\\', 2),
+            [b'\\', b't', ..] => (b'\t', 2),
+            [b'\\', b'n', ..] => (b'\n', 2),
+            [b'\\', b'r', ..] => (b'\r', 2),
+            [b'\\', b'x', high, low, ..] => (digit(high)? << 4 | digit(low)?, 4),
+            _ => return None,
+        };
+        bytes.push(byte);
+        field = &field[at + length..];
+    }
+    bytes.extend_from_slice(field);
+    Some(bytes)
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{SendNumber, TaskId};
+
+    fn command(route: &str, key: &str, body: &[u8]) -> Delivered {
+        Delivered {
+            delivery: DeliveryId {
+                task: TaskId {
+                    origin: 0xc0ffee,
+                    seq: 42,
+                },
+                epoch: Epoch::new(3).unwrap(),
+            },
+            send: SendNumber::FIRST,
+            route: route.into(),
+            headers: Vec::new(),
+            body: body.to_vec().into(),
+            key: key.into(),
+            expires_in: None,
+        }
+    }
+
+    fn line(command: &Delivered) -> BytesMut {
+        let mut out = BytesMut::new();
+        EffectLine::write(command, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_line_reads_as_documented() {
+        let body = b"a\\b\tc\nd\re\xff\xc3\xa4#";
+        assert_eq!(
+            line(&command("#orders", "k 1", body)),
+            "\\x23orders\t42-0000000000c0ffee\t3\tk 1\ta\\\\b\\tc\\nd\\re\\xffä#\n".as_bytes()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_command_comes_back_from_its_line(
+            route in "[#\\\\\t\n\r a-zä]{0,9}",
+            key in "[\\\\\t\n\r\u{0}a-zä]{0,9}",
+            body in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(b'\\'), Just(b'\n'), Just(b'x')], 0..60),
+        ) {
+            let written = line(&command(&route, &key, &body));
+            let (end, text) = written.split_last().unwrap();
+            prop_assert_eq!(*end, b'\n');
+            prop_assert!(!text.contains(&b'\n') && !text.starts_with(b"#"));
+            prop_assert!(std::str::from_utf8(text).is_ok());
+            let read = EffectLine::parse(text).unwrap();
+            prop_assert_eq!(read.route, route.as_bytes());
+            prop_assert_eq!(read.key, key.as_bytes());
+            prop_assert_eq!(read.body, body);
+            prop_assert_eq!(read.delivery.epoch.get(), 3);
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = EffectLine::parse(&line);
+        }
+    }
+
+    #[test]
+    fn what_was_never_written_is_refused_by_name() {
+        for (line, error) in [
+            (&b"orders"[..], LineError::Fields { fields: 1 }),
+            (
+                b"o\t1-0000000000000001\t1\tk\tb\tmore",
+                LineError::Fields { fields: 6 },
+            ),
+            (b"o\t1\t1\tk\tb", LineError::Id),
+            (b"o\t1-0000000000000001\t0\tk\tb", LineError::Epoch),
+            (b"o\t1-0000000000000001\t+1\tk\tb", LineError::Epoch),
+            (
+                b"o\\\t1-0000000000000001\t1\tk\tb",
+                LineError::Escape { field: "route" },
+            ),
+            (
+                b"o\t1-0000000000000001\t1\tk\\q\tb",
+                LineError::Escape { field: "key" },
+            ),
+            (
+                b"o\t1-0000000000000001\t1\tk\t\\x0",
+                LineError::Escape { field: "body" },
+            ),
+            (
+                b"o\t1-0000000000000001\t1\tk\t\xff",
+                LineError::Escape { field: "body" },
+            ),
+            (
+                b"o\t1-0000000000000001\t1\tk\tb\r",
+                LineError::Escape { field: "body" },
+            ),
+        ] {
+            assert_eq!(EffectLine::parse(line), Err(error));
+        }
+    }
+}

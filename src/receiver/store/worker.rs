@@ -1,0 +1,205 @@
+//! The part that all file-backed stores share: a driver that owns the file, and the way to it.
+//!
+//! Disk operations may only be polled inside a driver. It takes one request after the other and ends
+//! at the first failure: nothing may be promised of a file after a failed write or sync.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{StoreError, StoredInbox};
+use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
+use crate::wire::InboxId;
+
+/// Requests in the channel: the engine has at most one append under way, besides load and close.
+const REQUESTS_MAX: usize = 4;
+
+/// How much is read at once while loading.
+const READ_BYTES: usize = 1 << 20;
+
+type Loaded = Result<(InboxId, StoredInbox), StoreError>;
+
+/// The code that runs inside the driver.
+pub(super) trait Backing: Send + 'static {
+    type Batch: Send + 'static;
+
+    fn load(&mut self) -> BoxFuture<'_, Loaded>;
+
+    fn append(&mut self, batch: Self::Batch) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+enum Request<B> {
+    Load(oneshot::Sender<Loaded>),
+    Append(B, oneshot::Sender<Result<(), StoreError>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to a driver.
+pub(super) struct Worker<B: Backing> {
+    requests: mpsc::Sender<Request<B::Batch>>,
+}
+
+impl<B: Backing> Worker<B> {
+    /// Starts the driver.
+    pub(super) fn start(disk: &dyn Disk, path: &Path, backing: B) -> Result<Self, StoreError> {
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+        disk.run("inbox-store", Box::pin(drive(backing, inbox)))
+            .map_err(|error| io_error("start a thread for", path, error))?;
+        Ok(Self { requests })
+    }
+
+    pub(super) async fn load(&self) -> Loaded {
+        self.ask(Request::Load).await?
+    }
+
+    pub(super) async fn append(&self, batch: B::Batch) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Append(batch, reply)).await?
+    }
+
+    pub(super) async fn close(&self) {
+        // A driver that has stopped has closed everything already.
+        let _ = self.ask(Request::Close).await;
+    }
+
+    async fn ask<R>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<R>) -> Request<B::Batch>,
+    ) -> Result<R, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(request(reply)).await;
+        sent.map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)
+    }
+}
+
+async fn drive<B: Backing>(mut backing: B, mut requests: mpsc::Receiver<Request<B::Batch>>) {
+    while let Some(request) = requests.recv().await {
+        // An asker who has gone needs no answer.
+        let failed = match request {
+            Request::Load(reply) => {
+                let loaded = backing.load().await;
+                let failed = loaded.is_err();
+                let _ = reply.send(loaded);
+                failed
+            }
+            Request::Append(batch, reply) => {
+                let appended = backing.append(batch).await;
+                let failed = appended.is_err();
+                let _ = reply.send(appended);
+                failed
+            }
+            Request::Close(reply) => {
+                drop(backing);
+                let _ = reply.send(());
+                return;
+            }
+        };
+        if failed {
+            return;
+        }
+    }
+}
+
+/// A locked file that grows at its end.
+pub(super) struct AppendFile {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    size: u64,
+}
+
+impl AppendFile {
+    /// Opens or creates the file.
+    pub(super) async fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
+        let file = disk.open(path, true).await;
+        let file = file.map_err(|error| io_error("open", path, error))?;
+        let size = file.size().await;
+        let size = size.map_err(|error| io_error("size up", path, error))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            size,
+        })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Up to `bytes` bytes from `offset`; fewer only at the end.
+    pub(super) async fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, StoreError> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; bytes.min(left)];
+        let read = self.file.read_at(offset, &mut buffer).await;
+        let count = read.map_err(|error| io_error("read", &self.path, error))?;
+        buffer.truncate(count);
+        Ok(buffer)
+    }
+
+    /// The next piece for whoever reads from the start to the end.
+    pub(super) async fn read_on(&self, offset: u64) -> Result<Vec<u8>, StoreError> {
+        self.read(offset, READ_BYTES).await
+    }
+
+    /// Writes at the end without making it durable.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.file.write_at(self.size, bytes).await;
+        written.map_err(|error| io_error("write to", &self.path, error))?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        let synced = self.file.sync().await;
+        synced.map_err(|error| io_error("make durable", &self.path, error))
+    }
+
+    /// Cuts the file, durably.
+    pub(super) async fn cut(&mut self, size: u64) -> Result<(), StoreError> {
+        let cut = self.file.set_size(size).await;
+        cut.map_err(|error| io_error("cut the torn end of", &self.path, error))?;
+        self.size = size;
+        self.sync().await
+    }
+
+    /// After a rename of the file.
+    pub(super) fn renamed(&mut self, path: &Path) {
+        self.path = path.to_owned();
+    }
+}
+
+/// Takes the lock beside `path`.
+pub(super) async fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, StoreError> {
+    let path = beside(path, ".lock");
+    match disk.lock(&path).await {
+        Ok(lock) => Ok(lock),
+        Err(LockError::Held) => Err(StoreError::Locked { path }),
+        Err(LockError::Io(error)) => Err(io_error("lock", &path, error)),
+    }
+}
+
+/// Makes the names in `path`'s directory durable.
+pub(super) async fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let synced = disk.sync_dir(parent).await;
+    synced.map_err(|error| io_error("make durable the directory", parent, error))
+}
+
+/// The path with `suffix` after its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn io_error(what: &'static str, path: &Path, error: std::io::Error) -> StoreError {
+    StoreError::Io {
+        what,
+        path: path.to_owned(),
+        error: Arc::new(error),
+    }
+}

@@ -1,0 +1,369 @@
+//! The queue between those who send on a link and the one who writes to it.
+//!
+//! Everything that waits is taken at once and written with one call, so that many small frames cost
+//! one system call. Each frame gets a [`Ticket`]; when a link dies, [`FrameSender::fate`] tells the
+//! frames that were certainly never written from those that may have been. That line is drawn where
+//! the writer *takes* a frame: before it nothing has left this process, behind it anything may have.
+//!
+//! Invariants: frames leave in the order of their tickets; a frame is in doubt only once taken; after
+//! the [`FrameSource`] is gone nothing is taken any more.
+
+mod source;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::Notify;
+
+use super::limits::{LENGTH_BYTES, OUTBOX_BYTES_DEFAULT};
+use super::v1;
+
+pub use source::{FrameSource, WriteError};
+
+/// The limits of one outbox.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Bytes that may wait before [`FrameSender::send`] does. One frame may overshoot it, so that
+    /// none is too large to ever get in.
+    pub queued_bytes_max: usize,
+    /// The largest frame the peer accepts, in bytes.
+    pub frame_bytes_max: u32,
+    /// How long the peer may take no byte at all before the link counts as dead.
+    pub write_deadline: Duration,
+}
+
+impl OutboxLimits {
+    /// The defaults for a peer that accepts frames of `frame_bytes_max` bytes.
+    pub fn for_peer(frame_bytes_max: u32, write_deadline: Duration) -> Self {
+        Self {
+            queued_bytes_max: OUTBOX_BYTES_DEFAULT,
+            frame_bytes_max,
+            write_deadline,
+        }
+    }
+}
+
+/// The place of one frame in an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for the writer and may still leave.
+    Waiting,
+    /// Definite: no byte of it ever left, nor will.
+    NeverSent,
+    /// In doubt: the writer took it.
+    MaybeSent,
+}
+
+/// A frame that was not accepted. Definite: no byte of it leaves.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum NotSent {
+    /// The link is closed or dead.
+    #[error("not sent: the link is closed")]
+    Closed,
+    /// The peer would refuse it.
+    #[error("not sent: the frame has {bytes} bytes, the peer accepts {limit}")]
+    TooLong {
+        /// The frame's size in bytes.
+        bytes: usize,
+        /// The peer's limit in bytes.
+        limit: u32,
+    },
+    /// Too much waits already.
+    #[error("not sent: the link's queue is full")]
+    Full,
+}
+
+/// Makes an outbox: the side that sends and the side that writes.
+pub fn outbox(limits: OutboxLimits) -> (FrameSender, FrameSource) {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            frames: VecDeque::new(),
+            taken: 0,
+            queued_bytes: 0,
+            limits,
+            waker: None,
+            senders_closed: false,
+            source_gone: false,
+        }),
+        room: Notify::new(),
+    });
+    let sender = FrameSender(Arc::new(SenderSide(Arc::clone(&shared))));
+    (sender, FrameSource::new(shared))
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Told whenever frames were taken or the source is gone.
+    room: Notify,
+}
+
+struct State {
+    /// What waits, in order; `None` was withdrawn.
+    frames: VecDeque<Option<Queued>>,
+    /// How many were taken since the start: the ticket of `frames[0]`.
+    taken: u64,
+    queued_bytes: usize,
+    limits: OutboxLimits,
+    waker: Option<Waker>,
+    senders_closed: bool,
+    /// Nothing is taken any more: the source was dropped, or the outbox abandoned.
+    source_gone: bool,
+}
+
+struct Queued {
+    frame: v1::Frame,
+    bytes: usize,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock; the data is whole even if it were poisoned.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn index_of(&self, ticket: Ticket) -> Option<usize> {
+        let index = usize::try_from(ticket.0.checked_sub(self.taken)?).ok()?;
+        assert!(
+            self.source_gone || index < self.frames.len(),
+            "a ticket of another outbox"
+        );
+        Some(index)
+    }
+}
+
+/// Closes the outbox when the last sender is gone.
+struct SenderSide(Arc<Shared>);
+
+impl Drop for SenderSide {
+    fn drop(&mut self) {
+        let waker = {
+            let mut state = self.0.state();
+            state.senders_closed = true;
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The sending side of an outbox. Clones send into the same one; dropping the last closes it.
+#[derive(Clone)]
+pub struct FrameSender(Arc<SenderSide>);
+
+impl FrameSender {
+    /// Queues a frame, waiting for room while too much waits already.
+    ///
+    /// Cancel safe: dropped before it is ready, the frame was not queued. Ready with a ticket, it is
+    /// queued, and [`FrameSender::fate`] tells the rest. How long it waits is up to the peer; the
+    /// writer's deadline bounds it.
+    ///
+    /// # Errors
+    /// [`NotSent::Closed`] or [`NotSent::TooLong`]; definite.
+    pub async fn send(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
+        let frame = v1::Frame { kind: Some(kind) };
+        let bytes = frame.encoded_len();
+        loop {
+            let mut room = std::pin::pin!(self.0.0.room.notified());
+            // Listening starts before looking: room made in between is not missed.
+            room.as_mut().enable();
+            {
+                let state = self.0.0.state();
+                if state.has_room() {
+                    return self.push(state, frame, bytes);
+                }
+                state.check(bytes)?;
+            }
+            room.await;
+        }
+    }
+
+    /// Queues a frame if there is room.
+    ///
+    /// # Errors
+    /// [`NotSent`]; definite.
+    pub fn try_send(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
+        let frame = v1::Frame { kind: Some(kind) };
+        let bytes = frame.encoded_len();
+        let state = self.0.0.state();
+        if !state.has_room() {
+            state.check(bytes)?;
+            return Err(NotSent::Full);
+        }
+        self.push(state, frame, bytes)
+    }
+
+    /// Queues a frame whether there is room or not: for frames whose number is bounded elsewhere,
+    /// such as the replies to a bounded number of commands.
+    ///
+    /// # Errors
+    /// [`NotSent::Closed`] or [`NotSent::TooLong`]; definite.
+    pub fn force(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
+        let frame = v1::Frame { kind: Some(kind) };
+        let bytes = frame.encoded_len();
+        self.push(self.0.0.state(), frame, bytes)
+    }
+
+    /// Waits until there is room or the outbox is closed. Cancel safe.
+    pub async fn room(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.0.0.room.notified());
+            room.as_mut().enable();
+            {
+                let state = self.0.0.state();
+                if state.has_room() || state.senders_closed || state.source_gone {
+                    return;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Waits until the writer takes nothing more: the connection failed, everything was written after
+    /// [`FrameSender::close`], or the outbox was abandoned. Cancel safe.
+    pub async fn writer_gone(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.0.0.room.notified());
+            room.as_mut().enable();
+            if self.0.0.state().source_gone {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// How many frames the writer has taken since the start: unchanged while frames wait, the peer
+    /// reads nothing.
+    pub fn taken(&self) -> u64 {
+        self.0.0.state().taken
+    }
+
+    /// Whether [`FrameSender::send`] would not have to wait for room.
+    pub fn has_room(&self) -> bool {
+        self.0.0.state().has_room()
+    }
+
+    /// What became of the frame with this ticket. (One that was withdrawn is told as
+    /// [`Fate::MaybeSent`] once the writer has passed its place: keep what [`FrameSender::withdraw`]
+    /// said.)
+    pub fn fate(&self, ticket: Ticket) -> Fate {
+        let state = self.0.0.state();
+        match state.index_of(ticket) {
+            None => Fate::MaybeSent,
+            Some(_) if state.source_gone => Fate::NeverSent,
+            Some(index) if state.frames[index].is_none() => Fate::NeverSent,
+            Some(_) => Fate::Waiting,
+        }
+    }
+
+    /// Takes a frame back if the writer has not taken it yet. The answer is never
+    /// [`Fate::Waiting`].
+    pub fn withdraw(&self, ticket: Ticket) -> Fate {
+        let fate = {
+            let mut state = self.0.0.state();
+            match state.index_of(ticket) {
+                None => Fate::MaybeSent,
+                Some(_) if state.source_gone => Fate::NeverSent,
+                Some(index) => {
+                    if let Some(queued) = state.frames[index].take() {
+                        state.queued_bytes -= queued.bytes;
+                    }
+                    Fate::NeverSent
+                }
+            }
+        };
+        self.0.0.room.notify_waiters();
+        fate
+    }
+
+    /// Sets the largest frame the peer accepts, as its `Hello` said.
+    pub fn set_frame_bytes_max(&self, frame_bytes_max: u32) {
+        self.0.0.state().limits.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// Accepts nothing more; what waits is still written, then the stream ends.
+    pub fn close(&self) {
+        let waker = {
+            let mut state = self.0.0.state();
+            state.senders_closed = true;
+            state.waker.take()
+        };
+        self.0.0.room.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Accepts nothing more and drops what waits: it is never sent. For a peer that reads nothing.
+    pub fn abandon(&self) {
+        let (waiting, waker) = {
+            let mut state = self.0.0.state();
+            state.senders_closed = true;
+            (state.end(), state.waker.take())
+        };
+        drop(waiting);
+        self.0.0.room.notify_waiters();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nothing can be sent any more.
+    pub fn is_closed(&self) -> bool {
+        let state = self.0.0.state();
+        state.senders_closed || state.source_gone
+    }
+
+    fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        frame: v1::Frame,
+        bytes: usize,
+    ) -> Result<Ticket, NotSent> {
+        state.check(bytes)?;
+        let ticket = Ticket(state.taken + state.frames.len() as u64);
+        let bytes = bytes + LENGTH_BYTES;
+        state.queued_bytes += bytes;
+        state.frames.push_back(Some(Queued { frame, bytes }));
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Ok(ticket)
+    }
+}
+
+impl State {
+    /// Nothing is taken any more. Returns what waited, to be dropped outside of the lock.
+    fn end(&mut self) -> VecDeque<Option<Queued>> {
+        self.source_gone = true;
+        self.queued_bytes = 0;
+        std::mem::take(&mut self.frames)
+    }
+
+    fn has_room(&self) -> bool {
+        self.queued_bytes < self.limits.queued_bytes_max
+    }
+
+    fn check(&self, bytes: usize) -> Result<(), NotSent> {
+        if self.senders_closed || self.source_gone {
+            return Err(NotSent::Closed);
+        }
+        let limit = self.limits.frame_bytes_max;
+        if bytes > limit as usize {
+            return Err(NotSent::TooLong { bytes, limit });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for FrameSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameSender").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
