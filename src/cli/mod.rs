@@ -10,6 +10,7 @@ mod config;
 mod enqueue;
 mod exit;
 mod explain;
+mod journal;
 mod log;
 mod out;
 mod poison;
@@ -89,6 +90,7 @@ async fn dispatch(
         Command::Poison(args) => poison::run(args, context).await,
         Command::Route(args) => route::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
+        Command::Journal(args) => journal::run(args, context).await,
         Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
 }
