@@ -11,6 +11,7 @@ mod config;
 mod enqueue;
 mod exit;
 mod explain;
+mod journal;
 mod log;
 mod out;
 mod poison;
@@ -90,6 +91,7 @@ async fn dispatch(
         Command::Poison(args) => poison::run(args, context).await,
         Command::Route(args) => route::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
+        Command::Journal(args) => journal::run(args, context).await,
         Command::Bench(args) => bench::run(args).await,
         Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
