@@ -156,6 +156,8 @@ impl Engine {
         let (promise, rearm, lost, made_room) = {
             let mut core = self.lock();
             let now = core.clock.now(&*self.env.clock);
+            // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
+            let ended = core.stage == Stage::Closed;
             let value = operation(&mut core, now);
             let rearm = core.clock.must_rearm(&core.state);
             let lost = std::mem::take(&mut core.lost);
@@ -163,7 +165,10 @@ impl Engine {
             (
                 Promise {
                     value,
-                    position: core.writer.appended(),
+                    position: match ended {
+                        true => core.writer.durable(),
+                        false => core.writer.appended(),
+                    },
                 },
                 rearm,
                 lost,
