@@ -30,7 +30,7 @@ use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
 
 pub(crate) use admission::Wanted;
-pub(crate) use grants::{Granted, ending};
+pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
 
 /// See the module.
