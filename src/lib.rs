@@ -7,4 +7,6 @@ pub mod journal;
 pub mod pipeline;
 pub mod queue;
 pub mod receiver;
+#[cfg(feature = "cli")]
+pub mod server;
 pub mod wire;
