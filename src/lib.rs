@@ -8,3 +8,7 @@ pub mod pipeline;
 pub mod queue;
 pub mod receiver;
 pub mod wire;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
