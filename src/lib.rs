@@ -7,6 +7,8 @@ pub mod journal;
 pub mod pipeline;
 pub mod queue;
 pub mod receiver;
+#[cfg(feature = "cli")]
+pub mod server;
 pub mod wire;
 
 #[cfg(doctest)]

@@ -1,2 +1,7 @@
-//! The `leasebridge` binary.
-fn main() {}
+//! The `leasebridge` binary: see `leasebridge --help`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

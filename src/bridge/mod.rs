@@ -1,1 +1,33 @@
-//! Routes, links and delivery with fallback.
+//! Routes, links and delivery with fallback: what takes commands out of the queue and brings them to
+//! their endpoints.
+//!
+//! ```text
+//! Bridge ──► lane (one per route) ──► delivery (one per lease) ──► keeper ──► link (socket | gRPC)
+//!              │ leases, settles        │ sends, falls back,         │ reconnects
+//!              └ gate: route breaker    └ rolls back                 └ link breaker
+//! ```
+//!
+//! What holds whatever happens: a command counts as executed only by its endpoint's answer; a lease is
+//! settled exactly once; after a *done* nothing is rolled back; a command whose frame may have left
+//! is never called *not sent*; a route that is dead delays no other.
+
+mod breaker;
+mod counters;
+mod delivery;
+mod doubts;
+mod keeper;
+mod lane;
+mod limits;
+mod link;
+mod options;
+mod route;
+mod running;
+mod settled;
+mod status;
+mod waiters;
+
+pub use breaker::{BreakerOptions, BreakerState};
+pub use counters::{LinkCounts, RouteCounts};
+pub use options::{BridgeOptions, Credentials, OnLostInbox, OptionsError, RouteOptions};
+pub use running::{Bridge, DrainReport, RunningBridge, StartError};
+pub use status::{BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};

@@ -7,7 +7,7 @@ use super::event::{
     Removal, Settled, TaskImage,
 };
 use super::history::Attempt;
-use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, Seq, TaskId};
+use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::keys::{Fate, KeyEntry};
 use super::lane::{LaneCounts, LaneTotals};
 use super::limits::QUARANTINE_REST_MS;
@@ -579,14 +579,5 @@ impl State {
             }
         }
         counts
-    }
-
-    /// The lowest live sequence number above `after`; for checks.
-    pub fn first_live_after(&self, after: Seq) -> Option<Seq> {
-        self.tasks
-            .iter()
-            .map(|(_, task)| task.id.seq)
-            .filter(|seq| *seq > after)
-            .min()
     }
 }

@@ -323,9 +323,14 @@ impl<T> Lease<T> {
     }
 
     /// Takes the lease apart: its value, and the settlement that whoever settles many will make.
-    pub(crate) fn into_ending(mut self, report: Report, error: Option<String>) -> Settlement {
+    pub(crate) fn into_ending(
+        mut self,
+        report: Report,
+        sends: Sends,
+        error: Option<String>,
+    ) -> Settlement {
         self.held.settled = true;
-        self.held.settlement(report, Sends::default(), error)
+        self.held.settlement(report, sends, error)
     }
 
     /// The lease without its value; for drains.

@@ -11,7 +11,7 @@ use super::envelope;
 use super::error::{EnqueueError, JournalFailure, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
 use super::kept::Kept;
-use super::lease::{Failure, Held, Lease};
+use super::lease::{Failure, Held, Lease, Sends};
 use super::options::{KEY_BYTES_MAX, QueueOptions, TaskOptions};
 use super::payload::Payload;
 use crate::core::event::Next;
@@ -376,7 +376,7 @@ impl<T: Payload> SafeTaskQueue<T> {
     ) -> Result<Vec<Result<(), LeaseError>>, LeaseError> {
         let endings = leases
             .into_iter()
-            .map(|lease| lease.into_ending(Report::Done, None));
+            .map(|lease| lease.into_ending(Report::Done, Sends::default(), None));
         let ended = self.settle_all(endings.collect()).await?;
         Ok(ended.into_iter().map(|ended| ended.map(drop)).collect())
     }
@@ -391,7 +391,29 @@ impl<T: Payload> SafeTaskQueue<T> {
     ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
         let endings = leases.into_iter().map(|(lease, failure)| {
             let (report, error) = failure.into_report();
-            lease.into_ending(report, Some(error))
+            lease.into_ending(report, Sends::default(), Some(error))
+        });
+        self.settle_all(endings.collect()).await
+    }
+
+    /// Settles many leases with one sync, each with the sends it took: `Ok` acknowledges, an error
+    /// fails. The replies are in order and say where each task went.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::ack_batch`].
+    pub async fn settle_batch(
+        &self,
+        leases: impl IntoIterator<Item = (Lease<T>, Result<(), Failure>, Sends)>,
+    ) -> Result<Vec<Result<Next, LeaseError>>, LeaseError> {
+        let endings = leases.into_iter().map(|(lease, outcome, sends)| {
+            let (report, error) = match outcome {
+                Ok(()) => (Report::Done, None),
+                Err(failure) => {
+                    let (report, error) = failure.into_report();
+                    (report, Some(error))
+                }
+            };
+            lease.into_ending(report, sends, error)
         });
         self.settle_all(endings.collect()).await
     }

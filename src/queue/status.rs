@@ -44,6 +44,8 @@ pub struct JournalStatus {
     pub syncs: u64,
     /// Records appended since the opening.
     pub records: u64,
+    /// Bytes written to it since the opening.
+    pub written_bytes: u64,
     /// Enqueues are refused for want of disk.
     pub full: bool,
 }
@@ -61,6 +63,7 @@ impl<T> SafeTaskQueue<T> {
             live_bytes: numbers.live_bytes,
             syncs: numbers.syncs,
             records: numbers.records,
+            written_bytes: numbers.written_bytes,
             full: numbers.full,
         };
         let routes = engine.look(|core, now| {

@@ -32,11 +32,14 @@ pub struct PlannedSegment {
 pub struct Survey {
     /// The log: consecutive segments, oldest first, up to the newest.
     pub log: Vec<PlannedSegment>,
+    /// All segments with a readable header that no later opening overruled, oldest first. Holds the log,
+    /// and before it what was retired, or what a gap parts from it.
+    pub segments: Vec<PlannedSegment>,
     /// Segments with the number or in the place of others, from an earlier opening: begun and never
     /// reached, unless something is very wrong. To be given to [`super::Replay::examine`].
     pub superseded: Vec<PlannedSegment>,
     /// Slots without a readable header whose first batch says it belongs to this segment.
-    pub(super) headless: Vec<(SlotNo, SegmentNo)>,
+    pub headless: Vec<(SlotNo, SegmentNo)>,
     /// Everything else: older segments, and slots that hold nothing.
     pub spares: Vec<SlotNo>,
     /// The oldest segment needed according to the newest header; retirements in the log may raise it.
@@ -73,13 +76,16 @@ impl Survey {
             let header = planned.header;
             (header.segment, header.generation, planned.slot)
         });
-        let (log, superseded) = supersede(segments);
-        let oldest = log.last().map_or(SegmentNo(1), |last| last.header.oldest);
-        let log_start = contiguous_from(&log, oldest);
-        spares.extend(log[..log_start].iter().map(|planned| planned.slot));
+        let (segments, superseded) = supersede(segments);
+        let oldest = segments
+            .last()
+            .map_or(SegmentNo(1), |last| last.header.oldest);
+        let log_start = contiguous_from(&segments, oldest);
+        spares.extend(segments[..log_start].iter().map(|planned| planned.slot));
         spares.sort();
         Ok(Self {
-            log: log[log_start..].to_vec(),
+            log: segments[log_start..].to_vec(),
+            segments,
             superseded,
             headless,
             spares,

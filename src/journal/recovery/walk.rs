@@ -52,6 +52,13 @@ impl<'a> Walk<'a> {
         self.at
     }
 
+    /// Over what stands between a stop and the end of the file, for somebody who wants to see what can
+    /// still be read there: moves on to the next intact header and says where that is.
+    pub fn skip_damage(&mut self) -> Option<u32> {
+        self.at = self.behind()?;
+        Some(self.at)
+    }
+
     /// The intact header of this segment and generation at `offset`.
     fn header_at(&self, offset: u32) -> Option<(BatchHeader, u32)> {
         let (header, crc) = BatchHeader::decode(self.bytes.get(offset as usize..)?)?;

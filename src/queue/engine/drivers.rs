@@ -28,12 +28,14 @@ pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
                 engine.fail(format!("segment {}: {error}", batch.segment.0));
                 return;
             }
+            let batch_bytes = batch.bytes.len() as u64;
             let rolled = batch.rolls_to.is_some();
             let durable = {
                 let mut core = engine.lock();
                 core.writer.completed(batch.end);
                 core.writer.give_back(batch.bytes);
                 core.syncs += 1;
+                core.written_bytes += batch_bytes;
                 core.feed.publish(batch.end);
                 core.space.spares = engine.files.spares();
                 core.writer.durable()

@@ -137,6 +137,7 @@ impl Owner {
             space: admission::Space::new(&options, files.spares()),
             syncs: 0,
             records: 0,
+            written_bytes: 0,
             lost: false,
             made_room: false,
         };

@@ -78,6 +78,7 @@ pub(crate) struct Core {
     space: admission::Space,
     pub(crate) syncs: u64,
     pub(crate) records: u64,
+    pub(crate) written_bytes: u64,
     /// A lease ended without its holder since this was last looked at.
     lost: bool,
     /// A task left since this was last looked at.
@@ -268,6 +269,7 @@ impl Engine {
             live_bytes: core.state.live_bytes(),
             syncs: core.syncs,
             records: core.records,
+            written_bytes: core.written_bytes,
             full: core.space.is_full(),
         })
     }
@@ -281,5 +283,6 @@ pub(crate) struct JournalNumbers {
     pub(crate) live_bytes: u64,
     pub(crate) syncs: u64,
     pub(crate) records: u64,
+    pub(crate) written_bytes: u64,
     pub(crate) full: bool,
 }

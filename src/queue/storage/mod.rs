@@ -17,6 +17,7 @@ mod folder;
 mod open;
 mod read;
 mod slots;
+pub mod tools;
 
 pub use error::{DiskFailure, OpenError, ReadError, SpareError};
 pub use files::SegmentFiles;

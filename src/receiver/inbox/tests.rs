@@ -87,6 +87,7 @@ fn any_other_outcome_binds_its_own_epoch_only() {
         finish(&mut inbox, waiter(1, 2, 1), &done("second"));
         let again = inbox.on_command(waiter(1, 2, 2));
         assert_eq!(again, Decision::Answer(done("second")));
+        assert_eq!(inbox.result_bytes(), "second".len(), "the old text is gone");
     }
 }
 

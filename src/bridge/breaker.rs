@@ -1,0 +1,297 @@
+//! Circuit breakers: when to stop trying what doesn't answer, and when to try again.
+//!
+//! A pure state machine; the time is an input. Closed, it counts what went unanswered in a row. At
+//! the limit it opens and lets nothing pass until a probe is due; then exactly one probe passes, and
+//! its outcome alone closes the breaker or keeps it open for twice as long. An answer from anything
+//! sent earlier closes it too: it proves more than a probe would.
+
+use std::time::Duration;
+
+use crate::env::Mono;
+
+/// The numbers of a breaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerOptions {
+    /// After how many unanswered in a row it opens. At least 1.
+    pub unanswered_max: u32,
+    /// How long after it has opened the first probe is due. Above zero.
+    pub probe_after: Duration,
+    /// The longest wait for a probe; each failed probe doubles the wait up to this.
+    pub probe_after_max: Duration,
+}
+
+impl BreakerOptions {
+    /// The defaults for a link: each probe costs one command the wait for its first sign of life, so
+    /// they are rare.
+    pub fn for_link() -> Self {
+        Self {
+            unanswered_max: 3,
+            probe_after: Duration::from_secs(10),
+            probe_after_max: Duration::from_secs(120),
+        }
+    }
+
+    /// The defaults for a route: nothing moves while it is open, so probes come soon.
+    pub fn for_route() -> Self {
+        Self {
+            unanswered_max: 5,
+            probe_after: Duration::from_secs(1),
+            probe_after_max: Duration::from_secs(30),
+        }
+    }
+
+    /// Says what is wrong with the numbers.
+    pub(super) fn validate(&self) -> Result<(), &'static str> {
+        if self.unanswered_max == 0 {
+            return Err("needs `unanswered_max` of at least 1");
+        }
+        if self.probe_after.is_zero() {
+            return Err("needs `probe_after` above zero");
+        }
+        if self.probe_after_max < self.probe_after {
+            return Err("needs `probe_after_max` of at least `probe_after`");
+        }
+        Ok(())
+    }
+}
+
+/// Whether something may be sent, and as what. Given back with its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The breaker is closed.
+    Free,
+    /// The breaker is open and this is its probe: its outcome must be reported.
+    Probe,
+}
+
+/// The state of a breaker, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Everything passes.
+    Closed {
+        /// How many went unanswered in a row.
+        unanswered: u32,
+    },
+    /// Nothing passes before the probe is due.
+    Open {
+        /// When it opened.
+        since: Mono,
+        /// When the next probe is due.
+        probe_at: Mono,
+    },
+    /// One probe is under way.
+    Probing {
+        /// When it opened.
+        since: Mono,
+    },
+}
+
+/// See the module's description.
+#[derive(Clone, Debug)]
+pub(super) struct Breaker {
+    options: BreakerOptions,
+    state: BreakerState,
+    /// How long the last wait for a probe was.
+    wait: Duration,
+    opened: u64,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub(super) fn new(options: BreakerOptions) -> Self {
+        Self {
+            wait: options.probe_after,
+            options,
+            state: BreakerState::Closed { unanswered: 0 },
+            opened: 0,
+        }
+    }
+
+    pub(super) fn state(&self) -> BreakerState {
+        self.state
+    }
+
+    /// How often it opened so far.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, BreakerState::Closed { .. })
+    }
+
+    /// When the next probe is due, if the breaker waits for that.
+    pub(super) fn probe_at(&self) -> Option<Mono> {
+        match self.state {
+            BreakerState::Open { probe_at, .. } => Some(probe_at),
+            BreakerState::Closed { .. } | BreakerState::Probing { .. } => None,
+        }
+    }
+
+    /// Asks to send one. `None`: not now. A probe is handed out once, until its outcome is known.
+    pub(super) fn pass(&mut self, now: Mono) -> Option<Pass> {
+        match self.state {
+            BreakerState::Closed { .. } => Some(Pass::Free),
+            BreakerState::Open { since, probe_at } if now >= probe_at => {
+                self.state = BreakerState::Probing { since };
+                Some(Pass::Probe)
+            }
+            BreakerState::Open { .. } | BreakerState::Probing { .. } => None,
+        }
+    }
+
+    /// What was sent got an answer. `true` if that closed the breaker.
+    pub(super) fn answered(&mut self) -> bool {
+        let closed = !self.is_closed();
+        self.state = BreakerState::Closed { unanswered: 0 };
+        self.wait = self.options.probe_after;
+        closed
+    }
+
+    /// What was sent with `pass` got no answer. `true` if that opened the breaker.
+    pub(super) fn unanswered(&mut self, now: Mono, pass: Pass) -> bool {
+        match (self.state, pass) {
+            (BreakerState::Closed { unanswered }, _) => {
+                let unanswered = unanswered.saturating_add(1);
+                if unanswered < self.options.unanswered_max {
+                    self.state = BreakerState::Closed { unanswered };
+                    return false;
+                }
+                self.wait = self.options.probe_after;
+                self.open(now, now);
+                self.opened += 1;
+                true
+            }
+            (BreakerState::Probing { since }, Pass::Probe) => {
+                self.wait = (self.wait * 2).min(self.options.probe_after_max);
+                self.open(since, now);
+                false
+            }
+            // Stragglers from before it opened say nothing new.
+            (BreakerState::Open { .. } | BreakerState::Probing { .. }, _) => false,
+        }
+    }
+
+    /// The probe came to nothing without having been sent: the next one may go at once.
+    pub(super) fn withdrawn(&mut self, now: Mono, pass: Pass) {
+        if let (BreakerState::Probing { since }, Pass::Probe) = (self.state, pass) {
+            self.state = BreakerState::Open {
+                since,
+                probe_at: now,
+            };
+        }
+    }
+
+    /// Something has changed for the better, such as a new link: a probe is due now.
+    pub(super) fn hurry(&mut self, now: Mono) {
+        if let BreakerState::Open { since, probe_at } = self.state {
+            let probe_at = probe_at.min(now);
+            self.state = BreakerState::Open { since, probe_at };
+        }
+    }
+
+    fn open(&mut self, since: Mono, now: Mono) {
+        let probe_at = now + self.wait;
+        self.state = BreakerState::Open { since, probe_at };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Mono {
+        Mono::from_start(Duration::from_secs(seconds))
+    }
+
+    fn breaker() -> Breaker {
+        Breaker::new(BreakerOptions {
+            unanswered_max: 3,
+            probe_after: SECOND * 10,
+            probe_after_max: SECOND * 30,
+        })
+    }
+
+    fn opened_at(now: Mono) -> Breaker {
+        let mut breaker = breaker();
+        for _ in 0..3 {
+            assert_eq!(breaker.pass(now), Some(Pass::Free));
+        }
+        assert!(!breaker.unanswered(now, Pass::Free));
+        assert!(!breaker.unanswered(now, Pass::Free));
+        assert!(breaker.unanswered(now, Pass::Free));
+        breaker
+    }
+
+    #[test]
+    fn only_unanswered_in_a_row_open_it() {
+        let mut breaker = breaker();
+        for _ in 0..10 {
+            assert!(!breaker.unanswered(at(0), Pass::Free));
+            assert!(!breaker.unanswered(at(0), Pass::Free));
+            assert!(!breaker.answered());
+        }
+        assert!(breaker.is_closed());
+        let mut breaker = opened_at(at(0));
+        assert_eq!(breaker.opened(), 1);
+        assert_eq!(breaker.pass(at(9)), None);
+    }
+
+    #[test]
+    fn one_probe_passes_when_due_and_its_answer_closes() {
+        let mut breaker = opened_at(at(5));
+        assert_eq!(breaker.probe_at(), Some(at(15)));
+        assert_eq!(breaker.pass(at(14)), None);
+        assert_eq!(breaker.pass(at(15)), Some(Pass::Probe));
+        assert_eq!(breaker.pass(at(99)), None);
+        assert!(breaker.answered());
+        assert_eq!(breaker.pass(at(99)), Some(Pass::Free));
+    }
+
+    #[test]
+    fn failed_probes_wait_twice_as_long_each_up_to_the_most() {
+        let mut breaker = opened_at(at(0));
+        for (due, next) in [(10, 30), (30, 60), (60, 90)] {
+            assert_eq!(breaker.pass(at(due)), Some(Pass::Probe));
+            assert!(!breaker.unanswered(at(due), Pass::Probe));
+            assert_eq!(breaker.probe_at(), Some(at(next)));
+        }
+        assert_eq!(breaker.opened(), 1);
+        // After an answer the waits start over.
+        breaker.answered();
+        for _ in 0..3 {
+            breaker.unanswered(at(100), Pass::Free);
+        }
+        assert_eq!(breaker.probe_at(), Some(at(110)));
+    }
+
+    #[test]
+    fn stragglers_of_the_closed_time_neither_fail_a_probe_nor_delay_it() {
+        let mut breaker = opened_at(at(0));
+        assert!(!breaker.unanswered(at(9), Pass::Free));
+        assert_eq!(breaker.pass(at(10)), Some(Pass::Probe));
+        assert!(!breaker.unanswered(at(10), Pass::Free));
+        assert_eq!(breaker.state(), BreakerState::Probing { since: at(0) });
+    }
+
+    #[test]
+    fn a_probe_that_was_not_sent_is_handed_out_again() {
+        let mut breaker = opened_at(at(0));
+        assert_eq!(breaker.pass(at(10)), Some(Pass::Probe));
+        breaker.withdrawn(at(11), Pass::Free);
+        assert_eq!(breaker.pass(at(11)), None);
+        breaker.withdrawn(at(11), Pass::Probe);
+        assert_eq!(breaker.pass(at(11)), Some(Pass::Probe));
+    }
+
+    #[test]
+    fn a_new_link_makes_the_probe_due() {
+        let mut breaker = opened_at(at(0));
+        breaker.hurry(at(2));
+        assert_eq!(breaker.pass(at(2)), Some(Pass::Probe));
+        breaker.hurry(at(3));
+        assert_eq!(breaker.pass(at(3)), None);
+    }
+}

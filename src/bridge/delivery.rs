@@ -1,0 +1,96 @@
+//! One leased command on its way: the socket first, then gRPC, as the design's diagram has it.
+//!
+//! An [`Attempt`] ends in exactly one [`Verdict`], which the lane turns into the lease's settlement.
+//! Only the endpoint's answer makes a *done*. A send whose frame may have left and that got no answer
+//! is in doubt; one whose frame certainly never left was not sent and gives its number back. Before
+//! each send its rollback is registered as a compensation: a send that is answered drops it, one in
+//! doubt runs it before the fallback, and the rest run when the attempt has failed.
+
+mod attempt;
+mod fallback;
+mod rollback;
+
+use std::sync::Arc;
+
+use tokio::select;
+
+use super::route::Route;
+use crate::core::event::TransportKind;
+use crate::queue::{Command, Failure, Lease, Sends};
+use attempt::Attempt;
+
+/// What an attempt came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The endpoint executed it.
+    Done,
+    /// It did not, or nobody knows.
+    Failed(Failure),
+    /// The inbox that knows was lost: a person decides.
+    Held(String),
+    /// Nothing was sent and nothing went wrong: give it back.
+    Released,
+    /// The lease was lost: there is nothing to settle.
+    Lost,
+}
+
+/// What an attempt says about the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// It answers.
+    Answers,
+    /// It doesn't.
+    Silence,
+    /// Nothing.
+    None,
+}
+
+/// A finished attempt, not yet settled.
+pub(super) struct Finished {
+    pub(super) lease: Lease<Command>,
+    pub(super) verdict: Verdict,
+    pub(super) evidence: Evidence,
+    pub(super) sends: Sends,
+}
+
+/// How the sending ended.
+enum End {
+    /// The endpoint said what became of the command.
+    Answered(Verdict),
+    /// No definite answer; in doubt if any send may have arrived.
+    Unanswered(String),
+    /// It can't be sent to this endpoint, ever.
+    Unsendable(String),
+    /// Nothing is to be sent.
+    Stopped(Verdict),
+    LeaseLost,
+    Cut,
+}
+
+/// Delivers one command and settles nothing. Dropping it leaves the lease to its own end: in doubt if
+/// something was sent.
+pub(super) async fn deliver(route: Arc<Route>, lease: Lease<Command>) -> Finished {
+    let attempt = Attempt::new(&route, &lease);
+    let end = select! {
+        // An answer that is there is never thrown away.
+        biased;
+        end = attempt.run() => end,
+        () = lease.lost() => End::LeaseLost,
+        () = route.cut.cancelled() => End::Cut,
+    };
+    let (verdict, evidence, sends) = attempt.conclude(end).await;
+    Finished {
+        lease,
+        verdict,
+        evidence,
+        sends,
+    }
+}
+
+/// The sends of an attempt, as the history wants them.
+fn sends(count: u32, transport: Option<TransportKind>) -> Sends {
+    Sends {
+        count: u8::try_from(count).unwrap_or(u8::MAX),
+        transport,
+    }
+}

@@ -1,0 +1,265 @@
+//! Keeps one link of a route up: connects, watches it to its end, waits, connects again.
+//!
+//! The breaker outlives the links: an endpoint that takes connections and answers nothing would else
+//! start with a clean slate each time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::{Breaker, Pass};
+use super::counters::LinkCounters;
+use super::limits::{LINGER, RECONNECT_FIRST, RECONNECT_MAX};
+use super::link::{Connector, Death, Driver, Link};
+use super::options::RouteOptions;
+use super::status::{LinkState, LinkStatus};
+use crate::core::event::TransportKind;
+use crate::env::{Address, Entropy, Env, Mono, timeout};
+
+/// See the module's description.
+pub(super) struct Keeper {
+    env: Env,
+    route: Arc<RouteOptions>,
+    connector: Connector,
+    slot: Mutex<Slot>,
+    breaker: Mutex<Breaker>,
+    counters: Arc<LinkCounters>,
+    /// Told whenever a link comes up or stops taking commands.
+    changed: Arc<Notify>,
+}
+
+struct Slot {
+    link: Option<Arc<Link>>,
+    state: LinkState,
+    last_error: Option<String>,
+}
+
+/// Where and how to connect.
+pub(super) struct KeeperOptions {
+    pub(super) transport: TransportKind,
+    pub(super) address: Address,
+    pub(super) software: String,
+    pub(super) changed: Arc<Notify>,
+}
+
+impl Keeper {
+    /// A keeper that has not connected yet: see [`Keeper::run`].
+    pub(super) fn new(env: &Env, route: &Arc<RouteOptions>, options: KeeperOptions) -> Self {
+        let counters = Arc::new(LinkCounters::default());
+        Self {
+            env: env.clone(),
+            route: Arc::clone(route),
+            connector: Connector {
+                env: env.clone(),
+                transport: options.transport,
+                address: options.address,
+                software: options.software,
+                counters: Arc::clone(&counters),
+                changed: Arc::clone(&options.changed),
+            },
+            slot: Mutex::new(Slot {
+                link: None,
+                state: LinkState::Connecting,
+                last_error: None,
+            }),
+            breaker: Mutex::new(Breaker::new(route.link_breaker.clone())),
+            counters,
+            changed: options.changed,
+        }
+    }
+
+    /// The link that takes commands now, if there is one.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        let slot = self.slot();
+        slot.link
+            .as_ref()
+            .filter(|link| link.is_accepting())
+            .cloned()
+    }
+
+    /// Whether the breaker is closed.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.breaker().is_closed()
+    }
+
+    /// Asks the breaker. Without an alternative there is nothing to gain by waiting: then what the
+    /// breaker holds back passes all the same, and the route's breaker has the say.
+    pub(super) fn pass(&self, alternative: bool) -> Option<Pass> {
+        let pass = self.breaker().pass(self.env.clock.now());
+        pass.or((!alternative).then_some(Pass::Free))
+    }
+
+    /// A send with this breaker's consent got a sign of life in time.
+    pub(super) fn answered(&self) {
+        if self.breaker().answered() {
+            self.tell("breaker closed");
+        }
+    }
+
+    /// A send got no sign of life in time.
+    pub(super) fn unanswered(&self, pass: Pass) {
+        let now = self.env.clock.now();
+        if self.breaker().unanswered(now, pass) {
+            self.tell("breaker opened");
+        }
+    }
+
+    /// A send with this pass says nothing about the link: it was not made, or the link died under it.
+    pub(super) fn withdrawn(&self, pass: Pass) {
+        self.breaker().withdrawn(self.env.clock.now(), pass);
+    }
+
+    pub(super) fn status(&self) -> LinkStatus {
+        let slot = self.slot();
+        let link = slot.link.as_deref();
+        let breaker = self.breaker();
+        LinkStatus {
+            transport: self.connector.transport,
+            address: self.connector.address.clone(),
+            state: match link {
+                Some(link) if !link.is_accepting() => LinkState::Draining,
+                _ => slot.state,
+            },
+            software: link.map(|link| link.hello().software.clone()),
+            inbox_id: link.map(|link| link.inbox_id()),
+            in_flight: link.map_or(0, Link::in_flight),
+            breaker: breaker.state(),
+            breaker_opened: breaker.opened(),
+            last_error: slot.last_error.clone(),
+            counts: self.counters.snapshot(),
+        }
+    }
+
+    /// Keeps the link up until `stop`; then closes it in order. Dropping this cuts the link.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            self.set(LinkState::Connecting, None);
+            let connected = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                connected = self.connector.connect(&self.route) => connected,
+            };
+            match connected {
+                Ok((link, driver)) => {
+                    let since = self.env.clock.now();
+                    let death = self.watch(link, driver, &stop, since).await;
+                    // A link that dies at once, again and again, is not hurried back.
+                    let lasted = self.env.clock.now().saturating_since(since);
+                    failures = if lasted >= self.route.heartbeat {
+                        0
+                    } else {
+                        failures + 1
+                    };
+                    self.lose(death.to_string());
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.counters.connect_failures.increment();
+                    self.lose(error.to_string());
+                }
+            }
+            let wait = backoff(failures, &*self.env.entropy);
+            let until = self.env.clock.now() + wait;
+            self.set(LinkState::Waiting { until }, None);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.env.clock.sleep_until(until) => {}
+            }
+        }
+        self.set(LinkState::Closed, None);
+    }
+
+    /// Publishes a new link and runs it to its end.
+    async fn watch(
+        &self,
+        link: Arc<Link>,
+        driver: Driver,
+        stop: &CancellationToken,
+        since: Mono,
+    ) -> Death {
+        self.counters.connects.increment();
+        self.breaker().hurry(since);
+        self.set(LinkState::Up { since }, Some(Arc::clone(&link)));
+        self.tell("link up");
+        self.changed.notify_one();
+        let mut running = std::pin::pin!(driver.run());
+        let reason = tokio::select! {
+            biased;
+            death = &mut running => return death,
+            () = stop.cancelled() => "the bridge stops",
+            () = link.drained() => "everything asked was answered",
+        };
+        link.close(reason);
+        let ended = timeout(&*self.env.clock, 2 * LINGER, running).await;
+        ended.unwrap_or(Death::Closed)
+    }
+
+    fn lose(&self, error: String) {
+        tracing::info!(
+            route = %self.route.name,
+            transport = self.connector.transport.as_str(),
+            address = %self.connector.address,
+            %error,
+            "no link"
+        );
+        let mut slot = self.slot();
+        slot.link = None;
+        slot.last_error = Some(error);
+        drop(slot);
+        self.changed.notify_one();
+    }
+
+    fn set(&self, state: LinkState, link: Option<Arc<Link>>) {
+        let mut slot = self.slot();
+        slot.state = state;
+        slot.link = link;
+    }
+
+    fn tell(&self, what: &'static str) {
+        tracing::info!(
+            route = %self.route.name,
+            transport = self.connector.transport.as_str(),
+            address = %self.connector.address,
+            "{what}"
+        );
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait before the next connect: doubling, between a half and the whole of it, so that the
+/// bridges of a restarted endpoint don't all come at once.
+fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let whole = (RECONNECT_FIRST * (1 << doublings)).min(RECONNECT_MAX);
+    let half = whole / 2;
+    let micros = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
+    half + Duration::from_micros(entropy.below(micros.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_wait_longer_each_time_and_never_too_long() {
+        let env = Env::real();
+        for (failures, whole_ms) in [(0, 50), (1, 50), (2, 100), (4, 400), (99, 5000)] {
+            for _ in 0..50 {
+                let wait = backoff(failures, &*env.entropy);
+                let whole = Duration::from_millis(whole_ms);
+                assert!(wait >= whole / 2 && wait <= whole, "{failures}: {wait:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! One route's lane: takes leases, has them delivered side by side, settles them in groups.
+//!
+//! One task per route drives all its deliveries, so that what arrives together is handled together:
+//! leases come in batches, answers wake this task once per batch, and one sync settles what finished
+//! meanwhile. Nothing here waits for another route.
+//!
+//! Invariants: deliveries and settlements together never exceed the window; each lease that is taken is
+//! settled exactly once or given back; while the gate is shut nothing is kept from the queue.
+
+mod gate;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use super::breaker::Pass;
+use super::delivery::{Finished, Verdict, deliver};
+use super::link::Link;
+use super::route::Route;
+use super::settled::Announcer;
+use crate::core::event::Next;
+use crate::env::{BoxFuture, Mono};
+use crate::queue::{
+    AdapterError, Command, Failure, Lease, LeaseError, SafeTaskQueue, Sends,
+    TaskQueueChannelAdapter,
+};
+use gate::Gate;
+
+/// See the module's description.
+pub(super) struct Lane {
+    route: Arc<Route>,
+    queue: SafeTaskQueue<Command>,
+    adapter: TaskQueueChannelAdapter<Command>,
+    gate: Gate,
+    deliveries: FuturesUnordered<BoxFuture<'static, (Pass, Finished)>>,
+    settlements: FuturesUnordered<BoxFuture<'static, Settled>>,
+    /// Leases in `settlements`.
+    settling: usize,
+    announcer: Announcer,
+    /// The queue has closed, or its journal has failed.
+    over: bool,
+}
+
+/// How a lane is told to end: until when it may finish what is in flight.
+pub(super) type DrainBy = watch::Receiver<Option<Mono>>;
+
+/// What became of a group of settlements.
+struct Settled {
+    leases: usize,
+    outcome: Result<Vec<crate::core::TaskId>, LeaseError>,
+    refused: Vec<LeaseError>,
+}
+
+impl Lane {
+    /// A lane over `queue`.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when the queue has no such route.
+    pub(super) fn new(
+        route: Arc<Route>,
+        queue: SafeTaskQueue<Command>,
+    ) -> Result<Self, AdapterError> {
+        let name = &route.options.name;
+        let concurrency = route.options.window;
+        let adapter =
+            TaskQueueChannelAdapter::create_for_route(queue.clone(), name, concurrency, false)?;
+        // Shut until a link is up: nothing is taken that can't be sent.
+        adapter.set_open(false);
+        Ok(Self {
+            gate: Gate::new(Arc::clone(&route)),
+            route,
+            queue,
+            adapter,
+            deliveries: FuturesUnordered::new(),
+            settlements: FuturesUnordered::new(),
+            settling: 0,
+            announcer: Announcer::default(),
+            over: false,
+        })
+    }
+
+    /// Delivers until `drain` says until when to finish; then gives back what is unread and returns when
+    /// nothing is in flight. Dropping it cuts everything off: what was sent is in doubt.
+    pub(super) async fn run(mut self, mut drain: DrainBy) {
+        let mut drain_by = None;
+        let mut cut: Option<BoxFuture<'static, ()>> = None;
+        loop {
+            let ending = drain_by.is_some() || self.over;
+            if self.gate.look(!ending) {
+                self.adapter.set_open(self.gate.is_open());
+            }
+            self.publish();
+            if ending && self.deliveries.is_empty() && self.settlements.is_empty() {
+                break;
+            }
+            let room = self.room();
+            let link = self.gate.open_link();
+            tokio::select! {
+                biased;
+                Some(finished) = self.deliveries.next(), if !self.deliveries.is_empty() => {
+                    self.finish(finished);
+                }
+                Some(settled) = self.settlements.next(), if !self.settlements.is_empty() => {
+                    self.settled(settled);
+                }
+                leases = take(link, &mut self.adapter, room), if !self.over && room > 0 => {
+                    self.start(leases);
+                }
+                () = self.route.changed.notified() => self.announce(),
+                answered = self.gate.probe(), if self.gate.is_probing() => {
+                    self.gate.probed(answered);
+                }
+                until = asked_to_drain(&mut drain), if drain_by.is_none() => {
+                    drain_by = Some(until);
+                    cut = Some(self.route.env.clock.sleep_until(until));
+                }
+                () = passed(&mut cut), if cut.is_some() => {
+                    cut = None;
+                    self.route.cut.cancel();
+                }
+            }
+        }
+        if let Err(error) = self.adapter.stop().await {
+            tracing::warn!(route = %self.route.options.name, %error, "leases could not be given back");
+        }
+    }
+
+    /// How many leases may be taken now. While the gate is shut, whatever still comes is given back.
+    fn room(&self) -> usize {
+        let window = self.route.options.window;
+        if !self.gate.is_open() {
+            return window;
+        }
+        let busy = self.deliveries.len() + self.settling;
+        let mine = window.saturating_sub(busy);
+        let theirs = self
+            .gate
+            .in_flight_max()
+            .saturating_sub(self.deliveries.len());
+        self.gate.limit(mine.min(theirs))
+    }
+
+    fn start(&mut self, leases: Vec<Result<Lease<Command>, LeaseError>>) {
+        // An adapter yields nothing only when there will be nothing more.
+        self.over |= leases.is_empty();
+        for lease in leases {
+            match lease {
+                Ok(lease) if self.gate.is_open() => {
+                    let pass = self.gate.pass();
+                    let delivery = deliver(Arc::clone(&self.route), lease);
+                    self.deliveries
+                        .push(delivery.map(move |finished| (pass, finished)).boxed());
+                }
+                // Never sent: dropping it puts the task back to its place.
+                Ok(_unsent) => self.route.counters.released.increment(),
+                Err(error) => {
+                    tracing::error!(route = %self.route.options.name, %error, "no more leases");
+                    self.route.note_error(error.to_string());
+                    self.over = true;
+                }
+            }
+        }
+    }
+
+    /// Settles this attempt and all that have finished with it, with one sync.
+    fn finish(&mut self, first: (Pass, Finished)) {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some((pass, finished)) = next {
+            self.gate.finished(pass, finished.evidence);
+            group.extend(self.settlement(finished));
+            next = self.deliveries.next().now_or_never().flatten();
+        }
+        if group.is_empty() {
+            return;
+        }
+        let leases = group.len();
+        self.settling += leases;
+        let queue = self.queue.clone();
+        self.settlements.push(settle(queue, group).boxed());
+    }
+
+    /// What is to be settled, if anything is.
+    fn settlement(
+        &self,
+        finished: Finished,
+    ) -> Option<(Lease<Command>, Result<(), Failure>, Sends)> {
+        let Finished {
+            lease,
+            verdict,
+            sends,
+            ..
+        } = finished;
+        let counters = &self.route.counters;
+        let outcome = match verdict {
+            Verdict::Done => {
+                counters.done.increment();
+                Ok(())
+            }
+            Verdict::Failed(failure) => {
+                let (counter, why) = match &failure {
+                    Failure::Rejected(why) => (&counters.rejected, why),
+                    Failure::Refused(why) => (&counters.refused, why),
+                    Failure::Unavailable { reason, .. } => (&counters.unavailable, reason),
+                    Failure::InDoubt(why) => (&counters.in_doubt, why),
+                    Failure::NotSent(why) => (&counters.not_sent, why),
+                };
+                counter.increment();
+                self.route.note_error(why.clone());
+                Err(failure)
+            }
+            Verdict::Held(why) => {
+                counters.held.increment();
+                self.route.note_error(why.clone());
+                Err(Failure::Refused(why))
+            }
+            Verdict::Released => {
+                counters.released.increment();
+                // It may have been marked and never sent, which dropping it would call in doubt.
+                let why = "given back before any send".to_owned();
+                Err(Failure::NotSent(why))
+            }
+            Verdict::Lost => {
+                counters.lost.increment();
+                return None;
+            }
+        };
+        Some((lease, outcome, sends))
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        self.settling -= settled.leases;
+        let counters = &self.route.counters;
+        for error in &settled.refused {
+            counters.settle_failures.increment();
+            tracing::debug!(route = %self.route.options.name, %error, "a settlement was not taken");
+        }
+        match settled.outcome {
+            Ok(done) => {
+                done.into_iter().for_each(|task| self.announcer.add(task));
+                self.announce();
+            }
+            Err(error) => {
+                counters.settle_failures.add(settled.leases);
+                tracing::error!(route = %self.route.options.name, %error, "settlements are in doubt");
+                self.route.note_error(error.to_string());
+                self.over = true;
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        let links = self.route.links_by_inbox();
+        let queue = &self.queue;
+        let told = self
+            .announcer
+            .announce(links, |task| queue.settled_range(task));
+        self.route.counters.announced.add(told);
+    }
+
+    fn publish(&self) {
+        let in_flight = self.deliveries.len() + self.settling;
+        self.route.in_flight.store(in_flight, Ordering::Relaxed);
+        self.route
+            .open
+            .store(self.gate.is_open(), Ordering::Relaxed);
+    }
+}
+
+/// The next leases, once the link they would go over has room for them.
+async fn take(
+    link: Option<Arc<Link>>,
+    adapter: &mut TaskQueueChannelAdapter<Command>,
+    room: usize,
+) -> Vec<Result<Lease<Command>, LeaseError>> {
+    if let Some(link) = link {
+        link.room().await;
+    }
+    adapter.next_batch(room).await
+}
+
+async fn settle(
+    queue: SafeTaskQueue<Command>,
+    group: Vec<(Lease<Command>, Result<(), Failure>, Sends)>,
+) -> Settled {
+    let leases = group.len();
+    let tasks: Vec<_> = group.iter().map(|(lease, ..)| lease.id()).collect();
+    let mut refused = Vec::new();
+    let outcome = queue.settle_batch(group).await.map(|replies| {
+        let mut done = Vec::with_capacity(leases);
+        for (task, reply) in tasks.into_iter().zip(replies) {
+            match reply {
+                Ok(Next::Done) => done.push(task),
+                Ok(_elsewhere) => {}
+                Err(error) => refused.push(error),
+            }
+        }
+        done
+    });
+    Settled {
+        leases,
+        outcome,
+        refused,
+    }
+}
+
+/// Waits until the lane is asked to end. If nobody can ask any more, it ends at once.
+async fn asked_to_drain(drain: &mut DrainBy) -> Mono {
+    match drain.wait_for(Option::is_some).await {
+        Ok(until) => until.unwrap_or_default(),
+        Err(_gone) => Mono::from_start(Duration::ZERO),
+    }
+}
+
+async fn passed(cut: &mut Option<BoxFuture<'static, ()>>) {
+    if let Some(cut) = cut {
+        cut.await;
+    }
+}

@@ -1,0 +1,71 @@
+//! The bridge's limits and defaults, with their units and where each comes from.
+
+use std::time::Duration;
+
+/// Commands of one route that may be in flight unless configured otherwise: at 20 ms from lease to
+/// durable settlement this carries 50 000 commands a second.
+pub(super) const WINDOW_DEFAULT: usize = 1024;
+
+/// The largest window anybody may configure: each command in flight holds its body in memory.
+pub(super) const WINDOW_MAX: usize = 65_536;
+
+/// Routes of one bridge; each costs a handful of tasks and two connections.
+pub(super) const ROUTES_MAX: usize = 1024;
+
+/// How long the socket waits for the first sign of life of a command, as the design sets it.
+pub(super) const FIRST_SIGN_OF_LIFE_DEFAULT: Duration = Duration::from_secs(3);
+
+/// How long a rollback may take, as the design sets it.
+pub(super) const ROLLBACK_DEFAULT: Duration = Duration::from_millis(500);
+
+/// How long one try over gRPC waits for a sign of life, as the design sets it.
+pub(super) const GRPC_TRY_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Tries over gRPC, as the design sets them.
+pub(super) const GRPC_TRIES_DEFAULT: u32 = 3;
+
+/// The wait after the first try over gRPC, as the design sets it.
+pub(super) const GRPC_BACKOFF_DEFAULT: Duration = Duration::from_millis(250);
+
+/// The longest wait between tries over gRPC: the command's lease is held meanwhile.
+pub(super) const GRPC_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Sends of one lease over all transports, as the design sets it.
+pub(super) const SENDS_MAX: u32 = 4;
+
+/// How long a connect, and then the exchange of `Hello`, may take. A SYN that was lost is sent again
+/// after one and after three seconds.
+pub(super) const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long a peer may take no byte before its socket counts as dead. Heartbeats find most dead links
+/// sooner; this one finds those whose peer speaks but doesn't listen.
+pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The wait before the first reconnect. Jittered between a half and the whole of it.
+pub(super) const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait before a reconnect: what an endpoint that came back waits at most.
+pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a link that is closed on purpose is given to send its last frames.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// Frames handled under one lock before the reader lets others have their turn.
+pub(super) const FRAMES_PER_BATCH_MAX: usize = 256;
+
+/// Bytes of a peer's text that are kept for logs and histories; the queue caps its own further.
+pub(super) const REASON_BYTES_MAX: usize = 512;
+
+/// Ranges in one `Settled` frame: at up to 30 bytes each far below any frame limit.
+pub(super) const SETTLED_RANGES_PER_FRAME_MAX: usize = 1024;
+
+/// Finished tasks that may wait to be announced while no link is up. Beyond, the oldest are left to
+/// the ranges around them.
+pub(super) const SETTLED_WAITING_MAX: usize = 4096;
+
+/// Tasks in doubt whose inbox is remembered per route, for `on_lost_inbox = hold`. Three words each.
+pub(super) const DOUBTS_MAX: usize = 65_536;
+
+/// HTTP/2 window of the gRPC stream and of its connection: one full frame of the default size and
+/// room to keep a fast link busy.
+pub(super) const GRPC_WINDOW_BYTES: u32 = 4 << 20;

@@ -1,0 +1,163 @@
+//! Keeps one link alive: writes what is queued, reads what comes, beats the heart, and at the end
+//! tells every waiter what became of its frame.
+//!
+//! All three run in one task as futures side by side. The writing half is dropped before the waiters
+//! are told, so that no frame can leave any more when they are: what never left is certain.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Link;
+use super::receive::{Incoming, read};
+use crate::bridge::limits::LINGER;
+use crate::env::{BoxFuture, Env, timeout};
+use crate::pipeline::Ticker;
+use crate::wire::v1::{self, frame::Kind};
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::bridge) enum Death {
+    /// The endpoint ended the connection between frames. It may have crashed.
+    #[error("the endpoint ended the connection")]
+    Ended,
+    /// The endpoint says that this side broke the protocol, or that it goes away.
+    #[error("the endpoint closed the connection: {0}")]
+    ClosedByEndpoint(String),
+    /// The connection failed.
+    #[error("{0}")]
+    Connection(String),
+    /// Nothing arrived for too many heartbeats.
+    #[error("no frame for {misses} heartbeats of {interval:?}")]
+    Heartbeat {
+        /// How many in a row.
+        misses: u32,
+        /// The interval.
+        interval: Duration,
+    },
+    /// The endpoint broke the protocol.
+    #[error("the endpoint broke the protocol: {0}")]
+    Violation(String),
+    /// This side closed it.
+    #[error("closed by the bridge")]
+    Closed,
+}
+
+/// The sending half of a connection: completes when nothing more is written, and when it is dropped
+/// nothing more leaves.
+pub(super) type Outgoing = BoxFuture<'static, Result<(), String>>;
+
+/// How often to beat, and when to give up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beat {
+    pub(super) interval: Duration,
+    pub(super) misses: u32,
+}
+
+/// What keeps a link alive. Dropping it ends the link.
+pub(in crate::bridge) struct Driver {
+    // The order of the fields is the order of their end: first the writer goes, then the waiters learn.
+    outgoing: Outgoing,
+    incoming: Incoming,
+    end: EndGuard,
+    env: Env,
+    beat: Beat,
+}
+
+/// Tells the waiters, whatever ends the driver.
+struct EndGuard(Arc<Link>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Driver {
+    pub(super) fn new(
+        link: Arc<Link>,
+        outgoing: Outgoing,
+        incoming: Incoming,
+        env: Env,
+        beat: Beat,
+    ) -> Self {
+        Self {
+            outgoing,
+            incoming,
+            end: EndGuard(link),
+            env,
+            beat,
+        }
+    }
+
+    /// Runs the link to its end. Not cancel safe, in that dropping it ends the link.
+    pub(in crate::bridge) async fn run(mut self) -> Death {
+        let link = Arc::clone(&self.end.0);
+        let death = tokio::select! {
+            // The writer completes only at its end, so that it never keeps the reader waiting.
+            biased;
+            end = written(&mut self.outgoing, &self.env) => end,
+            death = heart(&link, &self.env, self.beat) => death,
+            death = read(&link, &mut self.incoming) => death,
+        };
+        match &death {
+            Death::Violation(reason) => {
+                link.counters.violations.increment();
+                self.say_why(reason).await;
+            }
+            Death::Heartbeat { .. } => link.counters.heartbeat_deaths.increment(),
+            _ => {}
+        }
+        death
+    }
+
+    /// Tells the endpoint what it did wrong, if it still listens.
+    async fn say_why(&mut self, reason: &str) {
+        let link = &self.end.0;
+        let reason = reason.to_owned();
+        if link
+            .sender
+            .try_send(Kind::Close(v1::Close { reason }))
+            .is_ok()
+        {
+            link.sender.close();
+            // Whether it gets through or not, the link is dead.
+            let _ = timeout(&*self.env.clock, LINGER, &mut self.outgoing).await;
+        }
+    }
+}
+
+/// Waits for the end of the writer.
+async fn written(outgoing: &mut Outgoing, env: &Env) -> Death {
+    match outgoing.await {
+        Ok(()) => {
+            // Closed on purpose: the endpoint is given time to read the rest and hang up first.
+            env.clock.sleep(LINGER).await;
+            Death::Closed
+        }
+        Err(error) => Death::Connection(error),
+    }
+}
+
+/// Sends heartbeats until too many went by without any frame from the endpoint.
+async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
+    let mut ticker = Ticker::new(env, beat.interval).expect("the interval was validated");
+    let mut misses = 0;
+    loop {
+        ticker.tick().await;
+        // Counted tick by tick: after a pause of this very process one tick is late, not three, and
+        // what arrived meanwhile is read before the next.
+        if link.heart.heard.swap(false, Ordering::Relaxed) {
+            misses = 0;
+        } else {
+            misses += 1;
+        }
+        if misses >= beat.misses {
+            return Death::Heartbeat {
+                misses,
+                interval: beat.interval,
+            };
+        }
+        link.beat();
+    }
+}

@@ -1,0 +1,230 @@
+//! What arrives on a link, and what each frame means.
+
+use std::sync::atomic::Ordering;
+
+use super::Link;
+use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
+use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
+use crate::wire::v1::{self, frame::Kind, reply::Outcome, rollback_reply::State};
+use crate::wire::{DeliveryId, FrameError, FrameReader, IdError, check_frame, kind_name};
+use tokio::io::ReadHalf;
+
+use super::driver::Death;
+use super::grpc::GrpcFrames;
+use crate::env::BoxStream;
+
+/// The receiving half of a connection.
+pub(super) enum Incoming {
+    Socket(FrameReader<ReadHalf<BoxStream>>),
+    Grpc(Box<GrpcFrames>),
+}
+
+impl Incoming {
+    /// The next frame; `None` at a clean end. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Kind>, Death> {
+        match self {
+            Self::Socket(reader) => Ok(reader.next().await?),
+            Self::Grpc(frames) => match frames.next().await? {
+                Some(frame) => Ok(Some(check_frame(frame)?)),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The next frame if it has already arrived.
+    fn next_buffered(&mut self) -> Result<Option<Kind>, Death> {
+        match self {
+            Self::Socket(reader) => Ok(reader.next_buffered()?),
+            Self::Grpc(frames) => match frames.next_buffered()? {
+                Some(frame) => Ok(Some(check_frame(frame)?)),
+                None => Ok(None),
+            },
+        }
+    }
+}
+
+/// A frame that an endpoint may not send, or not so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::bridge) enum Violation {
+    /// A frame that only a bridge sends, or a second `Hello`.
+    #[error("an endpoint may not send `{0}` here")]
+    Kind(&'static str),
+    /// It names no delivery.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A reply without an outcome.
+    #[error("a reply to {0} without an outcome")]
+    NoOutcome(DeliveryId),
+    /// A rollback reply without a state.
+    #[error("a rollback reply to {0} without a state")]
+    NoState(DeliveryId),
+}
+
+/// Reads until the link's end.
+pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> Death {
+    let mut batch = Vec::new();
+    loop {
+        match incoming.next().await {
+            Ok(Some(kind)) => batch.push(kind),
+            Ok(None) => return Death::Ended,
+            Err(death) => return death,
+        }
+        link.heart.heard.store(true, Ordering::Relaxed);
+        let outcome = gather(incoming, &mut batch);
+        if let Err(death) = receive_batch(link, &mut batch).and(outcome) {
+            return death;
+        }
+    }
+}
+
+/// Adds what else has arrived already.
+fn gather(incoming: &mut Incoming, batch: &mut Vec<Kind>) -> Result<(), Death> {
+    while batch.len() < FRAMES_PER_BATCH_MAX
+        && let Some(kind) = incoming.next_buffered()?
+    {
+        batch.push(kind);
+    }
+    Ok(())
+}
+
+/// Handles what arrived together under one lock of the waiters.
+fn receive_batch(link: &Link, batch: &mut Vec<Kind>) -> Result<(), Death> {
+    let mut receiving = link.waiters.receive();
+    batch
+        .drain(..)
+        .try_for_each(|kind| receive(link, &mut receiving, kind))
+}
+
+fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(), Death> {
+    match kind {
+        Kind::Working(working) => {
+            let (delivery, send) = ids(working.delivery, working.send)?;
+            let ask = Ask::Execute;
+            // One for a send that was answered meanwhile is no news.
+            receiving.working(Key {
+                delivery,
+                send,
+                ask,
+            });
+        }
+        Kind::Reply(reply) => {
+            let (delivery, send) = ids(reply.delivery, reply.send)?;
+            let outcome = reply.outcome.ok_or(Violation::NoOutcome(delivery))?;
+            let ask = Ask::Execute;
+            let key = Key {
+                delivery,
+                send,
+                ask,
+            };
+            count(link, receiving.answer(key, answer(outcome)));
+        }
+        Kind::RollbackReply(reply) => receive_rollback(link, receiving, &reply)?,
+        Kind::Heartbeat(heartbeat) => {
+            let sequence = heartbeat.sequence;
+            // With a full outbox the frames in it are sign enough.
+            let _ = link
+                .sender
+                .try_send(Kind::HeartbeatAck(v1::HeartbeatAck { sequence }));
+        }
+        Kind::HeartbeatAck(ack) => {
+            let sent = link.heart.sent.load(Ordering::Relaxed);
+            let answered = ack.sequence.min(sent);
+            link.heart.answered.fetch_max(answered, Ordering::AcqRel);
+            link.heart.beat.notify_waiters();
+        }
+        Kind::Drain(drain) => {
+            tracing::info!(transport = link.transport.as_str(), reason = %drain.reason, "the endpoint drains");
+            link.stop_accepting();
+        }
+        Kind::Close(close) => return Err(Death::ClosedByEndpoint(capped(close.reason))),
+        Kind::Hello(_) | Kind::Command(_) | Kind::Rollback(_) | Kind::Settled(_) => {
+            return Err(Violation::Kind(kind_name(&kind)).into());
+        }
+    }
+    Ok(())
+}
+
+fn receive_rollback(
+    link: &Link,
+    receiving: &mut Receiving<'_>,
+    reply: &v1::RollbackReply,
+) -> Result<(), Death> {
+    let (delivery, send) = ids(reply.delivery, reply.send)?;
+    let state = match reply.state() {
+        State::RolledBack => RollbackState::RolledBack,
+        State::Unknown => RollbackState::Unknown,
+        State::InProgress => RollbackState::InProgress,
+        State::AlreadyDone => RollbackState::AlreadyDone,
+        State::Unspecified => return Err(Violation::NoState(delivery).into()),
+    };
+    let key = |ask| Key {
+        delivery,
+        send,
+        ask,
+    };
+    let receipt = receiving.answer(key(Ask::RollBack), Answer::RolledBack(state));
+    if receipt == Receipt::Unknown {
+        // A rollback's waiter leaves nothing behind, so that a late answer looks the same.
+        link.counters.late_replies.increment();
+    }
+    if state != RollbackState::InProgress {
+        receiving.forget(key(Ask::Execute));
+    }
+    Ok(())
+}
+
+fn ids(
+    delivery: Option<v1::DeliveryId>,
+    send: u32,
+) -> Result<(DeliveryId, crate::wire::SendNumber), Violation> {
+    Ok(DeliveryId::from_wire(delivery, send)?)
+}
+
+fn count(link: &Link, receipt: Receipt) {
+    let counters = &link.counters;
+    match receipt {
+        Receipt::Awaited => counters.replies.increment(),
+        Receipt::Late => counters.late_replies.increment(),
+        Receipt::Unknown => counters.unknown_replies.increment(),
+    }
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Done(_result) => Answer::Done,
+        Outcome::Rejected(no) => Answer::Rejected(capped(no.error)),
+        Outcome::Refused(no) => Answer::Refused(capped(no.error)),
+        Outcome::Unavailable(not_now) => Answer::Unavailable {
+            retry_after_ms: not_now.retry_after_ms,
+            error: capped(not_now.error),
+        },
+        Outcome::Stale(stale) => Answer::Stale {
+            current_epoch: stale.current_epoch,
+        },
+    }
+}
+
+/// Cuts a peer's text to what is worth keeping.
+pub(super) fn capped(mut text: String) -> String {
+    if text.len() > REASON_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+        text.shrink_to_fit();
+    }
+    text
+}
+
+impl From<Violation> for Death {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation.to_string())
+    }
+}
+
+impl From<FrameError> for Death {
+    fn from(error: FrameError) -> Self {
+        if error.is_violation() {
+            Self::Violation(error.to_string())
+        } else {
+            Self::Connection(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the deliveries of one route share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Breaker;
+use super::counters::RouteCounters;
+use super::doubts::Doubts;
+use super::keeper::{Keeper, KeeperOptions};
+use super::link::Link;
+use super::options::RouteOptions;
+use super::status::BridgeRouteStatus;
+use crate::core::event::TransportKind;
+use crate::env::Env;
+use crate::pipeline::AbandonedCounter;
+
+/// See the module's description.
+pub(super) struct Route {
+    pub(super) env: Env,
+    pub(super) options: Arc<RouteOptions>,
+    pub(super) socket: Option<Arc<Keeper>>,
+    pub(super) grpc: Option<Arc<Keeper>>,
+    pub(super) counters: RouteCounters,
+    /// Told whenever a link comes up or stops taking commands.
+    pub(super) changed: Arc<Notify>,
+    /// Cuts off what is in flight: the time to drain is over.
+    pub(super) cut: CancellationToken,
+    pub(super) abandoned: AbandonedCounter,
+    pub(super) in_flight: AtomicUsize,
+    pub(super) open: AtomicBool,
+    breaker: Mutex<Breaker>,
+    doubts: Mutex<Doubts>,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Route {
+    pub(super) fn new(env: &Env, options: RouteOptions, software: &str) -> Self {
+        let options = Arc::new(options);
+        let changed = Arc::new(Notify::new());
+        let keeper = |transport, address: &Option<_>| {
+            let address = address.clone()?;
+            let keeper = KeeperOptions {
+                transport,
+                address,
+                software: software.to_owned(),
+                changed: Arc::clone(&changed),
+            };
+            Some(Arc::new(Keeper::new(env, &options, keeper)))
+        };
+        Self {
+            env: env.clone(),
+            socket: keeper(TransportKind::Socket, &options.socket),
+            grpc: keeper(TransportKind::Grpc, &options.grpc),
+            counters: RouteCounters::default(),
+            changed: Arc::clone(&changed),
+            cut: CancellationToken::new(),
+            abandoned: AbandonedCounter::default(),
+            in_flight: AtomicUsize::new(0),
+            open: AtomicBool::new(false),
+            breaker: Mutex::new(Breaker::new(options.route_breaker.clone())),
+            doubts: Mutex::new(Doubts::default()),
+            last_error: Mutex::new(None),
+            options,
+        }
+    }
+
+    pub(super) fn keepers(&self) -> impl Iterator<Item = &Arc<Keeper>> {
+        self.socket.iter().chain(&self.grpc)
+    }
+
+    /// The link that the next command goes over first, if any takes commands.
+    pub(super) fn first_link(&self) -> Option<Arc<Link>> {
+        let grpc = || self.grpc.as_ref().and_then(|keeper| keeper.link());
+        let socket = self.socket.as_ref();
+        match socket.and_then(|keeper| keeper.link()) {
+            Some(link) if socket.is_some_and(|keeper| keeper.is_trusted()) => Some(link),
+            Some(link) => grpc().or(Some(link)),
+            None => grpc(),
+        }
+    }
+
+    /// A link to each inbox there is: usually both transports lead to the same.
+    pub(super) fn links_by_inbox(&self) -> Vec<Arc<Link>> {
+        let mut links: Vec<_> = self.keepers().filter_map(|keeper| keeper.link()).collect();
+        links.dedup_by_key(|link| link.inbox_id());
+        links
+    }
+
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_error(&self, error: String) {
+        *self.last_error() = Some(error);
+    }
+
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> BridgeRouteStatus {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (breaker, breaker_opened) = {
+            let breaker = self.breaker();
+            (breaker.state(), breaker.opened())
+        };
+        BridgeRouteStatus {
+            name: self.options.name.clone(),
+            open: self.open.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed),
+            breaker,
+            breaker_opened,
+            links: self.keepers().map(|keeper| keeper.status()).collect(),
+            counts: self.counters.snapshot(),
+            compensations_abandoned: self.abandoned.count(),
+            last_error: self.last_error().clone(),
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Who waits for what on one link: the sends and rollbacks that have no answer yet.
+//!
+//! An entry is made in the same step in which its frame is queued, so that no answer can come before
+//! its waiter. A waiter that goes away takes its frame back if the writer has not taken it yet; else
+//! the entry stays, abandoned, and counts as in flight until its answer comes: the endpoint counts it
+//! too. When the link dies each waiter learns whether its frame had certainly never left.
+//!
+//! Invariants: at most `in_flight_max` sends have an entry; an entry is answered once; after the end
+//! nothing is added.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+
+use crate::wire::v1::frame::Kind;
+use crate::wire::{DeliveryId, Fate, FrameSender, NotSent, SendNumber, Ticket};
+
+/// What the endpoint was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ask {
+    Execute,
+    RollBack,
+}
+
+/// Names one question: by it the answer finds its waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) delivery: DeliveryId,
+    pub(super) send: SendNumber,
+    pub(super) ask: Ask,
+}
+
+/// A definite answer of the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Done,
+    Rejected(String),
+    Refused(String),
+    Unavailable {
+        retry_after_ms: u64,
+        error: String,
+    },
+    Stale {
+        current_epoch: u32,
+    },
+    /// Of a rollback: what became of it.
+    RolledBack(RollbackState),
+}
+
+/// What became of a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RollbackState {
+    /// The send had been received and won't run.
+    RolledBack,
+    /// The send had never been received and won't run.
+    Unknown,
+    /// The send is executing.
+    InProgress,
+    /// The command was executed.
+    AlreadyDone,
+}
+
+/// What a waiter learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// The endpoint executes the command.
+    Working,
+    /// The endpoint answered.
+    Answer(Answer),
+    /// The link is dead; no answer will come. `true`: the frame may have been written, in doubt.
+    /// `false`: it certainly was not.
+    LinkDied { maybe_sent: bool },
+}
+
+/// Why a question was not asked. Definite: nothing left this process.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(super) enum NotAsked {
+    /// The link takes no frame, or not this one.
+    #[error(transparent)]
+    Link(#[from] NotSent),
+    /// The endpoint accepts no more unanswered commands.
+    #[error("not sent: the endpoint has as many unanswered commands as it accepts")]
+    Window,
+}
+
+/// How an answer was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receipt {
+    /// Somebody waited for it.
+    Awaited,
+    /// Nobody waited any more.
+    Late,
+    /// It was never asked for, or was answered before.
+    Unknown,
+}
+
+struct Entry {
+    ticket: Ticket,
+    working: bool,
+    answer: Option<Answer>,
+    /// Set at the link's end: whether the frame may have been written.
+    died: Option<bool>,
+    abandoned: bool,
+    waker: Option<Waker>,
+}
+
+struct Table {
+    entries: BTreeMap<Key, Entry>,
+    /// Sends that have an entry without an answer.
+    in_flight: usize,
+    in_flight_max: usize,
+    dead: bool,
+}
+
+/// See the module's description.
+pub(super) struct Waiters {
+    table: Mutex<Table>,
+    sender: FrameSender,
+    /// Told whenever a send has left the table or the link has died.
+    changed: Notify,
+}
+
+impl Waiters {
+    /// A table for the link behind `sender`, whose peer accepts `in_flight_max` unanswered commands.
+    pub(super) fn new(sender: FrameSender, in_flight_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::new(Table {
+                entries: BTreeMap::new(),
+                in_flight: 0,
+                in_flight_max,
+                dead: false,
+            }),
+            sender,
+            changed: Notify::new(),
+        })
+    }
+
+    /// Queues `frame` and waits for what it asks for.
+    ///
+    /// # Errors
+    /// [`NotAsked`]; definite.
+    pub(super) fn ask(self: &Arc<Self>, key: Key, frame: Kind) -> Result<Pending, NotAsked> {
+        let mut table = self.lock();
+        if table.dead {
+            return Err(NotSent::Closed.into());
+        }
+        if key.ask == Ask::Execute && table.in_flight >= table.in_flight_max {
+            return Err(NotAsked::Window);
+        }
+        // The number of frames is bounded by the windows, so that the outbox need not be asked for
+        // room here; the lane asks it before it takes another lease.
+        let ticket = self.sender.force(frame)?;
+        let entry = Entry {
+            ticket,
+            working: false,
+            answer: None,
+            died: None,
+            abandoned: false,
+            waker: None,
+        };
+        let before = table.entries.insert(key, entry);
+        assert!(before.is_none(), "a send or rollback was asked twice");
+        table.in_flight += usize::from(key.ask == Ask::Execute);
+        drop(table);
+        Ok(Pending {
+            waiters: Arc::clone(self),
+            key,
+            ended: false,
+        })
+    }
+
+    /// Waits until another send may be asked or the link is dead. Cancel safe.
+    pub(super) async fn room(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let table = self.lock();
+                if table.dead || table.in_flight < table.in_flight_max {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Sends without an answer, the abandoned ones included.
+    pub(super) fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
+    /// Waits until no send is without an answer, or the link is dead. Cancel safe.
+    pub(super) async fn idle(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let table = self.lock();
+                if table.dead || table.in_flight == 0 {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes the table for the answers that arrived together.
+    pub(super) fn receive(&self) -> Receiving<'_> {
+        Receiving {
+            waiters: self,
+            table: Some(self.lock()),
+            wakers: Vec::new(),
+            freed: false,
+        }
+    }
+
+    /// The link is dead and its writer gone: tells every waiter.
+    pub(super) fn end(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut table = self.lock();
+            table.dead = true;
+            table.in_flight = 0;
+            table.entries.retain(|_, entry| !entry.abandoned);
+            for entry in table.entries.values_mut() {
+                // The writer is gone, so that nothing is waiting for it any more.
+                entry.died = Some(self.sender.fate(entry.ticket) == Fate::MaybeSent);
+                wakers.extend(entry.waker.take());
+            }
+        }
+        self.changed.notify_waiters();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic under this lock is a bug in this file; the others' waiters still get their end.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a waiter's frame back. `true`: too late, it may have been written.
+    fn withdraw(&self, key: Key) -> bool {
+        let mut table = self.lock();
+        let Some(entry) = table.entries.get(&key) else {
+            return true;
+        };
+        let maybe_sent = match entry.died {
+            Some(maybe_sent) => maybe_sent,
+            None => self.sender.withdraw(entry.ticket) == Fate::MaybeSent,
+        };
+        if !maybe_sent {
+            table.remove(key);
+            drop(table);
+            self.changed.notify_waiters();
+        }
+        maybe_sent
+    }
+
+    /// Nobody waits any more.
+    fn abandon(&self, key: Key) {
+        let mut table = self.lock();
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return;
+        };
+        let settled = entry.answer.is_some() || entry.died.is_some();
+        // A rollback nobody waits for is of no account to the endpoint's window.
+        let drop_it = settled
+            || key.ask == Ask::RollBack
+            || self.sender.withdraw(entry.ticket) == Fate::NeverSent;
+        if drop_it {
+            table.remove(key);
+            drop(table);
+            self.changed.notify_waiters();
+        } else {
+            entry.abandoned = true;
+            entry.waker = None;
+        }
+    }
+}
+
+impl Table {
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        // One that was answered, or died with its link, no longer counts.
+        let counted = key.ask == Ask::Execute && entry.answer.is_none() && entry.died.is_none();
+        self.in_flight -= usize::from(counted);
+        Some(entry)
+    }
+}
+
+/// The table, held while the frames that arrived together are handled. Dropping it lets go and then
+/// wakes whoever learned something.
+pub(super) struct Receiving<'a> {
+    waiters: &'a Waiters,
+    table: Option<MutexGuard<'a, Table>>,
+    wakers: Vec<Waker>,
+    freed: bool,
+}
+
+impl Receiving<'_> {
+    /// The endpoint executes a command.
+    pub(super) fn working(&mut self, key: Key) -> Receipt {
+        let table = self.table.as_mut().expect("held until dropped");
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return Receipt::Unknown;
+        };
+        if entry.answer.is_some() {
+            return Receipt::Unknown;
+        }
+        if entry.abandoned {
+            return Receipt::Late;
+        }
+        entry.working = true;
+        self.wakers.extend(entry.waker.take());
+        Receipt::Awaited
+    }
+
+    /// The endpoint answered.
+    pub(super) fn answer(&mut self, key: Key, answer: Answer) -> Receipt {
+        let table = &mut **self.table.as_mut().expect("held until dropped");
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return Receipt::Unknown;
+        };
+        if entry.answer.is_some() {
+            return Receipt::Unknown;
+        }
+        self.freed |= key.ask == Ask::Execute;
+        if entry.abandoned {
+            table.remove(key);
+            return Receipt::Late;
+        }
+        entry.answer = Some(answer);
+        self.wakers.extend(entry.waker.take());
+        table.in_flight -= usize::from(key.ask == Ask::Execute);
+        Receipt::Awaited
+    }
+
+    /// A rollback took this send back: the endpoint won't answer it.
+    pub(super) fn forget(&mut self, key: Key) {
+        let table = &mut **self.table.as_mut().expect("held until dropped");
+        if table.entries.get(&key).is_some_and(|entry| entry.abandoned) {
+            table.remove(key);
+            self.freed = true;
+        }
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.table = None;
+        if self.freed {
+            self.waiters.changed.notify_waiters();
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// One question without an answer yet. Dropping it abandons the question.
+pub(super) struct Pending {
+    waiters: Arc<Waiters>,
+    key: Key,
+    /// An answer or the link's end was taken.
+    ended: bool,
+}
+
+impl Pending {
+    /// The next thing to learn. After an answer or the link's death there is nothing more to learn,
+    /// and this never completes again. Cancel safe.
+    pub(super) async fn next(&mut self) -> Sign {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Takes the frame back if it has not left. `true`: too late, it may have been written.
+    pub(super) fn withdraw(&mut self) -> bool {
+        let maybe_sent = self.waiters.withdraw(self.key);
+        self.ended |= !maybe_sent;
+        maybe_sent
+    }
+
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Sign> {
+        if self.ended {
+            return Poll::Pending;
+        }
+        let mut table = self.waiters.lock();
+        let entry = table.entries.get_mut(&self.key);
+        let entry = entry.expect("an entry stays while its waiter waits");
+        if entry.answer.is_some() || entry.died.is_some() {
+            self.ended = true;
+            let died = entry.died;
+            let entry = table.remove(self.key).expect("just seen");
+            // An answer that arrived counts even if the link died right behind it.
+            return Poll::Ready(match entry.answer {
+                Some(answer) => Sign::Answer(answer),
+                None => Sign::LinkDied {
+                    maybe_sent: died.expect("one of the two"),
+                },
+            });
+        }
+        if std::mem::take(&mut entry.working) {
+            return Poll::Ready(Sign::Working);
+        }
+        match &mut entry.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.waiters.abandon(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, poll};
+
+use super::*;
+use crate::wire::{Epoch, FrameSource, OutboxLimits, TaskId, outbox, v1};
+
+fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
+    let (sender, source) = outbox(OutboxLimits::for_peer(1 << 20, Duration::from_secs(1)));
+    (Waiters::new(sender, in_flight_max), source)
+}
+
+fn key(seq: u64, ask: Ask) -> Key {
+    Key {
+        delivery: DeliveryId {
+            task: TaskId { origin: 1, seq },
+            epoch: Epoch::FIRST,
+        },
+        send: SendNumber::FIRST,
+        ask,
+    }
+}
+
+fn frame() -> Kind {
+    Kind::Heartbeat(v1::Heartbeat { sequence: 1 })
+}
+
+fn execute(waiters: &Arc<Waiters>, seq: u64) -> Pending {
+    let pending = waiters.ask(key(seq, Ask::Execute), frame());
+    pending.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn take_one(source: &mut FrameSource) {
+    assert!(source.next().now_or_never().flatten().is_some());
+}
+
+#[tokio::test]
+async fn signs_come_in_order_and_an_answer_comes_once() {
+    let (waiters, _source) = table(8);
+    let mut pending = execute(&waiters, 1);
+    let asked = key(1, Ask::Execute);
+    assert_eq!(waiters.receive().working(asked), Receipt::Awaited);
+    assert_eq!(pending.next().await, Sign::Working);
+    {
+        let mut next = pin!(pending.next());
+        assert!(poll!(next.as_mut()).is_pending());
+        assert_eq!(
+            waiters.receive().answer(asked, Answer::Done),
+            Receipt::Awaited
+        );
+        assert_eq!(next.await, Sign::Answer(Answer::Done));
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            waiters.receive().answer(asked, Answer::Done),
+            Receipt::Unknown
+        );
+        assert_eq!(waiters.receive().working(asked), Receipt::Unknown);
+    }
+    assert!(pending.next().now_or_never().is_none());
+    assert_eq!(waiters.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_reaches_only_the_very_send_it_names() {
+    let (waiters, _source) = table(8);
+    let mut pending = execute(&waiters, 1);
+    let mut other_send = key(1, Ask::Execute);
+    other_send.send = SendNumber::new(2).unwrap();
+    let mut other_epoch = key(1, Ask::Execute);
+    other_epoch.delivery.epoch = Epoch::new(2).unwrap();
+    for wrong in [
+        other_send,
+        other_epoch,
+        key(2, Ask::Execute),
+        key(1, Ask::RollBack),
+    ] {
+        assert_eq!(
+            waiters.receive().answer(wrong, Answer::Done),
+            Receipt::Unknown
+        );
+    }
+    assert!(pending.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn the_links_death_tells_what_was_taken_from_what_never_left() {
+    let (waiters, mut source) = table(8);
+    let mut written = execute(&waiters, 1);
+    let mut queued = execute(&waiters, 2);
+    let mut answered = execute(&waiters, 3);
+    take_one(&mut source);
+    waiters.receive().answer(key(3, Ask::Execute), Answer::Done);
+    drop(source);
+    waiters.end();
+    assert_eq!(written.next().await, Sign::LinkDied { maybe_sent: true });
+    assert_eq!(queued.next().await, Sign::LinkDied { maybe_sent: false });
+    assert_eq!(answered.next().await, Sign::Answer(Answer::Done));
+    let refused = waiters.ask(key(4, Ask::Execute), frame()).map(|_| ());
+    assert_eq!(refused, Err(NotAsked::Link(NotSent::Closed)));
+}
+
+#[tokio::test]
+async fn who_waits_when_the_link_dies_is_woken() {
+    let (waiters, source) = table(8);
+    let mut pending = execute(&waiters, 1);
+    let mut next = pin!(pending.next());
+    assert!(poll!(next.as_mut()).is_pending());
+    drop(source);
+    waiters.end();
+    assert_eq!(next.await, Sign::LinkDied { maybe_sent: false });
+}
+
+#[tokio::test]
+async fn a_frame_that_has_not_left_can_be_taken_back() {
+    let (waiters, mut source) = table(8);
+    let mut written = execute(&waiters, 1);
+    take_one(&mut source);
+    assert!(written.withdraw());
+    let mut queued = execute(&waiters, 2);
+    assert!(!queued.withdraw());
+    assert_eq!(waiters.in_flight(), 1);
+    assert!(source.next().now_or_never().is_none(), "nothing may leave");
+    assert!(queued.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn an_abandoned_send_counts_until_its_late_answer() {
+    let (waiters, mut source) = table(1);
+    let pending = execute(&waiters, 1);
+    take_one(&mut source);
+    drop(pending);
+    assert_eq!(waiters.in_flight(), 1);
+    assert_eq!(
+        waiters.ask(key(2, Ask::Execute), frame()).map(|_| ()),
+        Err(NotAsked::Window)
+    );
+    let mut room = pin!(waiters.room());
+    assert!(poll!(room.as_mut()).is_pending());
+    let asked = key(1, Ask::Execute);
+    assert_eq!(waiters.receive().working(asked), Receipt::Late);
+    assert_eq!(waiters.receive().answer(asked, Answer::Done), Receipt::Late);
+    room.await;
+    let _second = execute(&waiters, 2);
+}
+
+#[tokio::test]
+async fn a_send_that_was_rolled_back_frees_its_place() {
+    let (waiters, mut source) = table(1);
+    drop_after_write(&waiters, &mut source);
+    let mut rollback = waiters
+        .ask(key(1, Ask::RollBack), frame())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let answer = Answer::RolledBack(RollbackState::Unknown);
+    {
+        let mut receiving = waiters.receive();
+        assert_eq!(
+            receiving.answer(key(1, Ask::RollBack), answer.clone()),
+            Receipt::Awaited
+        );
+        receiving.forget(key(1, Ask::Execute));
+    }
+    assert_eq!(rollback.next().await, Sign::Answer(answer));
+    assert_eq!(waiters.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
+    let (waiters, _source) = table(1);
+    let mut first = execute(&waiters, 1);
+    let mut room = pin!(waiters.room());
+    assert!(poll!(room.as_mut()).is_pending());
+    let asked = key(1, Ask::Execute);
+    waiters.receive().answer(asked, Answer::Done);
+    room.await;
+    // The answer is not taken yet, and still its place is free.
+    let _second = execute(&waiters, 2);
+    assert_eq!(first.next().await, Sign::Answer(Answer::Done));
+    assert_eq!(waiters.in_flight(), 1);
+}
+
+fn drop_after_write(waiters: &Arc<Waiters>, source: &mut FrameSource) {
+    let pending = execute(waiters, 1);
+    take_one(source);
+    drop(pending);
+}

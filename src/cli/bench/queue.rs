@@ -1,0 +1,175 @@
+//! The queue's own figures.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use leasebridge::queue::{Command, JournalStatus, QueueOptions, SafeTaskQueue, TaskOptions};
+
+use super::BenchError;
+use super::baseline::{CycleBytes, rate};
+
+/// Bytes of a command's body in every figure.
+pub(super) const BODY_BYTES: usize = 256;
+
+fn command() -> Command {
+    Command::new(vec![b'x'; BODY_BYTES])
+}
+
+pub(super) async fn open(dir: &Path) -> Result<SafeTaskQueue<Command>, BenchError> {
+    let options = QueueOptions {
+        capacity: 1 << 21,
+        ..QueueOptions::new(dir)
+    };
+    Ok(SafeTaskQueue::open(options).await?)
+}
+
+/// Log bytes that each part of a cycle takes, as the queue writes them in batches of `batch`.
+pub(super) async fn cycle_bytes(dir: &Path, batch: usize) -> Result<CycleBytes, BenchError> {
+    let queue = open(dir).await?;
+    let written = |queue: &SafeTaskQueue<Command>| queue.status().journal.written_bytes;
+    // The first batch of an opening carries more than its own.
+    cycle(&queue, 1).await?;
+    let start = written(&queue);
+    queue
+        .enqueue_batch((0..batch).map(|_| (command(), TaskOptions::default())))
+        .await?;
+    let enqueued = written(&queue);
+    let leases = queue.lease_batch("default", batch).await?;
+    let leased = written(&queue);
+    queue.ack_batch(leases).await?;
+    let acked = written(&queue);
+    queue.close().await?;
+    let each = |from: u64, to: u64| ((to - from) / batch as u64) as usize;
+    Ok(CycleBytes {
+        enqueue: each(start, enqueued),
+        lease: each(enqueued, leased),
+        ack: each(leased, acked),
+    })
+}
+
+async fn cycle(queue: &SafeTaskQueue<Command>, batch: usize) -> Result<(), BenchError> {
+    queue
+        .enqueue_batch((0..batch).map(|_| (command(), TaskOptions::default())))
+        .await?;
+    let mut leases = queue.lease_batch("default", batch).await?;
+    // Out of order, as replies come.
+    leases.reverse();
+    queue.ack_batch(leases).await?;
+    Ok(())
+}
+
+/// Cycles per second, `batch` at a time.
+pub(super) async fn batched(dir: &Path, cycles: usize, batch: usize) -> Result<f64, BenchError> {
+    let queue = open(dir).await?;
+    cycle(&queue, batch).await?;
+    let start = Instant::now();
+    for _ in 0..cycles / batch {
+        cycle(&queue, batch).await?;
+    }
+    let rate = rate(cycles, start);
+    queue.close().await?;
+    Ok(rate)
+}
+
+/// Cycles per second of concurrent callers that do one operation at a time.
+pub(super) async fn callers(dir: &Path, cycles: usize, callers: usize) -> Result<f64, BenchError> {
+    let queue = open(dir).await?;
+    let start = Instant::now();
+    let mut tasks = Vec::with_capacity(callers);
+    for _ in 0..callers {
+        let queue = queue.clone();
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..cycles / callers {
+                queue.enqueue(command(), TaskOptions::default()).await?;
+                queue.lease("default").await?.ack().await?;
+            }
+            Ok::<_, BenchError>(())
+        }));
+    }
+    for task in tasks {
+        task.await.map_err(std::io::Error::other)??;
+    }
+    let rate = rate(cycles, start);
+    queue.close().await?;
+    Ok(rate)
+}
+
+/// Syncs per operation of one caller that is alone.
+pub(super) async fn lone(dir: &Path, cycles: usize) -> Result<(f64, f64), BenchError> {
+    let queue = open(dir).await?;
+    let syncs = |queue: &SafeTaskQueue<Command>| queue.status().journal.syncs;
+    let before = syncs(&queue);
+    let start = Instant::now();
+    for _ in 0..cycles {
+        cycle(&queue, 1).await?;
+    }
+    let rate = rate(cycles, start);
+    let per_operation = (syncs(&queue) - before) as f64 / (3 * cycles) as f64;
+    queue.close().await?;
+    Ok((per_operation, rate))
+}
+
+/// What a backlog costs.
+pub(super) struct Backlog {
+    pub(super) memory_bytes: u64,
+    pub(super) recovery: Duration,
+}
+
+/// Enqueues `count` commands, crashes, and recovers. The memory is that of this process after recovery.
+pub(super) async fn backlog(dir: &Path, count: usize) -> Result<Backlog, BenchError> {
+    let queue = open(dir).await?;
+    for _ in 0..count / 1024 {
+        queue
+            .enqueue_batch((0..1024).map(|_| (command(), TaskOptions::default())))
+            .await?;
+    }
+    drop(queue);
+    let start = Instant::now();
+    let queue = loop {
+        match open(dir).await {
+            Ok(queue) => break queue,
+            Err(error) if error.is_locked() => tokio::task::yield_now().await,
+            Err(error) => return Err(error),
+        }
+    };
+    let recovery = start.elapsed();
+    let pending = queue.counts().ready;
+    if pending != (count / 1024 * 1024) as u64 {
+        return Err(BenchError::Lost {
+            wanted: count as u64,
+            found: pending,
+        });
+    }
+    let memory_bytes = resident_bytes()?;
+    queue.close().await?;
+    Ok(Backlog {
+        memory_bytes,
+        recovery,
+    })
+}
+
+/// Bytes of memory this process has in use.
+fn resident_bytes() -> Result<u64, BenchError> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.unwrap_or_default() * 1024)
+}
+
+/// The most log that was ever on disk while one task was stuck and `count` others passed.
+pub(super) async fn stuck(dir: &Path, count: usize) -> Result<JournalStatus, BenchError> {
+    let queue = open(dir).await?;
+    queue.enqueue(command(), TaskOptions::default()).await?;
+    let stuck = queue.lease("default").await?;
+    stuck.move_to_poison("stuck on purpose").await?;
+    let mut worst = queue.status().journal;
+    for _ in 0..count / 1024 {
+        cycle(&queue, 1024).await?;
+        let now = queue.status().journal;
+        if now.log_bytes > worst.log_bytes {
+            worst = now;
+        }
+    }
+    queue.close().await?;
+    Ok(worst)
+}

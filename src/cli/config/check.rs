@@ -1,0 +1,230 @@
+//! What the grammar can't say: ranges, and fields that depend on each other.
+
+use leasebridge::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
+use leasebridge::env::Address;
+
+use super::fault::Source;
+use super::{Config, ConfigFault, RouteConfig, Secret, Size, Span};
+
+/// The largest body any route or receiver may take: the protocol's own limit.
+pub(crate) const BODY_BYTES_MAX: u64 = 16 << 20;
+
+/// Commands in flight on one route: the bridge's own limit.
+const WINDOW_MAX: u64 = 65_536;
+
+/// Tasks a queue may hold: the queue's own limit.
+const CAPACITY_MAX: u64 = 1 << 31;
+
+/// How often heartbeats may be sent: the protocol's own limits.
+const HEARTBEAT: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(60);
+
+/// Bytes of a secret: the protocol's own limit.
+const CREDENTIALS_BYTES_MAX: usize = 4 << 10;
+
+/// The smallest and largest segment of the log. A segment must hold the largest record, and the offset
+/// within one is 32 bits wide.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+
+/// What a segment is a multiple of: the log's own unit.
+const SEGMENT_UNIT: Size = Size::from_bytes(4_096);
+
+/// What a segment must hold beside the largest body: its head with the names of all routes.
+const SEGMENT_HEAD: u64 = 1 << 20;
+
+/// Segments the log needs to turn: one being written, one being compacted, and the reserve.
+const SEGMENTS_MIN: u64 = 4;
+
+/// Refuses what is well formed and still makes no sense.
+pub(crate) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+    listenable(&config.listen, &["listen"], source)?;
+    if config.poison_queue_name.trim().is_empty() {
+        return Err(source.not_allowed(&["poison_queue_name"], "it must not be empty"));
+    }
+    queue(config, source)?;
+    journal(config, source)?;
+    listenable(&config.receiver.socket, &["receiver", "socket"], source)?;
+    listenable(&config.receiver.grpc, &["receiver", "grpc"], source)?;
+    body_limit(config.receiver.max_body, &["receiver", "max_body"], source)?;
+    heartbeat(
+        config.receiver.heartbeat,
+        &["receiver", "heartbeat"],
+        source,
+    )?;
+    secret(
+        &config.receiver.credentials,
+        &["receiver", "credentials"],
+        source,
+    )?;
+    if config.routes.is_empty() || config.routes.len() > ROUTES_MAX {
+        return Err(source.not_allowed(
+            &["routes"],
+            format!(
+                "{} routes are not allowed: from 1 to {ROUTES_MAX}, or leave the table out",
+                config.routes.len()
+            ),
+        ));
+    }
+    for (name, route_config) in &config.routes {
+        route(name, route_config, source)?;
+    }
+    Ok(())
+}
+
+fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+    let queue = &config.queue;
+    let not_below = |small: (&str, Span), large: (&str, Span)| {
+        if small.1 <= large.1 {
+            return Ok(());
+        }
+        Err(source.not_allowed(
+            &["queue", large.0],
+            format!(
+                "{} is shorter than `{}` ({}); it must be at least as long",
+                large.1, small.0, small.1
+            ),
+        ))
+    };
+    for (key, count) in [
+        ("capacity", queue.capacity),
+        ("poison_capacity", queue.poison_capacity),
+        ("dedupe_keys_max", queue.dedupe_keys_max),
+    ] {
+        if count.get() > CAPACITY_MAX {
+            return Err(source.not_allowed(
+                &["queue", key],
+                format!("{count} is not allowed: from 1 to {CAPACITY_MAX}"),
+            ));
+        }
+    }
+    not_below(("lease", queue.lease), ("max_hold", queue.max_hold))?;
+    not_below(
+        ("backoff_min", queue.backoff_min),
+        ("backoff_max", queue.backoff_max),
+    )
+}
+
+fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+    let segment = config.journal.segment_size;
+    if !SEGMENT_BYTES.contains(&segment.bytes()) {
+        return Err(source.not_allowed(
+            &["journal", "segment_size"],
+            format!(
+                "{segment} is not allowed: from {} to {}",
+                Size::from_bytes(*SEGMENT_BYTES.start()),
+                Size::from_bytes(*SEGMENT_BYTES.end())
+            ),
+        ));
+    }
+    if segment.bytes() % SEGMENT_UNIT.bytes() != 0 {
+        return Err(source.not_allowed(
+            &["journal", "segment_size"],
+            format!("{segment} is not allowed: a multiple of {SEGMENT_UNIT}"),
+        ));
+    }
+    let bodies = config.routes.values().map(|route| route.max_body.bytes());
+    let needed = Size::from_bytes(bodies.max().unwrap_or(0) + SEGMENT_HEAD);
+    if segment < needed {
+        return Err(source.not_allowed(
+            &["journal", "segment_size"],
+            format!(
+                "{segment} is not allowed: at least {needed}, the largest `max_body` of a route and {} \
+                 more",
+                Size::from_bytes(SEGMENT_HEAD)
+            ),
+        ));
+    }
+    let least = Size::from_bytes(segment.bytes().saturating_mul(SEGMENTS_MIN));
+    if config.journal.max_size < least {
+        return Err(source.not_allowed(
+            &["journal", "max_size"],
+            format!(
+                "{} is not allowed: at least {SEGMENTS_MIN} segments, {least}",
+                config.journal.max_size
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), ConfigFault> {
+    let field = |field| ["routes", name, field];
+    if name.is_empty() || name.len() > ROUTE_NAME_BYTES_MAX || name.contains(char::is_control) {
+        return Err(source.not_allowed(
+            &["routes", name],
+            format!(
+                "a route's name has 1 to {ROUTE_NAME_BYTES_MAX} bytes and no control characters"
+            ),
+        ));
+    }
+    if route.socket.is_none() && route.grpc.is_none() {
+        return Err(source.not_allowed(
+            &["routes", name],
+            "the route has no address; give it `socket`, `grpc` or both",
+        ));
+    }
+    for (key, address) in [("socket", &route.socket), ("grpc", &route.grpc)] {
+        if let Some(Address::Tcp { port: 0, .. }) = address {
+            return Err(source.not_allowed(
+                &field(key),
+                "port 0 is not allowed: a port to connect to is from 1 to 65535",
+            ));
+        }
+    }
+    let window = route.window.get();
+    if window > WINDOW_MAX {
+        return Err(source.not_allowed(
+            &field("window"),
+            format!("{window} is not allowed: from 1 to {WINDOW_MAX}"),
+        ));
+    }
+    heartbeat(route.heartbeat, &field("heartbeat"), source)?;
+    secret(&route.credentials, &field("credentials"), source)?;
+    body_limit(route.max_body, &field("max_body"), source)
+}
+
+fn body_limit(size: Size, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+    if size.bytes() <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(source.not_allowed(
+        field,
+        format!(
+            "{size} is not allowed: at most {}",
+            Size::from_bytes(BODY_BYTES_MAX)
+        ),
+    ))
+}
+
+fn heartbeat(span: Span, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+    if HEARTBEAT.contains(&span) {
+        return Ok(());
+    }
+    Err(source.not_allowed(
+        field,
+        format!(
+            "{span} is not allowed: from {} to {}",
+            HEARTBEAT.start(),
+            HEARTBEAT.end()
+        ),
+    ))
+}
+
+fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+    if secret.0.len() <= CREDENTIALS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(source.not_allowed(
+        field,
+        format!("a secret has at most {CREDENTIALS_BYTES_MAX} bytes"),
+    ))
+}
+
+/// A Unix socket's path must fit the kernel's field, which is 108 bytes with its end.
+fn listenable(address: &Address, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+    match address {
+        Address::Unix(path) if path.as_os_str().len() > 107 => {
+            Err(source.not_allowed(field, "the path of a Unix socket has at most 107 bytes"))
+        }
+        _ => Ok(()),
+    }
+}

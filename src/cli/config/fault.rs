@@ -1,0 +1,193 @@
+//! What is wrong with a configuration: file, line, field, and what is allowed.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The edit distance within which an unknown key is taken for a slip of a known one.
+const TYPO_DISTANCE_MAX: usize = 3;
+
+/// A configuration that was refused. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigFault {
+    /// The file can't be read.
+    #[error("{}: {source}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A field or the file's grammar is wrong.
+    #[error("{0}")]
+    Wrong(Wrong),
+}
+
+/// One wrong place.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    file: PathBuf,
+    /// Line and column from 1, and the line's text; none if the field stands in no line.
+    place: Option<(usize, usize, String)>,
+    /// The path of keys, as in `routes.default.socket`.
+    field: String,
+    what: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((line, column, _)) = &self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        write!(f, ": {}", self.what)?;
+        if let Some((line, column, text)) = &self.place {
+            let number = line.to_string();
+            let gutter = " ".repeat(number.len());
+            let indent = " ".repeat(column - 1);
+            write!(
+                f,
+                "\n {gutter} |\n {number} | {text}\n {gutter} | {indent}^"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration's text, to turn positions into lines and fields.
+pub(crate) struct Source<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// The `text` that was read from `file`.
+    pub(crate) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self { file, text }
+    }
+
+    /// What the TOML reader objected to.
+    pub(crate) fn refused(&self, error: &toml::de::Error) -> ConfigFault {
+        let span = error.span();
+        let field = span
+            .as_ref()
+            .and_then(|span| self.field_at(span))
+            .unwrap_or_default();
+        self.wrong(span, field, in_our_words(error.message()))
+    }
+
+    /// `field` has a value that is well formed and still not allowed.
+    pub(crate) fn not_allowed(&self, field: &[&str], what: impl Into<String>) -> ConfigFault {
+        let span = DeTable::parse(self.text)
+            .ok()
+            .and_then(|table| span_of(table.get_ref(), field));
+        self.wrong(span, field.join("."), what.into())
+    }
+
+    fn wrong(&self, span: Option<Range<usize>>, field: String, what: String) -> ConfigFault {
+        ConfigFault::Wrong(Wrong {
+            file: self.file.to_owned(),
+            place: span.map(|span| self.place(span.start)),
+            field,
+            what,
+        })
+    }
+
+    /// Line, column and the line's text at byte `offset`.
+    fn place(&self, offset: usize) -> (usize, usize, String) {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before[start..].chars().count() + 1;
+        let text = self.text[start..].lines().next().unwrap_or_default();
+        (line, column, text.to_owned())
+    }
+
+    fn field_at(&self, span: &Range<usize>) -> Option<String> {
+        let table = DeTable::parse(self.text).ok()?;
+        let mut path = Vec::new();
+        descend(table.get_ref(), span, &mut path);
+        Some(path.join("."))
+    }
+}
+
+/// Follows the keys whose name or value holds `span`.
+fn descend(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) {
+    let holds = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    for (key, value) in table {
+        if holds(key.span()) {
+            path.push(key.get_ref().to_string());
+            return;
+        }
+        // The span of a table is its header alone, so tables are searched whatever theirs says.
+        if let DeValue::Table(inner) = value.get_ref() {
+            let depth = path.len();
+            path.push(key.get_ref().to_string());
+            descend(inner, span, path);
+            if path.len() > depth + 1 || holds(value.span()) {
+                return;
+            }
+            path.truncate(depth);
+        } else if holds(value.span()) {
+            path.push(key.get_ref().to_string());
+            return;
+        }
+    }
+}
+
+/// Where the value at `field` stands, or the innermost of its tables.
+fn span_of(table: &DeTable<'_>, field: &[&str]) -> Option<Range<usize>> {
+    let (first, rest) = field.split_first()?;
+    let (key, value): (_, &Spanned<DeValue<'_>>) = table
+        .iter()
+        .find(|(key, _)| key.get_ref().as_ref() == *first)?;
+    match value.get_ref() {
+        DeValue::Table(inner) => span_of(inner, rest).or_else(|| Some(key.span())),
+        _ => Some(value.span()),
+    }
+}
+
+/// Turns the reader's message into what a person needs: for an unknown key the nearest known one.
+fn in_our_words(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(found) = quoted.next() else {
+        return message.to_owned();
+    };
+    let kind = match message.split('`').next() {
+        Some("unknown field ") => "unknown key",
+        Some("unknown variant ") => "not allowed here",
+        _ => return message.replace("expected u16", "expected a whole number from 0 to 65535"),
+    };
+    let known: Vec<&str> = quoted.collect();
+    let mut words = format!("`{found}` is {kind}");
+    if kind == "unknown key" {
+        words = format!("`{found}` is an unknown key");
+    }
+    if let Some(near) = nearest(found, &known) {
+        words.push_str(&format!("; did you mean `{near}`?"));
+    }
+    words.push_str(&format!(" (allowed: {})", known.join(", ")));
+    words
+}
+
+/// The known name that is nearest to `found`, if one is near.
+pub(crate) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), *name))
+        .filter(|(distance, name)| {
+            *distance <= TYPO_DISTANCE_MAX && *distance < name.chars().count()
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}

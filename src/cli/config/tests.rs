@@ -1,0 +1,109 @@
+//! What people see when a configuration is wrong.
+
+use std::path::Path;
+
+use super::load::parse;
+
+fn fault(text: &str) -> String {
+    parse(Path::new("leasebridge.toml"), text)
+        .expect_err("it must be refused")
+        .to_string()
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let parsed = parse(Path::new("x.toml"), "").unwrap();
+    assert_eq!(
+        format!("{parsed:?}"),
+        format!("{:?}", super::Config::default())
+    );
+}
+
+#[test]
+fn a_full_file_is_understood() {
+    let text = r#"
+        data = "/var/lib/leasebridge"
+        listen = "unix:/run/leasebridge.sock"
+        poison_queue_name = "morgue"
+        drain_timeout = "1m"
+        on_missing_route = "hold"
+        [queue]
+        capacity = 10
+        max_retries = 0
+        backoff_max = "10s"
+        [journal]
+        segment_size = "2MiB"
+        max_size = "64MiB"
+        [routes.lamps]
+        socket = "[::1]:7420"
+        window = 1
+        on_lost_inbox = "hold"
+        [receiver]
+        grpc = "127.0.0.1:0"
+    "#;
+    let config = parse(Path::new("x.toml"), text).unwrap();
+    assert_eq!(config.routes.keys().collect::<Vec<_>>(), ["lamps"]);
+    assert_eq!(config.queue.max_retries, 0);
+    assert_eq!(config.journal.max_size.bytes(), 64 << 20);
+    assert_eq!(config.drain_timeout.to_string(), "1m");
+}
+
+#[test]
+fn every_fault_names_its_line_its_field_and_what_is_allowed() {
+    let texts = [
+        "capasity = 3\n",
+        "[queue]\nlease = \"30s\"\ncapasity = 3\n",
+        "[queue]\ncapacity = 0\n",
+        "[queue]\ncapacity = -5\n",
+        "[queue]\ncapacity = \"many\"\n",
+        "[queue]\nlease = 30\n",
+        "[queue]\nlease = \"0s\"\n",
+        "[queue]\nlease = \"30 parsecs\"\n",
+        "[queue]\nmax_retries = -1\n",
+        "[queue]\nlease = \"2h\"\n\n[journal]\n",
+        "queue.lease = \"2h\"\nqueue.max_hold = \"1h\"\n",
+        "listen = \"7410\"\n",
+        "listen = 7410\n",
+        "on_missing_route = \"held\"\n",
+        "[routes.lamps]\nsocket = \"host:port\"\n",
+        "[routes.lamps]\n",
+        "[routes.lamps]\nsocket = \"host:0\"\n",
+        "[routes.\"\"]\nsocket = \"host:1\"\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nheartbeat = \"2m\"\n",
+        "[routes]\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nmax_body = \"17MiB\"\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nwindow = 1_000_000\n",
+        "routes = { lamps = { sockett = \"host:1\" } }\n",
+        "[journal]\nsegment_size = \"1KiB\"\n",
+        "[journal]\nsegment_size = \"16MiB\"\nmax_size = \"32MiB\"\n",
+        "[journal]\nsegment_size = \"2097153B\"\n",
+        "[journal]\nsegment_size = \"1100KiB\"\n",
+        "[queue]\ncapacity = 3_000_000_000\n",
+        "poison_queue_name = \" \"\n",
+        "data = \"a\"\ndata = \"b\"\n",
+        "data = \n",
+        "[queue\n",
+    ];
+    let shown: Vec<_> = texts
+        .iter()
+        .map(|text| format!("{}\n", fault(text)))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let text = "[routes.a]\nsocket = \"h:1\"\ncredentials = \"tell nobody\"\n";
+    let config = parse(Path::new("x.toml"), text).unwrap();
+    assert_eq!(config.routes["a"].credentials.0, "tell nobody");
+    assert!(!format!("{config:?}").contains("nobody"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = super::load(Some(Path::new("/nowhere/x.toml"))).unwrap_err();
+    assert!(
+        error.to_string().starts_with("/nowhere/x.toml: "),
+        "{error}"
+    );
+}

@@ -1,0 +1,142 @@
+//! `leasebridge enqueue`: hands the lines of a file or of stdin to the bridge.
+//!
+//! Every line gets a key that depends on nothing but the input ([`key`]), so that a line that is sent
+//! twice, because an answer stayed out or because the whole command is run again, is in the queue once.
+//! Batches go out with a bounded window; a batch whose answer stays out is sent again until the bridge
+//! answers or patience ends. What became of each line ends up in exactly one number of the
+//! [`account::Account`].
+
+mod account;
+mod feed;
+mod input;
+mod key;
+mod line;
+mod progress;
+mod send;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Context;
+use super::client::{BridgeArgs, channel};
+use super::config::Span;
+use super::exit::Outcome;
+use super::signals::Signals;
+
+use account::Account;
+use feed::Feed;
+use line::LineRules;
+use progress::Progress;
+use send::Sender;
+
+/// Hand commands to the running bridge, one a line
+///
+/// Each line is the body of one command; empty lines are skipped. With NDJSON each line is an object:
+///
+///   {"route": "lamps", "body": "on", "key": "order-17", "headers": {"who": "me"}, "deadline": "10m"}
+///
+/// `body` is text, or `body_base64` holds bytes. `deadline` is a duration from now ("10m"), a time
+/// ("2030-01-01T00:00:00Z") or Unix milliseconds. All but the body may be left out.
+///
+/// Each line without a key of its own gets one made of the input's name, all of the input up to and
+/// including the line, and its number. So nothing is doubled when lines are sent again: run the same
+/// command once more after a crash, and what the bridge has is counted as `already there`. For the same
+/// reason the same input is not enqueued a second time while the bridge remembers its keys (24 hours by
+/// default): give it another --source if that is what you want.
+///
+/// Examples:
+///   seq 1 100000 | leasebridge enqueue
+///   leasebridge enqueue commands.txt --route lamps --deadline 10m
+///   leasebridge enqueue commands.ndjson
+///   date | leasebridge enqueue --source "$(uuidgen)"
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct EnqueueArgs {
+    /// The file to read; stdin if it is `-` or left out
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// What a line is
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// The route of lines that name none
+    #[arg(long, value_name = "ROUTE", default_value = "default")]
+    route: String,
+
+    /// The deadline of lines that name none: a duration from now, a time, or Unix milliseconds
+    #[arg(long, value_name = "WHEN")]
+    deadline: Option<String>,
+
+    /// The input's name, from which keys are made [default: the file's name, or `stdin`]
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+
+    /// Lines of one batch at most
+    #[arg(long, value_name = "LINES", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+
+    /// Batches in flight at most; with 1 lines enter the queue in exactly their order
+    #[arg(long, value_name = "BATCHES", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    window: u16,
+
+    /// Give up when the bridge has not answered for this long
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    patience: Span,
+
+    /// Print the account to stdout as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// No progress bar, and no account unless something was refused or is unknown
+    #[arg(long, short)]
+    quiet: bool,
+
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// NDJSON for files that end in .ndjson or .jsonl, else lines
+    #[default]
+    Auto,
+    /// The line is the body
+    Lines,
+    /// The line is a JSON object
+    Ndjson,
+}
+
+/// Reads, sends, and gives account.
+pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
+    let opened = input::open(args.file.as_deref())?;
+    let rules = LineRules::new(&args, &opened.name, context.env.clock.wall())?;
+    let mut signals = Signals::catch()?;
+    let progress = Progress::new(opened.bytes, args.quiet);
+    let chunks = feed::read(opened, rules, usize::from(args.batch))?;
+    let address = args.bridge.address(&context);
+    let sender = Sender::new(
+        context.env.clone(),
+        channel(&context.env, &address),
+        address.to_string(),
+        args.patience.get(),
+        progress.clone(),
+    );
+    let started = context.env.clock.now();
+    let mut account = Account::default();
+    let feed = Feed {
+        chunks,
+        window: usize::from(args.window),
+        sender,
+        clock: context.env.clock.clone(),
+    };
+    let ended = feed.run(&mut account, &mut signals, &progress).await;
+    progress.finish();
+    account.took = context.env.clock.now().saturating_since(started);
+    account.report(&ended, args.json, args.quiet)
+}
+
+#[cfg(test)]
+mod tests;

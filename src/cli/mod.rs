@@ -1,0 +1,94 @@
+//! The command line: one file per subcommand, and what they share.
+//!
+//! Arguments and configuration are checked before anything is started. Results go to stdout, logs and
+//! complaints to stderr. [`exit`] lists the exit codes.
+
+mod args;
+mod check_config;
+mod client;
+mod config;
+mod enqueue;
+mod exit;
+mod explain;
+mod log;
+mod out;
+mod poison;
+mod receiver;
+mod route;
+mod run;
+mod signals;
+mod status;
+mod table;
+mod watch;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use leasebridge::env::Env;
+
+use args::{Cli, Command};
+use config::Config;
+use exit::{Failure, Outcome};
+
+/// What every subcommand gets.
+pub(crate) struct Context {
+    /// The seams.
+    pub(crate) env: Env,
+    /// The checked configuration.
+    pub(crate) config: Config,
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match start(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                out::complain(&format!("error: {failure}"));
+            }
+            failure.exit
+        }
+    };
+    exit.into()
+}
+
+/// Checks everything that can be checked, then runs the subcommand.
+fn start(cli: Cli) -> Outcome {
+    log::start(&cli.log)?;
+    let config =
+        config::load(cli.config.as_deref()).map_err(|fault| Failure::usage(fault.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the runtime can't be started: {error}")))?;
+    let ended = runtime.block_on(async {
+        let context = Context {
+            env: Env::real(),
+            config,
+        };
+        dispatch(cli.command, cli.config, context).await
+    });
+    // A thread may still be blocked in a read of stdin: nobody waits for it.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn dispatch(
+    command: Command,
+    config_file: Option<std::path::PathBuf>,
+    context: Context,
+) -> Outcome {
+    match command {
+        Command::Run(args) => run::run(args, context).await,
+        Command::Receiver(args) => receiver::run(args, context).await,
+        Command::Enqueue(args) => enqueue::run(args, context).await,
+        Command::Status(args) => status::run(args, context).await,
+        Command::Explain(args) => explain::run(args, context).await,
+        Command::Poison(args) => poison::run(args, context).await,
+        Command::Route(args) => route::run(args, context).await,
+        Command::Watch(args) => watch::run(args, context).await,
+        Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
+    }
+}

@@ -1,0 +1,326 @@
+//! `leasebridge poison`: look into the poison store of a running bridge, and empty it.
+
+use clap::{ArgGroup, Args, Subcommand};
+use leasebridge::core::{Origin, Seq, TaskId};
+use leasebridge::wire::v1;
+
+use super::client::{BridgeArgs, Operator};
+use super::exit::{Exit, Failure, Outcome};
+use super::table::{Column, render};
+use super::{Context, explain, out, words};
+
+/// The most tasks of one page, which is the bridge's own limit.
+const PAGE_MAX: u32 = 1_000;
+
+/// Look into the poison store of the running bridge, and empty it
+///
+/// Examples:
+///   leasebridge poison list --route lamps
+///   leasebridge poison show 42-00c0ffee00c0ffee
+///   leasebridge poison requeue 42-00c0ffee00c0ffee
+///   leasebridge poison purge --all --route lamps --yes
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct PoisonArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List what is in poison, oldest first
+    List(ListArgs),
+    /// Show one task with its history, headers and body
+    Show(ShowArgs),
+    /// Put tasks back to ready with fresh budgets; epoch and history stay
+    Requeue(SelectArgs),
+    /// Remove tasks for good
+    Purge(PurgeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only this route
+    #[arg(
+        long,
+        value_name = "ROUTE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    route: String,
+    /// At most this many
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// Task id, as `list` prints it
+    #[arg(value_name = "ID")]
+    id: TaskId,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["ids", "all"]))]
+struct SelectArgs {
+    /// Task ids, as `list` prints them
+    #[arg(value_name = "ID")]
+    ids: Vec<TaskId>,
+    /// All that is in poison
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// With --all: only this route
+    #[arg(long, value_name = "ROUTE", requires = "all")]
+    route: Option<String>,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+#[derive(Debug, Args)]
+struct PurgeArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Yes, I know that purged tasks are gone; needed with --all
+    #[arg(long)]
+    yes: bool,
+}
+
+impl SelectArgs {
+    fn selection(&self) -> v1::PoisonSelection {
+        if self.all {
+            return v1::PoisonSelection {
+                tasks: Vec::new(),
+                all_of_route: self.route.clone().unwrap_or_else(|| "*".into()),
+            };
+        }
+        v1::PoisonSelection {
+            tasks: self.ids.iter().copied().map(words::to_wire).collect(),
+            all_of_route: String::new(),
+        }
+    }
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(args: PoisonArgs, context: Context) -> Outcome {
+    match args.action {
+        Action::List(args) => list(&args, &context).await,
+        Action::Show(args) => show(&args, &context).await,
+        Action::Requeue(args) => {
+            let operator = Operator::new(&args.bridge, &context);
+            let mut admin = operator.admin.clone();
+            let result = operator.ask(admin.requeue_poison(args.selection())).await?;
+            changed("requeued", &result)
+        }
+        Action::Purge(args) => {
+            if args.select.all && !args.yes {
+                return Err(Failure::usage(
+                    "purged tasks are gone for good: say --yes to purge all of them",
+                ));
+            }
+            let operator = Operator::new(&args.select.bridge, &context);
+            let mut admin = operator.admin.clone();
+            let result = operator
+                .ask(admin.purge_poison(args.select.selection()))
+                .await?;
+            changed("purged", &result)
+        }
+    }
+}
+
+fn changed(verb: &str, result: &v1::PoisonResult) -> Outcome {
+    out::print(&format!("{verb} {} tasks", words::number(result.changed)))?;
+    for id in &result.missing {
+        out::complain(&format!("not in poison: {}", words::task(Some(id))));
+    }
+    Ok(if result.missing.is_empty() {
+        Exit::Done
+    } else {
+        Exit::NotFound
+    })
+}
+
+async fn list(args: &ListArgs, context: &Context) -> Outcome {
+    let operator = Operator::new(&args.bridge, context);
+    let mut tasks = Vec::new();
+    let mut left = args.limit;
+    let mut after = None;
+    let total = loop {
+        let limit = u32::try_from(left).unwrap_or(PAGE_MAX).min(PAGE_MAX);
+        let mut admin = operator.admin.clone();
+        let request = v1::ListPoisonRequest {
+            route: args.route.clone(),
+            after,
+            limit: limit.max(1),
+            with_body: false,
+        };
+        let page = operator.ask(admin.list_poison(request)).await?;
+        left = left.saturating_sub(page.tasks.len() as u64);
+        after = page.tasks.last().and_then(|task| task.task);
+        tasks.extend(page.tasks);
+        if !page.more || left == 0 || after.is_none() {
+            break page.total;
+        }
+    };
+    if args.json {
+        for task in &tasks {
+            out::print_json(&explain::info_json(task))?;
+        }
+    } else {
+        out::print(&list_text(&tasks, total))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn list_text(tasks: &[v1::TaskInfo], total: u64) -> String {
+    use Column::{Number, Text};
+    if tasks.is_empty() {
+        return "nothing is in poison".into();
+    }
+    let columns = [
+        Text("TASK"),
+        Text("ROUTE"),
+        Text("KEY"),
+        Text("CAUSE"),
+        Number("EPOCH"),
+        Text("ENQUEUED"),
+        Number("BODY"),
+        Text("LAST ERROR"),
+    ];
+    let rows = tasks.iter().map(|task| {
+        let last = task.attempts.last();
+        vec![
+            words::task(task.task.as_ref()),
+            words::safe(&task.route),
+            words::safe(&task.key),
+            words::safe(&task.poison_cause),
+            task.epoch.to_string(),
+            words::time(task.enqueued_unix_ms),
+            words::bytes(task.body_bytes.into()),
+            last.map(|attempt| words::safe(&attempt.error))
+                .unwrap_or_default(),
+        ]
+    });
+    let shown = tasks.len() as u64;
+    let mut text = render(&columns, rows.collect());
+    if shown < total {
+        text.push_str(&format!(
+            "\n{} of {} (say --limit {total} for all)",
+            words::number(shown),
+            words::number(total)
+        ));
+    }
+    text
+}
+
+async fn show(args: &ShowArgs, context: &Context) -> Outcome {
+    let operator = Operator::new(&args.bridge, context);
+    let mut admin = operator.admin.clone();
+    let request = v1::ListPoisonRequest {
+        route: String::new(),
+        after: before(args.id).map(words::to_wire),
+        limit: 1,
+        with_body: true,
+    };
+    let page = operator.ask(admin.list_poison(request)).await?;
+    let wanted = words::to_wire(args.id);
+    let Some(task) = page
+        .tasks
+        .into_iter()
+        .find(|task| task.task == Some(wanted))
+    else {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "{} is not in poison; `leasebridge explain {}` says where it is",
+                args.id, args.id
+            ),
+        ));
+    };
+    if args.json {
+        out::print_json(&explain::info_json(&task))?;
+    } else {
+        out::print(&show_text(&task))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The last possible id before `id`: a page that starts after it starts with `id`.
+fn before(id: TaskId) -> Option<TaskId> {
+    match (id.origin.0.checked_sub(1), id.seq.0.checked_sub(1)) {
+        (Some(origin), _) => Some(TaskId {
+            seq: id.seq,
+            origin: Origin(origin),
+        }),
+        (None, Some(seq)) => Some(TaskId {
+            seq: Seq(seq),
+            origin: Origin(u64::MAX),
+        }),
+        (None, None) => None,
+    }
+}
+
+fn show_text(task: &v1::TaskInfo) -> String {
+    let mut parts = vec![explain::facts(task), explain::history(task)];
+    for header in &task.headers {
+        parts.push(format!(
+            "header {}: {}",
+            words::safe(&header.name),
+            words::safe(&header.value)
+        ));
+    }
+    parts.push(match std::str::from_utf8(&task.body) {
+        Ok(text) => format!("body:\n{}", words::safe(text)),
+        Err(_) => format!(
+            "body: {} bytes that are no text (say --json for base64)",
+            task.body.len()
+        ),
+    });
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::explain::tests::example;
+
+    #[test]
+    fn the_list_is_readable() {
+        insta::assert_snapshot!(list_text(&[example()], 3));
+        assert_eq!(list_text(&[], 0), "nothing is in poison");
+    }
+
+    #[test]
+    fn one_task_is_shown_with_its_body() {
+        let task = v1::TaskInfo {
+            body: "switch\u{7}on".into(),
+            headers: vec![v1::Header {
+                name: "who".into(),
+                value: "me".into(),
+            }],
+            ..example()
+        };
+        insta::assert_snapshot!(show_text(&task));
+    }
+
+    #[test]
+    fn a_page_after_the_id_before_starts_with_the_id() {
+        for (seq, origin) in [(7, 9), (7, 0), (0, 1)] {
+            let id = TaskId {
+                seq: Seq(seq),
+                origin: Origin(origin),
+            };
+            assert!(before(id).unwrap() < id, "{id}");
+        }
+        assert_eq!(before(TaskId::default()), None);
+    }
+}

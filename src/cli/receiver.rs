@@ -1,0 +1,208 @@
+//! `leasebridge receiver`: an endpoint to try a bridge with, and to learn from.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use clap::Args;
+use leasebridge::env::{Address, BoxFuture};
+use leasebridge::receiver::store::EffectLine;
+use leasebridge::receiver::{
+    Delivered, EffectFile, Handler, HandlerError, Receiver, ReceiverError, ReceiverOptions,
+    ReceiverStats, RunningReceiver,
+};
+
+use super::exit::{Exit, Failure, Outcome};
+use super::signals::Signals;
+use super::{Context, words};
+
+/// How often it says what it has executed, if anything.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Run an endpoint that executes commands by writing them down
+///
+/// With --out each executed command is one line of a file, written and synced before the bridge hears of
+/// it: route, task id, epoch, key and body, separated by tabs. The file is the inbox too: killed and
+/// started again with the same file, the receiver executes nothing twice. Without it commands are only
+/// counted, and whoever restarts the receiver has lost its memory.
+///
+/// Examples:
+///   leasebridge receiver
+///   leasebridge receiver --out executed.tsv
+///   leasebridge receiver --print --socket 127.0.0.1:7430 --grpc 127.0.0.1:7431
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ReceiverArgs {
+    /// Append each executed command to this file, durably
+    #[arg(long, value_name = "FILE", conflicts_with = "print")]
+    out: Option<PathBuf>,
+
+    /// Print each executed command to stdout, in the format of --out
+    #[arg(long)]
+    print: bool,
+
+    /// Where the framed socket listens [default: `receiver.socket` of the configuration,
+    /// 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDRESS")]
+    socket: Option<Address>,
+
+    /// Where gRPC listens [default: `receiver.grpc` of the configuration, 127.0.0.1:7421]
+    #[arg(long, value_name = "ADDRESS")]
+    grpc: Option<Address>,
+}
+
+/// Executes commands until a signal comes or the file fails.
+pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
+    let mut signals = Signals::catch()?;
+    let receiver = build(&args, &context)?;
+    let running = receiver
+        .start(context.env.clone())
+        .await
+        .map_err(|error| start_failed(&error))?;
+    tracing::info!(
+        socket = %running.socket_address(),
+        grpc = %running.grpc_address().map_or_else(|| "none".into(), ToString::to_string),
+        "the receiver is ready"
+    );
+    let first = loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => break signal,
+            error = running.failed() => {
+                return Err(Failure::new(
+                    Exit::Journal,
+                    format!("{error}; what was answered is on disk, restart to go on"),
+                ));
+            }
+            () = report(&running, &context) => {}
+        }
+    };
+    tracing::info!(
+        signal = first.code(),
+        "the receiver drains; a second signal ends it at once"
+    );
+    let stats = running.stats();
+    let drain = running.shutdown(context.config.drain_timeout.get());
+    let report = tokio::select! {
+        biased;
+        second = signals.next() => return Ok(second),
+        report = drain => report,
+    };
+    if report.unfinished > 0 {
+        tracing::warn!(
+            commands = report.unfinished,
+            "left unfinished; they will come again"
+        );
+    }
+    tracing::info!(executed = stats.executed, "the receiver has ended");
+    Ok(Exit::Done)
+}
+
+fn build(args: &ReceiverArgs, context: &Context) -> Result<Receiver, Failure> {
+    let config = &context.config.receiver;
+    let socket = args.socket.clone().unwrap_or_else(|| config.socket.clone());
+    let grpc = args.grpc.clone().unwrap_or_else(|| config.grpc.clone());
+    let options = ReceiverOptions {
+        grpc: Some(grpc),
+        credentials: Bytes::from(config.credentials.0.clone()),
+        body_bytes_max: config.max_body.to_u32(),
+        heartbeat: config.heartbeat.get(),
+        ..ReceiverOptions::new(socket)
+    };
+    let receiver = match &args.out {
+        Some(path) => {
+            let file = EffectFile::new(&context.env, path)
+                .map_err(|error| Failure::failed(error.to_string()))?;
+            Receiver::with_effects(options, Arc::new(file))
+        }
+        None if args.print => Receiver::new(options, Arc::new(Printer)),
+        None => Receiver::new(options, Arc::new(Counter)),
+    };
+    receiver.map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn start_failed(error: &ReceiverError) -> Failure {
+    let exit = match error {
+        ReceiverError::Store(_) => Exit::Journal,
+        ReceiverError::Bind { .. } => Exit::Failed,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// Waits a while, then says what has happened meanwhile, if anything has.
+async fn report(running: &RunningReceiver, context: &Context) {
+    let before = running.stats();
+    context.env.clock.sleep(REPORT_INTERVAL).await;
+    let now = running.stats();
+    if now.commands != before.commands {
+        tracing::info!("{}", in_words(&before, &now, running.links()));
+    }
+}
+
+fn in_words(before: &ReceiverStats, now: &ReceiverStats, links: usize) -> String {
+    let rate = (now.executed - before.executed) as f64 / REPORT_INTERVAL.as_secs_f64();
+    let mut text = format!(
+        "{} executed, {}/s over {links} links",
+        words::number(now.executed),
+        words::rate(rate),
+    );
+    for (count, what) in [
+        (now.not_executed, "not executed"),
+        (now.duplicates + now.joined, "duplicates answered"),
+        (now.stale + now.settled, "stale"),
+        (now.unavailable, "asked to wait"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", words::number(count)));
+        }
+    }
+    text
+}
+
+/// Executes by doing nothing.
+struct Counter;
+
+impl Handler for Counter {
+    fn handle(&self, _: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
+        Box::pin(std::future::ready(Ok(Bytes::new())))
+    }
+}
+
+/// Executes by printing.
+struct Printer;
+
+impl Handler for Printer {
+    fn handle(&self, command: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
+        let mut line = BytesMut::new();
+        EffectLine::write(&command, &mut line);
+        let mut stdout = std::io::stdout().lock();
+        let printed = stdout.write_all(&line).and_then(|()| stdout.flush());
+        // Some of the line may have been printed: nobody can take that back.
+        let result = printed
+            .map(|()| Bytes::new())
+            .map_err(|error| HandlerError::Refused(format!("stdout can't be written: {error}")));
+        Box::pin(std::future::ready(result))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_leaves_out_what_did_not_happen() {
+        let before = ReceiverStats::default();
+        let mut now = ReceiverStats {
+            executed: 50_000,
+            ..ReceiverStats::default()
+        };
+        assert_eq!(
+            in_words(&before, &now, 2),
+            "50 000 executed, 10 000/s over 2 links"
+        );
+        now.duplicates = 3;
+        assert!(in_words(&before, &now, 2).ends_with(", 3 duplicates answered"));
+    }
+}

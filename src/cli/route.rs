@@ -1,0 +1,128 @@
+//! `leasebridge route`: pause, resume and empty a route of a running bridge.
+
+use clap::{Args, Subcommand};
+use leasebridge::wire::v1;
+
+use super::client::{BridgeArgs, Operator};
+use super::exit::{Exit, Outcome};
+use super::{Context, out, words};
+
+/// Pause, resume or move the tasks of a route of the running bridge
+///
+/// Examples:
+///   leasebridge route pause lamps
+///   leasebridge route resume lamps
+///   leasebridge route move lamps new-lamps
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct RouteArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lease nothing more from a route; enqueues go on, what is in flight is finished. Survives a restart
+    Pause(OneArgs),
+    /// Lease again
+    Resume(OneArgs),
+    /// Move the waiting tasks of one route to another; those whose outcome is in doubt stay
+    Move(MoveArgs),
+}
+
+#[derive(Debug, Args)]
+struct OneArgs {
+    /// The route
+    route: String,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+#[derive(Debug, Args)]
+struct MoveArgs {
+    /// The route to empty
+    from: String,
+    /// The route that gets its tasks
+    to: String,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(args: RouteArgs, context: Context) -> Outcome {
+    let text = match args.action {
+        Action::Pause(args) => {
+            let operator = Operator::new(&args.bridge, &context);
+            let mut admin = operator.admin.clone();
+            let route = args.route.clone();
+            let reply = operator
+                .ask(admin.pause_route(v1::RouteRequest { route }))
+                .await?;
+            paused(&args.route, &reply)
+        }
+        Action::Resume(args) => {
+            let operator = Operator::new(&args.bridge, &context);
+            let mut admin = operator.admin.clone();
+            let route = args.route.clone();
+            let reply = operator
+                .ask(admin.resume_route(v1::RouteRequest { route }))
+                .await?;
+            paused(&args.route, &reply)
+        }
+        Action::Move(args) => {
+            let operator = Operator::new(&args.bridge, &context);
+            let mut admin = operator.admin.clone();
+            let request = v1::MoveRouteRequest {
+                from: args.from.clone(),
+                to: args.to.clone(),
+            };
+            let reply = operator.ask(admin.move_route(request)).await?;
+            moved(&args.from, &args.to, &reply)
+        }
+    };
+    out::print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn paused(route: &str, reply: &v1::RouteReply) -> String {
+    let state = if reply.paused { "paused" } else { "open" };
+    format!("route {} is {state}", words::safe(route))
+}
+
+fn moved(from: &str, to: &str, reply: &v1::MoveRouteReply) -> String {
+    let mut text = format!(
+        "moved {} tasks from {} to {}",
+        words::number(reply.moved),
+        words::safe(from),
+        words::safe(to)
+    );
+    if reply.kept_in_doubt > 0 {
+        text.push_str(&format!(
+            "\n{} stay: they were sent and their outcome is in doubt, another endpoint could execute \
+             them twice",
+            words::number(reply.kept_in_doubt)
+        ));
+    }
+    if reply.kept_leased > 0 {
+        text.push_str(&format!(
+            "\n{} stay: they are in flight; move again when they are settled",
+            words::number(reply.kept_leased)
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_said_with_the_reason() {
+        let reply = v1::MoveRouteReply {
+            moved: 1_200,
+            kept_in_doubt: 2,
+            kept_leased: 1,
+        };
+        insta::assert_snapshot!(moved("lamps", "new-lamps", &reply));
+    }
+}

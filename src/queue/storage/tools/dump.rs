@@ -1,0 +1,64 @@
+//! Every record as a line of JSON.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::error::OpenError;
+use super::super::folder::Folder;
+use super::json;
+use super::tail::{Found, Stretch};
+use crate::env::Disk;
+use crate::journal::Position;
+use crate::journal::recovery::Survey;
+
+/// Gives `line` each record of the log in order, damage included where there is any: it is a line of
+/// its own, and what can be read behind it follows. A log that is being written gives what it has.
+///
+/// # Errors
+/// [`OpenError::Newer`], and [`OpenError::Io`] when a file can't be read.
+pub async fn dump(
+    disk: &dyn Disk,
+    dir: &Path,
+    line: &mut (dyn FnMut(Value) + Send),
+) -> Result<(), OpenError> {
+    let folder = Folder::open(disk, dir).await?;
+    let heads = folder.heads().await?;
+    let survey = Survey::new(&heads).map_err(|error| OpenError::recovery(dir, error))?;
+    let mut bytes = Vec::new();
+    for stretch in stretches(&survey) {
+        folder.read(stretch.slot(), &mut bytes).await?;
+        let segment = stretch.planned.header.segment;
+        stretch.read(&bytes, &mut |found| {
+            line(match found {
+                Found::Record(placed) => json::record(segment, &placed),
+                Found::Damage { offset, what } => json::damage(segment, offset, &what),
+            });
+        });
+    }
+    Ok(())
+}
+
+/// All segments from the oldest needed on, each up to where the next one says it ends.
+pub(super) fn stretches(survey: &Survey) -> Vec<Stretch> {
+    let needed = survey.segments.iter();
+    let needed: Vec<_> = needed
+        .filter(|planned| planned.header.segment >= survey.oldest)
+        .collect();
+    let ends = needed.iter().skip(1).map(|next| {
+        let end: Position = next.header.previous_end;
+        Some(end)
+    });
+    let ends = ends.chain([None]);
+    needed
+        .iter()
+        .zip(ends)
+        .map(|(planned, end)| Stretch {
+            planned: **planned,
+            from: 0,
+            until: end
+                .filter(|end| end.segment() == planned.header.segment)
+                .map(Position::offset),
+        })
+        .collect()
+}

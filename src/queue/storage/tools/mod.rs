@@ -1,0 +1,71 @@
+//! What stands behind `leasebridge journal`: looking at a log that nobody has open, and going on
+//! without the part of it that is damaged.
+//!
+//! Only [`repair`] changes anything, and only after what it takes out was copied aside and synced. All
+//! of it is polled inside drivers, like everything in [`super`].
+
+mod dump;
+mod inspect;
+mod json;
+mod repair;
+mod tail;
+
+use std::path::Path;
+
+use super::error::OpenError;
+use super::folder::{Folder, LOCK_FILE};
+use crate::core::Event;
+use crate::core::event::Base;
+use crate::env::{Disk, DiskLock, LockError};
+use crate::journal::{Fold, Recovered};
+
+pub use dump::dump;
+pub use inspect::{Inspection, SlotInspection, SlotRole, inspect};
+pub use repair::{LOST_TASKS_MAX, Lost, LostTask, Repair, repair};
+
+/// Takes every event as it comes: checks the log's bytes and nothing about what they say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnyEvents;
+
+impl Fold for AnyEvents {
+    fn base(&mut self, _base: Base) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn event(&mut self, _event: Event) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Reads and checks all of a log, down to what `fold` says about its events.
+///
+/// # Errors
+/// The first damage as [`OpenError::Corrupt`]; [`OpenError::Locked`] if somebody has the log open.
+pub async fn verify(
+    disk: &dyn Disk,
+    dir: &Path,
+    fold: &mut (dyn Fold + Send),
+) -> Result<Recovered, OpenError> {
+    let _lock = lock_if_there(disk, dir).await?;
+    Folder::open(disk, dir).await?.recover(fold).await
+}
+
+/// Takes the lock without making its file: no file, nobody who holds it.
+async fn lock_if_there(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Option<Box<dyn DiskLock>>, OpenError> {
+    let paths = disk.list(dir).await;
+    let paths = paths.map_err(|error| OpenError::io("listing", dir, error))?;
+    let path = dir.join(LOCK_FILE);
+    if !paths.contains(&path) {
+        return Ok(None);
+    }
+    match disk.lock(&path).await {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held) => Err(OpenError::Locked {
+            dir: dir.to_owned(),
+        }),
+        Err(LockError::Io(error)) => Err(OpenError::io("locking", &path, error)),
+    }
+}

@@ -1,0 +1,415 @@
+//! Admin: what operators ask of a running bridge.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::rates::{Rate, Rates};
+use super::story;
+use super::{Phase, RouteLinks, ServerOptions};
+use crate::core::{Seq, TaskId, TaskState};
+use crate::env::{Env, Mono};
+use crate::queue::{Command, Heard, LeaseError, RouteStatus, SafeTaskQueue};
+use crate::wire::v1;
+use crate::wire::v1::admin_server::Admin;
+
+/// Tasks of one page of the poison store.
+const PAGE_DEFAULT: u32 = 100;
+const PAGE_MAX: u32 = 1_000;
+
+/// Bodies and headers of one page together; a page with more ends early, after at least one task.
+const PAGE_BYTES_MAX: usize = 32 << 20;
+
+/// Tasks that one request may name.
+const SELECTION_MAX: usize = 100_000;
+
+/// Tasks that are requeued or purged at once: they share their syncs.
+const CHANGES_AT_ONCE: usize = 256;
+
+/// Instead of a route's name: all routes.
+const ALL_ROUTES: &str = "*";
+
+pub(super) struct AdminService {
+    pub(super) queue: SafeTaskQueue<Command>,
+    pub(super) options: ServerOptions,
+    pub(super) rates: Arc<Rates>,
+    pub(super) started: Mono,
+    pub(super) env: Env,
+}
+
+/// What becomes of a selection.
+#[derive(Clone, Copy)]
+enum Change {
+    Requeue,
+    Purge,
+}
+
+impl AdminService {
+    /// The names of `route`, which stands for all if it is empty or `*`.
+    fn routes(&self, route: &str) -> Vec<String> {
+        if route.is_empty() || route == ALL_ROUTES {
+            let routes = self.queue.status().routes;
+            return routes.into_iter().map(|route| route.route).collect();
+        }
+        vec![route.to_owned()]
+    }
+
+    /// Ids in poison on `routes`, oldest first, after `after`; and whether there are more.
+    fn poison(
+        &self,
+        routes: &[String],
+        after: Option<TaskId>,
+        limit: usize,
+    ) -> Result<(Vec<TaskId>, bool), Status> {
+        let mut ids = Vec::new();
+        let mut more = false;
+        for route in routes {
+            let (page, rest) = self
+                .queue
+                .poison(route, after, limit)
+                .map_err(|error| convert::status(&error))?;
+            ids.extend(page);
+            more |= rest;
+        }
+        ids.sort_unstable();
+        more |= ids.len() > limit;
+        ids.truncate(limit);
+        Ok((ids, more))
+    }
+
+    async fn change(
+        &self,
+        selection: v1::PoisonSelection,
+        change: Change,
+    ) -> Result<v1::PoisonResult, Status> {
+        let v1::PoisonSelection {
+            tasks,
+            all_of_route,
+        } = selection;
+        if tasks.is_empty() == all_of_route.is_empty() {
+            return Err(Status::invalid_argument(
+                "name either tasks or a route (`*` for all), and not both",
+            ));
+        }
+        if tasks.len() > SELECTION_MAX {
+            return Err(Status::invalid_argument(format!(
+                "{} tasks at once, at most {SELECTION_MAX} are allowed",
+                tasks.len()
+            )));
+        }
+        let mut result = v1::PoisonResult::default();
+        if all_of_route.is_empty() {
+            let ids = tasks.iter().map(convert::from_task_id).collect();
+            self.change_each(ids, change, &mut result).await?;
+            return Ok(result);
+        }
+        let routes = self.routes(&all_of_route);
+        let mut after = None;
+        loop {
+            let (ids, more) = self.poison(&routes, after, CHANGES_AT_ONCE)?;
+            // A task that comes back to poison meanwhile has the id it had: it is not taken twice.
+            after = ids.last().copied().or(after);
+            self.change_each(ids, change, &mut result).await?;
+            if !more {
+                // What left poison by itself meanwhile was not named by anybody.
+                result.missing.clear();
+                return Ok(result);
+            }
+        }
+    }
+
+    async fn change_each(
+        &self,
+        ids: Vec<TaskId>,
+        change: Change,
+        result: &mut v1::PoisonResult,
+    ) -> Result<(), Status> {
+        let mut changes = futures_util::stream::iter(ids)
+            .map(|id| async move {
+                let changed = match change {
+                    Change::Requeue => self.queue.requeue(id).await,
+                    Change::Purge => self.queue.purge(id).await,
+                };
+                (id, changed)
+            })
+            .buffered(CHANGES_AT_ONCE);
+        while let Some((id, changed)) = changes.next().await {
+            match changed {
+                Ok(()) => result.changed += 1,
+                Err(LeaseError::NotThere { .. }) => result.missing.push(convert::task_id(id)),
+                Err(error) => return Err(convert::status(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which task is meant.
+    fn find(&self, by: v1::explain_request::By) -> Result<(TaskId, Option<TaskState>), Status> {
+        use v1::explain_request::By;
+        match by {
+            By::Task(id) => {
+                let id = convert::from_task_id(&id);
+                Ok((id, self.queue.task_state(id)))
+            }
+            By::Seq(seq) => {
+                let id = self.queue.find_seq(Seq(seq)).ok_or_else(|| {
+                    Status::not_found(format!(
+                        "no task {seq} is in the queue: it was executed, removed, or there never was one"
+                    ))
+                })?;
+                Ok((id, self.queue.task_state(id)))
+            }
+            By::Key(key) => {
+                let (id, state) = self.queue.find_key(&key).ok_or_else(|| {
+                    Status::not_found(format!(
+                        "the key `{key}` is not remembered: it was never enqueued, or longer ago than \
+                         keys are kept"
+                    ))
+                })?;
+                Ok((id, Some(state)))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type WatchStream =
+        Pin<Box<dyn Stream<Item = Result<v1::LifecycleEvent, Status>> + Send + 'static>>;
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        let status = self.queue.status();
+        let rates = self.rates.of(&status);
+        let mut links = (self.options.links)();
+        let options = self.queue.options();
+        let journal = status.journal;
+        let uptime = self.env.clock.now().saturating_since(self.started);
+        let routes = status.routes.iter().map(|route| {
+            let rate = rates.get(&route.route).copied().unwrap_or_default();
+            let links = links.remove(&route.route).unwrap_or_default();
+            route_status(route, rate, links)
+        });
+        let reply = v1::StatusReply {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            routes: routes.collect(),
+            journal: Some(v1::JournalStatus {
+                folder: options.dir.display().to_string(),
+                segments: journal.segments.into(),
+                log_bytes: journal.log_bytes,
+                live_bytes: journal.live_bytes,
+                log_bytes_max: journal.log_bytes_max,
+                syncs_total: journal.syncs,
+                records_total: journal.records,
+                full: journal.full,
+            }),
+            draining: *self.options.phase.borrow() > Phase::Serving,
+            poison_queue_name: options.poison_queue_name.clone(),
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let by = request
+            .into_inner()
+            .by
+            .ok_or_else(|| Status::invalid_argument("say which task: by id, number or key"))?;
+        let (id, state) = self.find(by)?;
+        let Some(task) = self.queue.explain(id).await else {
+            // A key outlives its task; without one nobody remembers more than that it is gone.
+            let Some(state) = state else {
+                return Err(Status::not_found(story::unknown(id)));
+            };
+            return Ok(Response::new(v1::ExplainReply {
+                task: Some(v1::TaskInfo {
+                    task: Some(convert::task_id(id)),
+                    state: convert::state(state).into(),
+                    ..Default::default()
+                }),
+                story: story::gone(id, state),
+            }));
+        };
+        let status = self.queue.status();
+        let route = status.routes.iter().find(|route| route.route == task.route);
+        let links = (self.options.links)().remove(&task.route);
+        let surroundings = story::Surroundings {
+            paused: route.is_some_and(|route| route.paused),
+            configured: self.options.routes.contains_key(&task.route),
+            ready: route.map_or(0, |route| route.counts.ready),
+            breaker: links.as_ref().map_or("", |links| links.breaker.as_str()),
+        };
+        let now = self.env.clock.wall();
+        Ok(Response::new(v1::ExplainReply {
+            story: story::tell(&task, &surroundings),
+            task: Some(convert::task_info(&task, now, false)),
+        }))
+    }
+
+    async fn list_poison(
+        &self,
+        request: Request<v1::ListPoisonRequest>,
+    ) -> Result<Response<v1::ListPoisonReply>, Status> {
+        let request = request.into_inner();
+        let limit = match request.limit {
+            0 => PAGE_DEFAULT,
+            limit => limit.min(PAGE_MAX),
+        };
+        let routes = self.routes(&request.route);
+        let after = request.after.as_ref().map(convert::from_task_id);
+        let (ids, mut more) = self.poison(&routes, after, limit as usize)?;
+        let now = self.env.clock.wall();
+        let mut tasks: Vec<v1::TaskInfo> = Vec::with_capacity(ids.len());
+        let mut bytes = 0;
+        for id in ids {
+            // It may have left meanwhile.
+            let Some(task) = self.queue.explain(id).await else {
+                continue;
+            };
+            bytes += task.bytes as usize;
+            if request.with_body && bytes > PAGE_BYTES_MAX && !tasks.is_empty() {
+                more = true;
+                break;
+            }
+            tasks.push(convert::task_info(&task, now, request.with_body));
+        }
+        let total = self
+            .queue
+            .status()
+            .routes
+            .iter()
+            .filter(|route| routes.contains(&route.route))
+            .map(|route| route.counts.poison)
+            .sum();
+        Ok(Response::new(v1::ListPoisonReply { tasks, more, total }))
+    }
+
+    async fn requeue_poison(
+        &self,
+        request: Request<v1::PoisonSelection>,
+    ) -> Result<Response<v1::PoisonResult>, Status> {
+        let result = self.change(request.into_inner(), Change::Requeue).await?;
+        tracing::info!(
+            tasks = result.changed,
+            "requeued from poison by an operator"
+        );
+        Ok(Response::new(result))
+    }
+
+    async fn purge_poison(
+        &self,
+        request: Request<v1::PoisonSelection>,
+    ) -> Result<Response<v1::PoisonResult>, Status> {
+        let result = self.change(request.into_inner(), Change::Purge).await?;
+        tracing::warn!(tasks = result.changed, "purged from poison by an operator");
+        Ok(Response::new(result))
+    }
+
+    async fn pause_route(
+        &self,
+        request: Request<v1::RouteRequest>,
+    ) -> Result<Response<v1::RouteReply>, Status> {
+        let route = request.into_inner().route;
+        let paused = self.queue.pause(&route).await;
+        paused.map_err(|error| convert::status(&error))?;
+        tracing::info!(route, "paused by an operator");
+        Ok(Response::new(v1::RouteReply { paused: true }))
+    }
+
+    async fn resume_route(
+        &self,
+        request: Request<v1::RouteRequest>,
+    ) -> Result<Response<v1::RouteReply>, Status> {
+        let route = request.into_inner().route;
+        let resumed = self.queue.resume(&route).await;
+        resumed.map_err(|error| convert::status(&error))?;
+        tracing::info!(route, "resumed by an operator");
+        Ok(Response::new(v1::RouteReply { paused: false }))
+    }
+
+    async fn move_route(
+        &self,
+        request: Request<v1::MoveRouteRequest>,
+    ) -> Result<Response<v1::MoveRouteReply>, Status> {
+        let v1::MoveRouteRequest { from, to } = request.into_inner();
+        if from == to {
+            return Err(Status::invalid_argument("the two routes are the same"));
+        }
+        if !self.options.routes.contains_key(&to) {
+            return Err(Status::invalid_argument(format!(
+                "route `{to}` is not configured: its tasks would wait for ever"
+            )));
+        }
+        let moved = self.queue.move_route(&from, &to).await;
+        let moved = moved.map_err(|error| convert::status(&error))?;
+        tracing::info!(from, to, tasks = moved.moved, "moved by an operator");
+        Ok(Response::new(v1::MoveRouteReply {
+            moved: moved.moved,
+            kept_in_doubt: moved.kept_in_doubt,
+            kept_leased: moved.kept_leased,
+        }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let route = request.into_inner().route;
+        let feed = self.queue.subscribe();
+        let clock = Arc::clone(&self.env.clock);
+        let heard = futures_util::stream::unfold(feed, |mut feed| async move {
+            let heard = feed.next().await?;
+            Some((heard, feed))
+        });
+        let events = heard.filter_map(move |heard| {
+            let event = match heard {
+                Heard::Event(event) => Some(convert::lifecycle_event(&event))
+                    .filter(|event| route.is_empty() || event.route == route),
+                Heard::Missed(missed) => Some(v1::LifecycleEvent {
+                    at_unix_ms: clock.wall().unix_ms(),
+                    kind: "lagged".into(),
+                    missed,
+                    ..Default::default()
+                }),
+            };
+            std::future::ready(event.map(Ok))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+fn route_status(route: &RouteStatus, rate: Rate, links: RouteLinks) -> v1::RouteStatus {
+    let oldest = route.oldest_ready.unwrap_or_default();
+    v1::RouteStatus {
+        route: route.route.clone(),
+        ready: route.counts.ready,
+        delayed: route.counts.delayed,
+        leased: route.counts.leased,
+        poison: route.counts.poison,
+        oldest_ready_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),
+        enqueued_total: route.totals.enqueued,
+        done_total: route.totals.done,
+        rejected_total: route.totals.rejected,
+        in_doubt_total: route.totals.in_doubt,
+        enqueued_per_second: rate.enqueued,
+        done_per_second: rate.done,
+        paused: route.paused,
+        socket: links.socket,
+        grpc: links.grpc,
+        breaker: links.breaker,
+        refused_total: route.totals.refused,
+        unavailable_total: route.totals.unavailable,
+        not_sent_total: route.totals.not_sent,
+        sent_socket_total: links.sent_socket,
+        sent_grpc_total: links.sent_grpc,
+    }
+}

@@ -1,0 +1,342 @@
+//! Ingest: commands from producers into the queue.
+//!
+//! Each command is accepted or refused by itself; a queue that is full, closing or broken answers for the
+//! whole request, and nothing of it was kept, save where the status says that it is in doubt.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert;
+use super::{Phase, ServerOptions};
+use crate::env::Wall;
+use crate::queue::{
+    Command, DEFAULT_ROUTE, EnqueueError, Enqueued, KEY_BYTES_MAX, SafeTaskQueue, TaskOptions,
+};
+use crate::wire::v1;
+use crate::wire::v1::ingest_server::Ingest;
+
+/// Commands of one batch at most: what one sync may make wait.
+const BATCH_COMMANDS_MAX: usize = 8_192;
+
+/// Commands of a stream that share one sync, if they are there.
+const STREAM_CHUNK_COMMANDS: usize = 512;
+
+/// Replies of a stream that may wait for a slow reader before no more is read from it.
+const STREAM_REPLIES_MAX: usize = 1_024;
+
+/// Bytes of a command's headers, names and values together: half of what a frame has room for beside
+/// the body.
+const HEADERS_BYTES_MAX: usize = 32 << 10;
+
+/// Headers of one command.
+const HEADERS_MAX: usize = 128;
+
+/// Route names listed when an unknown one is refused.
+const ROUTES_NAMED_MAX: usize = 10;
+
+/// The metadata that says when to come again, in milliseconds.
+const RETRY_AFTER: &str = "retry-after-ms";
+
+#[derive(Clone)]
+pub(super) struct IngestService {
+    queue: SafeTaskQueue<Command>,
+    options: ServerOptions,
+}
+
+/// Commands in order, each ready for the queue or refused.
+type Checked = Vec<Result<(Command, TaskOptions), v1::Refusal>>;
+
+impl IngestService {
+    pub(super) fn new(queue: SafeTaskQueue<Command>, options: ServerOptions) -> Self {
+        Self { queue, options }
+    }
+
+    /// Takes all or nothing, save for commands that are refused by themselves.
+    async fn take(
+        &self,
+        commands: Vec<v1::EnqueueRequest>,
+    ) -> Result<Vec<v1::EnqueueReply>, Status> {
+        self.refuse_while_draining()?;
+        let checked: Checked = commands.into_iter().map(|one| self.check(one)).collect();
+        self.hand_over(&checked)
+            .await
+            .map_err(|error| refused_all(&error))
+    }
+
+    /// As [`IngestService::take`], but waits for room, in smaller pieces if need be.
+    async fn take_patiently(
+        &self,
+        commands: Vec<v1::EnqueueRequest>,
+    ) -> Result<Vec<v1::EnqueueReply>, Status> {
+        let checked: Checked = commands.into_iter().map(|one| self.check(one)).collect();
+        let mut replies = Vec::with_capacity(checked.len());
+        let mut piece = checked.len();
+        while replies.len() < checked.len() {
+            self.refuse_while_draining()?;
+            let end = checked.len().min(replies.len() + piece);
+            match self.hand_over(&checked[replies.len()..end]).await {
+                Ok(more) => {
+                    replies.extend(more);
+                    piece = piece.saturating_mul(2);
+                }
+                Err(EnqueueError::Full { retry_after, .. }) => {
+                    // A piece larger than the whole queue would wait for ever.
+                    piece = (piece.min(checked.len()) / 2).max(1);
+                    self.queue.env().clock.sleep(retry_after).await;
+                }
+                Err(error) => return Err(refused_all(&error)),
+            }
+        }
+        Ok(replies)
+    }
+
+    async fn hand_over(
+        &self,
+        checked: &[Result<(Command, TaskOptions), v1::Refusal>],
+    ) -> Result<Vec<v1::EnqueueReply>, EnqueueError> {
+        let good = checked.iter().filter_map(|one| one.as_ref().ok()).cloned();
+        let mut answers = self.queue.enqueue_batch(good).await?.into_iter();
+        let reply = |one: &Result<_, v1::Refusal>| match one {
+            Ok(_) => answer(answers.next().expect("one answer for each command")),
+            Err(refusal) => v1::enqueue_reply::Result::Refused(refusal.clone()),
+        };
+        let wrap = |result| v1::EnqueueReply {
+            result: Some(result),
+        };
+        Ok(checked.iter().map(reply).map(wrap).collect())
+    }
+
+    /// What can be said without the queue.
+    fn check(&self, request: v1::EnqueueRequest) -> Result<(Command, TaskOptions), v1::Refusal> {
+        use v1::refusal::Reason;
+        let v1::EnqueueRequest {
+            route,
+            body,
+            headers,
+            key,
+            deadline_unix_ms,
+        } = request;
+        let route = if route.is_empty() {
+            DEFAULT_ROUTE.to_owned()
+        } else {
+            route
+        };
+        let Some(body_bytes_max) = self.options.routes.get(&route) else {
+            return Err(refusal(Reason::UnknownRoute, self.no_route(&route)));
+        };
+        if body.len() > *body_bytes_max as usize {
+            let message = format!(
+                "the body has {} bytes, route `{route}` takes at most {body_bytes_max}",
+                body.len()
+            );
+            return Err(refusal(Reason::BodyTooLarge, message));
+        }
+        let header_bytes: usize = headers
+            .iter()
+            .map(|header| header.name.len() + header.value.len())
+            .sum();
+        if headers.len() > HEADERS_MAX || header_bytes > HEADERS_BYTES_MAX {
+            let message = format!(
+                "{} headers of {header_bytes} bytes, at most {HEADERS_MAX} of {HEADERS_BYTES_MAX} \
+                 bytes together are allowed",
+                headers.len()
+            );
+            return Err(refusal(Reason::HeadersTooLarge, message));
+        }
+        if key.len() > KEY_BYTES_MAX {
+            let message = EnqueueError::KeyTooLong(key.len()).to_string();
+            return Err(refusal(Reason::KeyTooLong, message));
+        }
+        let options = TaskOptions {
+            route,
+            key: Some(key).filter(|key| !key.is_empty()),
+            deadline: (deadline_unix_ms > 0).then(|| Wall::from_unix_ms(deadline_unix_ms)),
+        };
+        Ok((Command { headers, body }, options))
+    }
+
+    fn no_route(&self, route: &str) -> String {
+        let names = self.options.routes.keys().map(String::as_str);
+        let named: Vec<_> = names.take(ROUTES_NAMED_MAX).collect();
+        let more = self.options.routes.len() - named.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!(
+            "there is no route `{route}` (configured: {}{more})",
+            named.join(", ")
+        )
+    }
+
+    fn refuse_while_draining(&self) -> Result<(), Status> {
+        if *self.options.phase.borrow() > Phase::Serving {
+            return Err(Status::unavailable(
+                "the bridge is draining and takes nothing new",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Ingest for IngestService {
+    type EnqueueStreamStream = ReceiverStream<Result<v1::EnqueueReply, Status>>;
+
+    async fn enqueue(
+        &self,
+        request: Request<v1::EnqueueRequest>,
+    ) -> Result<Response<v1::EnqueueReply>, Status> {
+        let mut replies = self.take(vec![request.into_inner()]).await?;
+        Ok(Response::new(
+            replies.pop().expect("one reply for one command"),
+        ))
+    }
+
+    async fn enqueue_batch(
+        &self,
+        request: Request<v1::EnqueueBatchRequest>,
+    ) -> Result<Response<v1::EnqueueBatchReply>, Status> {
+        let commands = request.into_inner().commands;
+        if commands.len() > BATCH_COMMANDS_MAX {
+            return Err(Status::invalid_argument(format!(
+                "{} commands in one batch, at most {BATCH_COMMANDS_MAX} are allowed",
+                commands.len()
+            )));
+        }
+        let replies = self.take(commands).await?;
+        Ok(Response::new(v1::EnqueueBatchReply { replies }))
+    }
+
+    async fn enqueue_stream(
+        &self,
+        request: Request<Streaming<v1::EnqueueRequest>>,
+    ) -> Result<Response<Self::EnqueueStreamStream>, Status> {
+        let (replies, stream) = mpsc::channel(STREAM_REPLIES_MAX);
+        let service = self.clone();
+        let commands = request.into_inner();
+        tokio::spawn(async move {
+            // A reader that has gone away ends it: what was accepted stays, its replies are lost.
+            let gone = replies.clone();
+            tokio::select! {
+                biased;
+                () = gone.closed() => {}
+                () = service.follow(commands, replies) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl IngestService {
+    /// Answers a stream's commands in order, until it ends or can't go on.
+    async fn follow(
+        &self,
+        commands: Streaming<v1::EnqueueRequest>,
+        replies: mpsc::Sender<Result<v1::EnqueueReply, Status>>,
+    ) {
+        let mut chunks = commands.ready_chunks(STREAM_CHUNK_COMMANDS);
+        while let Some(chunk) = chunks.next().await {
+            let mut good = Vec::with_capacity(chunk.len());
+            let mut broken = None;
+            for command in chunk {
+                match command {
+                    Ok(command) => good.push(command),
+                    Err(status) => {
+                        broken = Some(status);
+                        break;
+                    }
+                }
+            }
+            let mut failed = false;
+            match self.take_patiently(good).await {
+                Ok(answers) => {
+                    for answer in answers {
+                        failed |= replies.send(Ok(answer)).await.is_err();
+                    }
+                }
+                Err(status) => {
+                    failed = true;
+                    // Nobody may be left to hear it.
+                    replies.send(Err(status)).await.unwrap_or_default();
+                }
+            }
+            if let Some(status) = broken {
+                failed = true;
+                replies.send(Err(status)).await.unwrap_or_default();
+            }
+            if failed {
+                return;
+            }
+        }
+    }
+}
+
+fn answer(result: Result<Enqueued, EnqueueError>) -> v1::enqueue_reply::Result {
+    use v1::refusal::Reason;
+    let error = match result {
+        Ok(enqueued) => {
+            return v1::enqueue_reply::Result::Accepted(v1::Accepted {
+                task: Some(convert::task_id(enqueued.id)),
+                duplicate: enqueued.duplicate,
+                state: convert::state(enqueued.state).into(),
+            });
+        }
+        Err(error) => error,
+    };
+    let mut retry_after = Duration::ZERO;
+    let reason = match &error {
+        EnqueueError::Full {
+            retry_after: after, ..
+        } => {
+            retry_after = *after;
+            Reason::QueueFull
+        }
+        EnqueueError::UnknownRoute(_) => Reason::UnknownRoute,
+        EnqueueError::BodyTooLarge { .. } => Reason::BodyTooLarge,
+        EnqueueError::KeyTooLong(_) => Reason::KeyTooLong,
+        EnqueueError::KeyConflict { .. } => Reason::KeyConflict,
+        EnqueueError::DeadlinePassed => Reason::DeadlinePassed,
+        EnqueueError::Closed => Reason::Closing,
+        // Only ever said of a whole request.
+        EnqueueError::InDoubt(_) => Reason::Unspecified,
+    };
+    v1::enqueue_reply::Result::Refused(v1::Refusal {
+        retry_after_ms: millis(retry_after),
+        ..refusal(reason, error.to_string())
+    })
+}
+
+fn refusal(reason: v1::refusal::Reason, message: String) -> v1::Refusal {
+    v1::Refusal {
+        reason: reason.into(),
+        message,
+        retry_after_ms: 0,
+    }
+}
+
+/// An error that holds for a whole request.
+fn refused_all(error: &EnqueueError) -> Status {
+    let text = error.to_string();
+    match error {
+        EnqueueError::Full { retry_after, .. } => {
+            let mut status = Status::resource_exhausted(text);
+            status
+                .metadata_mut()
+                .insert(RETRY_AFTER, millis(*retry_after).into());
+            status
+        }
+        EnqueueError::Closed => Status::unavailable(text),
+        EnqueueError::InDoubt(_) => Status::unknown(text),
+        _ => Status::internal(text),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

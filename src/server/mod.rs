@@ -1,0 +1,119 @@
+//! The bridge's own services: ingest for producers, admin for operators.
+//!
+//! Both stand on one listener. A reply that promises something is sent after the queue has said that it
+//! is durable; nothing here keeps state of its own but the samples that rates are made of.
+
+mod admin;
+mod convert;
+mod incoming;
+mod ingest;
+mod rates;
+mod story;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tonic::transport::Server;
+
+use crate::env::{Env, Listener};
+use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
+use crate::wire::v1;
+use crate::wire::v1::admin_server::AdminServer;
+use crate::wire::v1::ingest_server::IngestServer;
+
+pub use incoming::{Connection, Peer, incoming};
+
+use admin::AdminService;
+use ingest::IngestService;
+use rates::Rates;
+
+/// The largest request: a body of the largest size, or a batch of small ones, and what stands around.
+const REQUEST_BYTES_MAX: usize = BODY_BYTES_LIMIT as usize + (2 << 20);
+
+/// HTTP/2 window of each stream and connection: several batches of a fast producer.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// How the links of a route fare, as the bridge tells it.
+#[derive(Clone, Debug, Default)]
+pub struct RouteLinks {
+    /// The socket, if the route has one.
+    pub socket: Option<v1::LinkStatus>,
+    /// gRPC, if the route has it.
+    pub grpc: Option<v1::LinkStatus>,
+    /// The route's breaker: `closed`, `open` or `probing`.
+    pub breaker: String,
+    /// Sends over the socket since the start.
+    pub sent_socket: u64,
+    /// Sends over gRPC since the start.
+    pub sent_grpc: u64,
+}
+
+/// Tells how the links fare, by the name of their route.
+pub type Links = Arc<dyn Fn() -> BTreeMap<String, RouteLinks> + Send + Sync>;
+
+/// What the services need to know.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// The configured routes and the largest body of each, in bytes. Others are refused.
+    pub routes: BTreeMap<String, u32>,
+    /// How the links fare.
+    pub links: Links,
+    /// What the bridge is about.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// What the bridge is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// At work.
+    Serving,
+    /// Nothing new is accepted; what is in flight is finished.
+    Draining,
+    /// Requests are answered and connections closed.
+    Stopping,
+}
+
+/// Serves `queue` to whoever connects to `listener`, until [`Phase::Stopping`] and the last answer; a
+/// watcher is no answer and may keep it longer. Dropped, it cuts all connections, and requests that were
+/// being answered are in doubt for those who asked.
+///
+/// # Errors
+/// When tonic gives up, which it does for no reason that is known.
+pub async fn serve(
+    env: Env,
+    listener: Box<dyn Listener>,
+    queue: SafeTaskQueue<Command>,
+    options: ServerOptions,
+) -> Result<(), tonic::transport::Error> {
+    let rates = Arc::new(Rates::new(env.clone()));
+    let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let mut phase = options.phase.clone();
+    let stopping = async move {
+        // An error means that the bridge is gone, which ends it as well.
+        let _ended = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+    };
+    let started = env.clock.now();
+    let admin = AdminServer::new(AdminService {
+        queue: queue.clone(),
+        options,
+        rates: Arc::clone(&rates),
+        started,
+        env: env.clone(),
+    });
+    let serving = Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .add_service(ingest)
+        .add_service(admin)
+        .serve_with_incoming_shutdown(incoming(&env, listener), stopping);
+    tokio::select! {
+        biased;
+        ended = serving => ended,
+        never = rates.sample(&queue) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests;
