@@ -46,7 +46,10 @@ async fn isolate(queue: &Queue, id: TaskId) {
     for _ in 0..2 {
         let lease = within(queue, queue.lease("default")).await.unwrap();
         assert_eq!(lease.id(), id);
-        lease.fail(Failure::InDoubt("silence".into())).await.unwrap();
+        lease
+            .fail(Failure::InDoubt("silence".into()))
+            .await
+            .unwrap();
     }
     let explained = queue.explain(id).await.unwrap();
     assert_eq!(explained.isolation, Isolation::Route);
@@ -165,7 +168,10 @@ fn whoever_waits_for_room_is_woken_by_what_makes_it() {
             }
             waiting.await.unwrap();
             let waited = clock.now().saturating_since(before);
-            assert!(waited < Duration::from_millis(50), "woken, not by the clock");
+            assert!(
+                waited < Duration::from_millis(50),
+                "woken, not by the clock"
+            );
             queue.lease("default").await.unwrap().ack().await.unwrap();
         }
     });
@@ -182,7 +188,10 @@ fn a_drain_waits_for_nothing_and_takes_back_what_is_not_committed() {
         put(&queue, "b").await;
         queue.pause("default").await.unwrap();
         let drained = within(&queue, queue.drain("default", 5)).await.unwrap();
-        assert!(drained.tasks().is_empty(), "a paused route is not leased from");
+        assert!(
+            drained.tasks().is_empty(),
+            "a paused route is not leased from"
+        );
         queue.resume("default").await.unwrap();
         let drained = queue.drain("default", 1).await.unwrap();
         assert_eq!(drained.tasks()[0].id(), first);
@@ -205,7 +214,11 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         })
         .await;
         let with_key = plain().key("k");
-        let keyed = old.enqueue("keyed".into(), with_key.clone()).await.unwrap().id;
+        let keyed = old
+            .enqueue("keyed".into(), with_key.clone())
+            .await
+            .unwrap()
+            .id;
         for name in ["b", "c"] {
             put(&old, name).await;
         }
@@ -245,7 +258,10 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         assert!(restored.iter().all(Result::is_ok));
         new.lease("default").await.unwrap().ack().await.unwrap();
         let again = new.restore(&tasks[..1]).await.unwrap();
-        assert!(matches!(again[0], Err(LeaseError::NotThere { .. })), "{again:?}");
+        assert!(
+            matches!(again[0], Err(LeaseError::NotThere { .. })),
+            "{again:?}"
+        );
         let fresh = put(&new, "fresh").await;
         assert!(tasks.iter().all(|task| task.id() < fresh));
     });
@@ -280,7 +296,13 @@ fn listeners_hear_everything_in_order_and_extensions_without_further_traffic() {
         let id = lease.id();
         lease.move_to_poison("by hand").await.unwrap();
         queue.requeue(id).await.unwrap();
-        queue.lease("default").await.unwrap().release().await.unwrap();
+        queue
+            .lease("default")
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
         queue.lease("default").await.unwrap().ack().await.unwrap();
         queue.pause("default").await.unwrap();
         let kinds = [
@@ -307,13 +329,19 @@ fn more_routes_than_a_segment_can_name_are_refused() {
         let queue = open(options(&disk, 0)).await;
         let mut defined = 0;
         let refused = loop {
-            match queue.define_route(&format!("{defined} {}", "r".repeat(120))).await {
+            match queue
+                .define_route(&format!("{defined} {}", "r".repeat(120)))
+                .await
+            {
                 Ok(()) => defined += 1,
                 Err(error) => break error,
             }
         };
         assert!(defined >= 10, "{defined} routes");
-        assert!(matches!(refused, LeaseError::UnknownRoute(_)), "{refused:?}");
+        assert!(
+            matches!(refused, LeaseError::UnknownRoute(_)),
+            "{refused:?}"
+        );
         queue.define_route("default").await.unwrap();
         for n in 0..200 {
             put(&queue, &format!("{n} {}", "b".repeat(500))).await;
