@@ -474,6 +474,11 @@ async fn run() -> Result<bool, BoxError> {
         fallbacks: AtomicU64::new(0),
     };
 
+    // The socket is up before the first lease is taken: what goes over gRPC then went there because of
+    // the cut.
+    let mut up = socket.clone();
+    timeout(&*env.clock, PATIENCE, up.wait_for(Option::is_some)).await??;
+
     let bridge = &bridge;
     let adapter = TaskQueueChannelAdapter::create(queue.clone(), CONCURRENCY as usize, false)?;
     let (done, failed, depth, active) = (

@@ -27,6 +27,8 @@ const GRPC_PORT: u16 = 7421;
 const QUEUE_DIR: &str = "/queue";
 /// Small, so that a run of a few hundred commands uses more than one segment.
 const SEGMENT_BYTES: u32 = 64 << 10;
+/// Bodies are numbers; a segment must hold the largest.
+const BODY_BYTES_MAX: u32 = 1 << 10;
 const LOG_BYTES_MAX: u64 = 4 << 20;
 /// How long the handler works on a command.
 const WORK: Duration = Duration::from_millis(5);
@@ -92,6 +94,7 @@ pub struct Workload {
 pub async fn bridge(env: Env, workload: Workload, history: History) -> turmoil::Result {
     let mut options = QueueOptions::new(QUEUE_DIR);
     options.env = env.clone();
+    options.body_bytes_max = BODY_BYTES_MAX;
     options.segment_bytes = SEGMENT_BYTES;
     options.log_bytes_max = LOG_BYTES_MAX;
     let queue: SafeTaskQueue<Command> = SafeTaskQueue::open(options).await?;
