@@ -461,7 +461,7 @@ impl<T: Payload> SafeTaskQueue<T> {
     pub(crate) async fn release_all(&self, leases: Vec<Lease<T>>) -> Result<(), LeaseError> {
         let endings = leases
             .into_iter()
-            .map(|lease| lease.into_ending(Report::Dropped, None));
+            .map(|lease| lease.into_ending(Report::Dropped, Sends::default(), None));
         self.settle_all(endings.collect()).await.map(drop)
     }
 
