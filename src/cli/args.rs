@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{
-    bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
-};
+use super::{bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
