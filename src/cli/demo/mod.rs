@@ -218,8 +218,8 @@ fn show(args: &DemoArgs, stage: &Stage, verdict: &Verdict, finished: bool) -> Re
     let took = words::age(stage.screen.elapsed());
     if !finished {
         return out::print(&format!(
-            "stopped after {took}: so far {} of {} commands were executed; what was under way is not \
-             counted as lost or kept",
+            "stopped after {took}: {} of {} commands were executed so far; the rest was still under way, \
+             whatever the line `lost` says",
             words::number(verdict.all().executed),
             words::number(stage.commands)
         ));

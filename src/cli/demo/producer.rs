@@ -80,11 +80,12 @@ pub(super) async fn produce(stage: &Stage) -> Result<(), Failure> {
         if first == stage.commands {
             return Ok(());
         }
-        if first.saturating_sub(stage.settled()) >= BACKLOG {
+        let ceiling = stage.deeds.ceiling(stage.commands);
+        if first >= ceiling || first.saturating_sub(stage.settled()) >= BACKLOG {
             stage.env.clock.sleep(Duration::from_millis(5)).await;
             continue;
         }
-        let batch = first..stage.commands.min(first + BATCH);
+        let batch = first..ceiling.min(first + BATCH);
         let open = queues.wait_for(Option::is_some).await;
         let Some(queue) = open.ok().and_then(|queue| queue.clone()) else {
             return Ok(());

@@ -30,11 +30,11 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// What is cut on that way, for people.
-    pub(super) fn cargo(self) -> &'static str {
+    /// Where to, for people.
+    pub(super) fn direction(self) -> &'static str {
         match self {
-            Self::ToEndpoint => "a command to the endpoint",
-            Self::ToBridge => "an answer to the bridge",
+            Self::ToEndpoint => "to the endpoint",
+            Self::ToBridge => "to the bridge",
         }
     }
 }

@@ -20,6 +20,9 @@ const DEAD: Duration = Duration::from_millis(600);
 /// Sockets cut in one run.
 const CUTS: u64 = 10;
 
+/// How far commands may get ahead of the next deed.
+const AHEAD_PERMILLE: u64 = 60;
+
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -42,6 +45,17 @@ pub(super) struct Deeds {
     pub(super) cuts: AtomicU64,
     pub(super) kills: AtomicU64,
     pub(super) crashes: AtomicU64,
+    /// How far, in thousandths, commands are to get before the next one.
+    next: AtomicU64,
+}
+
+impl Deeds {
+    /// How many of `commands` may be put in for now: little more than what the next deed waits for, so
+    /// that there is work left for each deed to hit.
+    pub(super) fn ceiling(&self, commands: u64) -> u64 {
+        let permille = self.next.load(Ordering::Relaxed) + AHEAD_PERMILLE;
+        (commands * permille).div_ceil(1000).min(commands)
+    }
 }
 
 /// What is done, each at so many thousandths of the way, in order.
@@ -82,6 +96,7 @@ fn plan(seed: u64) -> Vec<(u64, Deed)> {
 /// Does all of it, each when its time has come.
 pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
     for (permille, deed) in plan(stage.seed) {
+        stage.deeds.next.store(permille, Ordering::Relaxed);
         while stage.settled() * 1000 < stage.commands * permille {
             stage.env.clock.sleep(LOOK).await;
         }
@@ -95,6 +110,7 @@ pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
             Deed::Crash => crash(stage).await?,
         }
     }
+    stage.deeds.next.store(1000, Ordering::Relaxed);
     Ok(())
 }
 
@@ -109,11 +125,11 @@ async fn cut(stage: &Stage, endpoint: usize, way: Way, permille: usize) {
     stage.screen.event(
         "cut",
         &format!(
-            "socket of route {} cut mid-frame: {} of {} bytes of {} got through",
+            "socket of route {} cut mid-frame: {} of the {} bytes of a frame {} got through",
             endpoint.name,
             made.passed,
             made.frame,
-            way.cargo()
+            way.direction()
         ),
     );
 }
