@@ -39,8 +39,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// See it hold: commands flow while sockets are cut, an endpoint is killed and the bridge crashes
 ///
 /// Everything runs in this process, over the loopback and in a temporary folder; nothing has to be
-/// configured or cleaned up. At the end the endpoints' own count of executions is compared with what the
-/// queue had accepted; the exit code is 1 if a number is wrong.
+/// configured or cleaned up. At the end the endpoints' own count of executions is compared with what
+/// the queue had accepted; the exit code is 1 if a number is wrong.
 ///
 /// Examples:
 ///   leasebridge demo
@@ -183,7 +183,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> Outcome {
         }
         Err(_) => false,
     };
-    let verdict = Verdict::of(&stage);
+    let verdict = Verdict::of(&stage, finished);
     let printed = show(&args, &stage, &verdict, finished);
     if finished {
         stage.house.close().await?;
@@ -218,8 +218,7 @@ fn show(args: &DemoArgs, stage: &Stage, verdict: &Verdict, finished: bool) -> Re
     let took = words::age(stage.screen.elapsed());
     if !finished {
         return out::print(&format!(
-            "stopped after {took}: {} of {} commands were executed so far; the rest was still under way, \
-             whatever the line `lost` says",
+            "stopped after {took}: {} of {} commands were executed so far",
             words::number(verdict.all().executed),
             words::number(stage.commands)
         ));

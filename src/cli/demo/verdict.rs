@@ -23,6 +23,8 @@ pub(super) struct Numbers {
     pub(super) rejected: u64,
     pub(super) poisoned: u64,
     pub(super) lost: u64,
+    /// Not settled when the demo was stopped before its end; else such commands count as lost.
+    pub(super) waiting: u64,
 }
 
 /// See the module's description.
@@ -34,7 +36,7 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// Compares what was accepted with what the endpoints' ledgers say, command by command.
-    pub(super) fn of(stage: &Stage) -> Self {
+    pub(super) fn of(stage: &Stage, finished: bool) -> Self {
         let ids = stage.accepted.ids();
         let traffic = stage.house.traffic();
         let queue = stage.house.queue.borrow().clone();
@@ -63,9 +65,12 @@ impl Verdict {
                 numbers.poisoned += u64::from(is_poison);
                 let kept = is_poison && ledger.is_refused(&key);
                 if ledger.executions(&key) == 0 && !kept {
-                    numbers.lost += 1;
+                    // Stopped between a crash and the reopening, nobody can ask: it is on disk.
+                    let waits = !finished && state.is_some() == queue.is_some();
+                    numbers.lost += u64::from(!waits);
+                    numbers.waiting += u64::from(waits);
                 }
-                if is_poison != refusable.contains(&number) {
+                if finished && is_poison != refusable.contains(&number) {
                     let where_to = if is_poison {
                         "is in poison"
                     } else {
@@ -123,6 +128,7 @@ impl Verdict {
             all.rejected += route.rejected;
             all.poisoned += route.poisoned;
             all.lost += route.lost;
+            all.waiting += route.waiting;
         }
         all
     }
@@ -130,7 +136,7 @@ impl Verdict {
     /// The numbers for people.
     pub(super) fn table(&self) -> String {
         type Row = (&'static str, fn(&Numbers) -> u64, &'static str);
-        const ROWS: [Row; 10] = [
+        const ROWS: [Row; 11] = [
             (
                 "accepted",
                 |n| n.accepted,
@@ -141,6 +147,11 @@ impl Verdict {
                 "poisoned",
                 |n| n.poisoned,
                 "kept: the endpoint refused them for good",
+            ),
+            (
+                "waiting",
+                |n| n.waiting,
+                "in the queue when the demo was stopped",
             ),
             ("lost", |n| n.lost, "must be 0"),
             ("executed more than once", |n| n.executed_again, "must be 0"),
@@ -162,7 +173,10 @@ impl Verdict {
         columns.extend(self.routes.iter().map(|(name, _)| Column::Number(name)));
         columns.extend([Column::Number("both"), Column::Text("")]);
         let all = self.all();
-        let rows = ROWS.iter().map(|(what, count, note)| {
+        let shown = ROWS
+            .iter()
+            .filter(|(what, count, _)| *what != "waiting" || count(&all) > 0);
+        let rows = shown.map(|(what, count, note)| {
             let mut row = vec![(*what).to_owned()];
             row.extend(
                 self.routes
@@ -215,6 +229,7 @@ fn as_json(numbers: &Numbers) -> serde_json::Value {
         "told_to_come_again": numbers.rejected,
         "poisoned": numbers.poisoned,
         "lost": numbers.lost,
+        "waiting": numbers.waiting,
     })
 }
 
