@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+<<<<<<< HEAD
 use super::{bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch};
+=======
+use super::{demo, enqueue, exit, explain, poison, receiver, route, run, status, watch};
+>>>>>>> refs/heads/demo
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
@@ -35,6 +39,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// What is logged unless something else is asked for.
+pub(crate) const LOG_DEFAULT: &str = "info";
+
 /// How to log.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
@@ -47,7 +54,7 @@ pub(crate) struct LogArgs {
         env = "RUST_LOG",
         hide_env_values = true,
         help_heading = "Everywhere",
-        default_value = "info"
+        default_value = LOG_DEFAULT
     )]
     pub(crate) log_filter: String,
 
@@ -76,6 +83,7 @@ pub(crate) enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::DemoArgs),
     Run(run::RunArgs),
     Receiver(receiver::ReceiverArgs),
     Enqueue(enqueue::EnqueueArgs),
@@ -104,6 +112,7 @@ mod tests {
     #[test]
     fn every_subcommand_is_understood_with_its_options_and_the_global_ones() {
         for line in [
+            "demo --commands 500 --seed 3 --keep --json",
             "run",
             "receiver --out executed.tsv --socket 127.0.0.1:1 --grpc unix:/run/x.sock",
             "enqueue commands.txt --format lines --route lamps --deadline 10m --source s --batch 1 \
@@ -133,6 +142,7 @@ mod tests {
         for line in [
             "poison purge",
             "poison requeue --route lamps",
+            "demo --commands 0",
             "enqueue --window 0",
             "enqueue --patience 5",
             "receiver --out x --print",
@@ -152,7 +162,11 @@ mod tests {
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
         for name in [
+<<<<<<< HEAD
             "run", "receiver", "enqueue", "status", "explain", "poison", "watch", "journal",
+=======
+            "demo", "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
+>>>>>>> refs/heads/demo
         ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();
