@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-<<<<<<< HEAD
-use super::{bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch};
-=======
-use super::{demo, enqueue, exit, explain, poison, receiver, route, run, status, watch};
->>>>>>> refs/heads/demo
+use super::{bench, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
@@ -162,11 +158,8 @@ mod tests {
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
         for name in [
-<<<<<<< HEAD
             "run", "receiver", "enqueue", "status", "explain", "poison", "watch", "journal",
-=======
             "demo", "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
->>>>>>> refs/heads/demo
         ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();
