@@ -10,3 +10,7 @@ pub mod receiver;
 #[cfg(feature = "cli")]
 pub mod server;
 pub mod wire;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

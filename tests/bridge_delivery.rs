@@ -561,3 +561,61 @@ async fn a_bridge_that_is_dropped_leaves_in_doubt_what_it_sent_and_a_new_one_fin
     queue.done("a", 1).await;
     assert_eq!(handler.calls(id), 1);
 }
+
+#[tokio::test]
+async fn no_more_is_sent_than_the_endpoint_accepts_unanswered() {
+    let queue = TestQueue::open(&["a"]).await;
+    let running = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (now, peak) = (running.clone(), most.clone());
+    let handler = Scripted::new(move |_, _| {
+        let (now, peak) = (now.clone(), peak.clone());
+        async move {
+            use std::sync::atomic::Ordering::SeqCst;
+            peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+            Env::real().clock.sleep(Duration::from_millis(5)).await;
+            now.fetch_sub(1, SeqCst);
+            Ok(Bytes::new())
+        }
+    });
+    let endpoint = receiver_with(handler.clone(), |options| options.in_flight_max = 3).await;
+    let bridge = start(&queue, vec![both("a", &endpoint)]);
+    queue.put_many("a", 60).await;
+    queue.done("a", 60).await;
+    assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 3);
+    assert_eq!(link_status(&bridge, "a", Grpc).counts.sends, 0);
+    assert_eq!(queue.totals("a").granted, 60);
+}
+
+#[tokio::test]
+async fn a_send_in_progress_is_followed_when_there_is_no_grpc_to_join_it() {
+    let queue = TestQueue::open(&["a"]).await;
+    let gate = std::sync::Arc::new(Notify::new());
+    let open = gate.clone();
+    let handler = Scripted::new(move |_, _| {
+        let gate = gate.clone();
+        async move {
+            gate.notified().await;
+            Ok(Bytes::new())
+        }
+    });
+    // It says that it works only long after the bridge has lost patience.
+    let endpoint = receiver_with(handler.clone(), |options| {
+        options.working_after = Duration::from_millis(1_400);
+    })
+    .await;
+    let mut options = route("a").socket(endpoint.socket_address().clone());
+    options.first_sign_of_life = Duration::from_millis(100);
+    options.heartbeat = Duration::from_secs(2);
+    let bridge = start(&queue, vec![options]);
+    let id = queue.put("a", "slow").await;
+    until("its rollback was asked for", || {
+        link_status(&bridge, "a", Socket).counts.rollbacks == 1
+    })
+    .await;
+    open.notify_one();
+    queue.done("a", 1).await;
+    assert_eq!(handler.calls(id), 1);
+    assert_eq!(queue.totals("a").granted, 1);
+    assert_eq!(link_status(&bridge, "a", Socket).counts.replies, 1);
+}

@@ -9,6 +9,7 @@
 mod attempt;
 mod fallback;
 mod rollback;
+mod send;
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ pub(super) struct Finished {
 }
 
 /// How the sending ended.
+#[derive(Debug)]
 enum End {
     /// The endpoint said what became of the command.
     Answered(Verdict),
@@ -61,9 +63,13 @@ enum End {
     Unanswered(String),
     /// It can't be sent to this endpoint, ever.
     Unsendable(String),
-    /// Nothing is to be sent.
-    Stopped(Verdict),
+    /// The inbox that knows was lost, and the route says to hold.
+    Held(String),
+    /// The command's own deadline has passed.
+    Expired,
+    /// The lease was lost.
     LeaseLost,
+    /// The time to drain is over.
     Cut,
 }
 

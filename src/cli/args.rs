@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{enqueue, exit, explain, poison, receiver, route, run, status, watch};
+use super::{
+    bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
+};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Poison(poison::PoisonArgs),
     Route(route::RouteArgs),
     Watch(watch::WatchArgs),
+    Journal(journal::JournalArgs),
+    Bench(bench::BenchArgs),
     /// Check the configuration and print what it comes to, without starting anything
     CheckConfig,
 }
@@ -117,6 +121,10 @@ mod tests {
             "route resume lamps",
             "route move lamps new-lamps",
             "watch --route lamps --json",
+            "journal verify",
+            "journal inspect folder",
+            "journal dump folder",
+            "journal repair folder --yes",
             "check-config",
         ] {
             let words = format!("leasebridge {line} --log debug --log-format json -c file.toml");
@@ -146,7 +154,7 @@ mod tests {
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
         for name in [
-            "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
+            "run", "receiver", "enqueue", "status", "explain", "poison", "watch", "journal",
         ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();

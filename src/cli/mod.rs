@@ -4,12 +4,14 @@
 //! complaints to stderr. [`exit`] lists the exit codes.
 
 mod args;
+mod bench;
 mod check_config;
 mod client;
 mod config;
 mod enqueue;
 mod exit;
 mod explain;
+mod journal;
 mod log;
 mod out;
 mod poison;
@@ -89,6 +91,8 @@ async fn dispatch(
         Command::Poison(args) => poison::run(args, context).await,
         Command::Route(args) => route::run(args, context).await,
         Command::Watch(args) => watch::run(args, context).await,
+        Command::Journal(args) => journal::run(args, context).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
 }

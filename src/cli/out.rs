@@ -16,10 +16,15 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.write_all(end))
         .and_then(|()| stdout.flush())
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
-            _ => Failure::failed(format!("stdout can't be written: {error}")),
-        })
+        .map_err(|error| failed(&error))
+}
+
+/// Why stdout could not be written; see [`print`] on a reader that has seen enough.
+pub(crate) fn failed(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
+        _ => Failure::failed(format!("stdout can't be written: {error}")),
+    }
 }
 
 /// Writes a JSON value and an end of line to stdout.

@@ -137,15 +137,15 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
     pub async fn stop(mut self) -> Result<(), LeaseError> {
         self.pump.abort();
         self.leases.close();
+        let mut unread = Vec::new();
         while let Some(lease) = self.leases.recv().await {
-            if let Ok(lease) = lease {
-                lease.release().await?;
-            }
+            unread.extend(lease);
         }
+        let released = self.queue.release_all(unread).await;
         if self.owns_queue {
             self.queue.close().await.map_err(LeaseError::InDoubt)?;
         }
-        Ok(())
+        released
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::engine::Stage;
 use super::envelope;
 use super::error::LeaseError;
 use super::payload::Payload;
@@ -127,13 +128,16 @@ impl<T> SafeTaskQueue<T> {
         };
         for chunk in waiting.chunks(REROUTE_CHUNK) {
             let moved = engine.durably(|core, now| {
+                if core.stage == Stage::Closed {
+                    return Err(LeaseError::Closed);
+                }
                 let reroute = |id: &TaskId| {
                     let input = Input::Reroute { id: *id, to };
-                    core.stage < super::engine::Stage::Closed && core.run(now, input, &[]).is_ok()
+                    core.run(now, input, &[]).is_ok()
                 };
-                chunk.iter().map(reroute).filter(|moved| *moved).count() as u64
+                Ok(chunk.iter().map(reroute).filter(|moved| *moved).count() as u64)
             });
-            let moved = moved.await.map_err(LeaseError::InDoubt)?;
+            let moved = moved.await.map_err(LeaseError::InDoubt)??;
             result.moved += moved;
             result.kept_in_doubt += chunk.len() as u64 - moved;
         }
@@ -204,10 +208,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         })?;
         let record = match cached {
             Some(record) => Some(record),
-            None => engine
-                .read(vec![body])
-                .await
-                .and_then(|mut read| read.pop()?.ok()),
+            None => engine.read_record(id, body).await.ok(),
         };
         if let Some((key, value)) = record.and_then(envelope::open) {
             explained.key = key;

@@ -88,7 +88,8 @@ impl<E: Clone> CommitQueue<E> {
         lock(&self.inner).end.clone()
     }
 
-    /// The driver's call: waits for work; `false` when the queue was shut down and all of it is done.
+    /// The driver's call: waits for work; `false` when the queue was shut down and all of it is done, or
+    /// the log has failed.
     pub(crate) fn take(&self) -> Take<'_, E> {
         Take { queue: self }
     }
@@ -115,13 +116,17 @@ impl<E: Clone> CommitQueue<E> {
 
     /// The driver's call: the log has failed, or has been closed with everything durable.
     pub(crate) fn finish(&self, end: End<E>) {
-        let woken = {
+        let (woken, driver) = {
             let mut inner = lock(&self.inner);
             inner.end.get_or_insert(end);
             inner.closing = true;
-            std::mem::take(&mut inner.waiters)
+            (std::mem::take(&mut inner.waiters), inner.driver.take())
         };
         woken.into_iter().for_each(|(_, waker)| waker.wake());
+        // Somebody else may have found the failure: the driver ends as well, and lets go of the files.
+        if let Some(driver) = driver {
+            driver.wake();
+        }
     }
 
     /// Nothing more will be submitted; the driver's next idle [`CommitQueue::take`] says `false`.
@@ -177,6 +182,9 @@ impl<E> Future for Take<'_, E> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
         let mut inner = lock(&self.queue.inner);
+        if inner.end.is_some() {
+            return Poll::Ready(false);
+        }
         if inner.submitted > inner.taken {
             inner.taken = inner.submitted;
             return Poll::Ready(true);
@@ -232,6 +240,14 @@ mod tests {
             poll(&mut queue.wait(at(6))),
             Poll::Ready(Err(End::Failed("sync")))
         );
+    }
+
+    #[test]
+    fn a_failure_ends_the_driver_whatever_is_left() {
+        let queue = CommitQueue::new(at(0));
+        queue.submit(at(3));
+        queue.finish(End::Failed("spare"));
+        assert_eq!(poll(&mut queue.take()), Poll::Ready(false));
     }
 
     #[test]

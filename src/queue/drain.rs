@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 
-use super::engine::Stage;
-use super::envelope;
-use super::error::LeaseError;
+use super::engine::{Core, Stage, Wanted};
+use super::envelope::{self, ENVELOPE_BYTES_MAX};
+use super::error::{EnqueueError, LeaseError};
 use super::lease::Held;
+use super::options::QueueOptions;
 use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::TaskImage;
-use crate::core::{Input, TaskId};
+use crate::core::{Input, Now, TaskId};
 
 /// A task with everything durable about it, on its way from one queue to another.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
         if wanted == 0 {
             return Ok(drained);
         }
-        for lease in self.lease_batch(route, wanted).await? {
+        for lease in self.lease_ready(id, &route.into(), wanted).await? {
             let image = self
                 .owner
                 .engine
@@ -120,8 +121,9 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
         Ok(drained)
     }
 
-    /// Takes drained tasks in, each with its id, epoch, budgets and history. Those that are here already are
-    /// refused; the replies are in order, once everything is durable.
+    /// Takes drained tasks in, each with its id, epoch, budgets and history, waiting for room if the queue is
+    /// full. Those that are here already are refused; the replies are in order, once everything is durable.
+    /// Dropped while it waits, those already taken in stay: restored again, they are refused.
     ///
     /// # Errors
     /// [`LeaseError::UnknownRoute`] for the whole batch when a route is missing here, or
@@ -130,6 +132,28 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
         &self,
         tasks: &[DrainedTask<T>],
     ) -> Result<Vec<Result<(), LeaseError>>, LeaseError> {
+        let coming = self.coming(tasks)?;
+        let engine = &self.owner.engine;
+        let mut restored = Vec::with_capacity(coming.len());
+        while restored.len() < coming.len() {
+            let mut room = std::pin::pin!(engine.room.notified());
+            room.as_mut().enable();
+            let rest = &coming[restored.len()..];
+            let taken = engine.durably(|core, now| core.restore(&engine.options, now, rest));
+            match taken.await.map_err(LeaseError::InDoubt)? {
+                Ok(taken) => restored.extend(taken),
+                Err(EnqueueError::Full { retry_after, .. }) => {
+                    let again = engine.env.clock.sleep(retry_after);
+                    tokio::select! { biased; () = room => {} () = again => {} }
+                }
+                Err(_) => return Err(LeaseError::Closed),
+            }
+        }
+        Ok(restored)
+    }
+
+    /// The tasks as they stand here, with their records.
+    fn coming(&self, tasks: &[DrainedTask<T>]) -> Result<Vec<Coming>, LeaseError> {
         let salt = self.owner.engine.salt();
         let mut coming = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -151,16 +175,44 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
                 record,
             ));
         }
-        let restored = self.owner.engine.durably(|core, now| {
-            if core.stage != Stage::Open {
-                return Err(LeaseError::Closed);
+        Ok(coming)
+    }
+}
+
+/// A task on its way in, and its record.
+type Coming = (TaskImage, Vec<u8>);
+
+impl Core {
+    /// Takes in the first of these tasks for which there is room.
+    fn restore(
+        &mut self,
+        options: &QueueOptions,
+        now: Now,
+        coming: &[Coming],
+    ) -> Result<Vec<Result<(), LeaseError>>, EnqueueError> {
+        let bytes_max = (options.body_bytes_max + ENVELOPE_BYTES_MAX) as usize;
+        let mut restored = Vec::new();
+        for (image, record) in coming {
+            if record.len() > bytes_max {
+                let wanted = "small enough for this queue's `body_bytes_max`";
+                restored.push(Err(LeaseError::NotThere {
+                    id: image.id,
+                    wanted,
+                }));
+                continue;
             }
-            let restore = |(image, record): &(TaskImage, Vec<u8>)| {
-                let restored = core.run(now, Input::Restore { image }, record);
-                restored.map(drop).map_err(LeaseError::from)
+            let wanted = Wanted {
+                commands: 1,
+                bytes: record.len() as u64,
             };
-            Ok(coming.iter().map(restore).collect())
-        });
-        restored.await.map_err(LeaseError::InDoubt)?
+            match self.admit(options, wanted) {
+                Ok(()) => {}
+                Err(full) if restored.is_empty() => return Err(full),
+                Err(_) => break,
+            }
+            let taken = self.run(now, Input::Restore { image }, record);
+            restored.push(taken.map(drop).map_err(LeaseError::from));
+        }
+        Ok(restored)
     }
 }

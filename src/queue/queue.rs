@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::backpressure::BackpressureSignal;
-use super::engine::{Core, Granted, Owner, Stage, Wanted};
+use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Wanted};
 use super::envelope;
 use super::error::{EnqueueError, JournalFailure, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
@@ -162,9 +162,10 @@ impl<T> SafeTaskQueue<T> {
     /// Makes a route known, so that it can be enqueued to and leased from.
     ///
     /// # Errors
-    /// [`LeaseError::UnknownRoute`] when its name is empty or too long.
+    /// [`LeaseError::UnknownRoute`] when its name is empty or too long, or the log's segments have no room
+    /// for more routes.
     pub async fn define_route(&self, name: &str) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.run(now, Input::DefineRoute { name }, &[]))
+        self.operate(|core, now| core.define_route(now, name))
             .await
             .map(drop)
     }
@@ -292,59 +293,97 @@ impl<T: Payload> SafeTaskQueue<T> {
         max: usize,
         kept: Option<&Arc<Kept>>,
     ) -> Result<Vec<Lease<T>>, LeaseError> {
-        let engine = &self.owner.engine;
-        let lane = engine.look(|core, _| core.lanes[id.0 as usize].clone());
         loop {
-            let mut ready = std::pin::pin!(lane.notified());
-            ready.as_mut().enable();
-            let promise = engine.grant(&self.owner, id, max.max(1));
-            if promise.is_empty() {
-                if engine.look(|core, _| core.stage) != Stage::Open {
-                    return Err(self.closed());
-                }
-                ready.await;
-                continue;
-            }
-            let mut unclaimed = engine.kept(promise).await.map_err(LeaseError::InDoubt)?;
-            // Read what is not in memory before anything is taken from the guard.
-            let missing = unclaimed
-                .granted
-                .iter()
-                .filter(|granted| granted.record.is_none());
-            let missing = missing.map(|granted| granted.grant.body).collect();
-            let Some(read) = engine.read(missing).await else {
-                return Err(self.closed());
-            };
-            let mut read = read.into_iter();
-            let mut leases = Vec::with_capacity(unclaimed.granted.len());
-            // From here on each lease is guarded by itself or still by `unclaimed`.
-            unclaimed.granted.reverse();
-            while let Some(Granted { grant, record }) = unclaimed.granted.pop() {
-                let held = Held {
-                    owner: self.owner.clone(),
-                    delivery: grant.delivery,
-                    route: route.clone(),
-                    key: None,
-                    enqueued_at: grant.enqueued_at,
-                    expires_at: grant.expires_at,
-                    kept: kept.cloned(),
-                    settled: false,
-                };
-                if let Some(kept) = kept {
-                    kept.remember(grant.delivery);
-                }
-                let record = match record.map_or_else(|| read.next().expect("one answer each"), Ok)
-                {
-                    Ok(record) => Ok(record),
-                    // It may only have been moved meanwhile.
-                    Err(_) => engine.read_record(held.delivery.task, grant.body).await,
-                };
-                leases.extend(Self::open_lease(held, record));
-            }
+            let promise = self.granted(id, max.max(1)).await?;
+            let leases = self.claim(promise, route, kept).await?;
             if !leases.is_empty() {
                 return Ok(leases);
             }
         }
+    }
+
+    /// What is ready now, without waiting for any to come.
+    pub(crate) async fn lease_ready(
+        &self,
+        id: RouteId,
+        route: &Arc<str>,
+        max: usize,
+    ) -> Result<Vec<Lease<T>>, LeaseError> {
+        let promise = self.owner.engine.grant(&self.owner, id, max);
+        if !promise.is_empty() {
+            return self.claim(promise, route, None).await;
+        }
+        match self.owner.engine.look(|core, _| core.stage) {
+            Stage::Open => Ok(Vec::new()),
+            _ => Err(self.closed()),
+        }
+    }
+
+    /// Waits until at least one lease is granted.
+    async fn granted(&self, id: RouteId, max: usize) -> Result<Promise<Unclaimed>, LeaseError> {
+        let engine = &self.owner.engine;
+        let lane = engine.look(|core, _| core.lanes[id.0 as usize].clone());
+        loop {
+            // Gone as soon as something is granted: a wake that found it later would wait with it for the
+            // disk, while another leaser could act on it.
+            let mut ready = std::pin::pin!(lane.notified());
+            ready.as_mut().enable();
+            let promise = engine.grant(&self.owner, id, max);
+            if !promise.is_empty() {
+                return Ok(promise);
+            }
+            if engine.look(|core, _| core.stage) != Stage::Open {
+                return Err(self.closed());
+            }
+            ready.await;
+        }
+    }
+
+    /// Makes leases of what was granted, once that is durable. What can't be read is left out: it is in the
+    /// poison store then.
+    async fn claim(
+        &self,
+        promise: Promise<Unclaimed>,
+        route: &Arc<str>,
+        kept: Option<&Arc<Kept>>,
+    ) -> Result<Vec<Lease<T>>, LeaseError> {
+        let engine = &self.owner.engine;
+        let mut unclaimed = engine.kept(promise).await.map_err(LeaseError::InDoubt)?;
+        // Read what is not in memory before anything is taken from the guard.
+        let missing = unclaimed
+            .granted
+            .iter()
+            .filter(|granted| granted.record.is_none());
+        let missing = missing.map(|granted| granted.grant.body).collect();
+        let Some(read) = engine.read(missing).await else {
+            return Err(self.closed());
+        };
+        let mut read = read.into_iter();
+        let mut leases = Vec::with_capacity(unclaimed.granted.len());
+        // From here on each lease is guarded by itself or still by `unclaimed`.
+        unclaimed.granted.reverse();
+        while let Some(Granted { grant, record }) = unclaimed.granted.pop() {
+            let held = Held {
+                owner: self.owner.clone(),
+                delivery: grant.delivery,
+                route: route.clone(),
+                key: None,
+                enqueued_at: grant.enqueued_at,
+                expires_at: grant.expires_at,
+                kept: kept.cloned(),
+                settled: false,
+            };
+            if let Some(kept) = kept {
+                kept.remember(grant.delivery);
+            }
+            let record = match record.map_or_else(|| read.next().expect("one answer each"), Ok) {
+                Ok(record) => Ok(record),
+                // It may only have been moved meanwhile.
+                Err(_) => engine.read_record(held.delivery.task, grant.body).await,
+            };
+            leases.extend(Self::open_lease(held, record));
+        }
+        Ok(leases)
     }
 
     /// A command that can't be read can't be executed: it is kept, with the reason, in the poison store.
@@ -416,6 +455,14 @@ impl<T: Payload> SafeTaskQueue<T> {
             lease.into_ending(report, sends, error)
         });
         self.settle_all(endings.collect()).await
+    }
+
+    /// Gives many leases back with one sync. Those that are over already went back by themselves.
+    pub(crate) async fn release_all(&self, leases: Vec<Lease<T>>) -> Result<(), LeaseError> {
+        let endings = leases
+            .into_iter()
+            .map(|lease| lease.into_ending(Report::Dropped, Sends::default(), None));
+        self.settle_all(endings.collect()).await.map(drop)
     }
 
     async fn settle_all(

@@ -200,3 +200,41 @@ fn segments_are_recycled_for_as_long_as_the_log_lives() {
     let made = disk.stats().ops[&OpKind::Create];
     assert!(made <= 6, "{made} files were made");
 }
+
+/// A disk that breaks its word may lose anything: what is left is still told as it was, or refused.
+#[test]
+fn a_lying_or_misdirecting_disk_never_makes_anything_up() {
+    let mut refused = 0;
+    for fault in [Fault::SyncLies, Fault::MisdirectedWrite] {
+        for seed in 0..60 {
+            let drivers = Drivers::new();
+            let disk = SimDisk::new(Seed(seed), drivers.clone());
+            let rule = disk.add_fault(FaultRule::new(fault).one_in(9));
+            let known = Arc::new(Mutex::new(Known::default()));
+            let opened = drivers.block_on(async {
+                let (session, _) = Session::try_open(&disk, &known).await;
+                let Ok(mut session) = session else { return };
+                for _ in 0..25 {
+                    (0..7).for_each(|_| session.append());
+                    session.flush().await.unwrap();
+                }
+            });
+            assert!(opened.is_some());
+            disk.enable_fault(rule, false);
+            disk.power_cut(Seed(seed));
+            let appended = known.lock().unwrap().appended;
+            let looked = drivers.block_on(async {
+                let (session, numbers) = Session::try_open(&disk, &known).await;
+                let Ok(session) = session else { return false };
+                assert!(numbers.next <= appended);
+                for (number, place) in &numbers.bodies {
+                    let read = session.files.read_body(*place).await;
+                    assert_eq!(read.unwrap(), body(*number));
+                }
+                true
+            });
+            refused += u32::from(looked == Some(false));
+        }
+    }
+    assert!(refused > 0, "no damage was ever found");
+}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use leasebridge::core::event::{Base, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
+use leasebridge::env::DiskLock;
 use leasebridge::journal::{Fold, Writer};
 use leasebridge::queue::storage::{
     self, DiskFailure, OpenError, Opened, SegmentFiles, StorageOptions,
@@ -102,6 +103,7 @@ pub(crate) struct Known {
 pub(crate) struct Session {
     pub(crate) writer: Writer,
     pub(crate) files: Arc<SegmentFiles>,
+    _lock: Box<dyn DiskLock>,
     pub(crate) known: Arc<Mutex<Known>>,
     /// The first event of each segment.
     firsts: BTreeMap<SegmentNo, u64>,
@@ -120,7 +122,12 @@ impl Session {
         let mut numbers = Numbers::default();
         let opened = storage::open(Arc::new(disk.clone()), dir(), OPTIONS, &mut numbers).await;
         let session = opened.map(|opened| {
-            let Opened { writer, files, .. } = opened;
+            let Opened {
+                writer,
+                files,
+                lock,
+                ..
+            } = opened;
             let mut firsts = BTreeMap::new();
             for (number, body) in &numbers.bodies {
                 firsts.entry(body.segment).or_insert(*number);
@@ -133,6 +140,7 @@ impl Session {
             Self {
                 writer,
                 files,
+                _lock: lock,
                 known: Arc::clone(known),
                 firsts,
             }

@@ -216,8 +216,8 @@ fn a_file_that_contradicts_the_log_is_refused_and_taken_out() {
         session.flush().await.unwrap();
         assert_eq!(session.writer.active_segment(), segment);
         drop(session);
-        let theirs = elsewhere.files().into_iter().map(|(path, _)| path);
-        let newest = theirs.filter(|path| path.extension().is_some()).last();
+        let mut theirs = elsewhere.files().into_iter().map(|(path, _)| path);
+        let newest = theirs.rfind(|path| path.extension().is_some());
         let bytes = elsewhere.bytes(&newest.unwrap()).unwrap();
         let intruder = leasebridge::env::Disk::open(&disk, &dir().join("000099.seg"), true).await;
         intruder.unwrap().write_at(0, &bytes).await.unwrap();

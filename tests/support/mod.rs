@@ -1,8 +1,8 @@
 //! What the tests of delivery share: a queue in a folder of its own, a real endpoint that counts what it
 //! executes, an endpoint that misbehaves, and a proxy that cuts.
 
-pub mod proxy;
-pub mod rogue;
+pub(crate) mod proxy;
+pub(crate) mod rogue;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use leasebridge::receiver::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let clock = Env::real().clock;
     let give_up = clock.now() + PATIENCE;
     while !condition() {
@@ -32,28 +32,28 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-pub fn local() -> Address {
+pub(crate) fn local() -> Address {
     Address::tcp("127.0.0.1", 0)
 }
 
 /// An address at which nobody listens.
-pub async fn nowhere() -> Address {
+pub(crate) async fn nowhere() -> Address {
     let listener = Env::real().transport.bind(&local()).await.unwrap();
     listener.local_address()
 }
 
 /// A queue in a folder that goes with it.
-pub struct TestQueue {
-    pub queue: SafeTaskQueue<Command>,
+pub(crate) struct TestQueue {
+    pub(crate) queue: SafeTaskQueue<Command>,
     _dir: tempfile::TempDir,
 }
 
 impl TestQueue {
-    pub async fn open(routes: &[&str]) -> Self {
+    pub(crate) async fn open(routes: &[&str]) -> Self {
         Self::open_with(routes, |_| {}).await
     }
 
-    pub async fn open_with(routes: &[&str], change: impl FnOnce(&mut QueueOptions)) -> Self {
+    pub(crate) async fn open_with(routes: &[&str], change: impl FnOnce(&mut QueueOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut options = QueueOptions::new(dir.path());
         options.backoff_min = Duration::from_millis(20);
@@ -67,13 +67,13 @@ impl TestQueue {
         Self { queue, _dir: dir }
     }
 
-    pub async fn put(&self, route: &str, body: impl Into<Bytes>) -> TaskId {
+    pub(crate) async fn put(&self, route: &str, body: impl Into<Bytes>) -> TaskId {
         let command = Command::new(body.into());
         let enqueued = self.queue.enqueue(command, TaskOptions::route(route)).await;
         enqueued.unwrap().id
     }
 
-    pub async fn put_many(&self, route: &str, count: usize) -> Vec<TaskId> {
+    pub(crate) async fn put_many(&self, route: &str, count: usize) -> Vec<TaskId> {
         let commands = (0..count).map(|number| {
             let command = Command::new(format!("command {number}"));
             (command, TaskOptions::route(route))
@@ -82,11 +82,11 @@ impl TestQueue {
         enqueued.into_iter().map(|one| one.unwrap().id).collect()
     }
 
-    pub fn counts(&self, route: &str) -> LaneCounts {
+    pub(crate) fn counts(&self, route: &str) -> LaneCounts {
         self.route(route).counts
     }
 
-    pub fn totals(&self, route: &str) -> LaneTotals {
+    pub(crate) fn totals(&self, route: &str) -> LaneTotals {
         self.route(route).totals
     }
 
@@ -97,14 +97,14 @@ impl TestQueue {
     }
 
     /// Waits until a route has executed `count` commands, and nothing is left of it.
-    pub async fn done(&self, route: &str, count: u64) {
+    pub(crate) async fn done(&self, route: &str, count: u64) {
         until(&format!("{count} commands of {route} are done"), || {
             self.totals(route).done == count && self.counts(route).pending() == 0
         })
         .await;
     }
 
-    pub async fn errors_of(&self, id: TaskId) -> Vec<String> {
+    pub(crate) async fn errors_of(&self, id: TaskId) -> Vec<String> {
         let explained = self.queue.explain(id).await.unwrap();
         let history = explained.history.unwrap_or_default();
         history
@@ -118,14 +118,14 @@ type Script =
     dyn Fn(Delivered, usize) -> BoxFuture<'static, Result<Bytes, HandlerError>> + Send + Sync;
 
 /// A handler that counts its calls per task and does as it is told.
-pub struct Scripted {
+pub(crate) struct Scripted {
     calls: Mutex<BTreeMap<String, usize>>,
     script: Box<Script>,
 }
 
 impl Scripted {
     /// Asks `script` with the command and the number of its call, from 1.
-    pub fn new<F, Fut>(script: F) -> Arc<Self>
+    pub(crate) fn new<F, Fut>(script: F) -> Arc<Self>
     where
         F: Fn(Delivered, usize) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Bytes, HandlerError>> + Send + 'static,
@@ -137,17 +137,17 @@ impl Scripted {
     }
 
     /// Executes everything at once.
-    pub fn eager() -> Arc<Self> {
+    pub(crate) fn eager() -> Arc<Self> {
         Self::new(|command, _| async move { Ok(command.body) })
     }
 
     /// How often a task was handed to the handler.
-    pub fn calls(&self, id: TaskId) -> usize {
+    pub(crate) fn calls(&self, id: TaskId) -> usize {
         let calls = self.calls.lock().unwrap();
         calls.get(&id.to_string()).copied().unwrap_or_default()
     }
 
-    pub fn all_calls(&self) -> usize {
+    pub(crate) fn all_calls(&self) -> usize {
         self.calls.lock().unwrap().values().sum()
     }
 }
@@ -165,11 +165,11 @@ impl Handler for Scripted {
 }
 
 /// A receiver on both transports.
-pub async fn receiver(handler: Arc<Scripted>) -> RunningReceiver {
+pub(crate) async fn receiver(handler: Arc<Scripted>) -> RunningReceiver {
     receiver_with(handler, |_| {}).await
 }
 
-pub async fn receiver_with(
+pub(crate) async fn receiver_with(
     handler: Arc<Scripted>,
     change: impl FnOnce(&mut ReceiverOptions),
 ) -> RunningReceiver {
@@ -183,7 +183,7 @@ pub async fn receiver_with(
 }
 
 /// A route with short deadlines, so that what has to be waited for is not waited for long.
-pub fn route(name: &str) -> RouteOptions {
+pub(crate) fn route(name: &str) -> RouteOptions {
     let mut route = RouteOptions::new(name);
     route.first_sign_of_life = Duration::from_millis(400);
     route.rollback = Duration::from_millis(200);
@@ -199,24 +199,28 @@ pub fn route(name: &str) -> RouteOptions {
     route
 }
 
-pub fn both(name: &str, receiver: &RunningReceiver) -> RouteOptions {
+pub(crate) fn both(name: &str, receiver: &RunningReceiver) -> RouteOptions {
     route(name)
         .socket(receiver.socket_address().clone())
         .grpc(receiver.grpc_address().unwrap().clone())
 }
 
-pub fn start(queue: &TestQueue, routes: Vec<RouteOptions>) -> RunningBridge {
+pub(crate) fn start(queue: &TestQueue, routes: Vec<RouteOptions>) -> RunningBridge {
     let options = BridgeOptions::new(routes);
     Bridge::start(Env::real(), queue.queue.clone(), options).unwrap()
 }
 
-pub fn route_status(bridge: &RunningBridge, name: &str) -> BridgeRouteStatus {
+pub(crate) fn route_status(bridge: &RunningBridge, name: &str) -> BridgeRouteStatus {
     let status = bridge.status();
     let found = status.routes.into_iter().find(|route| route.name == name);
     found.unwrap()
 }
 
-pub fn link_status(bridge: &RunningBridge, name: &str, transport: TransportKind) -> LinkStatus {
+pub(crate) fn link_status(
+    bridge: &RunningBridge,
+    name: &str,
+    transport: TransportKind,
+) -> LinkStatus {
     let route = route_status(bridge, name);
     let mut links = route.links.into_iter();
     links.find(|link| link.transport == transport).unwrap()

@@ -11,7 +11,7 @@ use super::local;
 
 /// Where a connection is cut.
 #[derive(Clone, Copy, Debug)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// After so many bytes from the bridge.
     FromBridge(usize),
     /// After so many bytes from the endpoint.
@@ -19,14 +19,14 @@ pub enum Cut {
 }
 
 /// Forwards connections; the first `cuts` of them are cut.
-pub struct Proxy {
-    pub address: Address,
+pub(crate) struct Proxy {
+    pub(crate) address: Address,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    pub async fn start(target: Address, cut: Cut, cuts: usize) -> Self {
+    pub(crate) async fn start(target: Address, cut: Cut, cuts: usize) -> Self {
         let mut listener = Env::real().transport.bind(&local()).await.unwrap();
         let address = listener.local_address();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -50,7 +50,7 @@ impl Proxy {
         }
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }

@@ -18,7 +18,7 @@ use super::local;
 
 /// What it does with commands. Heartbeats it answers, except when mute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manners {
+pub(crate) enum Manners {
     /// Executes nothing, answers nothing.
     Silent,
     /// Says that it executed.
@@ -31,15 +31,15 @@ pub enum Manners {
     Mute,
 }
 
-pub struct Rogue {
-    pub address: Address,
+pub(crate) struct Rogue {
+    pub(crate) address: Address,
     manners: watch::Sender<Manners>,
     commands: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Rogue {
-    pub async fn start(manners: Manners, inbox_id: InboxId) -> Self {
+    pub(crate) async fn start(manners: Manners, inbox_id: InboxId) -> Self {
         let mut listener = Env::real().transport.bind(&local()).await.unwrap();
         let address = listener.local_address();
         let (manners, is) = watch::channel(manners);
@@ -60,12 +60,12 @@ impl Rogue {
         }
     }
 
-    pub fn behave(&self, manners: Manners) {
+    pub(crate) fn behave(&self, manners: Manners) {
         self.manners.send_replace(manners);
     }
 
     /// Commands that arrived.
-    pub fn commands(&self) -> usize {
+    pub(crate) fn commands(&self) -> usize {
         self.commands.load(Ordering::SeqCst)
     }
 }

@@ -3,27 +3,27 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::rollback::{Learned, register};
+use super::rollback::Learned;
+use super::send::{Heard, Open, wire_delivery};
 use super::{End, Evidence, Verdict, sends};
 use crate::bridge::breaker::Pass;
 use crate::bridge::keeper::Keeper;
-use crate::bridge::link::{Link, Outbound};
+use crate::bridge::link::Link;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
-use crate::bridge::waiters::{Answer, NotAsked, Pending, RollbackState, Sign};
+use crate::bridge::waiters::{Answer, RollbackState};
 use crate::core::event::TransportKind;
-use crate::env::timeout;
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
-use crate::wire::{DeliveryId, Epoch, InboxId, NotSent, SendNumber, TaskId};
+use crate::wire::{DeliveryId, InboxId};
 
 /// See the module's description. Its futures share it by reference.
 pub(super) struct Attempt<'a> {
     pub(super) route: &'a Route,
     pub(super) lease: &'a Lease<Command>,
     pub(super) ctx: Context,
-    delivery: DeliveryId,
-    learned: Arc<Learned>,
+    pub(super) delivery: DeliveryId,
+    pub(super) learned: Arc<Learned>,
     progress: Mutex<Progress>,
 }
 
@@ -32,30 +32,11 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Progress {
     /// Sends that left or may have left.
     pub(super) sends: u32,
-    last: Option<TransportKind>,
+    pub(super) last: Option<TransportKind>,
     /// The queue knows that something may be sent.
-    marked: bool,
+    pub(super) marked: bool,
     /// The inbox of the first send in doubt.
     pub(super) doubt: Option<InboxId>,
-}
-
-/// How one send ended.
-pub(super) enum Heard {
-    Answer(Answer),
-    /// Definite: no byte of it left. With whether the link was silent, as opposed to closed.
-    NeverSent {
-        why: String,
-        silent: bool,
-    },
-    /// It may have arrived. The question stays open if the link lives.
-    Doubt {
-        why: String,
-        open: Option<Pending>,
-        silent: bool,
-    },
-    /// It can't be sent on this link, ever.
-    TooLong(String),
-    LeaseLost,
 }
 
 impl<'a> Attempt<'a> {
@@ -122,14 +103,9 @@ impl<'a> Attempt<'a> {
     ) -> End {
         match heard {
             Heard::Answer(answer) => End::Answered(verdict(answer)),
-            Heard::LeaseLost => {
+            Heard::Stop(end) => {
                 keeper.withdrawn(pass);
-                End::LeaseLost
-            }
-            Heard::TooLong(why) => {
-                keeper.withdrawn(pass);
-                scope.succeed();
-                End::Unsendable(why)
+                end
             }
             Heard::NeverSent { why, silent } => {
                 report(keeper, pass, silent);
@@ -139,15 +115,21 @@ impl<'a> Attempt<'a> {
             Heard::Doubt { why, open, silent } => {
                 report(keeper, pass, silent);
                 self.undo(&mut scope).await;
-                match self.learned.take_last() {
-                    Some(RollbackState::AlreadyDone) => End::Answered(Verdict::Done),
+                let in_progress = match self.learned.take_last() {
+                    Some(RollbackState::AlreadyDone) => return End::Answered(Verdict::Done),
                     // It won't run: its answer is not waited for.
                     Some(RollbackState::RolledBack | RollbackState::Unknown) => {
                         drop(open);
-                        self.fall_back(why, None).await
+                        return self.fall_back(why, None).await;
                     }
-                    Some(RollbackState::InProgress) | None => self.fall_back(why, open).await,
-                }
+                    Some(RollbackState::InProgress) => true,
+                    None => false,
+                };
+                let open = open.map(|pending| Open {
+                    pending,
+                    in_progress,
+                });
+                self.fall_back(why, open).await
             }
         }
     }
@@ -160,9 +142,11 @@ impl<'a> Attempt<'a> {
             let why = format!("the body has {bytes} bytes, the route allows {most}");
             return Some(End::Unsendable(why));
         }
-        let expired = self.lease.expires_in() == Some(Duration::ZERO);
-        // Given back unsent, the queue finds it expired itself.
-        expired.then_some(End::Stopped(Verdict::Released))
+        self.is_expired().then_some(End::Expired)
+    }
+
+    pub(super) fn is_expired(&self) -> bool {
+        self.lease.expires_in() == Some(Duration::ZERO)
     }
 
     /// With `on_lost_inbox = hold`, a task in doubt goes to the inbox that knows, or to nobody.
@@ -173,162 +157,11 @@ impl<'a> Attempt<'a> {
         let known = self.route.doubts().inbox_of(self.lease.id())?;
         let now = link.inbox_id();
         (known != now).then(|| {
-            End::Stopped(Verdict::Held(format!(
+            End::Held(format!(
                 "held: a send is in doubt at inbox {known}, and the endpoint now has inbox {now}; \
                  requeue it if it was not executed, else purge it"
-            )))
+            ))
         })
-    }
-
-    /// One send on `link`, until an answer, the link's death, or silence. `patience` bounds the first
-    /// sign of life; after it the endpoint has to repeat it.
-    pub(super) async fn send(
-        &self,
-        keeper: &Keeper,
-        link: &Arc<Link>,
-        scope: &Context,
-        patience: Duration,
-    ) -> Heard {
-        let body_bytes_max = link.hello().body_bytes_max;
-        let bytes = self.lease.value().body.len();
-        if bytes > body_bytes_max as usize {
-            let why = format!("the body has {bytes} bytes, the endpoint accepts {body_bytes_max}");
-            return Heard::TooLong(why);
-        }
-        let pending = match self.ask(link, scope, patience).await {
-            Ok(pending) => pending,
-            Err(heard) => return heard,
-        };
-        let heard = self.hear(keeper, link, pending, patience).await;
-        match &heard {
-            // It gives its number back; the next send may have it.
-            Heard::NeverSent { .. } => self.progress().sends -= 1,
-            Heard::Doubt { .. } => {
-                let mut progress = self.progress();
-                progress.doubt.get_or_insert(link.inbox_id());
-            }
-            _ => {}
-        }
-        heard
-    }
-
-    /// Queues the command on `link`, waiting for the endpoint's window if need be.
-    async fn ask(
-        &self,
-        link: &Arc<Link>,
-        scope: &Context,
-        patience: Duration,
-    ) -> Result<Pending, Heard> {
-        let number = self.progress().sends + 1;
-        let send = SendNumber::new(number).expect("sends are limited far below");
-        if !self.mark_sent() {
-            return Err(Heard::LeaseLost);
-        }
-        loop {
-            let asked = link.execute(self.delivery, send, self.outbound());
-            let closed = match asked {
-                Ok(pending) => {
-                    // Queued and not yet polled away from here: the rollback is in place before
-                    // anybody can learn of the send.
-                    register(scope, link, self.delivery, send, &self.learned);
-                    let mut progress = self.progress();
-                    progress.sends = number;
-                    progress.last = Some(link.transport());
-                    return Ok(pending);
-                }
-                Err(NotAsked::Window) => {
-                    let room = timeout(&*self.route.env.clock, patience, link.window()).await;
-                    match room {
-                        Ok(()) => continue,
-                        Err(_) => NotAsked::Window.to_string(),
-                    }
-                }
-                Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
-                    return Err(Heard::TooLong(error.to_string()));
-                }
-                Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => error.to_string(),
-            };
-            return Err(Heard::NeverSent {
-                why: closed,
-                silent: false,
-            });
-        }
-    }
-
-    /// Waits for what becomes of a send.
-    async fn hear(
-        &self,
-        keeper: &Keeper,
-        link: &Link,
-        mut pending: Pending,
-        patience: Duration,
-    ) -> Heard {
-        let transport = link.transport().as_str();
-        let mut limit = patience;
-        let mut working = false;
-        loop {
-            match timeout(&*self.route.env.clock, limit, pending.next()).await {
-                Ok(Sign::Answer(answer)) => {
-                    keeper.answered();
-                    return Heard::Answer(answer);
-                }
-                Ok(Sign::Working) => {
-                    keeper.answered();
-                    working = true;
-                    let theirs = link.hello().heartbeat;
-                    limit = self.route.options.working_silence(theirs);
-                }
-                Ok(Sign::LinkDied { maybe_sent: true }) => {
-                    return Heard::Doubt {
-                        why: format!("the {transport} link died before an answer came"),
-                        open: None,
-                        silent: false,
-                    };
-                }
-                Ok(Sign::LinkDied { maybe_sent: false }) => {
-                    return Heard::NeverSent {
-                        why: format!("the {transport} link died before the command left"),
-                        silent: false,
-                    };
-                }
-                Err(elapsed) if pending.withdraw() => {
-                    let what = if working { "word" } else { "sign of life" };
-                    return Heard::Doubt {
-                        why: format!("no {what} over {transport} within {:?}", elapsed.after),
-                        open: Some(pending),
-                        silent: !working,
-                    };
-                }
-                Err(elapsed) => {
-                    return Heard::NeverSent {
-                        why: format!("the {transport} took nothing for {:?}", elapsed.after),
-                        silent: true,
-                    };
-                }
-            }
-        }
-    }
-
-    fn mark_sent(&self) -> bool {
-        let marked = self.progress().marked;
-        let marked = marked || self.lease.mark_sent().is_ok();
-        self.progress().marked = marked;
-        marked
-    }
-
-    fn outbound(&self) -> Outbound {
-        let command = self.lease.value();
-        let expires_in = self.lease.expires_in();
-        Outbound {
-            route: self.route.options.name.clone(),
-            headers: command.headers.clone(),
-            body: command.body.clone(),
-            key: self.lease.key().unwrap_or_default().to_owned(),
-            // Zero means none, so that the last millisecond is rounded up.
-            expires_in_ms: expires_in.map_or(0, |left| {
-                u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
-            }),
-        }
     }
 
     /// Runs the compensations of a scope, last first.
@@ -373,7 +206,13 @@ impl<'a> Attempt<'a> {
             // What may have been executed is not refused for good.
             End::Unsendable(why) if doubtful => (in_doubt(why), Evidence::None),
             End::Unsendable(why) => (Verdict::Failed(Failure::Refused(why)), Evidence::None),
-            End::Stopped(verdict) => (verdict, Evidence::None),
+            End::Held(why) => (Verdict::Held(why), Evidence::None),
+            End::Expired if doubtful => {
+                let why = "its deadline passed before an answer came".to_owned();
+                (in_doubt(why), Evidence::None)
+            }
+            // Given back unsent, the queue finds it expired itself.
+            End::Expired => (Verdict::Released, Evidence::None),
             End::LeaseLost => (Verdict::Lost, Evidence::None),
             End::Cut if self.progress().sends > 0 => {
                 let why = "the bridge stopped before an answer came".to_owned();
@@ -434,14 +273,4 @@ pub(super) fn verdict(answer: Answer) -> Verdict {
         )),
         Answer::RolledBack(state) => unreachable!("{state:?} answers a rollback, not a command"),
     })
-}
-
-fn wire_delivery(delivery: crate::core::DeliveryId) -> DeliveryId {
-    DeliveryId {
-        task: TaskId {
-            origin: delivery.task.origin.0,
-            seq: delivery.task.seq.0,
-        },
-        epoch: Epoch::new(delivery.epoch.0).expect("a lease's epoch is at least 1"),
-    }
 }

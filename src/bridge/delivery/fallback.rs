@@ -3,8 +3,9 @@
 //! A send that the socket left open is listened to meanwhile: a definite answer decides, from wherever
 //! it comes.
 
-use super::attempt::{Attempt, Heard, report, verdict};
-use super::{End, Verdict};
+use super::End;
+use super::attempt::{Attempt, report, verdict};
+use super::send::{Heard, Open};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::waiters::{Answer, Pending, Sign};
@@ -18,15 +19,9 @@ enum TryError {
     NotSent(String),
     #[error("{0}")]
     InDoubt(String),
-    /// Another try would change nothing.
-    #[error("{0}")]
-    TooLong(String),
-    #[error("{0}")]
-    OtherInbox(String),
-    #[error("the lease was lost")]
-    LeaseLost,
-    #[error("held")]
-    Held(Verdict),
+    /// Nothing more is to be tried.
+    #[error("stopped: {0:?}")]
+    Stop(End),
 }
 
 impl Classify for TryError {
@@ -34,16 +29,14 @@ impl Classify for TryError {
         match self {
             Self::NotSent(_) => Class::NotDone,
             Self::InDoubt(_) => Class::InDoubt,
-            Self::TooLong(_) | Self::OtherInbox(_) | Self::LeaseLost | Self::Held(_) => {
-                Class::Final
-            }
+            Self::Stop(_) => Class::Final,
         }
     }
 }
 
 impl Attempt<'_> {
     /// Tries gRPC after the socket. `open` is a send that may yet be answered there.
-    pub(super) async fn fall_back(&self, why: String, open: Option<Pending>) -> End {
+    pub(super) async fn fall_back(&self, why: String, open: Option<Open>) -> End {
         let doubtful = self.progress().doubt.is_some();
         let Some(keeper) = &self.route.grpc else {
             return self.without_grpc(why, open).await;
@@ -66,7 +59,7 @@ impl Attempt<'_> {
             None => tries.await,
             Some(mut open) => tokio::select! {
                 biased;
-                answer = definite(&mut open) => Ok(answer),
+                answer = definite(&mut open.pending) => Ok(answer),
                 outcome = tries => outcome,
             },
         };
@@ -77,8 +70,12 @@ impl Attempt<'_> {
     }
 
     /// There is only the send that is still open, if there is one.
-    async fn without_grpc(&self, why: String, open: Option<Pending>) -> End {
-        let Some(mut open) = open else {
+    async fn without_grpc(&self, why: String, open: Option<Open>) -> End {
+        let Some(Open {
+            mut pending,
+            in_progress: true,
+        }) = open
+        else {
             return End::Unanswered(why);
         };
         let silence = self
@@ -86,7 +83,7 @@ impl Attempt<'_> {
             .options
             .working_silence(self.route.options.heartbeat);
         loop {
-            match timeout(&*self.route.env.clock, silence, open.next()).await {
+            match timeout(&*self.route.env.clock, silence, pending.next()).await {
                 Ok(Sign::Answer(answer)) => return End::Answered(verdict(answer)),
                 Ok(Sign::Working) => {}
                 Ok(Sign::LinkDied { .. }) | Err(_) => return End::Unanswered(why),
@@ -102,8 +99,8 @@ impl Attempt<'_> {
         let Some(link) = keeper.link() else {
             return Err(TryError::NotSent("gRPC is not connected".into()).into());
         };
-        if let Some(End::Stopped(held)) = self.hold_back(&link) {
-            return Err(TryError::Held(held).into());
+        if let Some(held) = self.hold_back(&link) {
+            return Err(TryError::Stop(held).into());
         }
         let doubt = self.progress().doubt;
         if let Some(known) = doubt
@@ -111,7 +108,7 @@ impl Attempt<'_> {
             && self.route.options.on_lost_inbox == OnLostInbox::Hold
         {
             let why = format!("gRPC leads to inbox {}, not to {known}", link.inbox_id());
-            return Err(TryError::OtherInbox(why).into());
+            return Err(TryError::Stop(End::Unanswered(why)).into());
         }
         // There is no other way left, so that the breaker holds nothing back.
         let pass = keeper.pass(false).expect("passes without an alternative");
@@ -121,14 +118,9 @@ impl Attempt<'_> {
                 scope.succeed();
                 return Ok(answer);
             }
-            Heard::LeaseLost => {
+            Heard::Stop(end) => {
                 keeper.withdrawn(pass);
-                TryError::LeaseLost
-            }
-            Heard::TooLong(why) => {
-                keeper.withdrawn(pass);
-                scope.succeed();
-                TryError::TooLong(why)
+                TryError::Stop(end)
             }
             Heard::NeverSent { why, silent } => {
                 report(keeper, pass, silent);
@@ -160,9 +152,10 @@ fn ending(error: PipelineError<TryError>, before: &str) -> End {
         other => other,
     };
     match error {
-        PipelineError::Failed(TryError::LeaseLost) => End::LeaseLost,
-        PipelineError::Failed(TryError::Held(verdict)) => End::Stopped(verdict),
-        PipelineError::Failed(TryError::TooLong(why)) => End::Unsendable(why),
+        PipelineError::Failed(TryError::Stop(End::Unanswered(why))) => {
+            End::Unanswered(format!("{before}; {why}"))
+        }
+        PipelineError::Failed(TryError::Stop(end)) => end,
         PipelineError::Failed(error) => End::Unanswered(format!("{before}; {error}")),
         other => End::Unanswered(format!("{before}; {other}")),
     }

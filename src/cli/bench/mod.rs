@@ -1,11 +1,72 @@
 //! `leasebridge bench`: figures beside the baselines they are to be judged by.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a baseline is what the machine does without the seams, and a benchmark reads the real clock"
+)]
 
 mod baseline;
+mod bridge;
 mod queue;
+mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::{Args, Subcommand};
+use leasebridge::bridge::StartError;
 use leasebridge::queue::{EnqueueError, JournalFailure, LeaseError, OpenError};
+
+use super::exit::{Exit, Failure, Outcome};
+use report::{Figure, Report};
+
+/// Measure the queue and the bridge on this machine
+///
+/// Each figure stands beside a baseline measured in the same run. `raw` writes the same bytes in the same
+/// batches to a pre-zeroed file with one fdatasync a batch; `group` has the same number of async callers,
+/// each appending the same bytes to one buffer and waiting for the shared fdatasync. Medians of --rounds.
+///
+/// Examples:
+///   leasebridge bench queue
+///   leasebridge bench bridge --json
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+
+    /// Rounds of each figure; the median is shown
+    #[arg(long, global = true, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=101))]
+    rounds: u32,
+
+    /// Divide the amount of work by this, for a quick look
+    #[arg(long, global = true, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    shorten: u32,
+
+    /// Work in a new folder inside this one; it decides which disk is measured
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+
+    /// Print the figures as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Enqueue, lease and acknowledge, each durable; memory, recovery and log size
+    Queue,
+    /// Through the bridge to an endpoint in a process of its own, over each transport
+    Bridge,
+    /// An endpoint that executes nothing, for `bench bridge`
+    #[command(hide = true)]
+    Endpoint,
+    /// Recover a folder and say what it took, for `bench queue`
+    #[command(hide = true)]
+    Recover,
+}
 
 /// A benchmark that could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +80,13 @@ pub(crate) enum BenchError {
     #[error(transparent)]
     Journal(#[from] JournalFailure),
     #[error(transparent)]
+    Bridge(#[from] StartError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error("{wanted} commands were accepted and {found} were found after the recovery")]
     Lost { wanted: u64, found: u64 },
+    #[error("the helping process said what nobody understands: {0}")]
+    Helper(String),
 }
 
 impl BenchError {
@@ -30,44 +95,114 @@ impl BenchError {
     }
 }
 
-pub(crate) async fn scratch(dir: &Path) -> Result<(), BenchError> {
-    let sub = |name: &str| {
-        let path = dir.join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        path
-    };
-    for batch in [128, 1024] {
-        let bytes = queue::cycle_bytes(&sub("b"), batch).await?;
-        for _ in 0..3 {
-            let cycles = batch * 300;
-            let raw = baseline::raw(&sub("raw"), cycles, batch, &bytes)?;
-            let own = queue::batched(&sub("q"), cycles, batch).await?;
-            println!(
-                "batch {batch} {bytes:?} raw {raw:.0} own {own:.0} ratio {:.2}",
-                own / raw
-            );
+/// Runs a benchmark and prints its table.
+pub(crate) async fn run(args: BenchArgs) -> Outcome {
+    let failed = |error: BenchError| Failure::failed(error.to_string());
+    match args.what {
+        What::Endpoint => {
+            return bridge::endpoint()
+                .await
+                .map(|()| Exit::Done)
+                .map_err(failed);
         }
+        What::Recover => {
+            let recovered = queue::recover(&args.dir).await.map_err(failed)?;
+            super::out::print_json(&recovered)?;
+            return Ok(Exit::Done);
+        }
+        What::Queue | What::Bridge => {}
     }
-    let bytes = queue::cycle_bytes(&sub("b"), 256).await?;
-    for _ in 0..3 {
-        let cycles = 256 * 400;
-        let group = baseline::group(&sub("group"), cycles, 256, bytes).await?;
-        let own = queue::callers(&sub("q"), cycles, 256).await?;
-        println!(
-            "callers group {group:.0} own {own:.0} ratio {:.2}",
-            own / group
+    let folder = tempfile::Builder::new()
+        .prefix("leasebridge-bench-")
+        .tempdir_in(&args.dir)
+        .map_err(|error| Failure::failed(format!("{}: {error}", args.dir.display())))?;
+    let report = match args.what {
+        What::Queue => measure_queue(&args, folder.path()).await,
+        _ => measure_bridge(&args, folder.path()).await,
+    };
+    report.map_err(failed)?.print(args.json)?;
+    Ok(Exit::Done)
+}
+
+/// Cycles of one round: long enough to outlast the noise of a few syncs.
+const BATCHES_PER_ROUND: usize = 300;
+
+async fn measure_queue(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
+    let mut report = Report::new("queue", args.rounds);
+    let shorten = args.shorten as usize;
+    for (batch, reach) in [(128, 0.5), (1024, 0.3)] {
+        let bytes = queue::cycle_bytes(&fresh(dir)?, batch).await?;
+        let cycles = batch * (BATCHES_PER_ROUND / shorten).max(1);
+        let mut figure = Figure::ratio(&format!("cycles/s, batches of {batch}"), "raw", reach);
+        for _ in 0..args.rounds {
+            let baseline = baseline::raw(&fresh(dir)?, cycles, batch, &bytes)?;
+            figure.add(queue::batched(&fresh(dir)?, cycles, batch).await?, baseline);
+        }
+        report.push(figure);
+    }
+    const CALLERS: usize = 256;
+    let bytes = queue::cycle_bytes(&fresh(dir)?, CALLERS).await?;
+    let cycles = CALLERS * (BATCHES_PER_ROUND / shorten).max(1);
+    let mut figure = Figure::ratio("cycles/s, 256 callers, one operation each", "group", 0.6);
+    for _ in 0..args.rounds {
+        let baseline = baseline::group(&fresh(dir)?, cycles, CALLERS, bytes).await?;
+        figure.add(
+            queue::callers(&fresh(dir)?, cycles, CALLERS).await?,
+            baseline,
         );
     }
-    let (per, rate) = queue::lone(&sub("q"), 500).await?;
-    println!("lone {per:.3} syncs/op {rate:.0}/s");
-    let stuck = queue::stuck(&sub("q"), 2_000_000).await?;
-    println!("stuck {} MiB", stuck.log_bytes >> 20);
-    let backlog = queue::backlog(&sub("q"), 1 << 20).await?;
-    println!(
-        "backlog {} MiB {:?}",
-        backlog.memory_bytes >> 20,
-        backlog.recovery
-    );
-    Ok(())
+    report.push(figure);
+    let mut figure = Figure::at_most("fdatasync per operation, one lone caller", 1.2);
+    for _ in 0..args.rounds {
+        figure.add_alone(queue::lone(&fresh(dir)?, (300 / shorten).max(1)).await?);
+    }
+    report.push(figure);
+    let backlog = queue::backlog(&fresh(dir)?, (1_000_000 / shorten).max(1024)).await?;
+    report.push(Figure::single(
+        "MiB of memory, 1 M pending",
+        backlog.memory_mib,
+        400.0,
+    ));
+    report.push(Figure::single(
+        "s of cold recovery, 1 M pending",
+        backlog.recovery_s,
+        3.0,
+    ));
+    let stuck = queue::stuck(&fresh(dir)?, (10_000_000 / shorten).max(1024)).await?;
+    report.push(Figure::single(
+        "MiB of log, 1 stuck, 10 M passed",
+        stuck,
+        256.0,
+    ));
+    Ok(report)
 }
+
+async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
+    let mut report = Report::new("bridge", args.rounds);
+    let commands = (200_000 / args.shorten as usize).max(1000);
+    for (transport, reach) in [
+        (bridge::Over::Socket, 50_000.0),
+        (bridge::Over::Grpc, 25_000.0),
+    ] {
+        let name = format!("commands/s over {}", transport.name());
+        let mut figure = Figure::at_least(&name, reach);
+        for _ in 0..args.rounds {
+            figure.add_alone(bridge::deliver(&fresh(dir)?, commands, transport).await?);
+        }
+        report.push(figure);
+    }
+    Ok(report)
+}
+
+/// An empty folder; what the measurement before left is gone.
+fn fresh(dir: &Path) -> Result<PathBuf, BenchError> {
+    let path = dir.join("round");
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => std::fs::create_dir_all(&path)?,
+    }
+    Ok(path)
+}
+
+/// How long a helping process may take to say where it listens.
+const HELPER_PATIENCE: Duration = Duration::from_secs(20);

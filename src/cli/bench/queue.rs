@@ -1,9 +1,9 @@
 //! The queue's own figures.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use leasebridge::queue::{Command, JournalStatus, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 
 use super::BenchError;
 use super::baseline::{CycleBytes, rate};
@@ -95,81 +95,101 @@ pub(super) async fn callers(dir: &Path, cycles: usize, callers: usize) -> Result
 }
 
 /// Syncs per operation of one caller that is alone.
-pub(super) async fn lone(dir: &Path, cycles: usize) -> Result<(f64, f64), BenchError> {
+pub(super) async fn lone(dir: &Path, cycles: usize) -> Result<f64, BenchError> {
     let queue = open(dir).await?;
     let syncs = |queue: &SafeTaskQueue<Command>| queue.status().journal.syncs;
     let before = syncs(&queue);
-    let start = Instant::now();
     for _ in 0..cycles {
         cycle(&queue, 1).await?;
     }
-    let rate = rate(cycles, start);
     let per_operation = (syncs(&queue) - before) as f64 / (3 * cycles) as f64;
     queue.close().await?;
-    Ok((per_operation, rate))
+    Ok(per_operation)
 }
 
-/// What a backlog costs.
+/// What a backlog costs the process that recovers it.
 pub(super) struct Backlog {
-    pub(super) memory_bytes: u64,
-    pub(super) recovery: Duration,
+    pub(super) memory_mib: f64,
+    pub(super) recovery_s: f64,
 }
 
-/// Enqueues `count` commands, crashes, and recovers. The memory is that of this process after recovery.
+/// Enqueues `count` commands, crashes, and has a fresh process recover them.
 pub(super) async fn backlog(dir: &Path, count: usize) -> Result<Backlog, BenchError> {
     let queue = open(dir).await?;
-    for _ in 0..count / 1024 {
+    let mut left = count;
+    while left > 0 {
+        let batch = left.min(1024);
         queue
-            .enqueue_batch((0..1024).map(|_| (command(), TaskOptions::default())))
+            .enqueue_batch((0..batch).map(|_| (command(), TaskOptions::default())))
             .await?;
+        left -= batch;
     }
     drop(queue);
-    let start = Instant::now();
-    let queue = loop {
+    let output = tokio::process::Command::new(std::env::current_exe()?)
+        .args(["bench", "recover", "--dir"])
+        .arg(dir)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .await?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| BenchError::Helper(error.to_string()))?;
+    let number = |name: &str| {
+        let number = said[name].as_f64();
+        number.ok_or_else(|| BenchError::Helper(said.to_string()))
+    };
+    let found = number("pending")?;
+    if found != count as f64 {
+        return Err(BenchError::Lost {
+            wanted: count as u64,
+            found: found as u64,
+        });
+    }
+    Ok(Backlog {
+        memory_mib: number("memory_bytes")? / f64::from(1 << 20),
+        recovery_s: number("recovery_s")?,
+    })
+}
+
+/// The helping process of [`backlog`].
+pub(super) async fn recover(dir: &Path) -> Result<serde_json::Value, BenchError> {
+    let (queue, recovery) = loop {
+        let start = Instant::now();
         match open(dir).await {
-            Ok(queue) => break queue,
+            Ok(queue) => break (queue, start.elapsed()),
+            // The process that crashed is still letting go of the folder.
             Err(error) if error.is_locked() => tokio::task::yield_now().await,
             Err(error) => return Err(error),
         }
     };
-    let recovery = start.elapsed();
-    let pending = queue.counts().ready;
-    if pending != (count / 1024 * 1024) as u64 {
-        return Err(BenchError::Lost {
-            wanted: count as u64,
-            found: pending,
-        });
-    }
-    let memory_bytes = resident_bytes()?;
+    let said = serde_json::json!({
+        "pending": queue.counts().ready,
+        "recovery_s": recovery.as_secs_f64(),
+        "memory_bytes": peak_memory_bytes()?,
+    });
     queue.close().await?;
-    Ok(Backlog {
-        memory_bytes,
-        recovery,
-    })
+    Ok(said)
 }
 
-/// Bytes of memory this process has in use.
-fn resident_bytes() -> Result<u64, BenchError> {
+/// The most memory this process ever had in use.
+fn peak_memory_bytes() -> Result<u64, BenchError> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kib.unwrap_or_default() * 1024)
+    let kib = kib.ok_or_else(|| BenchError::Helper("no VmHWM in /proc/self/status".into()))?;
+    Ok(kib * 1024)
 }
 
-/// The most log that was ever on disk while one task was stuck and `count` others passed.
-pub(super) async fn stuck(dir: &Path, count: usize) -> Result<JournalStatus, BenchError> {
+/// The most log, in MiB, that was ever on disk while one task was stuck and `count` others passed.
+pub(super) async fn stuck(dir: &Path, count: usize) -> Result<f64, BenchError> {
     let queue = open(dir).await?;
     queue.enqueue(command(), TaskOptions::default()).await?;
     let stuck = queue.lease("default").await?;
     stuck.move_to_poison("stuck on purpose").await?;
-    let mut worst = queue.status().journal;
+    let mut worst = 0;
     for _ in 0..count / 1024 {
         cycle(&queue, 1024).await?;
-        let now = queue.status().journal;
-        if now.log_bytes > worst.log_bytes {
-            worst = now;
-        }
+        worst = worst.max(queue.status().journal.log_bytes);
     }
     queue.close().await?;
-    Ok(worst)
+    Ok(worst as f64 / f64::from(1 << 20))
 }

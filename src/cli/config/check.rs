@@ -115,7 +115,7 @@ fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
             ),
         ));
     }
-    if segment.bytes() % SEGMENT_UNIT.bytes() != 0 {
+    if !segment.bytes().is_multiple_of(SEGMENT_UNIT.bytes()) {
         return Err(source.not_allowed(
             &["journal", "segment_size"],
             format!("{segment} is not allowed: a multiple of {SEGMENT_UNIT}"),

@@ -230,7 +230,7 @@ impl fmt::Display for Size {
         let (unit, factor) = SIZE_UNITS[..5]
             .iter()
             .rev()
-            .find(|(_, factor)| self.0 % factor == 0)
+            .find(|(_, factor)| self.0.is_multiple_of(*factor))
             .expect("every size is a multiple of one byte");
         write!(f, "{}{unit}", self.0 / factor)
     }

@@ -3,4 +3,5 @@
 mod damage;
 mod events;
 mod folder;
+mod golden;
 mod roundtrip;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::error::{EnqueueError, FullBecause};
 use super::super::options::QueueOptions;
 use super::{Core, Engine, Stage};
+use crate::core::{Input, Now, Refusal, Reply};
 
 /// Segments that enqueues never take: grants, settlements and compaction live on them. One to compact
 /// into, one for the traffic meanwhile, one for the opening after a crash, one to spare.
@@ -121,6 +122,19 @@ impl Core {
         } else {
             full(FullBecause::Disk)
         }
+    }
+}
+
+impl Core {
+    /// Makes a route known. Each has a line at the head of every segment, so small segments take few.
+    pub(crate) fn define_route(&mut self, now: Now, name: &str) -> Result<Reply, Refusal> {
+        let routes_max = self.writer.geometry().routes_max() as usize;
+        let is_new = self.state.route(name).is_none();
+        if is_new && self.state.route_ids().count() >= routes_max {
+            let why = "another one: `segment_bytes` leaves no room for more routes";
+            return Err(Refusal::BadRoute(why));
+        }
+        self.run(now, Input::DefineRoute { name }, &[])
     }
 }
 

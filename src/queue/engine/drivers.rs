@@ -106,9 +106,14 @@ impl Engine {
     pub(super) fn fail(&self, what: String) {
         tracing::error!(error = %what, "the journal failed; restart to recover what is on disk");
         let failure = JournalFailure { what: what.into() };
-        self.lock().stage = Stage::Closed;
+        // The reason first: whoever finds the queue closed asks whether it has failed.
         self.commit.finish(End::Failed(failure.clone()));
-        self.ended.send_replace(Some(Ended::Failed(failure)));
+        self.lock().stage = Stage::Closed;
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(Ended::Failed(failure));
+            first
+        });
         self.wake_everybody();
     }
 

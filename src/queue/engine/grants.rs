@@ -30,8 +30,8 @@ impl Drop for Unclaimed {
         }
         let granted = std::mem::take(&mut self.granted);
         let _rests = self.owner.engine.with(|core, now| {
-            for lease in &granted {
-                core.end(now, ending(lease.grant.delivery, Report::Released), None);
+            for Granted { grant, record } in granted {
+                core.end(now, ending(grant.delivery, Report::Released), record);
             }
         });
     }

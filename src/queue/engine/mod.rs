@@ -30,7 +30,7 @@ use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
 
 pub(crate) use admission::Wanted;
-pub(crate) use grants::{Granted, ending};
+pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
 
 /// See the module.
@@ -157,6 +157,8 @@ impl Engine {
         let (promise, rearm, lost, made_room) = {
             let mut core = self.lock();
             let now = core.clock.now(&*self.env.clock);
+            // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
+            let ended = core.stage == Stage::Closed;
             let value = operation(&mut core, now);
             let rearm = core.clock.must_rearm(&core.state);
             let lost = std::mem::take(&mut core.lost);
@@ -164,7 +166,10 @@ impl Engine {
             (
                 Promise {
                     value,
-                    position: core.writer.appended(),
+                    position: match ended {
+                        true => core.writer.durable(),
+                        false => core.writer.appended(),
+                    },
                 },
                 rearm,
                 lost,

@@ -40,8 +40,11 @@ impl Core {
                 {
                     self.wake(route);
                 }
-                if settled.next == Next::Done {
-                    self.left(before);
+                match settled.next {
+                    Next::Done => self.left(before),
+                    // It is pending no more.
+                    Next::Poison(_) => self.made_room = true,
+                    Next::Ready | Next::Delayed(_) => {}
                 }
                 if self.state.has_suspects() || settled.isolation != Default::default() {
                     // Somebody may have waited for the air to clear.
@@ -75,6 +78,10 @@ impl Core {
                 route: route.map(|route| state.route_name(route).into()),
             }
         });
+        if position == self.writer.durable() {
+            // Nothing is on its way to the disk whose completion would tell it.
+            self.feed.publish(position);
+        }
         if self.backpressure.is_watched() {
             let counts = self.state.counts_of_all();
             self.backpressure.observe(counts.ready + counts.delayed);

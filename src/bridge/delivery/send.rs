@@ -1,0 +1,206 @@
+//! One send of an attempt: queued on a link, then listened to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::End;
+use super::attempt::Attempt;
+use super::rollback::register;
+use crate::bridge::keeper::Keeper;
+use crate::bridge::link::{Link, Outbound};
+use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
+use crate::env::timeout;
+use crate::pipeline::Context;
+use crate::wire::{DeliveryId, Epoch, NotSent, SendNumber, TaskId};
+
+/// How one send ended.
+pub(super) enum Heard {
+    Answer(Answer),
+    /// Definite: no byte of it left. With whether the link was silent, as opposed to closed.
+    NeverSent {
+        why: String,
+        silent: bool,
+    },
+    /// It may have arrived. The question stays open if the link lives.
+    Doubt {
+        why: String,
+        open: Option<Pending>,
+        silent: bool,
+    },
+    /// It was not sent, and is not to be sent any more.
+    Stop(End),
+}
+
+/// A send in doubt on a link that lives: its answer may yet come.
+pub(super) struct Open {
+    pub(super) pending: Pending,
+    /// The endpoint said that it executes it.
+    pub(super) in_progress: bool,
+}
+
+impl Attempt<'_> {
+    /// One send on `link`, until an answer, the link's death, or silence. `patience` bounds the first
+    /// sign of life; after it the endpoint has to repeat it.
+    pub(super) async fn send(
+        &self,
+        keeper: &Keeper,
+        link: &Arc<Link>,
+        scope: &Context,
+        patience: Duration,
+    ) -> Heard {
+        let body_bytes_max = link.hello().body_bytes_max;
+        let bytes = self.lease.value().body.len();
+        if bytes > body_bytes_max as usize {
+            let why = format!("the body has {bytes} bytes, the endpoint accepts {body_bytes_max}");
+            return Heard::Stop(End::Unsendable(why));
+        }
+        let pending = match self.ask(link, scope, patience).await {
+            Ok(pending) => pending,
+            Err(heard) => return heard,
+        };
+        let heard = self.hear(keeper, link, pending, patience).await;
+        match &heard {
+            // It gives its number back; the next send may have it.
+            Heard::NeverSent { .. } => self.progress().sends -= 1,
+            Heard::Doubt { .. } => {
+                let mut progress = self.progress();
+                progress.doubt.get_or_insert(link.inbox_id());
+            }
+            _ => {}
+        }
+        heard
+    }
+
+    /// Queues the command on `link`, waiting for the endpoint's window if need be.
+    async fn ask(
+        &self,
+        link: &Arc<Link>,
+        scope: &Context,
+        patience: Duration,
+    ) -> Result<Pending, Heard> {
+        let number = self.progress().sends + 1;
+        let send = SendNumber::new(number).expect("sends are limited far below");
+        if self.is_expired() {
+            return Err(Heard::Stop(End::Expired));
+        }
+        if !self.mark_sent() {
+            return Err(Heard::Stop(End::LeaseLost));
+        }
+        loop {
+            let asked = link.execute(self.delivery, send, self.outbound());
+            let closed = match asked {
+                Ok(pending) => {
+                    // Queued and not yet polled away from here: the rollback is in place before
+                    // anybody can learn of the send.
+                    register(scope, link, self.delivery, send, &self.learned);
+                    let mut progress = self.progress();
+                    progress.sends = number;
+                    progress.last = Some(link.transport());
+                    return Ok(pending);
+                }
+                Err(NotAsked::Window) => {
+                    let room = timeout(&*self.route.env.clock, patience, link.window()).await;
+                    match room {
+                        Ok(()) => continue,
+                        Err(_) => NotAsked::Window.to_string(),
+                    }
+                }
+                Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
+                    return Err(Heard::Stop(End::Unsendable(error.to_string())));
+                }
+                Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => error.to_string(),
+            };
+            return Err(Heard::NeverSent {
+                why: closed,
+                silent: false,
+            });
+        }
+    }
+
+    /// Waits for what becomes of a send.
+    async fn hear(
+        &self,
+        keeper: &Keeper,
+        link: &Link,
+        mut pending: Pending,
+        patience: Duration,
+    ) -> Heard {
+        let transport = link.transport().as_str();
+        let mut limit = patience;
+        let mut working = false;
+        loop {
+            match timeout(&*self.route.env.clock, limit, pending.next()).await {
+                Ok(Sign::Answer(answer)) => {
+                    keeper.answered();
+                    return Heard::Answer(answer);
+                }
+                Ok(Sign::Working) => {
+                    keeper.answered();
+                    working = true;
+                    let theirs = link.hello().heartbeat;
+                    limit = self.route.options.working_silence(theirs);
+                }
+                Ok(Sign::LinkDied { maybe_sent: true }) => {
+                    return Heard::Doubt {
+                        why: format!("the {transport} link died before an answer came"),
+                        open: None,
+                        silent: false,
+                    };
+                }
+                Ok(Sign::LinkDied { maybe_sent: false }) => {
+                    return Heard::NeverSent {
+                        why: format!("the {transport} link died before the command left"),
+                        silent: false,
+                    };
+                }
+                Err(elapsed) if pending.withdraw() => {
+                    let what = if working { "word" } else { "sign of life" };
+                    return Heard::Doubt {
+                        why: format!("no {what} over {transport} within {:?}", elapsed.after),
+                        open: Some(pending),
+                        silent: !working,
+                    };
+                }
+                Err(elapsed) => {
+                    return Heard::NeverSent {
+                        why: format!("the {transport} took nothing for {:?}", elapsed.after),
+                        silent: true,
+                    };
+                }
+            }
+        }
+    }
+
+    fn mark_sent(&self) -> bool {
+        let marked = self.progress().marked;
+        let marked = marked || self.lease.mark_sent().is_ok();
+        self.progress().marked = marked;
+        marked
+    }
+
+    fn outbound(&self) -> Outbound {
+        let command = self.lease.value();
+        let expires_in = self.lease.expires_in();
+        Outbound {
+            route: self.route.options.name.clone(),
+            headers: command.headers.clone(),
+            body: command.body.clone(),
+            key: self.lease.key().unwrap_or_default().to_owned(),
+            // Zero means none, so that the last millisecond is rounded up.
+            expires_in_ms: expires_in.map_or(0, |left| {
+                u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+            }),
+        }
+    }
+}
+
+/// The queue's delivery id as it travels.
+pub(super) fn wire_delivery(delivery: crate::core::DeliveryId) -> DeliveryId {
+    DeliveryId {
+        task: TaskId {
+            origin: delivery.task.origin.0,
+            seq: delivery.task.seq.0,
+        },
+        epoch: Epoch::new(delivery.epoch.0).expect("a lease's epoch is at least 1"),
+    }
+}

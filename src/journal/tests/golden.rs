@@ -1,0 +1,169 @@
+//! The format, byte by byte: what one version wrote, every later one must read.
+
+use std::fmt::Write;
+
+use super::folder::{Folder, base};
+use crate::core::event::*;
+use crate::core::history::{Attempt, History};
+use crate::core::ids::*;
+use crate::core::time::QueueMs;
+
+fn id() -> TaskId {
+    TaskId {
+        seq: Seq(0x0102),
+        origin: Origin(0x0a0b_0c0d_0e0f_1011),
+    }
+}
+
+fn delivery() -> DeliveryId {
+    DeliveryId {
+        task: id(),
+        epoch: Epoch(3),
+    }
+}
+
+fn key() -> Option<(KeyHash, Fingerprint)> {
+    Some((KeyHash(0xaaaa_bbbb), Fingerprint(0xcccc)))
+}
+
+fn settled() -> Settled {
+    Settled {
+        delivery: delivery(),
+        at: QueueMs(70_000),
+        outcome: Outcome::InDoubt(Doubt::LeaseExpired),
+        charged: true,
+        isolation: Isolation::Route,
+        next: Next::Delayed(QueueMs(80_000)),
+        sends: 2,
+        transport: Some(TransportKind::Grpc),
+        error: Some("late".into()),
+    }
+}
+
+fn image() -> TaskImage {
+    let mut history = History::default();
+    history.push(Attempt {
+        epoch: Epoch(1),
+        at: QueueMs(60_000),
+        outcome: Outcome::Rejected,
+        charged: true,
+        transport: Some(TransportKind::Socket),
+        sends: 1,
+        error: Some("no".into()),
+        times: 1,
+    });
+    TaskImage {
+        id: id(),
+        route: RouteId(5),
+        enqueued_at: QueueMs(50_000),
+        deadline: Some(QueueMs(90_000)),
+        key: key(),
+        epoch: Epoch(3),
+        life: LifeImage::Poison {
+            at: QueueMs(85_000),
+            cause: PoisonCause::Refused,
+        },
+        budgets: Budgets {
+            retries: 1,
+            in_doubt: 2,
+            uncharged: 3,
+            deaths: 4,
+            setbacks: 5,
+        },
+        isolation: Isolation::Queue,
+        history: Some(Box::new(history)),
+    }
+}
+
+fn one_of_each() -> Vec<(Event, &'static [u8])> {
+    let body = BodyRef::default();
+    let (id, at) = (id(), QueueMs(50_000));
+    let route = RouteId(5);
+    let enqueued = Enqueued {
+        id,
+        at,
+        route,
+        deadline: Some(QueueMs(90_000)),
+        key: key(),
+        body,
+    };
+    let plain = |event| (event, &b""[..]);
+    let origin = Origin(0x77);
+    let name = "mail".into();
+    let lease = LeaseTimes::default();
+    let (delivery, why) = (delivery(), Removal::Drained);
+    let moved_key = KeyImage {
+        key: KeyHash(0xaaaa_bbbb),
+        fingerprint: Fingerprint(0xcccc),
+        id,
+        at,
+        done: true,
+    };
+    vec![
+        plain(Event::Opened { at, origin }),
+        plain(Event::RouteDefined { route, name }),
+        plain(Event::RoutePaused {
+            route,
+            paused: true,
+        }),
+        (Event::Enqueued(enqueued), b"body"),
+        plain(Event::Granted {
+            delivery,
+            at,
+            lease,
+        }),
+        plain(Event::Settled(settled())),
+        plain(Event::Expired { id, at }),
+        plain(Event::Requeued { id, at }),
+        plain(Event::Removed { id, at, why }),
+        plain(Event::Rerouted { id, route }),
+        (
+            Event::Restored {
+                image: Box::new(image()),
+                body,
+            },
+            b"restored",
+        ),
+        (
+            Event::Moved {
+                image: Box::new(image()),
+                body,
+            },
+            b"moved",
+        ),
+        plain(Event::KeyMoved {
+            key: moved_key,
+            body,
+        }),
+        plain(Event::KeysForgotten { before: at }),
+    ]
+}
+
+fn hex(text: &mut String, title: &str, bytes: &[u8]) {
+    writeln!(text, "{title}").unwrap();
+    for line in bytes.chunks(32) {
+        for byte in line {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        writeln!(text).unwrap();
+    }
+}
+
+#[test]
+fn the_bytes_of_version_1_stay_what_they_are() {
+    let mut folder = Folder::default();
+    let (mut log, _, _) = folder.open();
+    for (count, (mut event, body)) in one_of_each().into_iter().enumerate() {
+        log.writer.append(|| base(count), &mut event, body);
+    }
+    folder.write_all(&mut log);
+    log.writer.seal(|| unreachable!("the segment has a base"));
+    folder.write_all(&mut log);
+    let end = log.writer.durable().offset() as usize;
+    let slot = folder.slots.values().next().expect("there is a slot");
+    let mut text = String::new();
+    hex(&mut text, "segment header", &slot[..48]);
+    hex(&mut text, "its CRC", &slot[4092..4096]);
+    hex(&mut text, "batches", &slot[4096..end]);
+    insta::assert_snapshot!(text);
+}
