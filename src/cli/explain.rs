@@ -71,7 +71,9 @@ fn selection(what: &str, is_key: bool) -> v1::explain_request::By {
 
 fn to_text(reply: &v1::ExplainReply) -> String {
     let mut parts = vec![words::safe(&reply.story)];
-    if let Some(task) = &reply.task {
+    // Of a task that has left only its name and its end are known, and the story says both.
+    let lives = |task: &&v1::TaskInfo| !task.route.is_empty();
+    if let Some(task) = reply.task.as_ref().filter(lives) {
         parts.push(facts(task));
         parts.push(history(task));
     }
@@ -118,7 +120,7 @@ pub(crate) fn facts(task: &v1::TaskInfo) -> String {
 pub(crate) fn history(task: &v1::TaskInfo) -> String {
     use Column::{Number, Text};
     if task.attempts.is_empty() {
-        return "never attempted".into();
+        return "no attempt has ended yet".into();
     }
     let columns = [
         Number("EPOCH"),

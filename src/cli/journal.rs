@@ -370,8 +370,9 @@ mod tests {
         assert!(text.ends_with("it was closed in order"), "{text}");
         assert_eq!(
             tasks(&replay.state.unwrap()),
-            "ROUTE  STATE  READY  DELAYED  LEASED  POISON\n\
-             lamps             2        0       0       1"
+            "ROUTE    STATE  READY  DELAYED  LEASED  POISON\n\
+             default             0        0       0       0\n\
+             lamps               2        0       0       1"
         );
     }
 

@@ -26,6 +26,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
 
+/// How long a bridge has to be away before it is said: a restart is quicker.
+const TELL_AFTER: Duration = Duration::from_secs(2);
+
 /// How long a full queue is left alone when it doesn't say.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
@@ -89,6 +92,8 @@ struct Seen {
     answered: Mono,
     /// It is full: nothing goes out before.
     rests_until: Mono,
+    /// The person at the keyboard was told that it is away.
+    away_told: bool,
 }
 
 /// What one try came to.
@@ -111,6 +116,7 @@ impl Sender {
         let seen = Seen {
             answered: env.clock.now(),
             rests_until: env.clock.now(),
+            away_told: false,
         };
         Self {
             shared: Arc::new(Shared {
@@ -214,6 +220,9 @@ impl Sender {
         let now = self.shared.env.clock.now();
         let mut seen = self.seen();
         seen.answered = now;
+        if std::mem::take(&mut seen.away_told) {
+            self.shared.progress.complain("the bridge answers again");
+        }
         if pause > Duration::ZERO {
             seen.rests_until = seen.rests_until.max(now + pause.min(FULL_PAUSE_MAX));
         } else {
@@ -244,10 +253,16 @@ impl Sender {
                 why,
             });
         }
-        self.shared.progress.waits_for(&format!(
-            "the bridge is away for {}: {why}",
-            words::age(waited)
-        ));
+        self.shared
+            .progress
+            .waits_for(&format!("the bridge is away for {}", words::age(waited)));
+        if waited >= TELL_AFTER && !std::mem::replace(&mut self.seen().away_told, true) {
+            self.shared.progress.complain(&format!(
+                "the bridge at {} does not answer ({why}); trying again for up to {}",
+                self.shared.address,
+                words::age(self.shared.patience)
+            ));
+        }
         let ceiling = BACKOFF_MIN
             .saturating_mul(1_u32 << (*tries).min(10))
             .min(BACKOFF_MAX);

@@ -247,9 +247,10 @@ async fn lost_answers_full_queues_and_repetitions_double_nothing() {
     let run = Run::new(&env, &address);
     let (account, ended) = run.enqueue(lines(101)).await;
     assert!(matches!(ended, Ended::Complete), "{ended:?}");
-    // Eight lines were kept although their answer was lost: the second time they are there already.
-    assert_eq!(account.accepted, 101 - 8);
-    assert_eq!(account.already_there, 8);
+    // Two batches, or pieces of such, were kept although their answer was lost: the second time their
+    // lines are there already.
+    assert_eq!(account.accepted + account.already_there, 101);
+    assert!((2..=8).contains(&account.already_there), "{account:?}");
     assert_eq!(account.report(&ended, false, true).unwrap(), Exit::Done);
 
     let (again, ended) = run.enqueue(lines(101)).await;
