@@ -13,10 +13,10 @@ impl Chance {
     pub(crate) fn of(name: &str) -> Self {
         let seed = std::env::var(SEED_VARIABLE)
             .ok()
-            .and_then(|text| text.parse().ok())
+            .and_then(|text| text.parse::<u64>().ok())
             .unwrap_or(0);
         println!("{name}: {SEED_VARIABLE}={seed}");
-        let named = name.bytes().fold(seed, |sum, byte| {
+        let named = name.bytes().fold(seed, |sum: u64, byte| {
             sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte)
         });
         Self(named)
