@@ -80,7 +80,7 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
         }
     };
     tracing::info!(
-        signal = first.code(),
+        signal = first.code() - 128,
         "the receiver drains; a second signal ends it at once"
     );
     let stats = running.stats();

@@ -26,7 +26,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
 
-/// How long a bridge has to be away before it is said: a restart is quicker.
+/// How long a bridge has to be away or full before it is said: a restart is quicker.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a full queue is left alone when it doesn't say.
@@ -94,12 +94,16 @@ struct Seen {
     rests_until: Mono,
     /// The person at the keyboard was told that it is away.
     away_told: bool,
+    /// Since when every answer says that it is full.
+    full_since: Option<Mono>,
+    /// The person at the keyboard was told that it is full, and why.
+    full_told: bool,
 }
 
 /// What one try came to.
 enum Try {
     Answered(Vec<v1::EnqueueReply>),
-    Full(Duration),
+    Full(Duration, String),
     Unanswered(String),
     Useless(String),
 }
@@ -117,6 +121,8 @@ impl Sender {
             answered: env.clock.now(),
             rests_until: env.clock.now(),
             away_told: false,
+            full_since: None,
+            full_told: false,
         };
         Self {
             shared: Arc::new(Shared {
@@ -164,24 +170,21 @@ impl Sender {
             let commands = open.iter().map(|at| requests[*at].clone()).collect();
             match self.try_once(commands).await {
                 Try::Answered(answers) => {
-                    self.answered(Duration::ZERO);
                     tries = 0;
                     piece = piece.saturating_mul(2);
-                    let mut pause = None;
+                    let mut full = None;
                     for (at, answer) in open.into_iter().zip(answers) {
                         match come_again(&answer) {
-                            Some(after) => pause = pause.max(Some(after)),
+                            Some(again) => full = full.max(Some(again)),
                             None => replies[at] = Some(answer),
                         }
                     }
-                    if let Some(pause) = pause {
-                        self.answered(pause);
-                    }
+                    self.answered(full.as_ref().map(|(pause, why)| (*pause, why.as_str())));
                 }
-                Try::Full(pause) => {
+                Try::Full(pause, why) => {
                     // Half of it may find room, and a queue smaller than a batch never has room for all.
                     piece = (piece.min(requests.len()) / 2).max(1);
-                    self.answered(pause);
+                    self.answered(Some((pause, &why)));
                 }
                 Try::Useless(why) => {
                     return Err(SendError::Useless {
@@ -215,19 +218,30 @@ impl Sender {
         }
     }
 
-    /// The bridge lives; it wants to be left alone for `pause`.
-    fn answered(&self, pause: Duration) {
+    /// The bridge lives. If it is full, it wants to be left alone for a while, and says why.
+    fn answered(&self, full: Option<(Duration, &str)>) {
         let now = self.shared.env.clock.now();
         let mut seen = self.seen();
         seen.answered = now;
         if std::mem::take(&mut seen.away_told) {
             self.shared.progress.complain("the bridge answers again");
         }
-        if pause > Duration::ZERO {
-            seen.rests_until = seen.rests_until.max(now + pause.min(FULL_PAUSE_MAX));
-        } else {
+        let Some((pause, why)) = full else {
+            seen.full_since = None;
             drop(seen);
             self.shared.progress.waits_for("");
+            return;
+        };
+        seen.rests_until = seen.rests_until.max(now + pause.min(FULL_PAUSE_MAX));
+        let since = *seen.full_since.get_or_insert(now);
+        let waited = now.saturating_since(since);
+        // Said once: a slow endpoint fills the queue again and again.
+        if waited >= TELL_AFTER && !std::mem::replace(&mut seen.full_told, true) {
+            self.shared.progress.complain(&format!(
+                "the bridge at {} says: {}; this goes on by itself when there is room",
+                self.shared.address,
+                words::safe(why)
+            ));
         }
     }
 
@@ -284,17 +298,20 @@ impl Sender {
     }
 }
 
-/// Whether a refusal only says "not now", and for how long.
-fn come_again(answer: &v1::EnqueueReply) -> Option<Duration> {
+/// Whether a refusal only says "not now", for how long, and why.
+fn come_again(answer: &v1::EnqueueReply) -> Option<(Duration, String)> {
     use v1::refusal::Reason;
     let Some(v1::enqueue_reply::Result::Refused(refusal)) = &answer.result else {
         return None;
     };
     match refusal.reason() {
-        Reason::QueueFull | Reason::Closing => Some(match refusal.retry_after_ms {
-            0 => FULL_PAUSE,
-            ms => Duration::from_millis(ms),
-        }),
+        Reason::QueueFull | Reason::Closing => {
+            let pause = match refusal.retry_after_ms {
+                0 => FULL_PAUSE,
+                ms => Duration::from_millis(ms),
+            };
+            Some((pause, refusal.message.clone()))
+        }
         _ => None,
     }
 }
@@ -309,7 +326,7 @@ fn classify(status: &Status) -> Try {
                 .and_then(|value| value.to_str().ok())
                 .and_then(|value| value.parse().ok())
                 .map_or(FULL_PAUSE, Duration::from_millis);
-            Try::Full(pause)
+            Try::Full(pause, status.message().to_owned())
         }
         Code::InvalidArgument
         | Code::OutOfRange

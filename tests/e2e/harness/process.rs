@@ -1,0 +1,143 @@
+//! One child process: killed when it is dropped, its output kept in files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{PATIENCE, holds_within};
+
+/// A running `leasebridge`.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// What a process that has ended left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it printed.
+    pub(crate) stdout: String,
+    /// Its logs and complaints.
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts `command` with its output in files of `folder` that start with `name`.
+    pub(crate) fn start(mut command: Command, folder: &Path, name: &str) -> Self {
+        let file = |ending: &str| folder.join(format!("{name}.{ending}"));
+        let (stdout, stderr) = (file("out"), file("log"));
+        let open =
+            |path: &Path| std::fs::File::create(path).expect("a file of a folder of our own");
+        let child = command
+            .stdout(open(&stdout))
+            .stderr(open(&stderr))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Where its input goes, if it was started with a pipe.
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("it has a pipe")
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.end_now();
+    }
+
+    fn end_now(&mut self) {
+        // It may have ended by itself already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has an id"), signal).expect("it is still there");
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// All it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// Waits until its log says `text`.
+    pub(crate) fn until_it_says(&mut self, text: &str) {
+        let said = holds_within(PATIENCE, || self.log().contains(text) || !self.runs());
+        assert!(
+            said && self.log().contains(text),
+            "{} never said `{text}` but:\n{}",
+            self.name,
+            self.log()
+        );
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end, which must come within `limit`.
+    pub(crate) fn end_within(mut self, limit: Duration) -> Ended {
+        assert!(
+            holds_within(limit, || !self.runs()),
+            "{} didn't end within {limit:?}; it logged:\n{}",
+            self.name,
+            self.log()
+        );
+        let status = self.child.wait().expect("it is our child");
+        Ended {
+            code: status.code(),
+            stdout: read(&self.stdout),
+            stderr: read(&self.stderr),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end_now();
+    }
+}
+
+impl Ended {
+    /// Checks the exit code.
+    #[track_caller]
+    pub(crate) fn with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// What it printed, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// No input at all.
+pub(crate) fn without_input(command: &mut Command) {
+    command.stdin(Stdio::null());
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}

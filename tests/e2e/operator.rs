@@ -1,0 +1,120 @@
+//! `status`, `explain` and `poison` beside an endpoint that refuses some commands.
+
+use serde_json::Value;
+
+use crate::harness::endpoint::Endpoint;
+use crate::harness::house::House;
+use crate::harness::until;
+
+const QUICK: &str = "[queue]\nbackoff_min = \"10ms\"\nbackoff_max = \"20ms\"\nmax_retries = 2\n";
+
+const LINES: &[u8] = br#"{"body":"on 1","key":"good"}
+{"body":"refuse 1","key":"bad-1","headers":{"who":"me"}}
+{"body":"on 2"}
+{"body":"refuse 2","key":"bad-2"}
+{"body":"reject 1","key":"hot"}
+"#;
+
+/// The lines that `poison list --json` prints.
+fn listed(house: &House) -> Vec<Value> {
+    let ended = house.cli(&["poison", "list", "--json"]).with(0);
+    let lines = ended.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+fn id_of(tasks: &[Value], key: &str) -> String {
+    let found = tasks.iter().find(|task| task["key"] == key);
+    let task = found.unwrap_or_else(|| panic!("{key} is not in {tasks:#?}"));
+    task["task"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn what_was_refused_can_be_found_explained_requeued_and_purged() {
+    let house = House::with_top(QUICK);
+    let endpoint = Endpoint::start(&house);
+    let _bridge = house.ready_bridge();
+    let file = house.write("lines.ndjson", LINES);
+    house.enqueue(&file, &[]).end().with(0);
+    until("three are in poison", || house.route()["poison"] == 3);
+    house.until_idle();
+    assert_eq!(endpoint.executed(), ["on 1", "on 2"]);
+    let route = house.route();
+    assert_eq!(route["done_total"], 2, "{route}");
+    assert_eq!(route["refused_total"], 2, "{route}");
+    assert_eq!(route["rejected_total"], 3, "{route}");
+
+    let tasks = listed(&house);
+    assert_eq!(tasks.len(), 3);
+    let table = house.cli(&["poison", "list"]).with(0).stdout;
+    for text in ["bad-1", "bad-2", "hot", "no such lamp: refuse 1"] {
+        assert!(table.contains(text), "{text} is not in\n{table}");
+    }
+    explained(&house);
+    shown(&house, &id_of(&tasks, "bad-1"));
+
+    let purged = id_of(&tasks, "bad-2");
+    house.cli(&["poison", "purge", &purged]).with(0);
+    house.cli(&["poison", "purge", &purged]).with(4);
+    house.cli(&["poison", "show", &purged]).with(4);
+    // Purging all of them without --yes is refused.
+    house.cli(&["poison", "purge", "--all"]).with(2);
+    assert_eq!(listed(&house).len(), 2);
+
+    endpoint.become_lenient();
+    let requeued = id_of(&tasks, "bad-1");
+    let ended = house.cli(&["poison", "requeue", &requeued]).with(0);
+    assert!(ended.stdout.contains("requeued 1"), "{ended:#?}");
+    until("it is executed", || endpoint.executed().len() == 3);
+    house.cli(&["poison", "requeue", "--all"]).with(0);
+    until("the last is executed", || endpoint.executed().len() == 4);
+    house.until_idle();
+    assert_eq!(
+        endpoint.executed(),
+        ["on 1", "on 2", "refuse 1", "reject 1"]
+    );
+    assert!(listed(&house).is_empty());
+}
+
+fn explained(house: &House) {
+    let story = house.cli(&["explain", "bad-1", "--json"]).with(0).json();
+    assert_eq!(story["state"], "poison", "{story}");
+    let attempts = story["attempts"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 1, "{story}");
+    assert_eq!(attempts[0]["outcome"], "refused", "{story}");
+    let hot = house.cli(&["explain", "hot", "--json"]).with(0).json();
+    // The first delivery and two retries.
+    assert_eq!(hot["attempts"].as_array().map(Vec::len), Some(3), "{hot}");
+    let text = house.cli(&["explain", "bad-1"]).with(0).stdout;
+    assert!(text.contains("no such lamp: refuse 1"), "{text}");
+    let good = house.cli(&["explain", "good", "--json"]).with(0).json();
+    assert_eq!(good["state"], "done", "{good}");
+    house.cli(&["explain", "nobody-knows-this"]).with(4);
+}
+
+fn shown(house: &House, id: &str) {
+    let text = house.cli(&["poison", "show", id]).with(0).stdout;
+    for part in ["refuse 1", "no such lamp", "header who: me"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let task = house.cli(&["poison", "show", id, "--json"]).with(0).json();
+    assert_eq!(task["body"], "refuse 1", "{task}");
+}
+
+#[test]
+fn poison_survives_a_crash_of_the_bridge_with_its_history() {
+    let house = House::with_top(QUICK);
+    let endpoint = Endpoint::start(&house);
+    let bridge = house.ready_bridge();
+    let file = house.write("lines.ndjson", LINES);
+    house.enqueue(&file, &[]).end().with(0);
+    until("three are in poison", || house.route()["poison"] == 3);
+    house.until_idle();
+    let before = listed(&house);
+    bridge.kill();
+    let _bridge = house.ready_bridge();
+    assert_eq!(listed(&house), before);
+    explained(&house);
+    assert_eq!(endpoint.executed(), ["on 1", "on 2"]);
+}
