@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch};
+use super::{
+    bench, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
+};
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
 ///
