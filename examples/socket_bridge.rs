@@ -508,7 +508,7 @@ async fn run() -> Result<bool, BoxError> {
             measure();
             failed.fetch_add(1, Ordering::Relaxed);
         });
-    let all = PipelineExt::for_each(delivered, NonZeroUsize::MIN, |item| future::ready(item));
+    let all = PipelineExt::for_each(delivered, NonZeroUsize::MIN, future::ready);
     let finish = async {
         while queue.counts().pending() > 0 {
             env.clock.sleep(Duration::from_millis(5)).await;

@@ -59,9 +59,10 @@ pub(crate) fn main() -> ExitCode {
 
 /// Checks everything that can be checked, then runs the subcommand.
 fn start(cli: Cli) -> Outcome {
-    // The demo breaks things on purpose: what the library says about that would bury the events.
-    let is_demo = matches!(cli.command, Command::Demo(_));
-    log::start(&cli.log, is_demo)?;
+    // The demo breaks things on purpose, the benchmark wants the terminal for its figures: what the
+    // library says would bury both.
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Bench(_));
+    log::start(&cli.log, quiet)?;
     let config =
         config::load(cli.config.as_deref()).map_err(|fault| Failure::usage(fault.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -120,7 +120,7 @@ impl Hands {
             *inner.refused.entry(key.clone()).or_default() += 1;
             return Err(HandlerError::Refused("there is no lamp 9999".to_owned()));
         }
-        let is_busy = command.delivery.task.seq % BUSY_ONE_IN == 0;
+        let is_busy = command.delivery.task.seq.is_multiple_of(BUSY_ONE_IN);
         if is_busy && inner.busy.insert(key.clone(), ()).is_none() {
             return Err(HandlerError::Rejected("the lamp is busy".to_owned()));
         }
