@@ -7,7 +7,7 @@
 
 mod check;
 mod fault;
-mod load;
+pub(crate) mod load;
 mod units;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Folds a surveyed log, segment by segment, and judges it.
 
-use super::super::layout::{Position, SegmentHeader, SlotNo};
+use super::super::layout::{Generation, Position, SegmentHeader, SlotNo};
 use super::super::limits::SEGMENT_HEADER_BYTES;
 use super::super::record::{Control, Record};
 use super::walk::{Walk, WalkedBatch};
@@ -321,7 +321,7 @@ impl Replay {
     /// The verdict, when everything was fed and examined.
     ///
     /// # Errors
-    /// When a segment that is needed is missing or has lost its header.
+    /// When a segment that is needed is missing or has lost its header, and when no opening can follow.
     ///
     /// # Panics
     /// When segments are left to feed.
@@ -329,26 +329,10 @@ impl Replay {
         assert_eq!(self.fed, self.survey.log.len(), "everything was fed");
         let floor = self.floor();
         self.check_complete(floor)?;
-        let generation = self
-            .survey
-            .log
-            .iter()
-            .chain(&self.survey.superseded)
-            .map(|planned| planned.header.generation)
-            .max()
-            .unwrap_or_default();
+        let (next, generation) = self.successor(floor)?;
         let mut live = self.live;
+        live.retain(|segment| (floor..next).contains(&segment.segment));
         let mut abandoned = Vec::new();
-        // A last segment with nothing in it was never reached: the next opening takes its number.
-        let next = match live.last() {
-            None => SegmentNo(1),
-            Some(last) if last.end == SEGMENT_HEADER_BYTES => {
-                let next = last.segment;
-                live.pop();
-                next
-            }
-            Some(last) => SegmentNo(last.segment.0 + 1),
-        };
         let mut spares = self.survey.spares;
         // What a later opening overruled has its successor on the disk already.
         spares.extend(self.survey.superseded.iter().map(|planned| planned.slot));
@@ -360,11 +344,10 @@ impl Replay {
                 spares.push(planned.slot);
             }
         }
-        live.retain(|segment| segment.segment >= floor);
         Ok(Recovered {
             start: Start {
                 segment: next,
-                generation: generation.next(),
+                generation,
                 oldest: floor,
                 previous_end: self.previous_end,
                 previous_crc: self.previous_crc,
@@ -377,6 +360,31 @@ impl Replay {
             sealed: self.last == Last::Seal,
             counts: self.counts,
         })
+    }
+
+    /// The segment that the next opening begins, and that opening's generation.
+    fn successor(&self, floor: SegmentNo) -> Result<(SegmentNo, Generation), Corruption> {
+        let headers = || self.survey.log.iter().chain(&self.survey.superseded);
+        let Some(newest) = headers().max_by_key(|planned| planned.header.generation) else {
+            return Ok((SegmentNo(1), Generation::default().next()));
+        };
+        // A last segment with nothing in it was never reached: the next opening takes its number.
+        let next = match self.live.last() {
+            None => Some(1),
+            Some(last) if last.end == SEGMENT_HEADER_BYTES => Some(last.segment.0),
+            Some(last) => last.segment.0.checked_add(1),
+        };
+        // The writer counts on from these numbers and from one to the other. Its own never get there.
+        let generation = newest.header.generation;
+        match next.map(SegmentNo) {
+            Some(next) if next >= floor && generation < Generation(u32::MAX) => {
+                Ok((next, generation.next()))
+            }
+            _ => {
+                let what = "no segment can follow: its numbers contradict each other";
+                Err(newest.corrupt(0, what))
+            }
+        }
     }
 
     fn check_complete(&self, floor: SegmentNo) -> Result<(), Corruption> {

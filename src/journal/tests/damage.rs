@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::folder::{Folder, OpenLog, base};
+use super::folder::{Folder, OpenLog, SEGMENT_BYTES, base, geometry};
 use super::roundtrip::numbered;
 use crate::core::event::Event;
 use crate::core::ids::SegmentNo;
@@ -109,6 +109,63 @@ fn a_lost_header_a_lost_file_and_a_newer_one_are_told_apart() {
         version: 2,
     };
     assert_eq!(whole.recover().unwrap_err(), newer);
+}
+
+/// Recovery added one to whatever number a header held. A folder that the fuzzer forged, checksums and
+/// all, with the last number there is, made it panic instead of reporting what it read.
+#[test]
+fn numbers_that_no_opening_can_follow_are_reported() {
+    let first = Start {
+        segment: SegmentNo(1),
+        generation: Generation(1),
+        oldest: SegmentNo(1),
+        previous_end: Position::default(),
+        previous_crc: 0,
+    };
+    forged(&first).recover().expect("an ordinary beginning");
+    let last = SegmentNo(u32::MAX);
+    for start in [
+        Start {
+            segment: last,
+            oldest: last,
+            ..first
+        },
+        Start {
+            generation: Generation(u32::MAX),
+            ..first
+        },
+        Start {
+            oldest: SegmentNo(9),
+            ..first
+        },
+    ] {
+        match forged(&start).recover() {
+            Err(RecoveryError::Corrupt(damage)) => assert_eq!(damage.segment, start.segment),
+            other => panic!("{start:?}: {other:?}"),
+        }
+    }
+}
+
+/// A folder of one segment with one event, begun as `start` says.
+fn forged(start: &Start) -> Folder {
+    let header = SegmentHeader {
+        segment: start.segment,
+        generation: start.generation,
+        oldest: start.oldest,
+        segment_bytes: SEGMENT_BYTES,
+        previous_end: start.previous_end,
+        previous_crc: start.previous_crc,
+    };
+    let mut writer = Writer::new(geometry(), start);
+    writer.append(|| base(0), &mut numbered(0), b"body");
+    let mut batch = writer.take_batch().unwrap();
+    Sealer::new(geometry(), start).seal(&mut batch);
+    let mut bytes = header.encode();
+    bytes.extend_from_slice(&batch.bytes);
+    bytes.resize(SEGMENT_BYTES as usize, 0);
+    let mut folder = Folder::default();
+    folder.slots.insert(SlotNo(1), bytes);
+    folder
 }
 
 #[test]
