@@ -99,18 +99,19 @@ impl House {
     /// were in flight.
     pub(super) fn crash(&self) -> usize {
         self.remember();
+        let in_flight = self.in_flight();
         let queue = self.queue.send_replace(None);
         let bridge = self.state().bridge.take();
-        let in_flight = bridge.as_ref().map_or(0, |bridge| {
-            bridge
-                .status()
-                .routes
-                .iter()
-                .map(|route| route.in_flight)
-                .sum()
-        });
         drop((queue, bridge));
         in_flight
+    }
+
+    /// How many commands are being delivered or settled.
+    pub(super) fn in_flight(&self) -> usize {
+        let state = self.state();
+        let status = state.bridge.as_ref().map(|bridge| bridge.status());
+        let routes = status.iter().flat_map(|status| &status.routes);
+        routes.map(|route| route.in_flight).sum()
     }
 
     /// Ends both in good order.

@@ -23,6 +23,15 @@ const CUTS: u64 = 10;
 /// How far commands may get ahead of the next deed.
 const AHEAD_PERMILLE: u64 = 60;
 
+/// Commands in flight that a kill and a crash wait for.
+const BUSY: usize = 24;
+
+/// How long they wait for that: with few commands there may never be so many.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often they look.
+const BUSY_LOOK: Duration = Duration::from_millis(2);
+
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -100,6 +109,15 @@ pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
         while stage.settled() * 1000 < stage.commands * permille {
             stage.env.clock.sleep(LOOK).await;
         }
+        // What came before may have taken long: let commands flow again from where they are now.
+        let reached = stage.settled() * 1000 / stage.commands;
+        stage
+            .deeds
+            .next
+            .store(reached.max(permille), Ordering::Relaxed);
+        if !matches!(deed, Deed::Cut { .. }) {
+            busy(stage).await;
+        }
         match deed {
             Deed::Cut {
                 endpoint,
@@ -112,6 +130,15 @@ pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
     }
     stage.deeds.next.store(1000, Ordering::Relaxed);
     Ok(())
+}
+
+/// Waits until commands are in flight, so that there is something to lose.
+async fn busy(stage: &Stage) {
+    let clock = &stage.env.clock;
+    let give_up = clock.now() + BUSY_PATIENCE;
+    while stage.house.in_flight() < BUSY && clock.now() < give_up {
+        clock.sleep(BUSY_LOOK).await;
+    }
 }
 
 async fn cut(stage: &Stage, endpoint: usize, way: Way, permille: usize) {
