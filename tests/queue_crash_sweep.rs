@@ -288,7 +288,9 @@ async fn check_places(queue: &Queue, known: &Known) {
         };
         assert_eq!(explained.value.as_ref(), Some(name));
         assert!(explained.epoch >= fact.epoch);
-        let rejected = explained.history.map_or(0, |history| history.counts.rejected);
+        let rejected = explained
+            .history
+            .map_or(0, |history| history.counts.rejected);
         assert!((fact.rejected..=fact.rejected + 1).contains(&rejected));
     }
 }
@@ -296,19 +298,25 @@ async fn check_places(queue: &Queue, known: &Known) {
 /// Every gauge, counted anew.
 fn check_gauges(queue: &Queue, pending: usize) {
     let status = queue.status();
-    let sum = status.routes.iter().fold(LaneCounts::default(), |sum, route| LaneCounts {
-        ready: sum.ready + route.counts.ready,
-        delayed: sum.delayed + route.counts.delayed,
-        leased: sum.leased + route.counts.leased,
-        poison: sum.poison + route.counts.poison,
-    });
+    let sum = status
+        .routes
+        .iter()
+        .fold(LaneCounts::default(), |sum, route| LaneCounts {
+            ready: sum.ready + route.counts.ready,
+            delayed: sum.delayed + route.counts.delayed,
+            leased: sum.leased + route.counts.leased,
+            poison: sum.poison + route.counts.poison,
+        });
     assert_eq!(sum, queue.counts());
     assert_eq!(sum.pending(), pending as u64);
     let poison = |route| queue.poison(route, None, 1000).unwrap().0.len() as u64;
     let routes = status.routes.iter().map(|route| poison(&route.route));
     assert_eq!(sum.poison, routes.sum::<u64>());
     let segments = u64::from(status.journal.segments);
-    assert_eq!(status.journal.log_bytes, segments * u64::from(queue_world::SEGMENT_BYTES));
+    assert_eq!(
+        status.journal.log_bytes,
+        segments * u64::from(queue_world::SEGMENT_BYTES)
+    );
 }
 
 /// Opens what a crash left, compares it, empties it, and looks once more.
@@ -325,7 +333,11 @@ async fn check(disk: SimDisk, known: Known) {
     };
     let emptied = client.empty().await;
     let names: BTreeSet<&String> = emptied.iter().collect();
-    assert_eq!(names.len(), pending_before, "each is leased once and acknowledged");
+    assert_eq!(
+        names.len(),
+        pending_before,
+        "each is leased once and acknowledged"
+    );
     for (name, fact) in &known.0 {
         let pending = names.contains(name);
         let allowed = |place| fact.told == place || fact.maybe.contains(&place);
@@ -335,7 +347,9 @@ async fn check(disk: SimDisk, known: Known) {
     check_gauges(&queue, 0);
     let mut ids: BTreeSet<TaskId> = known.0.values().filter_map(|fact| fact.id).collect();
     for n in 0..3 {
-        let new = queue.enqueue(format!("new {n}"), TaskOptions::default()).await;
+        let new = queue
+            .enqueue(format!("new {n}"), TaskOptions::default())
+            .await;
         assert!(ids.insert(new.unwrap().id), "an id was given twice");
     }
     for (name, fact) in &known.0 {
@@ -411,7 +425,10 @@ fn a_crash_at_any_operation_keeps_every_promise() {
                 seed => after.power_cut(Seed(number * 7 + seed)),
             }
             let checked = life(|| check(after, known.clone()));
-            assert!(checked.is_some(), "stuck after a crash at {number}/{outcome}");
+            assert!(
+                checked.is_some(),
+                "stuck after a crash at {number}/{outcome}"
+            );
         }
     }
 }

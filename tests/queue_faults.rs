@@ -270,7 +270,9 @@ fn commands_that_come_faster_than_the_disk_writes_leave_the_reserve_alone() {
             queue.lease("default").await.unwrap().ack().await.unwrap();
         }
         // Full as it was, it looks for room once somebody waits for it.
-        within(&queue, queue.enqueue("first".into(), plain())).await.unwrap();
+        within(&queue, queue.enqueue("first".into(), plain()))
+            .await
+            .unwrap();
         let mut together = Vec::new();
         for n in 0..500 {
             let queue = queue.clone();
@@ -301,7 +303,9 @@ fn commands_that_come_faster_than_the_disk_writes_leave_the_reserve_alone() {
 fn find(disk: &SimDisk, text: &str) -> (PathBuf, u64) {
     for (path, bytes) in contents(disk) {
         let bytes = bytes.unwrap_or_default();
-        let found = bytes.windows(text.len()).position(|at| at == text.as_bytes());
+        let found = bytes
+            .windows(text.len())
+            .position(|at| at == text.as_bytes());
         if let Some(at) = found {
             return (path, at as u64);
         }
@@ -373,7 +377,10 @@ fn a_rotten_old_segment_is_refused_and_nothing_is_modified() {
         let (path, at) = find(&disk, "3 vvv");
         disk.flip_bit(&path, at, 0).unwrap();
         let error = refused(&disk).await;
-        assert!(matches!(error, storage::OpenError::Corrupt { .. }), "{error}");
+        assert!(
+            matches!(error, storage::OpenError::Corrupt { .. }),
+            "{error}"
+        );
         let text = error.to_string();
         assert!(text.contains("leasebridge journal repair /queue"), "{text}");
         disk.flip_bit(&path, at, 0).unwrap();
@@ -390,7 +397,10 @@ fn a_folder_is_open_once() {
         let queue = open(options(&disk, 0)).await;
         settle(&queue).await;
         let error = refused(&disk).await;
-        assert!(matches!(error, storage::OpenError::Locked { .. }), "{error}");
+        assert!(
+            matches!(error, storage::OpenError::Locked { .. }),
+            "{error}"
+        );
         queue.close().await.unwrap();
         // Closed, though its handle still lives.
         Queue::open(options(&disk, 1)).await.unwrap();
@@ -674,7 +684,11 @@ fn an_ack_dropped_anywhere_is_done_or_gives_the_task_back() {
             let lease = queue.lease("default").await.unwrap();
             let acked = polled(lease.ack(), polls).await;
             let state = pending_of(&queue, id).await;
-            let expected = if polls == 0 { Some(TaskState::Ready) } else { None };
+            let expected = if polls == 0 {
+                Some(TaskState::Ready)
+            } else {
+                None
+            };
             assert_eq!(state, expected, "after {polls} polls");
             if polls == 0 {
                 queue.lease("default").await.unwrap().ack().await.unwrap();

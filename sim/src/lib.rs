@@ -8,10 +8,17 @@
 //! - [`transport`]: connections over turmoil's network;
 //! - [`entropy`]: the product's randomness;
 //! - [`host`]: a machine, made of these, on which processes boot.
+//!
+//! On top of it:
+//!
+//! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
+//! - [`history`]: what happened in a run.
 
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod history;
 pub mod host;
 pub mod seed;
+pub mod stack;
 pub mod transport;

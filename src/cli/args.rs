@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    bench, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
+    bench, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
 };
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
@@ -37,6 +37,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// What is logged unless something else is asked for.
+pub(crate) const LOG_DEFAULT: &str = "info";
+
 /// How to log.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
@@ -49,7 +52,7 @@ pub(crate) struct LogArgs {
         env = "RUST_LOG",
         hide_env_values = true,
         help_heading = "Everywhere",
-        default_value = "info"
+        default_value = LOG_DEFAULT
     )]
     pub(crate) log_filter: String,
 
@@ -78,6 +81,7 @@ pub(crate) enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::DemoArgs),
     Run(run::RunArgs),
     Receiver(receiver::ReceiverArgs),
     Enqueue(enqueue::EnqueueArgs),
@@ -106,6 +110,7 @@ mod tests {
     #[test]
     fn every_subcommand_is_understood_with_its_options_and_the_global_ones() {
         for line in [
+            "demo --commands 500 --seed 3 --keep --json",
             "run",
             "receiver --out executed.tsv --socket 127.0.0.1:1 --grpc unix:/run/x.sock",
             "enqueue commands.txt --format lines --route lamps --deadline 10m --source s --batch 1 \
@@ -135,6 +140,7 @@ mod tests {
         for line in [
             "poison purge",
             "poison requeue --route lamps",
+            "demo --commands 0",
             "enqueue --window 0",
             "enqueue --patience 5",
             "receiver --out x --print",
@@ -155,6 +161,7 @@ mod tests {
         insta::assert_snapshot!("help", cli.render_long_help());
         for name in [
             "run", "receiver", "enqueue", "status", "explain", "poison", "watch", "journal",
+            "demo", "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
         ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();

@@ -4,22 +4,28 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use super::args::{LogArgs, LogFormat};
+use super::args::{LOG_DEFAULT, LogArgs, LogFormat};
 use super::exit::Failure;
 
-/// Starts logging for the rest of the process.
+/// What is logged by subcommands that tell their own story, unless more is asked for.
+const LOG_QUIET: &str = "off";
+
+/// Starts logging for the rest of the process; next to nothing if `is_quiet`, unless asked for.
 ///
 /// # Errors
 /// When the filter is none, or something logs already.
-pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::builder()
-        .parse(&args.log_filter)
-        .map_err(|error| {
-            Failure::usage(format!(
-                "--log `{}`: {error} (write a level or `info,leasebridge=debug`)",
-                args.log_filter
-            ))
-        })?;
+pub(crate) fn start(args: &LogArgs, is_quiet: bool) -> Result<(), Failure> {
+    let filter_text = if is_quiet && args.log_filter == LOG_DEFAULT {
+        LOG_QUIET
+    } else {
+        &args.log_filter
+    };
+    let filter = EnvFilter::builder().parse(filter_text).map_err(|error| {
+        Failure::usage(format!(
+            "--log `{}`: {error} (write a level or `info,leasebridge=debug`)",
+            args.log_filter
+        ))
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -31,7 +37,7 @@ pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
 }
 
 /// Whether stderr takes colours: a terminal, and `NO_COLOR` unset or empty (no-color.org).
-fn colours() -> bool {
+pub(crate) fn colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !refused
 }

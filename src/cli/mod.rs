@@ -8,6 +8,7 @@ mod bench;
 mod check_config;
 mod client;
 mod config;
+mod demo;
 mod enqueue;
 mod exit;
 mod explain;
@@ -58,7 +59,10 @@ pub(crate) fn main() -> ExitCode {
 
 /// Checks everything that can be checked, then runs the subcommand.
 fn start(cli: Cli) -> Outcome {
-    log::start(&cli.log)?;
+    // The demo breaks things on purpose, the benchmark wants the terminal for its figures: what the
+    // library says would bury both.
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Bench(_));
+    log::start(&cli.log, quiet)?;
     let config =
         config::load(cli.config.as_deref()).map_err(|fault| Failure::usage(fault.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -83,6 +87,7 @@ async fn dispatch(
     context: Context,
 ) -> Outcome {
     match command {
+        Command::Demo(args) => demo::run(args, context).await,
         Command::Run(args) => run::run(args, context).await,
         Command::Receiver(args) => receiver::run(args, context).await,
         Command::Enqueue(args) => enqueue::run(args, context).await,

@@ -62,7 +62,7 @@ where
             tracing::warn!(tries = %number, too_late, in_doubt, %error, "gave up retrying");
             return Err(exhausted(error, number, in_doubt));
         }
-        tracing::warn!(number = %number, ?delay, %error, "try failed, trying again");
+        tracing::debug!(number = %number, ?delay, %error, "try failed, trying again");
         if ctx.delay(delay).await.is_err() {
             return Err(PipelineError::Cancelled { in_doubt });
         }

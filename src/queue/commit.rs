@@ -80,6 +80,7 @@ impl<E: Clone> CommitQueue<E> {
         Durable {
             queue: self,
             position: position.as_u64(),
+            left: None,
         }
     }
 
@@ -148,12 +149,14 @@ impl<E: Clone> CommitQueue<E> {
 pub(crate) struct Durable<'a, E> {
     queue: &'a CommitQueue<E>,
     position: u64,
+    /// The waker that was left behind; one is enough, however often the future is polled.
+    left: Option<Waker>,
 }
 
 impl<E: Clone> Future for Durable<'_, E> {
     type Output = Result<(), End<E>>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.queue.durable.load(Ordering::Acquire) >= self.position {
             return Poll::Ready(Ok(()));
         }
@@ -165,8 +168,15 @@ impl<E: Clone> Future for Durable<'_, E> {
         if let Some(end) = &inner.end {
             return Poll::Ready(Err(end.clone()));
         }
-        // A future polled twice leaves two wakers: harmless, and both go at the next completion.
-        inner.waiters.push((self.position, context.waker().clone()));
+        let known = self
+            .left
+            .as_ref()
+            .is_some_and(|left| left.will_wake(context.waker()));
+        if !known {
+            inner.waiters.push((self.position, context.waker().clone()));
+            drop(inner);
+            self.left = Some(context.waker().clone());
+        }
         Poll::Pending
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Core, Engine, Owner, Promise, Stage, ending};
+use super::engine::{Core, Engine, Owner, Promise, Stage, Unread, ending};
 use super::error::LeaseError;
 use super::kept::Kept;
 use crate::core::event::{Doubt, Next, TransportKind};
@@ -11,6 +11,9 @@ use crate::core::{
     DeliveryId, Input, Now, QueueMs, Reply, Report, Settlement, SpanMs, TaskId, TaskState,
 };
 use crate::env::Mono;
+
+/// When a record that the disk did not give up is asked for again: long enough for a path to fail over.
+const UNREAD_RETRY: SpanMs = SpanMs(1_000);
 
 /// How an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +100,19 @@ impl Held {
             .with(|core, now| core.settle(now, settlement))
     }
 
-    /// To the poison store, without waiting for that to be durable.
-    pub(crate) fn refuse(mut self, why: String) {
-        let _rests = self.end(Report::Refused, Sends::default(), Some(why));
+    /// Ends the lease of a task whose record was not read, without waiting for that to be durable.
+    pub(crate) fn give_up_on(mut self, why: Unread) {
+        let (report, why) = match why {
+            Unread::Damaged(why) => (Report::Refused, why),
+            Unread::ForNow(why) => (
+                Report::Unavailable {
+                    retry_after: UNREAD_RETRY,
+                },
+                why,
+            ),
+        };
+        let error = Some(format!("its record can't be read: {why}"));
+        let _rests = self.end(report, Sends::default(), error);
     }
 
     fn settlement(&self, report: Report, sends: Sends, error: Option<String>) -> Settlement {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::backpressure::BackpressureSignal;
-use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Wanted};
+use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Unread, Wanted};
 use super::envelope;
 use super::error::{EnqueueError, JournalFailure, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
@@ -386,20 +386,22 @@ impl<T: Payload> SafeTaskQueue<T> {
         Ok(leases)
     }
 
-    /// A command that can't be read can't be executed: it is kept, with the reason, in the poison store.
-    fn open_lease(mut held: Held, record: Result<bytes::Bytes, String>) -> Option<Lease<T>> {
+    /// A command whose record is damaged can't be executed: it is kept, with the reason, in the poison store. One
+    /// that the disk would not give up just now comes again, free of charge.
+    fn open_lease(mut held: Held, record: Result<bytes::Bytes, Unread>) -> Option<Lease<T>> {
         let opened = record.and_then(|record| {
-            envelope::open(record).ok_or_else(|| "its envelope is damaged".to_owned())
+            envelope::open(record)
+                .ok_or_else(|| Unread::Damaged("its envelope is damaged".to_owned()))
         });
         let decoded = opened.and_then(|(key, value)| {
             held.key = key;
-            T::decode_from(value).map_err(|error| error.to_string())
+            T::decode_from(value).map_err(|error| Unread::Damaged(error.to_string()))
         });
         match decoded {
             Ok(value) => Some(Lease::new(value, held)),
             Err(why) => {
-                tracing::error!(task = %held.delivery.task, error = %why, "a command can't be read");
-                held.refuse(format!("it can't be read: {why}"));
+                tracing::error!(task = %held.delivery.task, ?why, "a command can't be read");
+                held.give_up_on(why);
                 None
             }
         }

@@ -39,7 +39,21 @@ impl Core {
         let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
         let worth_it = in_use > live.saturating_add(1);
         let roomy = live.saturating_mul(2).saturating_add(SEGMENTS_SLACK);
-        (in_use > roomy || (short && worth_it)).then_some(oldest)
+        let gains = in_use > self.futile_at;
+        (gains && (in_use > roomy || (short && worth_it))).then_some(oldest)
+    }
+
+    /// Notes that a segment has been written anew. What lives is only estimated: a pass over the whole log
+    /// that freed nothing shows that there was nothing to free, and the next waits until the log has grown.
+    fn count_pass(&mut self, segment: SegmentNo) {
+        let in_use = self.writer.segments_in_use();
+        let (until, before) = *self
+            .pass
+            .get_or_insert((self.writer.active_segment(), in_use));
+        if segment >= until {
+            self.futile_at = if in_use >= before { in_use } else { 0 };
+            self.pass = None;
+        }
     }
 
     /// Retires a segment that holds nothing any more; `false` if it does.
@@ -109,6 +123,7 @@ impl Engine {
 
     async fn compact(&self, segment: SegmentNo) -> Result<(), CompactError> {
         if !self.look(|core, _| core.state.is_unneeded(segment)) {
+            self.look_and(|core, _| core.count_pass(segment));
             let records = self.files.read_segment(segment).await;
             let records = records.map_err(|error| CompactError::Read(error.to_string()))?;
             let mut rest = records.as_slice();

@@ -139,6 +139,8 @@ impl Owner {
             syncs: 0,
             records: 0,
             written_bytes: 0,
+            pass: None,
+            futile_at: 0,
             lost: false,
             made_room: false,
         };

@@ -2,7 +2,7 @@
 
 use super::super::feed::News;
 use super::Core;
-use crate::core::event::{Doubt, Next, Outcome};
+use crate::core::event::{Doubt, Isolation, Next, Outcome};
 use crate::core::{Event, RouteId, TaskId};
 
 /// What must be known of an event's task before the event is applied: it may be gone after.
@@ -10,6 +10,8 @@ use crate::core::{Event, RouteId, TaskId};
 pub(super) struct Before {
     route: Option<RouteId>,
     slot: Option<usize>,
+    /// Whether it kept others from flying with it.
+    isolated: bool,
 }
 
 impl Core {
@@ -20,9 +22,11 @@ impl Core {
             Event::Granted { delivery, .. } if self.feed.is_listened_to() => delivery.task,
             _ => return Before::default(),
         };
+        let view = self.state.view(id);
         Before {
-            route: self.state.view(id).map(|view| view.route),
+            route: view.map(|view| view.route),
             slot: self.state.slot_of(id),
+            isolated: view.is_some_and(|view| view.isolation != Isolation::None),
         }
     }
 
@@ -46,10 +50,15 @@ impl Core {
                     Next::Poison(_) => self.made_room = true,
                     Next::Ready | Next::Delayed(_) => {}
                 }
-                if self.state.has_suspects() || settled.isolation != Default::default() {
+                if self.state.has_suspects() || settled.isolation != Isolation::None {
                     // Somebody may have waited for the air to clear.
                     self.wake_all();
                 }
+                self.landed(before);
+            }
+            Event::Expired { .. } => {
+                self.made_room = true;
+                self.landed(before);
             }
             Event::Due { id } | Event::Requeued { id, .. } | Event::Rerouted { id, .. } => {
                 self.wake_for(*id);
@@ -59,6 +68,7 @@ impl Core {
             Event::Removed { id, .. } => {
                 self.lost = true;
                 self.left(before, *id);
+                self.landed(before);
             }
             Event::RouteDefined { .. } => self.lanes.push(Default::default()),
             _ => {}
@@ -96,6 +106,19 @@ impl Core {
             self.cache.drop_at(slot);
         }
         self.made_room = true;
+    }
+
+    /// A task is out of the way: of all, if it kept others back; of one that must fly alone in its route,
+    /// if it was the last in the air there.
+    fn landed(&self, before: Before) {
+        if before.isolated {
+            self.wake_all();
+        } else if let Some(route) = before.route {
+            let counts = self.state.counts(route);
+            if counts.leased == 0 && counts.ready > 0 {
+                self.wake(route);
+            }
+        }
     }
 
     fn wake_for(&self, id: TaskId) {

@@ -19,6 +19,26 @@ pub(super) struct ReadRequest {
     answer: oneshot::Sender<Vec<Result<Bytes, ReadError>>>,
 }
 
+/// Why a task's record was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// What stands there is not what was written, and never will be again.
+    Damaged(String),
+    /// The disk, or the queue's end, was in the way: another try may succeed.
+    ForNow(String),
+}
+
+impl From<ReadError> for Unread {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::Damaged { .. } => Self::Damaged(error.to_string()),
+            ReadError::Gone(_) | ReadError::Io { .. } | ReadError::Failed(_) => {
+                Self::ForNow(error.to_string())
+            }
+        }
+    }
+}
+
 /// The reader's driver: ends when the engine is gone.
 pub(super) async fn read_bodies(
     files: Arc<SegmentFiles>,
@@ -35,24 +55,23 @@ pub(super) async fn read_bodies(
 }
 
 impl Engine {
-    /// Reads the record of a live task, wherever compaction has carried it meanwhile.
+    /// Reads the record of a live task, wherever compaction has carried it meanwhile. Cancel safe.
     ///
     /// # Errors
-    /// Why it can't be read, in words. Cancel safe.
-    pub(crate) async fn read_record(&self, id: TaskId, at: BodyRef) -> Result<Bytes, String> {
+    /// Why it can't be read, and whether that will ever change.
+    pub(crate) async fn read_record(&self, id: TaskId, at: BodyRef) -> Result<Bytes, Unread> {
         let mut at = at;
         loop {
             let read = self.read(vec![at]).await.and_then(|mut read| read.pop());
-            match read {
-                None => return Err("the queue was closed".to_owned()),
+            let error = match read {
+                None => return Err(Unread::ForNow("the queue was closed".to_owned())),
                 Some(Ok(record)) => return Ok(record),
-                Some(Err(error)) => {
-                    let now_at = self.look(|core, _| core.state.view(id).map(|view| view.body));
-                    match now_at.filter(|now_at| *now_at != at) {
-                        Some(moved) => at = moved,
-                        None => return Err(error.to_string()),
-                    }
-                }
+                Some(Err(error)) => error,
+            };
+            let now_at = self.look(|core, _| core.state.view(id).map(|view| view.body));
+            match now_at.filter(|now_at| *now_at != at) {
+                Some(moved) => at = moved,
+                None => return Err(error.into()),
             }
         }
     }

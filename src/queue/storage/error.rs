@@ -35,7 +35,7 @@ pub enum OpenError {
     /// The log is damaged where no power cut damages it.
     #[error(
         "the journal in {0} is damaged: {damage}; nothing was changed; \
-         see `leasebridge journal inspect {0}`, and `leasebridge journal repair {0}` to go on \
+         see `leasebridge journal inspect {0}`, and `leasebridge journal repair {0} --yes` to go on \
          without what is lost", dir.display()
     )]
     Corrupt {

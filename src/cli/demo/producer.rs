@@ -1,0 +1,144 @@
+//! The producer: it puts commands in, each under a key, and repeats what it has no answer for.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leasebridge::core::TaskId;
+use leasebridge::queue::{Command, EnqueueError, TaskOptions};
+
+use super::Stage;
+use super::dice::Dice;
+use super::house::Queue;
+use super::ledger::IMPOSSIBLE;
+use crate::cli::exit::Failure;
+
+/// Commands enqueued with one sync.
+const BATCH: u64 = 50;
+
+/// Commands that wait or are in flight before the producer takes a breath, so that commands flow for as
+/// long as the demo lasts.
+const BACKLOG: u64 = 500;
+
+/// What the producer knows of its commands.
+#[derive(Default)]
+pub(super) struct Accepted {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The task of each command, by the command's number.
+    ids: Vec<TaskId>,
+    /// Answers that told that a command was there already.
+    already_there: u64,
+    /// Commands that were put in again because their answer never came.
+    repeated: u64,
+}
+
+impl Accepted {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many were accepted.
+    pub(super) fn count(&self) -> u64 {
+        self.inner().ids.len() as u64
+    }
+
+    /// Their tasks, by number.
+    pub(super) fn ids(&self) -> Vec<TaskId> {
+        self.inner().ids.clone()
+    }
+
+    /// How many were put in again, and how many of those were there.
+    pub(super) fn repeated(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.repeated, inner.already_there)
+    }
+}
+
+/// The key of the command with a number.
+pub(super) fn key(number: u64) -> String {
+    format!("demo-{number:06}")
+}
+
+/// The numbers of the commands that no endpoint will execute: a handful at most.
+pub(super) fn impossible(seed: u64, commands: u64) -> Vec<u64> {
+    let mut dice = Dice::new(seed ^ 0x1a4b);
+    let wanted = 5.min(commands / 10);
+    let part = commands / wanted.max(1);
+    let numbers = (0..wanted).map(|nth| nth * part + dice.below(part));
+    numbers.collect()
+}
+
+/// Puts everything in. Returns when all is accepted.
+pub(super) async fn produce(stage: &Stage) -> Result<(), Failure> {
+    let impossible = impossible(stage.seed, stage.commands);
+    let mut queues = stage.house.queue.subscribe();
+    loop {
+        let first = stage.accepted.count();
+        if first == stage.commands {
+            return Ok(());
+        }
+        let ceiling = stage.deeds.ceiling(stage.commands);
+        if first >= ceiling || first.saturating_sub(stage.settled()) >= BACKLOG {
+            stage.env.clock.sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        let batch = first..ceiling.min(first + BATCH);
+        let open = queues.wait_for(Option::is_some).await;
+        let Some(queue) = open.ok().and_then(|queue| queue.clone()) else {
+            return Ok(());
+        };
+        let commands = batch.clone().map(|number| {
+            let route = stage.endpoints[stage.endpoint_of(number)].name;
+            let body = if impossible.contains(&number) {
+                IMPOSSIBLE.to_owned()
+            } else {
+                format!("dim lamp {} to {} %", number % 400, number * 7 % 101)
+            };
+            let options = TaskOptions {
+                key: Some(key(number)),
+                ..TaskOptions::route(route)
+            };
+            (Command::new(body), options)
+        });
+        let answered = tokio::select! {
+            biased;
+            answered = put_in(queue, commands.collect()) => answered,
+            // The queue is gone, and nobody knows what became of these: they are put in again.
+            _ = queues.wait_for(Option::is_none) => Err(EnqueueError::Closed),
+        };
+        match answered {
+            Ok(answers) => take_down(stage, answers)?,
+            Err(EnqueueError::Full { retry_after, .. }) => {
+                stage.env.clock.sleep(retry_after).await;
+            }
+            Err(EnqueueError::Closed | EnqueueError::InDoubt(_)) => {
+                stage.accepted.inner().repeated += batch.end - batch.start;
+                // Wait for the life that follows, not for the one that just ended.
+                let _ = queues.wait_for(Option::is_none).await;
+            }
+            Err(error) => return Err(Failure::failed(error.to_string())),
+        }
+    }
+}
+
+type Answers = Vec<Result<leasebridge::queue::Enqueued, EnqueueError>>;
+
+async fn put_in(
+    queue: Queue,
+    commands: Vec<(Command, TaskOptions)>,
+) -> Result<Answers, EnqueueError> {
+    queue.enqueue_batch(commands).await
+}
+
+fn take_down(stage: &Stage, answers: Answers) -> Result<(), Failure> {
+    let mut inner = stage.accepted.inner();
+    for answer in answers {
+        let enqueued = answer.map_err(|error| Failure::failed(error.to_string()))?;
+        inner.already_there += u64::from(enqueued.duplicate);
+        inner.ids.push(enqueued.id);
+    }
+    Ok(())
+}

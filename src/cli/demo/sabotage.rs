@@ -1,0 +1,191 @@
+//! What is done to the queue, the bridge and the endpoints while commands flow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use leasebridge::env::timeout;
+
+use super::Stage;
+use super::dice::Dice;
+use super::proxy::Way;
+use crate::cli::exit::Failure;
+use crate::cli::words;
+
+/// How long a cut waits for a frame to come by.
+const CUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the killed endpoint stays away.
+const DEAD: Duration = Duration::from_millis(600);
+
+/// Sockets cut in one run.
+const CUTS: u64 = 10;
+
+/// How far commands may get ahead of the next deed.
+const AHEAD_PERMILLE: u64 = 60;
+
+/// How often the progress is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// One thing that is done.
+enum Deed {
+    Cut {
+        endpoint: usize,
+        way: Way,
+        permille: usize,
+    },
+    Kill {
+        endpoint: usize,
+    },
+    Crash,
+}
+
+/// How often each was done.
+#[derive(Default)]
+pub(super) struct Deeds {
+    pub(super) cuts: AtomicU64,
+    pub(super) kills: AtomicU64,
+    pub(super) crashes: AtomicU64,
+    /// How far, in thousandths, commands are to get before the next one.
+    next: AtomicU64,
+}
+
+impl Deeds {
+    /// How many of `commands` may be put in for now: little more than what the next deed waits for, so
+    /// that there is work left for each deed to hit.
+    pub(super) fn ceiling(&self, commands: u64) -> u64 {
+        let permille = self.next.load(Ordering::Relaxed) + AHEAD_PERMILLE;
+        (commands * permille).div_ceil(1000).min(commands)
+    }
+}
+
+/// What is done, each at so many thousandths of the way, in order.
+fn plan(seed: u64) -> Vec<(u64, Deed)> {
+    let mut dice = Dice::new(seed);
+    let mut plan = vec![
+        (
+            300 + dice.below(60),
+            Deed::Kill {
+                endpoint: dice.below(2) as usize,
+            },
+        ),
+        (580 + dice.below(60), Deed::Crash),
+    ];
+    for nth in 0..CUTS {
+        let at = 50 + nth * 90 + dice.below(60);
+        let way = if dice.below(2) == 0 {
+            Way::ToEndpoint
+        } else {
+            Way::ToBridge
+        };
+        let permille = 100 + dice.below(800) as usize;
+        // Both routes suffer, in turn.
+        let endpoint = (nth % 2) as usize;
+        plan.push((
+            at,
+            Deed::Cut {
+                endpoint,
+                way,
+                permille,
+            },
+        ));
+    }
+    plan.sort_by_key(|(at, _)| *at);
+    plan
+}
+
+/// Does all of it, each when its time has come.
+pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
+    for (permille, deed) in plan(stage.seed) {
+        stage.deeds.next.store(permille, Ordering::Relaxed);
+        while stage.settled() * 1000 < stage.commands * permille {
+            stage.env.clock.sleep(LOOK).await;
+        }
+        match deed {
+            Deed::Cut {
+                endpoint,
+                way,
+                permille,
+            } => cut(stage, endpoint, way, permille).await,
+            Deed::Kill { endpoint } => kill(stage, endpoint).await?,
+            Deed::Crash => crash(stage).await?,
+        }
+    }
+    stage.deeds.next.store(1000, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn cut(stage: &Stage, endpoint: usize, way: Way, permille: usize) {
+    let endpoint = &stage.endpoints[endpoint];
+    let made = endpoint.socket.cut(way, permille);
+    let Ok(Ok(made)) = timeout(&*stage.env.clock, CUT_PATIENCE, made).await else {
+        endpoint.socket.cut_nothing();
+        return;
+    };
+    stage.deeds.cuts.fetch_add(1, Ordering::Relaxed);
+    stage.screen.event(
+        "cut",
+        &format!(
+            "socket of route {} cut mid-frame: {} of the {} bytes of a frame {} got through",
+            endpoint.name,
+            made.passed,
+            made.frame,
+            way.direction()
+        ),
+    );
+}
+
+async fn kill(stage: &Stage, endpoint: usize) -> Result<(), Failure> {
+    let endpoint = &stage.endpoints[endpoint];
+    endpoint.kill();
+    stage.deeds.kills.fetch_add(1, Ordering::Relaxed);
+    stage.screen.event(
+        "kill",
+        &format!(
+            "endpoint of route {} killed while it executes",
+            endpoint.name
+        ),
+    );
+    stage.env.clock.sleep(DEAD).await;
+    endpoint.rise().await?;
+    stage.screen.event(
+        "back",
+        &format!(
+            "endpoint of route {} is back; its inbox on disk knows the {} it has executed",
+            endpoint.name,
+            words::number(endpoint.ledger.executed())
+        ),
+    );
+    Ok(())
+}
+
+async fn crash(stage: &Stage) -> Result<(), Failure> {
+    let in_flight = stage.house.crash();
+    stage.deeds.crashes.fetch_add(1, Ordering::Relaxed);
+    stage.screen.event(
+        "crash",
+        &format!(
+            "bridge and queue dropped without a shutdown, {} commands in flight",
+            words::number(in_flight as u64)
+        ),
+    );
+    let since = stage.env.clock.now();
+    stage.house.reopen().await?;
+    let took = stage.env.clock.now().saturating_since(since);
+    let counts = {
+        let queue = stage.house.queue.borrow();
+        queue
+            .as_ref()
+            .map(|queue| queue.counts())
+            .unwrap_or_default()
+    };
+    stage.screen.event(
+        "back",
+        &format!(
+            "queue reopened from disk in {}: {} commands wait, {} in poison",
+            words::age(took),
+            words::number(counts.pending()),
+            words::number(counts.poison)
+        ),
+    );
+    Ok(())
+}
