@@ -180,13 +180,13 @@ impl<T> SafeTaskQueue<T> {
         }))
     }
 
-    /// The run of ids around `id` that have all left for good since the opening: what an endpoint may
-    /// forget. Ask only about what is durably settled.
+    /// The run of ids around `id` that have all left for good since the opening, durably: what an
+    /// endpoint may forget.
     pub fn settled_range(&self, id: TaskId) -> Option<(TaskId, TaskId)> {
         let (first, last) = self
             .owner
             .engine
-            .look(|core, _| core.state.settled_range(id))?;
+            .look_and(|core, _| core.settled_range(id))?;
         Some((TaskId { seq: first, ..id }, TaskId { seq: last, ..id }))
     }
 }

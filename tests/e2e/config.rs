@@ -1,5 +1,7 @@
 //! What is wrong is said before anything is touched.
 
+use rustix::process::Signal;
+
 use crate::harness::executed::Counter;
 use crate::harness::house::{House, program};
 use crate::harness::until;
@@ -39,6 +41,8 @@ fn a_second_bridge_on_the_same_folder_is_refused_and_changes_nothing() {
     let file = house.numbers(50);
     house.enqueue(&file, &[]).end().with(0);
     house.cli(&["route", "pause", "default"]).with(0);
+    // Held still, so that whatever changes is the second one's doing.
+    bridge.signal(Signal::STOP);
     let before = house.data_files();
     let ended = house.bridge().end();
     assert!(ended.code.is_some_and(|code| code != 0), "{ended:#?}");
@@ -50,6 +54,7 @@ fn a_second_bridge_on_the_same_folder_is_refused_and_changes_nothing() {
         before == house.data_files(),
         "a file of the journal was changed"
     );
+    bridge.signal(Signal::CONT);
     assert!(bridge.runs());
     house.cli(&["route", "resume", "default"]).with(0);
     let _receiver = house.receiver();

@@ -18,10 +18,16 @@ const LINES: &[u8] = br#"{"body":"on 1","key":"good"}
 /// The lines that `poison list --json` prints.
 fn listed(house: &House) -> Vec<Value> {
     let ended = house.cli(&["poison", "list", "--json"]).with(0);
-    let lines = ended.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    let parse = |line| {
+        let mut task: Value = serde_json::from_str(line).expect("JSON");
+        // Reckoned back from now, to a millisecond or two.
+        let enqueued = task
+            .as_object_mut()
+            .map(|task| task.remove("enqueued_unix_ms"));
+        assert!(enqueued.flatten().is_some(), "{task}");
+        task
+    };
+    ended.stdout.lines().map(parse).collect()
 }
 
 fn id_of(tasks: &[Value], key: &str) -> String {

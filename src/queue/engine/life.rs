@@ -130,6 +130,7 @@ impl Owner {
             writer: opened.writer,
             events: Vec::new(),
             cache: cache::BodyCache::new(options.cache_bytes),
+            leaving: Default::default(),
             lanes,
             feed: Feed::new(),
             backpressure: Backpressure::new(options.watermarks()),

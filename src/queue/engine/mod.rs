@@ -10,6 +10,7 @@ mod cache;
 mod compaction;
 mod drivers;
 mod grants;
+mod leaving;
 mod life;
 mod notice;
 mod reading;
@@ -26,7 +27,9 @@ use super::feed::Feed;
 use super::options::QueueOptions;
 use super::storage::SegmentFiles;
 use crate::core::ids::SegmentNo;
-use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, State, decide};
+use crate::core::{
+    Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide,
+};
 use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
 
@@ -72,6 +75,7 @@ pub(crate) struct Core {
     /// Scratch for the events of one decision.
     events: Vec<Event>,
     cache: cache::BodyCache,
+    leaving: leaving::Leaving,
     pub(crate) lanes: Vec<Arc<Notify>>,
     pub(crate) feed: Feed,
     pub(crate) backpressure: Backpressure,
@@ -126,6 +130,12 @@ impl<R> Promise<R> {
 }
 
 impl Core {
+    /// The run of ids around `id` that have all left for good, durably.
+    pub(crate) fn settled_range(&mut self, id: TaskId) -> Option<(Seq, Seq)> {
+        let range = self.state.settled_range(id)?;
+        self.leaving.durable_part(id, range, self.writer.durable())
+    }
+
     /// Decides one input, writes its events down and applies them. `body` goes with an event that
     /// places one.
     pub(crate) fn run(

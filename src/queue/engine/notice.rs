@@ -45,7 +45,7 @@ impl Core {
                     self.wake(route);
                 }
                 match settled.next {
-                    Next::Done => self.left(before),
+                    Next::Done => self.left(before, settled.delivery.task),
                     // It is pending no more.
                     Next::Poison(_) => self.made_room = true,
                     Next::Ready | Next::Delayed(_) => {}
@@ -65,9 +65,9 @@ impl Core {
             }
             Event::Restored { image, .. } => self.wake(image.route),
             Event::RoutePaused { paused: false, .. } | Event::Quarantined { .. } => self.wake_all(),
-            Event::Removed { .. } => {
+            Event::Removed { id, .. } => {
                 self.lost = true;
-                self.left(before);
+                self.left(before, *id);
                 self.landed(before);
             }
             Event::RouteDefined { .. } => self.lanes.push(Default::default()),
@@ -99,7 +99,9 @@ impl Core {
     }
 
     /// A task has left: its body may go, and there is room.
-    fn left(&mut self, before: Before) {
+    fn left(&mut self, before: Before, id: TaskId) {
+        let (position, durable) = (self.writer.appended(), self.writer.durable());
+        self.leaving.add(position, id, durable);
         if let Some(slot) = before.slot {
             self.cache.drop_at(slot);
         }
