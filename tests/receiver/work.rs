@@ -1,5 +1,6 @@
 //! Commands and what becomes of them, over both transports and with a memory that ends with the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasebridge::wire::v1;
@@ -128,6 +129,24 @@ async fn a_rollback_of_what_waits_for_a_handler_takes_it_back() {
     assert_eq!(socket.reply().await, (1, 1, 1, done("waited")));
     assert_eq!(socket.reply().await, (3, 1, 1, done("hi")));
     assert_eq!(worker.executions(2), 0);
+}
+
+/// A receiver that was dropped went on with what waited for a handler: another one started over the same
+/// memory executed it again.
+#[tokio::test]
+async fn what_waits_for_a_handler_never_runs_once_the_receiver_is_dropped() {
+    let mut options = options();
+    options.handlers_max = 1;
+    let (receiver, worker) = start(options).await;
+    let mut socket = Client::socket(&receiver).await;
+    socket.send(command(1, 1, 1, "wait")).await;
+    worker.wait_until_started(1).await;
+    socket.send(command(2, 1, 1, "hi")).await;
+    eventually("both have come", || receiver.stats().commands == 2).await;
+    drop(receiver);
+    worker.open_gate();
+    eventually("all of it has ended", || Arc::strong_count(&worker) == 1).await;
+    assert_eq!((worker.executions(1), worker.executions(2)), (1, 0));
 }
 
 #[tokio::test]

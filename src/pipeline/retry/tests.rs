@@ -51,7 +51,7 @@ async fn the_third_try_succeeds_after_two_delays() {
     let (outcome, tries) = scripted(&ctx, &policy(3), &script).await;
     assert_eq!((outcome, tries), (Ok(3), 3));
     assert_eq!(ctx.env().clock.now(), start + DELAY * 2);
-    let again = "WARN try failed, trying again";
+    let again = "DEBUG try failed, trying again";
     assert_eq!(
         events.names(),
         [again, again, "INFO succeeded after a retry"]
@@ -85,7 +85,7 @@ async fn an_operation_that_always_fails_is_tried_so_often_and_no_more() {
     assert_eq!(*last, PipelineError::Failed(TestError::NotDone));
     // No delay after the last try.
     assert_eq!(ctx.env().clock.now(), start + DELAY * 2);
-    let again = "WARN try failed, trying again";
+    let again = "DEBUG try failed, trying again";
     assert_eq!(events.names(), [again, again, "WARN gave up retrying"]);
 }
 

@@ -14,6 +14,29 @@ use crate::core::{Event, Input, Now, TaskId};
 /// that a short backlog dies of itself before anything is copied.
 const SEGMENTS_SLACK: u32 = 3;
 
+/// A pass that frees less than one part in so many of what it read was not worth it.
+const GAIN_SHARE_MIN: u64 = 8;
+
+/// A pass of compaction over the whole log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// The segment that was being written when it began.
+    until: SegmentNo,
+    /// Segments that were read, because something in them was still needed.
+    segments: u64,
+    /// Bytes that were written anew.
+    bytes: u64,
+}
+
+/// What the last pass over the whole log found: next to nothing to free.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Futile {
+    /// Holds until more segments than this are in use,
+    up_to: u32,
+    /// or clearly less than this lives.
+    live: u64,
+}
+
 /// Bytes of bodies moved under one hold of the lock.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -39,19 +62,33 @@ impl Core {
         let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
         let worth_it = in_use > live.saturating_add(1);
         let roomy = live.saturating_mul(2).saturating_add(SEGMENTS_SLACK);
-        let gains = in_use > self.futile_at;
+        let gains = self.futile.is_none_or(|futile| {
+            let shrunk = self.state.live_bytes() < futile.live - futile.live / GAIN_SHARE_MIN;
+            in_use > futile.up_to || shrunk
+        });
         (gains && (in_use > roomy || (short && worth_it))).then_some(oldest)
     }
 
-    /// Notes that a segment has been written anew. What lives is only estimated: a pass over the whole log
-    /// that freed nothing shows that there was nothing to free, and the next waits until the log has grown.
-    fn count_pass(&mut self, segment: SegmentNo) {
-        let in_use = self.writer.segments_in_use();
-        let (until, before) = *self
-            .pass
-            .get_or_insert((self.writer.active_segment(), in_use));
-        if segment >= until {
-            self.futile_at = if in_use >= before { in_use } else { 0 };
+    /// Notes that what lived of a segment has been written anew, in so many bytes. What lives is only
+    /// estimated elsewhere: a pass over the whole log that had to copy nearly all of it shows that there is
+    /// next to nothing to free, and the next one waits until the log has grown.
+    fn count_compacted(&mut self, segment: SegmentNo, bytes: u64) {
+        let active = self.writer.active_segment();
+        let pass = self.pass.get_or_insert(Pass {
+            until: active,
+            segments: 0,
+            bytes: 0,
+        });
+        pass.segments += 1;
+        pass.bytes += bytes;
+        if segment >= pass.until {
+            let read = pass.segments * self.space.segment_bytes;
+            let in_use = self.writer.segments_in_use();
+            let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
+            self.futile = futile.then(|| Futile {
+                up_to: in_use + in_use / 4,
+                live: self.state.live_bytes(),
+            });
             self.pass = None;
         }
     }
@@ -66,11 +103,12 @@ impl Core {
         true
     }
 
-    /// Writes anew what of these records is still needed.
-    fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) {
+    /// Writes anew what of these records is still needed; says in how many bytes.
+    fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) -> u64 {
         if self.stage == Stage::Closed {
-            return;
+            return 0;
         }
+        let before = self.writer.pending_bytes();
         for record in records {
             let (task, key) = carried(&record.event);
             if let Some(id) = task {
@@ -82,6 +120,8 @@ impl Core {
                 debug_assert!(moved.is_ok(), "moving is never refused");
             }
         }
+        // Nothing is taken away while the lock is held.
+        self.writer.pending_bytes() - before
     }
 }
 
@@ -123,16 +163,18 @@ impl Engine {
 
     async fn compact(&self, segment: SegmentNo) -> Result<(), CompactError> {
         if !self.look(|core, _| core.state.is_unneeded(segment)) {
-            self.look_and(|core, _| core.count_pass(segment));
+            let mut bytes = 0;
             let records = self.files.read_segment(segment).await;
             let records = records.map_err(|error| CompactError::Read(error.to_string()))?;
             let mut rest = records.as_slice();
             while !rest.is_empty() {
                 let (chunk, after) = rest.split_at(chunk_len(rest));
                 rest = after;
-                self.durably(|core, now| core.move_records(now, segment, chunk))
+                bytes += self
+                    .durably(|core, now| core.move_records(now, segment, chunk))
                     .await?;
             }
+            self.look_and(|core, _| core.count_compacted(segment, bytes));
         }
         let retired = self.durably(|core, _| core.retire(segment)).await?;
         if !retired && self.is_closed() {

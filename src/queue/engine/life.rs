@@ -140,7 +140,7 @@ impl Owner {
             records: 0,
             written_bytes: 0,
             pass: None,
-            futile_at: 0,
+            futile: None,
             lost: false,
             made_room: false,
         };

@@ -26,10 +26,7 @@ use super::error::{EnqueueError, FullBecause, JournalFailure};
 use super::feed::Feed;
 use super::options::QueueOptions;
 use super::storage::SegmentFiles;
-use crate::core::ids::SegmentNo;
-use crate::core::{
-    Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide,
-};
+use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide};
 use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
 
@@ -85,10 +82,10 @@ pub(crate) struct Core {
     pub(crate) syncs: u64,
     pub(crate) records: u64,
     pub(crate) written_bytes: u64,
-    /// The pass of compaction under way: up to which segment it goes, and how many were in use at its start.
-    pass: Option<(SegmentNo, u32)>,
-    /// With so many segments in use, the last pass found nothing to free.
-    futile_at: u32,
+    /// The pass of compaction under way.
+    pass: Option<compaction::Pass>,
+    /// Another pass would free next to nothing.
+    futile: Option<compaction::Futile>,
     /// A lease ended without its holder since this was last looked at.
     lost: bool,
     /// A task left since this was last looked at.

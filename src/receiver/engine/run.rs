@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::{Engine, Job, Pending, Work};
+use super::{Engine, Job, Pending, Phase, Work};
 use crate::receiver::handler::{Handler, HandlerError, capped};
 use crate::receiver::inbox::Outcome;
 
@@ -18,7 +18,9 @@ impl Engine {
         };
         loop {
             let mut state = self.state();
-            if state.running >= self.options.handlers_max || state.failed.is_some() {
+            // Stopped as a crash would stop it: what was not started never is.
+            let stopped = *self.phase.borrow() == Phase::Stopped || state.failed.is_some();
+            if state.running >= self.options.handlers_max || stopped {
                 return;
             }
             let Some(job) = state.ready.pop_front() else {
