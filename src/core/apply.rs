@@ -44,7 +44,7 @@ pub enum Impossible {
 }
 
 impl State {
-    /// Folds one event that [`super::decide`] made from this very state.
+    /// Folds one event that [`super::decide()`] made from this very state.
     ///
     /// # Panics
     /// When the event can't follow: the decision and the state have come apart, and going on would

@@ -1,6 +1,6 @@
 //! The lease state machine, pure.
 //!
-//! [`decide`] turns an input into events under today's [`Policy`]; [`State::apply`] folds events and
+//! [`decide()`] turns an input into events under today's [`Policy`]; [`State::apply`] folds events and
 //! asks nothing else. Live traffic decides and applies, recovery only applies, and models, fuzzing
 //! and simulation use the same two. No clock, no randomness, no I/O, no bodies: times and jitter are
 //! inputs.

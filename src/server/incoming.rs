@@ -19,7 +19,7 @@ const CONNECTIONS_MAX: usize = 1_024;
 /// The pause after a failed accept: it fails for want of file descriptors, which take time to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The connections that arrive at `listener`, at most [`CONNECTIONS_MAX`] at once.
+/// The connections that arrive at `listener`, at most `CONNECTIONS_MAX` at once.
 ///
 /// Never ends and never fails: an accept that fails is logged and tried again.
 pub fn incoming(
