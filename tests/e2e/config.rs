@@ -43,7 +43,12 @@ fn a_second_bridge_on_the_same_folder_is_refused_and_changes_nothing() {
     house.cli(&["route", "pause", "default"]).with(0);
     // Held still, so that whatever changes is the second one's doing.
     bridge.signal(Signal::STOP);
-    let before = house.data_files();
+    let mut before = house.data_files();
+    // What it was writing just then may still arrive.
+    until("its files rest", || {
+        let earlier = std::mem::replace(&mut before, house.data_files());
+        earlier == before
+    });
     let ended = house.bridge().end();
     assert!(ended.code.is_some_and(|code| code != 0), "{ended:#?}");
     assert!(
