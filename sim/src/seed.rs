@@ -5,10 +5,57 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
-/// The root of all randomness of a run, or of one part of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The root of all randomness of a run, or of one part of it. Written as a decimal number; as text in files,
+/// whose numbers need not reach as far.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
 pub struct Seed(pub u64);
+
+/// Text that is no seed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no seed: write a number below 2^64, or a commit hash")]
+pub struct NotASeed(String);
+
+impl std::str::FromStr for Seed {
+    type Err = NotASeed;
+
+    /// A number, or else a hash of at least seven hexadecimal digits, of which the first sixteen count.
+    fn from_str(text: &str) -> Result<Self, NotASeed> {
+        if let Ok(number) = text.parse() {
+            return Ok(Self(number));
+        }
+        let digits = text.get(..text.len().min(16)).unwrap_or_default();
+        let is_hash = text.len() >= 7 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hash = is_hash
+            .then(|| u64::from_str_radix(digits, 16).ok())
+            .flatten();
+        hash.map(Self).ok_or_else(|| NotASeed(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl From<Seed> for String {
+    fn from(seed: Seed) -> Self {
+        seed.to_string()
+    }
+}
+
+impl TryFrom<String> for Seed {
+    type Error = NotASeed;
+
+    fn try_from(text: String) -> Result<Self, NotASeed> {
+        text.parse()
+    }
+}
 
 impl Seed {
     /// The seed of the part called `label`.
@@ -77,6 +124,17 @@ mod tests {
         assert_ne!(first(1, "disk"), first(2, "disk"));
         assert_ne!(first(1, "disk"), first(1, "clock"));
         assert_ne!(Seed(1).child("a"), Seed(1).child("b"));
+    }
+
+    #[test]
+    fn seeds_are_numbers_or_commit_hashes() {
+        assert_eq!("42".parse(), Ok(Seed(42)));
+        assert_eq!("e03a3409".parse(), Ok(Seed(0xe03a_3409)));
+        let long = "e03a340993cd9e19f935a413d905fbdea5a02db7".parse();
+        assert_eq!(long, Ok(Seed(0xe03a_3409_93cd_9e19)));
+        for text in ["", "abc", "-1", "seed", "18446744073709551616x"] {
+            assert!(text.parse::<Seed>().is_err(), "{text}");
+        }
     }
 
     #[test]

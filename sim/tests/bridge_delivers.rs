@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use leasebridge_sim::history::{Happening, History};
 use leasebridge_sim::host::SimHost;
 use leasebridge_sim::seed::Seed;
+use leasebridge_sim::stack::happening::{Happening, History};
 use leasebridge_sim::stack::{BRIDGE, ENDPOINT, Workload, bridge, endpoint};
 
 const WORKLOAD: Workload = Workload {

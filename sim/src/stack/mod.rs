@@ -13,7 +13,9 @@ use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 
-use crate::history::{Happening, History};
+pub mod happening;
+
+use happening::{Happening, History};
 
 /// The host on which [`endpoint`] runs.
 pub const ENDPOINT: &str = "endpoint";

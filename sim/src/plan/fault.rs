@@ -1,0 +1,299 @@
+//! What is done to the world.
+//!
+//! Each fault is an episode: it begins at a time and, if it lasts, ends at one. What must survive which kind is
+//! written in `docs/simulation.md`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HostName, Micros};
+
+/// Names a fault of a plan.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct FaultId(pub u32);
+
+impl fmt::Display for FaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fault {}", self.0)
+    }
+}
+
+/// One episode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultSpec {
+    /// Its number, unique.
+    pub id: FaultId,
+    /// When it begins.
+    pub at: Micros,
+    /// How long it lasts. For a crash: how long the host is down. Zero for what happens at once.
+    pub span: Micros,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
+/// The families of the fault model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// What happens between hosts.
+    Network,
+    /// What happens to a machine or a process.
+    Host,
+    /// How an endpoint misbehaves.
+    Endpoint,
+    /// What a disk does.
+    Disk,
+    /// What a clock does.
+    Clock,
+    /// Rare choices inside the product, made often.
+    Points,
+}
+
+/// What a fault does, by family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum FaultKind {
+    /// Between two hosts.
+    Network {
+        /// One end; for one-way faults the sender.
+        a: HostName,
+        /// The other.
+        b: HostName,
+        /// What.
+        #[serde(flatten)]
+        fault: NetFault,
+    },
+    /// The host's process dies (all of its memory is gone), its machine goes on; it starts again after the span.
+    Crash {
+        /// Which host.
+        host: HostName,
+        /// Waits for the next write, sync or reply of the host before it strikes (at most one second).
+        in_flight: bool,
+    },
+    /// The machine loses power: partitioned first, then gone, and what its disk had not synced is drawn.
+    PowerCut {
+        /// Which host.
+        host: HostName,
+        /// As in a crash.
+        in_flight: bool,
+    },
+    /// The process stops, the world goes on.
+    Pause {
+        /// Which host.
+        host: HostName,
+    },
+    /// Everything the host does takes longer.
+    Slow {
+        /// Which host.
+        host: HostName,
+        /// By how much each timer and disk operation is late.
+        delay: Micros,
+    },
+    /// A graceful stop, as on SIGTERM, and a start after the span.
+    Drain {
+        /// Which host.
+        host: HostName,
+    },
+    /// How an endpoint misbehaves towards its bridge.
+    Endpoint {
+        /// Which.
+        host: HostName,
+        /// What.
+        #[serde(flatten)]
+        fault: PeerFault,
+    },
+    /// What a disk does.
+    Disk {
+        /// Whose.
+        host: HostName,
+        /// What.
+        #[serde(flatten)]
+        fault: DiskFault,
+        /// One operation of those it can strike in so many; 1 strikes all.
+        one_in: u32,
+        /// At most so many times; 0 for no bound.
+        times: u32,
+    },
+    /// The host's monotonic clock runs at another rate.
+    Drift {
+        /// Whose.
+        host: HostName,
+        /// Parts per million; negative is slower.
+        ppm: i32,
+    },
+    /// The host's wall clock is set.
+    Jump {
+        /// Whose.
+        host: HostName,
+        /// Milliseconds forward; negative is back.
+        ms: i64,
+    },
+    /// A point inside the product fires now and then.
+    Point {
+        /// On which host.
+        host: HostName,
+        /// The point's name in the product's catalogue.
+        point: String,
+        /// One in so many passes.
+        one_in: u32,
+    },
+}
+
+/// Which way a network fault cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ways {
+    /// Both.
+    Both,
+    /// What `a` sends is lost.
+    AToB,
+    /// What `b` sends is lost.
+    BToA,
+}
+
+/// Kinds of network fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum NetFault {
+    /// Nothing passes; connections that were open stay silently dead for ever.
+    Partition {
+        /// Which way.
+        ways: Ways,
+    },
+    /// Messages are held and arrive when it ends.
+    Hold,
+    /// Latency between these two.
+    Latency {
+        /// Shortest.
+        min: Micros,
+        /// Longest.
+        max: Micros,
+    },
+    /// Segments are lost; a stream that lost one hangs for good.
+    Loss {
+        /// One segment in so many.
+        one_in: u32,
+    },
+    /// Few bytes a second.
+    SlowLink {
+        /// So many.
+        bytes_per_s: u32,
+    },
+    /// Every open connection is reset after so many more bytes: in the middle of a frame.
+    Reset {
+        /// How many.
+        after_bytes: u32,
+    },
+    /// `b` accepts what `a` opens and then neither reads nor writes.
+    AcceptThenSilence,
+    /// What `a` opens to `b` neither succeeds nor fails.
+    ConnectHangs,
+    /// A proxy between the two answers HTTP/2 pings itself, and no byte of the socket protocol's heartbeats.
+    SwallowsPings,
+    /// Every open connection is reset, again and again.
+    ReconnectStorm {
+        /// How often.
+        every: Micros,
+    },
+}
+
+/// Kinds of endpoint misbehaviour, on the frames of its socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum PeerFault {
+    /// The handler answers no.
+    Rejects,
+    /// The handler answers no for good.
+    Refuses,
+    /// Executes, and the reply is lost.
+    NeverAnswers,
+    /// Each reply is sent twice.
+    AnswersTwice,
+    /// Each reply comes so much later.
+    AnswersLate {
+        /// How much.
+        delay: Micros,
+    },
+    /// Replies name another delivery.
+    WrongDeliveryId,
+    /// Heartbeats are answered, commands are not taken.
+    BeatsButDoesNotWork,
+    /// Commands are executed, heartbeats neither sent nor answered.
+    WorksButDoesNotBeat,
+}
+
+/// Kinds of disk fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum DiskFault {
+    /// Part of a write arrives, then EIO.
+    TornWrite,
+    /// A prefix of a write arrives, then EIO.
+    ShortWrite,
+    /// EIO from a sync; what it should have made durable is in doubt for good.
+    SyncError,
+    /// A sync says it is done and is not.
+    SyncLies,
+    /// EIO from a read.
+    ReadError,
+    /// EIO from a write.
+    WriteError,
+    /// No room: all files together may take so many bytes.
+    NoSpace {
+        /// How many percent of the log's limit.
+        percent: u32,
+    },
+    /// A bit of the log flips where it lies (`times` of them).
+    BitFlip,
+    /// A write lands elsewhere in its file.
+    MisdirectedWrite,
+    /// Syncs take this long.
+    SlowSync {
+        /// Shortest.
+        min: Micros,
+        /// Longest.
+        max: Micros,
+    },
+    /// A file's directory entry is gone.
+    LostEntry,
+}
+
+impl FaultKind {
+    /// Which family it belongs to.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Network { .. } => Family::Network,
+            Self::Crash { .. }
+            | Self::PowerCut { .. }
+            | Self::Pause { .. }
+            | Self::Slow { .. }
+            | Self::Drain { .. } => Family::Host,
+            Self::Endpoint { .. } => Family::Endpoint,
+            Self::Disk { .. } => Family::Disk,
+            Self::Drift { .. } | Self::Jump { .. } => Family::Clock,
+            Self::Point { .. } => Family::Points,
+        }
+    }
+
+    /// The hosts it touches.
+    pub fn hosts(&self) -> Vec<&HostName> {
+        match self {
+            Self::Network { a, b, .. } => vec![a, b],
+            Self::Crash { host, .. }
+            | Self::PowerCut { host, .. }
+            | Self::Pause { host }
+            | Self::Slow { host, .. }
+            | Self::Drain { host }
+            | Self::Endpoint { host, .. }
+            | Self::Disk { host, .. }
+            | Self::Drift { host, .. }
+            | Self::Jump { host, .. }
+            | Self::Point { host, .. } => vec![host],
+        }
+    }
+}

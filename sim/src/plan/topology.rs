@@ -1,0 +1,148 @@
+//! Hosts, routes and product options of a run.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Micros;
+
+/// A simulated machine: `bridge`, `bridge-2`, `endpoint`, `producer`, …
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HostName(pub String);
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for HostName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+/// Who is there. Every bridge has a queue of its own, every route one endpoint.
+///
+/// In the core world the bridges are queues with a model as the holder of leases; producers and endpoints
+/// exist as names in the history only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// Hosts that enqueue, over gRPC.
+    pub producers: Vec<HostName>,
+    /// Hosts with a queue and a bridge. Each serves all routes.
+    pub bridges: Vec<HostName>,
+    /// Hosts that execute.
+    pub endpoints: Vec<EndpointSpec>,
+    /// The routes, in the order of their definition.
+    pub routes: Vec<RouteSpec>,
+}
+
+/// One endpoint host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSpec {
+    /// Its host.
+    pub host: HostName,
+    /// What it remembers over a crash.
+    pub inbox: Inbox,
+    /// Handlers at once.
+    pub handlers: u32,
+}
+
+/// What an endpoint's inbox keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Inbox {
+    /// In memory: a crash loses it.
+    Memory,
+    /// On its disk, with `recover` (the product's `FileStore`).
+    File,
+    /// Effect and record in one durable write (the product's `EffectFile`).
+    Effect,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSpec {
+    /// Its name.
+    pub name: String,
+    /// The endpoint it leads to.
+    pub endpoint: HostName,
+    /// Which transports it has.
+    pub transports: Transports,
+    /// What a bridge does when the inbox that knows has lost its memory.
+    pub on_lost_inbox: OnLost,
+}
+
+/// Which transports there are, or may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transports {
+    /// Socket first, gRPC as the fallback.
+    Both,
+    /// The framed socket alone.
+    Socket,
+    /// gRPC alone.
+    Grpc,
+}
+
+/// See the product's `OnLostInbox`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLost {
+    /// Deliver again: may be executed twice.
+    Redeliver,
+    /// To poison, for a person.
+    Hold,
+}
+
+/// Options of the product and of the network, drawn per run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Knobs {
+    /// Lease duration.
+    pub lease: Micros,
+    /// How long a lease may be held in all.
+    pub max_hold: Micros,
+    /// Budget of rejections.
+    pub max_retries: u16,
+    /// Budget of charged doubts.
+    pub max_in_doubt: u16,
+    /// First and last ceiling of the backoff.
+    pub backoff: [Micros; 2],
+    /// Bytes of a journal segment.
+    pub segment_bytes: u32,
+    /// Bytes of all segments of a queue.
+    pub log_bytes_max: u64,
+    /// Bytes of bodies kept in memory.
+    pub cache_bytes: u64,
+    /// Pending tasks a queue takes.
+    pub capacity: u64,
+    /// Deliveries in flight per route; 1 is a batch of one.
+    pub window: u32,
+    /// The dedupe window.
+    pub key_window: Micros,
+    /// Heartbeat interval of both sides.
+    pub heartbeat: Micros,
+    /// Shortest and longest latency of a message between two hosts.
+    pub latency: [Micros; 2],
+}
+
+/// The liveness phase: the workload has stopped, a core that ought to work is healed, every other fault
+/// that is on then stays for ever, and everything pending must be gone within the budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LivenessSpec {
+    /// In what time nothing may be pending any more.
+    pub budget: Micros,
+    /// The bridge of the core.
+    pub bridge: HostName,
+    /// The endpoint of the core; tasks of routes to others may stay.
+    pub endpoint: HostName,
+    /// The transports that are healed.
+    pub transports: Transports,
+}

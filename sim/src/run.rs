@@ -1,0 +1,54 @@
+//! One run: a plan in, what happened and what the oracle made of it out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::Record;
+use crate::oracle::{Class, Verdict};
+use crate::plan::{FaultId, Micros, Plan};
+
+/// What a world hands over at the end of a run, before it is judged.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// What happened.
+    pub records: Vec<Record>,
+    /// Simulated time at the end.
+    pub simulated: Micros,
+    /// Sites of the product's coverage catalogue that were reached, and how often.
+    pub reached: BTreeMap<String, u64>,
+    /// Faults that changed an outcome, and how often.
+    pub struck: BTreeMap<FaultId, u64>,
+    /// The panic that ended the run, if one did.
+    pub panic: Option<String>,
+}
+
+/// A run and its verdict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The plan that was run.
+    pub plan: Plan,
+    /// What happened.
+    pub records: Vec<Record>,
+    /// What the oracle found.
+    pub verdict: Verdict,
+    /// Simulated time at the end.
+    pub simulated: Micros,
+    /// Sites of the product's coverage catalogue that were reached, and how often.
+    pub reached: BTreeMap<String, u64>,
+    /// Faults that changed an outcome, and how often.
+    pub struck: BTreeMap<FaultId, u64>,
+    /// The panic that ended the run, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<String>,
+}
+
+impl Outcome {
+    /// How the run ended.
+    pub fn class(&self) -> Class {
+        if self.panic.is_some() {
+            return Class::Panic;
+        }
+        self.verdict.class()
+    }
+}
