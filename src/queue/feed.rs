@@ -27,8 +27,21 @@ pub struct LifecycleEvent {
     pub epoch: Option<Epoch>,
     /// On which route.
     pub route: Option<Arc<str>>,
+    /// For the end of a lease, and a late *done*: what it came to.
+    pub end: Option<LeaseEnd>,
     /// More, in words.
     pub detail: Option<Box<str>>,
+}
+
+/// What the end of a lease came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseEnd {
+    /// Where the task went.
+    pub next: Next,
+    /// Whether it was charged to the budget that its outcome has.
+    pub charged: bool,
+    /// Sends made under the lease.
+    pub sends: u8,
 }
 
 /// What can happen, as listeners hear of it.
@@ -170,6 +183,14 @@ impl Feed {
             None => (QueueMs(0), None),
         };
         let detail = detail(event);
+        let end = match event {
+            Event::Settled(settled) => Some(LeaseEnd {
+                next: settled.next,
+                charged: settled.charged,
+                sends: settled.sends,
+            }),
+            _ => None,
+        };
         let sequence = self.sequence;
         let told = LifecycleEvent {
             sequence,
@@ -178,6 +199,7 @@ impl Feed {
             task,
             epoch,
             route,
+            end,
             detail,
         };
         self.waiting.push_back((position, Arc::new(told)));

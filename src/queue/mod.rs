@@ -30,7 +30,7 @@ pub use backpressure::BackpressureSignal;
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
 pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError};
-pub use feed::{Heard, LifecycleEvent, LifecycleFeed, LifecycleKind};
+pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
 pub use options::{
     BODY_BYTES_LIMIT, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions, TaskOptions,

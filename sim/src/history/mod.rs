@@ -4,6 +4,7 @@
 //! and `leasebridge enqueue` when they are given `--history`. The format is described in `docs/history.md`;
 //! nothing in it depends on the product's own types.
 
+mod feed;
 mod log;
 mod text;
 
@@ -11,6 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use feed::fed;
 pub use log::History;
 pub use text::{Header, HistoryError, read, write};
 
@@ -38,7 +40,7 @@ impl Record {
     }
 }
 
-/// A task's name as everybody prints it, `origin-seq`. Compared as text only.
+/// A task's name as everybody prints it, `seq-origin`. Compared as text only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Task(pub String);
@@ -52,7 +54,7 @@ impl fmt::Display for Task {
 impl Task {
     /// Its number within the order of its queue; `None` for a name of another form.
     pub fn seq(&self) -> Option<u64> {
-        self.0.rsplit('-').next()?.parse().ok()
+        self.0.split('-').next()?.parse().ok()
     }
 }
 
