@@ -98,7 +98,7 @@ impl<T> SafeTaskQueue<T> {
 
     /// Hears what happens from now on, in order, each thing after it is durable.
     pub fn subscribe(&self) -> LifecycleFeed {
-        self.owner.engine.look(|core, _| core.feed.subscribe())
+        self.owner.engine.look_and(|core, _| core.feed.subscribe())
     }
 
     /// The backpressure signal; never active without watermarks.
