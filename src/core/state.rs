@@ -272,6 +272,12 @@ impl State {
         self.slot(id).map(|slot| slot as usize)
     }
 
+    /// A live task, with its place in the slab.
+    pub(crate) fn placed(&self, id: TaskId) -> Option<(usize, TaskView<'_>)> {
+        self.slot(id)
+            .map(|slot| (slot as usize, self.view_of(slot)))
+    }
+
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
         let suspect = self.lane(route).suspect();
