@@ -15,7 +15,8 @@
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`report`]: what people and machines are shown of it.
 
 pub mod clock;
 pub mod disk;
@@ -24,6 +25,7 @@ pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod seed;
 pub mod stack;
