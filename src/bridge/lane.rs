@@ -23,6 +23,7 @@ use super::link::Link;
 use super::route::Route;
 use super::settled::Announcer;
 use crate::core::event::Next;
+use crate::coverage::{Site, reached};
 use crate::env::{BoxFuture, Mono};
 use crate::queue::{
     AdapterError, Command, Failure, Lease, LeaseError, SafeTaskQueue, Sends,
@@ -237,6 +238,7 @@ impl Lane {
         let counters = &self.route.counters;
         for error in &settled.refused {
             counters.settle_failures.increment();
+            reached!(Site::SettledTooLate);
             tracing::debug!(route = %self.route.options.name, %error, "a settlement was not taken");
         }
         match settled.outcome {

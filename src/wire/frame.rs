@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::limits::LENGTH_BYTES;
 use super::v1;
+use crate::coverage::{Site, reached};
 
 /// How much the buffer grows when it has no room left. One system call fetches up to this much.
 const READ_BYTES: usize = 32 << 10;
@@ -139,9 +140,11 @@ impl FrameDecoder {
         };
         let bytes = u32::from_be_bytes(*head);
         if bytes == 0 {
+            reached!(Site::FrameEmpty);
             return Err(FrameError::ZeroLength);
         }
         if bytes > self.frame_bytes_max {
+            reached!(Site::FrameTooLong);
             return Err(FrameError::TooLong {
                 bytes,
                 limit: self.frame_bytes_max,
@@ -152,7 +155,8 @@ impl FrameDecoder {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
-        let frame = v1::Frame::decode(self.buffer.split_to(bytes).freeze())?;
+        let frame = v1::Frame::decode(self.buffer.split_to(bytes).freeze());
+        let frame = frame.inspect_err(|_| reached!(Site::FrameUndecodable))?;
         check_frame(frame).map(Some)
     }
 
@@ -168,7 +172,10 @@ impl FrameDecoder {
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.buffer.len() {
             0 => Ok(()),
-            buffered => Err(FrameError::Truncated { buffered }),
+            buffered => {
+                reached!(Site::FrameTruncated);
+                Err(FrameError::Truncated { buffered })
+            }
         }
     }
 }

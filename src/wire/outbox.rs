@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::limits::{LENGTH_BYTES, OUTBOX_BYTES_DEFAULT};
 use super::v1;
+use crate::coverage::{Site, reached};
 
 pub use source::{FrameSource, WriteError};
 
@@ -181,6 +182,7 @@ impl FrameSender {
                 }
                 state.check(bytes)?;
             }
+            reached!(Site::OutboxWaited);
             room.await;
         }
     }
@@ -195,6 +197,7 @@ impl FrameSender {
         let state = self.0.0.state();
         if !state.has_room() {
             state.check(bytes)?;
+            reached!(Site::OutboxWaited);
             return Err(NotSent::Full);
         }
         self.push(state, frame, bytes)

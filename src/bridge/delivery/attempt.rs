@@ -13,6 +13,7 @@ use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
 use crate::bridge::waiters::{Answer, RollbackState};
 use crate::core::event::TransportKind;
+use crate::coverage::{Site, reached};
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
 use crate::wire::{DeliveryId, InboxId};
@@ -157,6 +158,7 @@ impl<'a> Attempt<'a> {
         let known = self.route.doubts().inbox_of(self.lease.id())?;
         let now = link.inbox_id();
         (known != now).then(|| {
+            reached!(Site::LostInboxHeld);
             End::Held(format!(
                 "held: a send is in doubt at inbox {known}, and the endpoint now has inbox {now}; \
                  requeue it if it was not executed, else purge it"
@@ -213,8 +215,12 @@ impl<'a> Attempt<'a> {
             }
             // Given back unsent, the queue finds it expired itself.
             End::Expired => (Verdict::Released, Evidence::None),
-            End::LeaseLost => (Verdict::Lost, Evidence::None),
+            End::LeaseLost => {
+                reached!(Site::LeaseLostInFlight);
+                (Verdict::Lost, Evidence::None)
+            }
             End::Cut if self.progress().sends > 0 => {
+                reached!(Site::CutByDrain);
                 let why = "the bridge stopped before an answer came".to_owned();
                 (in_doubt(why), Evidence::None)
             }
@@ -268,9 +274,12 @@ pub(super) fn verdict(answer: Answer) -> Verdict {
             reason: error,
         },
         // Nothing was executed for this epoch, but a newer or settled one may have been.
-        Answer::Stale { current_epoch } => Failure::InDoubt(format!(
-            "the endpoint calls the delivery stale; it knows epoch {current_epoch}"
-        )),
+        Answer::Stale { current_epoch } => {
+            reached!(Site::StaleAnswer);
+            Failure::InDoubt(format!(
+                "the endpoint calls the delivery stale; it knows epoch {current_epoch}"
+            ))
+        }
         Answer::RolledBack(state) => unreachable!("{state:?} answers a rollback, not a command"),
     })
 }

@@ -9,6 +9,7 @@ use super::admission::RESERVED_SEGMENTS;
 use super::{Core, Engine, Stage};
 use crate::core::ids::{KeyHash, SegmentNo};
 use crate::core::{Event, Input, Now, TaskId};
+use crate::coverage::{Site, always, reached, sometimes};
 
 /// Segments beside twice what lives that the log may have before the oldest is compacted: enough
 /// that a short backlog dies of itself before anything is copied.
@@ -85,6 +86,7 @@ impl Core {
             let read = pass.segments * self.space.segment_bytes;
             let in_use = self.writer.segments_in_use();
             let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
+            sometimes!(Site::CompactionFutile, futile);
             self.futile = futile.then(|| Futile {
                 up_to: in_use + in_use / 4,
                 live: self.state.live_bytes(),
@@ -113,11 +115,11 @@ impl Core {
             let (task, key) = carried(&record.event);
             if let Some(id) = task {
                 let moved = self.run(now, Input::Move { id, from }, &record.body);
-                debug_assert!(moved.is_ok(), "moving is never refused");
+                always!(Site::CompactionNeverRefused, moved.is_ok());
             }
             if let Some(key) = key {
                 let moved = self.run(now, Input::MoveKey { key, from }, &[]);
-                debug_assert!(moved.is_ok(), "moving is never refused");
+                always!(Site::CompactionNeverRefused, moved.is_ok());
             }
         }
         // Nothing is taken away while the lock is held.
@@ -150,6 +152,7 @@ impl Engine {
             Ok(()) => true,
             Err(CompactError::Journal) => false,
             Err(CompactError::Read(what)) => {
+                reached!(Site::SegmentUnreadable);
                 // The segment stays: what it holds is pinned there until the log is repaired.
                 tracing::error!(
                     segment = segment.0,
@@ -190,6 +193,7 @@ impl Engine {
             .await
             .map_err(|error| CompactError::Read(error.to_string()))?;
         self.set_space(self.files.spares(), None);
+        reached!(Site::SegmentRetired);
         tracing::debug!(segment = segment.0, "segment retired");
         Ok(())
     }

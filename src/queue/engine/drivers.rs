@@ -12,6 +12,7 @@ use super::super::storage::SpareError;
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
 use super::{Ended, Engine, Stage};
+use crate::coverage::{Site, reached};
 
 /// Spares kept ready beside the reserve, so that the writer never waits for zeros to be written.
 const SPARES_AHEAD: u32 = 1;
@@ -42,6 +43,7 @@ pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
             };
             engine.commit.complete(durable);
             if rolled {
+                reached!(Site::SegmentRolled);
                 engine.upkeep.notify_one();
             }
         }
@@ -94,6 +96,7 @@ impl Engine {
             match self.files.make_spare().await {
                 Ok(()) => self.set_space(self.files.spares(), Some(false)),
                 Err(SpareError::NoSpace) => {
+                    reached!(Site::NoSpaceForSpare);
                     self.set_space(spares, Some(true));
                     return Ok(());
                 }
@@ -104,6 +107,7 @@ impl Engine {
 
     /// The journal's life ends here: no further promise, whoever waits is told.
     pub(super) fn fail(&self, what: String) {
+        reached!(Site::JournalFailed);
         tracing::error!(error = %what, "the journal failed; restart to recover what is on disk");
         let failure = JournalFailure { what: what.into() };
         // The reason first: whoever finds the queue closed asks whether it has failed.

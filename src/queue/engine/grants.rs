@@ -9,6 +9,7 @@ use super::{Core, Engine, Promise, Stage};
 use crate::core::decide::Grant;
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
+use crate::coverage::{Site, reached};
 
 /// A lease without its value, and its record if that was still in memory.
 pub(crate) struct Granted {
@@ -28,6 +29,7 @@ impl Drop for Unclaimed {
         if self.granted.is_empty() {
             return;
         }
+        reached!(Site::UnclaimedReturned);
         let granted = std::mem::take(&mut self.granted);
         let _rests = self.owner.engine.with(|core, now| {
             for Granted { grant, record } in granted {

@@ -10,6 +10,7 @@ use futures_core::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Shared, State};
+use crate::coverage::{Site, reached};
 use crate::env::{Clock, timeout};
 use crate::wire::frame::encode_frame;
 use crate::wire::v1;
@@ -57,7 +58,10 @@ impl FrameSource {
         W: AsyncWrite + Unpin,
     {
         let limit = self.shared.state().limits.write_deadline;
-        let stalled = |_| WriteError::Stalled { after: limit };
+        let stalled = |_| {
+            reached!(Site::WriterStalled);
+            WriteError::Stalled { after: limit }
+        };
         let mut batch = BytesMut::new();
         while std::future::poll_fn(|cx| self.poll_batch(cx, &mut batch)).await {
             let mut rest = &batch[..];
