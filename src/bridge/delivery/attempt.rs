@@ -25,6 +25,8 @@ pub(super) struct Attempt<'a> {
     pub(super) ctx: Context,
     pub(super) delivery: DeliveryId,
     pub(super) learned: Arc<Learned>,
+    /// The socket is passed over if there is an alternative.
+    by_grpc: bool,
     progress: Mutex<Progress>,
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Progress {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(route: &'a Route, lease: &'a Lease<Command>) -> Self {
+    pub(super) fn new(route: &'a Route, lease: &'a Lease<Command>, by_grpc: bool) -> Self {
         let options = ContextOptions {
             abandoned: route.abandoned.clone(),
             ..ContextOptions::default()
@@ -52,6 +54,7 @@ impl<'a> Attempt<'a> {
             ctx: Context::new(route.env.clone(), options),
             delivery: wire_delivery(lease.delivery()),
             learned: Arc::default(),
+            by_grpc,
             progress: Mutex::default(),
         }
     }
@@ -75,6 +78,10 @@ impl<'a> Attempt<'a> {
             let why = "the socket is not connected".to_owned();
             return Box::pin(self.fall_back(why, None)).await;
         };
+        if self.by_grpc && alternative {
+            let why = "the socket was passed over".to_owned();
+            return Box::pin(self.fall_back(why, None)).await;
+        }
         let Some(pass) = keeper.pass(alternative) else {
             let why = "the socket's breaker is open".to_owned();
             return Box::pin(self.fall_back(why, None)).await;

@@ -12,7 +12,7 @@ use super::Link;
 use super::receive::{Incoming, read};
 use crate::bridge::limits::LINGER;
 use crate::coverage::{Site, reached};
-use crate::env::{BoxFuture, Env, timeout};
+use crate::env::{BoxFuture, Env, Point, timeout};
 use crate::pipeline::Ticker;
 use crate::wire::v1::{self, frame::Kind};
 
@@ -164,5 +164,8 @@ async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
             };
         }
         link.beat();
+        if env.points.fires(Point::EarlyHeartbeat) {
+            link.beat();
+        }
     }
 }

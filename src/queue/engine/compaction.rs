@@ -45,8 +45,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_RECORDS: usize = 512;
 
 impl Core {
-    /// The segment that is to go next, if one is.
-    fn to_compact(&self) -> Option<SegmentNo> {
+    /// The segment that is to go next, if one is; if `early`, the oldest that can.
+    fn to_compact(&self, early: bool) -> Option<SegmentNo> {
         if self.stage == Stage::Closed {
             return None;
         }
@@ -55,12 +55,13 @@ impl Core {
         if oldest == self.writer.active_segment() {
             return None;
         }
-        if self.state.is_unneeded(oldest) {
+        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
+        // Early only where there is room to move things to: the reserve is for when it must be.
+        if self.state.is_unneeded(oldest) || (early && !short) {
             return Some(oldest);
         }
         let live = self.state.live_bytes() + KEY_BYTES * self.state.keys_len() as u64;
         let live = u32::try_from(live.div_ceil(self.space.segment_bytes)).unwrap_or(u32::MAX);
-        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
         let worth_it = in_use > live.saturating_add(1);
         let roomy = live.saturating_mul(2).saturating_add(SEGMENTS_SLACK);
         let gains = self.futile.is_none_or(|futile| {
@@ -143,9 +144,9 @@ fn carried(event: &Event) -> (Option<TaskId>, Option<KeyHash>) {
 }
 
 impl Engine {
-    /// Lets one segment go if one should. Says whether to look again at once.
-    pub(super) async fn compact_once(&self) -> bool {
-        let Some(segment) = self.look(|core, _| core.to_compact()) else {
+    /// Lets one segment go if one should, or, if `early`, if one can. Says whether to look again at once.
+    pub(super) async fn compact_once(&self, early: bool) -> bool {
+        let Some(segment) = self.look(|core, _| core.to_compact(early)) else {
             return false;
         };
         match self.compact(segment).await {

@@ -10,6 +10,7 @@ use crate::core::decide::Grant;
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
 use crate::coverage::{Site, reached};
+use crate::env::Point;
 
 /// A lease without its value, and its record if that was still in memory.
 pub(crate) struct Granted {
@@ -119,6 +120,10 @@ impl Engine {
         route: RouteId,
         max: usize,
     ) -> Promise<Unclaimed> {
+        let max = match self.env.points.fires(Point::BatchOfOne) {
+            true => 1,
+            false => max,
+        };
         let promise = self.with(|core, now| core.grant_many(now, route, max));
         promise.map(|granted| Unclaimed {
             owner: owner.clone(),
