@@ -7,6 +7,7 @@
 //! - [`clock`]: simulated time with drift and jumps, per host;
 //! - [`transport`]: connections over turmoil's network;
 //! - [`entropy`]: the product's randomness;
+//! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
 //! On top of it:
@@ -25,6 +26,7 @@ pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
+pub mod points;
 pub mod report;
 pub mod run;
 pub mod seed;

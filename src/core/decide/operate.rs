@@ -8,6 +8,7 @@ use super::super::state::State;
 use super::super::task::{Life, Task};
 use super::super::time::Now;
 use super::{Refusal, Reply, grant};
+use crate::coverage::{Site, reached};
 
 type Decided = Result<Reply, Refusal>;
 
@@ -60,6 +61,7 @@ fn in_poison(state: &State, id: TaskId) -> Result<(), Refusal> {
 
 pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
+    reached!(Site::Requeued);
     out.push(Event::Requeued {
         id,
         at: now.queue.max(state.at),
@@ -69,6 +71,7 @@ pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>)
 
 pub(super) fn purge(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
+    reached!(Site::Purged);
     out.push(Event::Removed {
         id,
         at: now.queue.max(state.at),
@@ -106,6 +109,7 @@ pub(super) fn reroute(state: &State, id: TaskId, to: RouteId, out: &mut Vec<Even
         });
     };
     if is_in_doubt(task) {
+        reached!(Site::RerouteInDoubtRefused);
         return Err(Refusal::NotThere {
             id,
             wanted: "free of doubt (it may have been executed)",
@@ -145,6 +149,7 @@ pub(super) fn restore(
     }
     // One that was executed or purged here would never be executed again: its endpoint was told so.
     if state.slot(image.id).is_some() || state.settled_range(image.id).is_some() {
+        reached!(Site::RestoreKnownRefused);
         return Err(Refusal::NotThere {
             id: image.id,
             wanted: "absent from this queue",
@@ -179,6 +184,7 @@ pub(super) fn move_task(state: &State, id: TaskId, from: SegmentNo, out: &mut Ve
         .is_some_and(|slot| state.task(slot).body.segment == from);
     match state.image(id).filter(|_| stands) {
         Some(image) => {
+            reached!(Site::LiveTaskMoved);
             out.push(Event::Moved {
                 image: Box::new(image),
                 body: BodyRef::default(),
@@ -198,6 +204,7 @@ pub(super) fn move_key(
     let stands = state.keys.get(key).is_some_and(|entry| entry.home == from);
     match state.keys.image(key).filter(|_| stands) {
         Some(key) => {
+            reached!(Site::KeyMoved);
             out.push(Event::KeyMoved {
                 key,
                 body: BodyRef::default(),

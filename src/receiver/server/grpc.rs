@@ -85,6 +85,7 @@ impl Endpoint for Service {
             None => "grpc".to_owned(),
         };
         let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, engine.options.write_deadline);
+        let limits = limits.at(&*engine.env.points);
         let (sender, source) = outbox(limits);
         let input = Input::Grpc(request.into_inner());
         tokio::spawn(async move { link::serve(&engine, input, sender, &peer).await });
