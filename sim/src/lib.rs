@@ -17,8 +17,10 @@
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
-//! - [`report`]: what people and machines are shown of it.
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
