@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use leasebridge::bridge::{Bridge, BridgeOptions, RouteOptions};
 use leasebridge::env::{Address, BoxFuture, Env, timeout};
-use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Command, TaskOptions};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command as Process};
@@ -104,7 +104,7 @@ impl Endpoint {
 pub(super) async fn deliver(dir: &Path, commands: usize, over: Over) -> Result<f64, BenchError> {
     let mut endpoint = Endpoint::start().await?;
     let env = Env::real();
-    let queue = SafeTaskQueue::<Command>::open(QueueOptions::new(dir)).await?;
+    let queue = super::queue::open(dir).await?;
     let route = RouteOptions {
         window: WINDOW,
         ..RouteOptions::new("default")

@@ -1,12 +1,13 @@
 //! The queue's own figures.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use leasebridge::env::timeout;
 use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 
-use super::BenchError;
 use super::baseline::{CycleBytes, rate};
+use super::{BenchError, HELPER_PATIENCE};
 
 /// Bytes of a command's body in every figure.
 pub(super) const BODY_BYTES: usize = 256;
@@ -15,7 +16,26 @@ fn command() -> Command {
     Command::new(vec![b'x'; BODY_BYTES])
 }
 
+/// Segments of a new log that is ready: the one that is written, and the spares that are kept ahead of it.
+const SEGMENTS_READY: u32 = 6;
+
+/// Opens a queue and waits until its spare segments are made: the baselines' file is filled with zeros before
+/// their clock starts, too, and a queue at work recycles segments instead of making them.
 pub(super) async fn open(dir: &Path) -> Result<SafeTaskQueue<Command>, BenchError> {
+    let queue = recovered(dir).await?;
+    let clock = queue.env().clock.clone();
+    let made = async {
+        while queue.status().journal.segments < SEGMENTS_READY {
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let in_time = timeout(&*clock, HELPER_PATIENCE, made).await;
+    in_time.map_err(std::io::Error::other)?;
+    Ok(queue)
+}
+
+/// Opens a queue as soon as it can be.
+async fn recovered(dir: &Path) -> Result<SafeTaskQueue<Command>, BenchError> {
     let options = QueueOptions {
         capacity: 1 << 21,
         ..QueueOptions::new(dir)
@@ -154,7 +174,7 @@ pub(super) async fn backlog(dir: &Path, count: usize) -> Result<Backlog, BenchEr
 pub(super) async fn recover(dir: &Path) -> Result<serde_json::Value, BenchError> {
     let (queue, recovery) = loop {
         let start = Instant::now();
-        match open(dir).await {
+        match recovered(dir).await {
             Ok(queue) => break (queue, start.elapsed()),
             // The process that crashed is still letting go of the folder.
             Err(error) if error.is_locked() => tokio::task::yield_now().await,
