@@ -16,8 +16,11 @@
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
@@ -26,6 +29,7 @@ pub mod host;
 pub mod oracle;
 pub mod plan;
 pub mod points;
+pub mod report;
 pub mod run;
 pub mod seed;
 pub mod stack;
