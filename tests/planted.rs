@@ -54,10 +54,8 @@ fn every_defect_is_planted_and_every_planted_one_is_in_the_catalogue() {
 #[test]
 fn a_normal_binary_holds_no_trace_of_them() {
     let binary = std::fs::read(env!("CARGO_BIN_EXE_leasebridge")).expect("it was just built");
-    let contains = |text: &str| {
-        let text = text.as_bytes();
-        binary.windows(text.len()).any(|window| window == text)
-    };
+    let binary = String::from_utf8_lossy(&binary);
+    let contains = |text: &str| binary.contains(text);
     // Shows that names in the binary are found at all.
     assert!(contains("torn_tail_cut") || contains("a segment can't be compacted"));
     for (_, name) in catalogue() {
