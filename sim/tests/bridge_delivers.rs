@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leasebridge_sim::host::SimHost;
+use leasebridge_sim::net::Network;
+use leasebridge_sim::plan::Micros;
 use leasebridge_sim::seed::Seed;
 use leasebridge_sim::stack::happening::{Happening, History};
 use leasebridge_sim::stack::{BRIDGE, ENDPOINT, Workload, bridge, endpoint};
@@ -41,10 +43,14 @@ impl Run {
             .simulation_duration(2 * PATIENCE)
             .build();
         let history = History::default();
-        let host = Arc::new(SimHost::new(ENDPOINT, Seed(seed)));
+        let network = Network::new(
+            Seed(seed),
+            [Micros::from_millis(1), Micros::from_millis(60)],
+        );
+        let host = Arc::new(SimHost::new(ENDPOINT, Seed(seed), &network));
         let shared = history.clone();
         sim.host(ENDPOINT, move || endpoint(host.boot(), shared.clone()));
-        let host = Arc::new(SimHost::new(BRIDGE, Seed(seed)));
+        let host = Arc::new(SimHost::new(BRIDGE, Seed(seed), &network));
         let (machine, shared) = (Arc::clone(&host), history.clone());
         sim.host(BRIDGE, move || {
             bridge(machine.boot(), WORKLOAD, shared.clone())
@@ -73,16 +79,13 @@ impl Run {
 
     /// The bridge's machine loses power: nobody is told, and what the disk had not synced is drawn.
     fn power_cut(&mut self, seed: u64) {
-        self.sim.partition(BRIDGE, ENDPOINT);
         self.fault("power cut");
-        self.sim.crash(BRIDGE);
-        self.bridge.disk().power_cut(Seed(seed));
+        self.bridge.power_cut(&mut self.sim, Seed(seed));
     }
 
     fn boot(&mut self) {
-        self.sim.repair(BRIDGE, ENDPOINT);
         self.fault("boot");
-        self.sim.bounce(BRIDGE);
+        self.bridge.start(&mut self.sim);
     }
 
     fn advance(&mut self, time: Duration) {
