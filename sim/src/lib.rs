@@ -15,7 +15,11 @@
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`shrink`]: a failing plan made small;
+//! - [`report`]: what a person gets to read.
+//!
+//! The binary `leasebridge-sim` runs plans in processes of their own: nothing else makes a run repeat itself.
 
 pub mod clock;
 pub mod disk;
@@ -24,7 +28,10 @@ pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
+pub mod process_time;
+pub mod report;
 pub mod run;
 pub mod seed;
+pub mod shrink;
 pub mod stack;
 pub mod transport;
