@@ -7,6 +7,7 @@
 //! - [`clock`]: simulated time with drift and jumps, per host;
 //! - [`transport`]: connections over turmoil's network;
 //! - [`entropy`]: the product's randomness;
+//! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
 //! On top of it:
@@ -17,7 +18,7 @@
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
 //! - [`shrink`]: a failing plan made small;
-//! - [`report`]: what a person gets to read.
+//! - [`report`]: what people and machines are shown of it.
 //!
 //! The binary `leasebridge-sim` runs plans in processes of their own: nothing else makes a run repeat itself.
 
@@ -28,6 +29,7 @@ pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
+pub mod points;
 pub mod process_time;
 pub mod report;
 pub mod run;
