@@ -70,6 +70,14 @@ pub(crate) struct Outputs {
     #[arg(long, value_name = "FILE")]
     pub(crate) history_out: Option<PathBuf>,
 
+    /// Write the run as a page for a browser
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) timeline: Option<PathBuf>,
+
+    /// Write the run as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
+
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

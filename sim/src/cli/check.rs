@@ -6,7 +6,7 @@ use std::io::BufReader;
 use leasebridge_sim::history;
 use leasebridge_sim::oracle::{self, Class, Rules};
 use leasebridge_sim::plan::Micros;
-use leasebridge_sim::report;
+use leasebridge_sim::report::verdict::name;
 
 use super::args::CheckArgs;
 use super::exit::{Ended, Failure};
@@ -29,9 +29,15 @@ pub(crate) fn run(args: &CheckArgs) -> Ended {
     }
     // Each file is in order; those of several processes are merged by their clocks.
     records.sort_by_key(|record| record.at);
-    let verdict = oracle::judge(&records, &Rules::of_real(Micros::from_millis(args.skew_ms), Vec::new()));
-    out::print(&report::judgement(&verdict))?;
+    let verdict = oracle::judge(&records, &Rules::of_real(Micros::from_millis(args.skew_ms), []));
+    for violation in &verdict.violations {
+        out::print(&format!("{}: {}", name(&violation.invariant), violation.story))?;
+    }
+    let checked: Vec<_> = verdict.checks.iter().map(|(what, count)| format!("{} {count}", name(what))).collect();
     let checks: u64 = verdict.checks.values().sum();
+    let (records, broken) = (records.len(), verdict.violations.len());
+    out::print(&format!("{records} records, {checks} checks, {broken} promises broken"))?;
+    out::print(&format!("checked: {}", checked.join(", ")))?;
     Ok(match verdict.class() {
         Class::Pass if checks == 0 => Class::Coverage,
         class => class,

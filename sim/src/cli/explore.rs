@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leasebridge_sim::oracle::Class;
-use leasebridge_sim::report;
+use leasebridge_sim::report::machine;
 use serde_json::json;
 
 use super::args::{ExploreArgs, Format};
@@ -23,17 +23,23 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         from: args.seed_from,
         seeds: args.seeds,
         pool: &pool,
+        each: args.format != Format::Human,
     };
     let progress = Progress::new(args.seeds * scenarios.len() as u64, args.format != Format::Human);
     let explored = exploration.run(&progress).await?;
     progress.finish();
     let holes = coverage::holes(&explored, &scenarios, all);
-    let outcomes: Vec<_> = explored.failures.values().map(|answer| &answer.outcome).collect();
     match args.format {
         Format::Human => summary(&explored, &holes, &progress)?,
-        Format::Jsonl => out::print(&jsonl(&explored, &holes))?,
-        Format::Junit => out::print(&report::junit(&outcomes))?,
-        Format::Github => out::print(&report::github(&outcomes))?,
+        Format::Jsonl => {
+            let lines: String = explored.ended.iter().map(machine::json_line).collect();
+            out::print(&(lines + &jsonl(&explored, &holes)))?;
+        }
+        Format::Junit => out::print(&machine::junit(&explored.ended))?,
+        Format::Github => {
+            let lines: String = explored.ended.iter().filter_map(machine::github).collect();
+            out::print(&lines)?;
+        }
     }
     for answer in explored.failures.values() {
         let small = (!args.no_shrink && !explored.interrupted).then_some(&pool);

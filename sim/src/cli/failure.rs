@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use leasebridge_sim::plan::Plan;
 use leasebridge_sim::report;
+use leasebridge_sim::report::timeline::Show;
 use leasebridge_sim::shrink::{Failing, Goal, Limits, Shrunk, shrink};
 use tokio::runtime::Handle;
 
 use super::exit::Failure;
 use super::files;
 use crate::child::protocol::Keep;
-use crate::explore::{kind, words};
+use crate::explore::{again, kind, words};
 use crate::pool::{Answer, Pool, Wish};
 
 /// Candidates that an automatic search may run.
@@ -45,13 +46,15 @@ pub(crate) async fn tell(answer: &Answer, pool: Option<&Pool>, folder: &Path) ->
         shown = pool.run_one(small.plan.clone(), &wish).await?;
         writeln!(text, "{}", came_to(plan, &small)).expect("a String takes everything");
         file.set_extension("small.toml");
-        text.push_str(&report::plan(&small.plan));
-        text.push_str(&report::around(&shown.outcome));
+        text.push_str(&report::plan::summary(&small.plan));
     }
-    text.push_str(&report::verdict(&shown.outcome));
+    if !shown.outcome.records.is_empty() {
+        text.push_str(&report::timeline::timeline(&shown.outcome, Show::Around));
+    }
+    text.push_str(&report::verdict::verdict(&shown.outcome));
     files::write(&file, shown.outcome.plan.to_toml().as_bytes())?;
     writeln!(text, "reproduce: cargo sim replay {}", file.display()).expect("a String takes everything");
-    writeln!(text, "as found:  cargo sim run {} {}", plan.scenario, plan.seed).expect("a String takes everything");
+    writeln!(text, "as found:  {}", again(answer)).expect("a String takes everything");
     Ok(text)
 }
 

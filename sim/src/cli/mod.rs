@@ -13,7 +13,7 @@ mod meta;
 mod out;
 pub(crate) mod progress;
 mod regress;
-mod run;
+pub(crate) mod run;
 mod shrink;
 pub(crate) mod table;
 

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: RegressArgs, folder: Option<PathBuf>) -> Ended {
         let passed = if class == Class::Pass { "passed" } else { "FAILED" };
         out::print(&format!("{passed}  {}", file.display()))?;
         if class != Class::Pass {
-            out::print(&report::verdict(&answer.outcome))?;
+            out::print(&report::verdict::verdict(&answer.outcome))?;
         }
     }
     out::print(&format!("{} plans of bugs that were found once", plans.len()))?;

@@ -21,7 +21,7 @@ pub(crate) async fn run(args: ShrinkArgs) -> Ended {
     let file = args.output.unwrap_or_else(|| args.plan.with_extension("small.toml"));
     files::write(&file, small.plan.to_toml().as_bytes())?;
     out::print(&failure::came_to(&plan, &small))?;
-    out::print(&report::plan(&small.plan))?;
+    out::print(&report::plan::summary(&small.plan))?;
     out::print(&format!("reproduce: cargo sim replay {}", file.display()))?;
     Ok(answer.class())
 }

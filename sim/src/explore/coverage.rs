@@ -1,7 +1,7 @@
 //! Whether an exploration looked at anything: green must mean something.
 
 use leasebridge_sim::oracle::Invariant;
-use leasebridge_sim::report::invariant;
+use leasebridge_sim::report::verdict::name;
 use leasebridge_sim::scenario::Scenario;
 
 use super::Explored;
@@ -35,7 +35,7 @@ pub(crate) fn holes(explored: &Explored, scenarios: &[Scenario], all: bool) -> V
         let wanted = ALWAYS_CHECKED.iter().filter(|wanted| !scenario.lifts.contains(wanted));
         let unchecked = wanted.filter(|wanted| idle(tally, **wanted));
         holes.extend(unchecked.map(|wanted| {
-            format!("{}: {} never had anything to check", tally.scenario, invariant(*wanted))
+            format!("{}: {} never had anything to check", tally.scenario, name(wanted))
         }));
     }
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();

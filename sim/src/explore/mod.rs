@@ -15,12 +15,14 @@ use futures_util::StreamExt;
 use leasebridge_sim::oracle::{Class, Invariant};
 use leasebridge_sim::plan::{Plan, Speed};
 use leasebridge_sim::report;
+use leasebridge_sim::report::machine::Ended;
 use leasebridge_sim::scenario::Scenario;
 use leasebridge_sim::seed::Seed;
 
 use crate::child::protocol::Listen;
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
+use crate::cli::run::ended;
 use crate::meta::difference;
 use crate::pool::{Answer, Pool, Wish};
 use tally::Tally;
@@ -40,6 +42,8 @@ pub(crate) struct Exploration<'a> {
     pub(crate) seeds: u64,
     /// With what.
     pub(crate) pool: &'a Pool,
+    /// Whether every seed is to be told of.
+    pub(crate) each: bool,
 }
 
 /// What was found.
@@ -48,12 +52,20 @@ pub(crate) struct Explored {
     pub(crate) tallies: Vec<Tally>,
     /// The first failure of each kind, in the order in which they were found.
     pub(crate) failures: BTreeMap<Kind, Answer>,
+    /// Every seed, for other programs; nothing if nobody asked.
+    pub(crate) ended: Vec<Ended>,
     /// Whether it was ended before its time.
     pub(crate) interrupted: bool,
 }
 
 /// Failures of one kind have one cause more often than not.
 pub(crate) type Kind = (Class, Option<Invariant>);
+
+/// The command that shows a seed again.
+pub(crate) fn again(answer: &Answer) -> String {
+    let plan = &answer.outcome.plan;
+    format!("cargo sim run {} {}", plan.scenario, plan.seed)
+}
 
 /// The kind of a failure.
 pub(crate) fn kind(answer: &Answer) -> Kind {
@@ -78,6 +90,7 @@ impl Exploration<'_> {
         let mut explored = Explored {
             tallies: self.scenarios.iter().map(Tally::of).collect(),
             failures: BTreeMap::new(),
+            ended: Vec::new(),
             interrupted: false,
         };
         let results = self.pool.in_order(self.work(), |(scenario, work)| async move {
@@ -100,6 +113,9 @@ impl Exploration<'_> {
             for answer in answers {
                 progress.ran(&answer);
                 explored.tallies[scenario].add(&answer);
+                if self.each {
+                    explored.ended.push(ended(&answer, &again(&answer)));
+                }
                 if answer.class() != Class::Pass {
                     explored.failures.entry(kind(&answer)).or_insert(answer);
                 }
@@ -178,6 +194,6 @@ pub(crate) fn words((class, invariant): Kind) -> String {
     let class = format!("{class:?}").to_lowercase();
     match invariant {
         None => class,
-        Some(invariant) => format!("{class}, {}", report::invariant(invariant)),
+        Some(invariant) => format!("{class}, {}", report::verdict::name(&invariant)),
     }
 }

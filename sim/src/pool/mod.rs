@@ -8,7 +8,7 @@ mod process;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream, StreamExt};
 use leasebridge_sim::history::Record;
@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) prints: Option<Prints>,
     /// Why two runs of this plan were not the same, if they weren't.
     pub(crate) differs: Option<String>,
+    /// Real seconds it took, its share of its child's.
+    pub(crate) seconds: f64,
 }
 
 impl Answer {
@@ -118,6 +120,7 @@ impl Pool {
     /// As [`Pool::run_one`].
     pub(crate) async fn run(&self, plans: Vec<Plan>, wish: &Wish) -> Result<Vec<Answer>, Failure> {
         let alone = plans.len() == 1;
+        let (started, count) = (Instant::now(), plans.len());
         let mut answers = Vec::with_capacity(plans.len());
         let mut request = Request {
             plans,
@@ -138,6 +141,11 @@ impl Pool {
                 End::Died(_) => Box::pin(self.run_one(culprit, wish)).await?,
                 End::Hung => self.hung(culprit, wish).await?,
             });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a handful of plans")]
+        let share = started.elapsed().as_secs_f64() / count as f64;
+        for answer in &mut answers {
+            answer.seconds = share;
         }
         Ok(answers)
     }
@@ -172,6 +180,7 @@ fn answer(plan: Plan, reply: Reply) -> Answer {
         prints: reply.prints.clone(),
         outcome: reply.into_outcome(plan),
         differs: None,
+        seconds: 0.0,
     }
 }
 
@@ -186,6 +195,7 @@ fn died(plan: Plan, how: String) -> Answer {
         outcome,
         prints: None,
         differs: None,
+        seconds: 0.0,
     }
 }
 
@@ -221,5 +231,6 @@ fn endless(plan: Plan, records: Vec<Record>, budget: Duration) -> Answer {
         outcome,
         prints: None,
         differs: None,
+        seconds: 0.0,
     }
 }
