@@ -18,10 +18,12 @@
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
 //! - [`shrink`]: a failing plan made small;
-//! - [`report`]: what people and machines are shown of it.
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 //!
 //! The binary `leasebridge-sim` runs plans in processes of their own: nothing else makes a run repeat itself.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
