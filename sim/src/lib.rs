@@ -12,6 +12,7 @@
 //! On top of it:
 //!
 //! - [`plan`]: a run's whole schedule, as data;
+//! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
@@ -25,6 +26,7 @@ pub mod host;
 pub mod oracle;
 pub mod plan;
 pub mod run;
+pub mod scenario;
 pub mod seed;
 pub mod stack;
 pub mod transport;
