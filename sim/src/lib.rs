@@ -13,6 +13,7 @@
 //! On top of it:
 //!
 //! - [`plan`]: a run's whole schedule, as data;
+//! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
@@ -35,6 +36,7 @@ pub mod points;
 pub mod process_time;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod seed;
 pub mod shrink;
 pub mod stack;
