@@ -13,15 +13,19 @@
 //!
 //! - [`plan`]: a run's whole schedule, as data;
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
+//! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
+//! - [`liveness`]: why something is still pending, in words;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out.
 
 pub mod clock;
+pub mod core_loop;
 pub mod disk;
 pub mod entropy;
 pub mod history;
 pub mod host;
+pub mod liveness;
 pub mod oracle;
 pub mod plan;
 pub mod run;
