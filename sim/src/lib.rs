@@ -15,6 +15,8 @@
 //! - [`plan`]: a run's whole schedule, as data;
 //! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
+//! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
+//! - [`liveness`]: why something is still pending, in words;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
@@ -26,10 +28,12 @@
 
 pub mod chaos;
 pub mod clock;
+pub mod core_loop;
 pub mod disk;
 pub mod entropy;
 pub mod history;
 pub mod host;
+pub mod liveness;
 pub mod oracle;
 pub mod plan;
 pub mod points;

@@ -1,0 +1,53 @@
+//! Panics of a run, wherever they happen: in the model, in the product's drivers, in tasks that tokio keeps to
+//! itself. They are found by the hook, which is the one place that sees all of them.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use super::world::World;
+use crate::plan::Micros;
+
+/// How often a run looks whether anything has panicked.
+const LOOK: Micros = Micros::from_secs(1);
+
+thread_local! {
+    /// While a run is under way on this thread: the first panic it had.
+    static FIRST: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+}
+
+/// The process's hook goes on to whoever was there before, for threads without a run.
+static HOOK: Once = Once::new();
+
+/// Runs `run`; says what panicked in it.
+pub(super) fn catch(run: impl FnOnce()) -> Option<String> {
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let ours = FIRST.with_borrow_mut(|first| {
+                if let Some(first) = first {
+                    first.get_or_insert_with(|| info.to_string());
+                }
+                first.is_some()
+            });
+            if !ours {
+                before(info);
+            }
+        }));
+    });
+    FIRST.set(Some(None));
+    // What panicked is looked at no more.
+    let unwound = catch_unwind(AssertUnwindSafe(run));
+    let first = FIRST.take().flatten();
+    match unwound {
+        Ok(()) => first,
+        Err(_) => first.or_else(|| Some("a panic without a word".to_owned())),
+    }
+}
+
+/// Completes soon after something has panicked.
+pub(super) async fn seen(world: &World) {
+    while FIRST.with_borrow(|first| matches!(first, Some(None) | None)) {
+        world.sleep(LOOK).await;
+    }
+}
