@@ -12,7 +12,7 @@
 //! On top of it:
 //!
 //! - [`plan`]: a run's whole schedule, as data;
-//! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
+//! - [`full`]: the full-stack world: processes inside turmoil;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out.
@@ -20,11 +20,11 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod full;
 pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
 pub mod run;
 pub mod seed;
-pub mod stack;
 pub mod transport;

@@ -164,6 +164,11 @@ impl SimDisk {
         self.state().crash_at = Some(number);
     }
 
+    /// Takes [`SimDisk::crash_at`] back.
+    pub fn forget_crash(&self) {
+        self.state().crash_at = None;
+    }
+
     /// The process dies now. Nothing happens on the disk until it is restarted.
     pub fn kill(&self) {
         self.state().kill();
@@ -197,6 +202,14 @@ impl SimDisk {
     /// When `id` comes from another disk that has more faults.
     pub fn enable_fault(&self, id: FaultId, enabled: bool) {
         self.state().faults.enable(id, enabled);
+    }
+
+    /// How often a fault has struck.
+    ///
+    /// # Panics
+    /// As [`SimDisk::enable_fault`].
+    pub fn struck_by(&self, id: FaultId) -> u32 {
+        self.state().faults.fired(id)
     }
 
     /// Switches all faults off.
