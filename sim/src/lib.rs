@@ -5,7 +5,8 @@
 //! - [`seed`]: where every free choice comes from, as independent labelled streams;
 //! - [`disk`]: a disk in memory that loses, tears and lies as real ones do;
 //! - [`clock`]: simulated time with drift and jumps, per host;
-//! - [`transport`]: connections over turmoil's network;
+//! - [`net`]: connections over turmoil's network, and what goes wrong with them;
+//! - [`gate`]: what stops or slows a whole host;
 //! - [`entropy`]: the product's randomness;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
@@ -21,10 +22,11 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod full;
+pub mod gate;
 pub mod history;
 pub mod host;
+pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod run;
 pub mod seed;
-pub mod transport;
