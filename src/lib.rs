@@ -8,7 +8,7 @@ pub mod journal;
 pub mod pipeline;
 pub mod queue;
 pub mod receiver;
-#[cfg(feature = "cli")]
+#[cfg(feature = "server")]
 pub mod server;
 pub mod wire;
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 use leasebridge::env::{BoxFuture, Clock, Mono, Wall};
 use tokio::time::Instant;
 
+use crate::gate::Gate;
+
 /// The longest single timer: tokio can't represent every instant. A longer sleep takes several.
 const SLEEP_MAX: Duration = Duration::from_secs(86_400 * 365);
 
@@ -63,6 +65,7 @@ impl TimeSource {
 pub struct SimClock {
     source: TimeSource,
     hands: Arc<Mutex<Hands>>,
+    gate: Gate,
 }
 
 /// Where the clock stands. Local time is `local_anchor` plus what has passed since `true_anchor`,
@@ -91,7 +94,14 @@ impl SimClock {
                 wall_start,
                 wall_offset_ms: 0,
             })),
+            gate: Gate::new(),
         }
+    }
+
+    /// Its sleeps end when this gate lets them.
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
     }
 
     /// Changes the rate from now on. A sleep under way notices when its timer, set for the old
@@ -159,7 +169,7 @@ impl Clock for SimClock {
                 let left = clock.hands().true_until(at.since_start());
                 match left {
                     Some(left) => tokio::time::sleep(left.min(SLEEP_MAX)).await,
-                    None => return,
+                    None => return clock.gate.passed().await,
                 }
             }
         })

@@ -5,7 +5,8 @@
 //! - [`seed`]: where every free choice comes from, as independent labelled streams;
 //! - [`disk`]: a disk in memory that loses, tears and lies as real ones do;
 //! - [`clock`]: simulated time with drift and jumps, per host;
-//! - [`transport`]: connections over turmoil's network;
+//! - [`net`]: connections over turmoil's network, and what goes wrong with them;
+//! - [`gate`]: what stops or slows a whole host;
 //! - [`entropy`]: the product's randomness;
 //! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
@@ -17,6 +18,7 @@
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
 //! - [`liveness`]: why something is still pending, in words;
+//! - [`full`]: the full-stack world: processes inside turmoil;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
@@ -31,9 +33,12 @@ pub mod clock;
 pub mod core_loop;
 pub mod disk;
 pub mod entropy;
+pub mod full;
+pub mod gate;
 pub mod history;
 pub mod host;
 pub mod liveness;
+pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod points;

@@ -9,6 +9,8 @@ use leasebridge::env::{Address, Clock, Env, Mono};
 use leasebridge_sim::clock::DriftPpm;
 use leasebridge_sim::disk::{Fault, FaultRule, OpKind, OpNumber};
 use leasebridge_sim::host::{SimHost, WALL_START};
+use leasebridge_sim::net::Network;
+use leasebridge_sim::plan::Micros;
 use leasebridge_sim::seed::Seed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -25,6 +27,13 @@ fn simulation(seed: u64) -> turmoil::Sim<'static> {
         .max_message_latency(Duration::from_millis(40))
         .simulation_duration(Duration::from_secs(60))
         .build()
+}
+
+fn network(seed: u64) -> Network {
+    Network::new(
+        Seed(seed),
+        [Micros::from_millis(1), Micros::from_millis(40)],
+    )
 }
 
 /// Answers each byte after a nap of as many milliseconds, and writes it to its disk first.
@@ -68,7 +77,8 @@ async fn ask(env: Env, log: Log) -> turmoil::Result {
 fn conversation(seed: u64) -> (Vec<String>, Vec<u8>) {
     let log = Log::default();
     let mut sim = simulation(seed);
-    let server = Arc::new(SimHost::new("server", Seed(seed)));
+    let network = network(seed);
+    let server = Arc::new(SimHost::new("server", Seed(seed), &network));
     server.clock().set_drift(DriftPpm(100_000));
     let (min, max) = (Duration::from_millis(1), Duration::from_millis(20));
     let slow = FaultRule::new(Fault::Slow { min, max }).on(OpKind::Sync);
@@ -77,7 +87,7 @@ fn conversation(seed: u64) -> (Vec<String>, Vec<u8>) {
     sim.host("server", move || {
         serve(host.boot(), Arc::clone(&server_log))
     });
-    let client = SimHost::new("client", Seed(seed));
+    let client = SimHost::new("client", Seed(seed), &network);
     sim.client("client", ask(client.boot(), Arc::clone(&log)));
     sim.run().unwrap();
     let lines = std::mem::take(&mut *log.lock().unwrap());
@@ -101,7 +111,7 @@ fn two_hosts_talk_and_sleep_the_same_way_for_the_same_seed() {
 #[test]
 fn clocks_survive_a_restart_of_their_host_and_drift_apart() {
     let mut sim = simulation(1);
-    let host = Arc::new(SimHost::new("a", Seed(1)));
+    let host = Arc::new(SimHost::new("a", Seed(1), &network(1)));
     host.clock().set_drift(DriftPpm(-500_000));
     let readings: Arc<Mutex<Vec<Mono>>> = Arc::default();
     let (machine, seen) = (Arc::clone(&host), Arc::clone(&readings));
@@ -139,7 +149,7 @@ fn clocks_survive_a_restart_of_their_host_and_drift_apart() {
 #[test]
 fn a_crash_point_stops_a_host_and_a_power_cut_brings_it_back() {
     let mut sim = simulation(1);
-    let host = Arc::new(SimHost::new("a", Seed(1)));
+    let host = Arc::new(SimHost::new("a", Seed(1), &network(1)));
     let boots: Arc<Mutex<Vec<u64>>> = Arc::default();
     let (machine, seen) = (Arc::clone(&host), Arc::clone(&boots));
     sim.host("a", move || {
@@ -189,7 +199,7 @@ fn a_crash_point_stops_a_host_and_a_power_cut_brings_it_back() {
 #[test]
 fn unix_sockets_and_unknown_hosts_are_refused() {
     let mut sim = simulation(1);
-    let env = SimHost::new("a", Seed(1)).boot();
+    let env = SimHost::new("a", Seed(1), &network(1)).boot();
     sim.client("a", async move {
         let unix = "unix:/run/lb.sock".parse()?;
         let error = env.transport.connect(&unix).await.err().map(|e| e.kind());

@@ -230,6 +230,10 @@ impl Faults {
         self.armed[id.0].enabled = enabled;
     }
 
+    pub(super) fn fired(&self, id: FaultId) -> u32 {
+        self.armed[id.0].fired
+    }
+
     pub(super) fn disable_all(&mut self) {
         for armed in &mut self.armed {
             armed.enabled = false;

@@ -31,8 +31,9 @@ impl SimDisk {
         else {
             return self.dead().await;
         };
-        if let Some(delay) = delay {
-            self.wait(delay).await;
+        match delay {
+            Some(delay) => self.wait(delay).await,
+            None => self.gate.passed().await,
         }
         let finished = {
             let mut state = self.state();
@@ -58,7 +59,10 @@ impl SimDisk {
     async fn wait(&self, delay: Duration) {
         match &self.clock {
             Some(clock) => clock.sleep(delay).await,
-            None => yield_once().await,
+            None => {
+                yield_once().await;
+                self.gate.passed().await;
+            }
         }
     }
 
@@ -92,6 +96,7 @@ impl Disk for SimDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().open(life, path, create);
             let inode = self.complete(life, begun, |_, ()| {}).await?;
@@ -106,6 +111,7 @@ impl Disk for SimDisk {
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let listed = {
                 let state = self.state();
                 let alive = state.alive(state.life());
@@ -124,6 +130,7 @@ impl Disk for SimDisk {
 
     fn create_dir_all<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().make_dirs(life, dir);
             self.complete(life, begun, |_, ()| {}).await
@@ -136,6 +143,7 @@ impl Disk for SimDisk {
             to: to.to_path_buf(),
         };
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().rename_or_remove(life, change);
             self.complete(life, begun, |_, ()| {}).await
@@ -147,6 +155,7 @@ impl Disk for SimDisk {
             path: path.to_path_buf(),
         };
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().rename_or_remove(life, change);
             self.complete(life, begun, |_, ()| {}).await
@@ -155,6 +164,7 @@ impl Disk for SimDisk {
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().begin_sync_dir(life, dir);
             self.complete(life, begun, |state, left| state.finish_sync_dir(dir, left))
@@ -164,6 +174,7 @@ impl Disk for SimDisk {
 
     fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let free = {
                 let state = self.state();
                 let alive = state.alive(state.life());
@@ -181,6 +192,7 @@ impl Disk for SimDisk {
 
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         Box::pin(async move {
+            self.gate.opened().await;
             let life = self.life_now();
             let begun = self.state().lock(life, path);
             let opened = begun.as_ref().ok().and_then(|begun| begun.left);
@@ -222,6 +234,7 @@ impl DiskFile for SimFile {
         buffer: &'a mut [u8],
     ) -> BoxFuture<'a, io::Result<usize>> {
         Box::pin(async move {
+            self.disk.gate.opened().await;
             let begun = self
                 .disk
                 .state()
@@ -232,10 +245,12 @@ impl DiskFile for SimFile {
 
     fn write_at<'a>(&'a self, offset: u64, data: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.disk.gate.opened().await;
             let begun = self
                 .disk
                 .state()
                 .begin_write(self.life, self.place(), offset, data);
+            self.disk.gate.busy();
             let finish =
                 |state: &mut State, left: Vec<u64>| state.finish_changes(self.inode, &left);
             self.disk.complete(self.life, begun, finish).await
@@ -244,10 +259,12 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.disk.gate.opened().await;
             let begun = self
                 .disk
                 .state()
                 .begin_sync(self.life, self.inode, &self.path);
+            self.disk.gate.busy();
             self.disk
                 .complete(self.life, begun, |state, left| {
                     state.finish_sync(self.inode, left);
@@ -258,6 +275,7 @@ impl DiskFile for SimFile {
 
     fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(async move {
+            self.disk.gate.opened().await;
             let size = {
                 let mut state = self.disk.state();
                 let alive = state.alive(self.life);
@@ -272,6 +290,7 @@ impl DiskFile for SimFile {
 
     fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.disk.gate.opened().await;
             let begun = self
                 .disk
                 .state()

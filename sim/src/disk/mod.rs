@@ -91,6 +91,7 @@ pub use content::SECTOR_BYTES;
 pub use faults::{Fault, FaultId, FaultRule, OpKind, OpNumber};
 pub use spawn::{Drivers, Spawner, TokioSpawner};
 
+use crate::gate::Gate;
 use crate::seed::Seed;
 use state::State;
 
@@ -119,6 +120,7 @@ pub struct SimDisk {
     spawner: Arc<dyn Spawner>,
     clock: Option<Arc<dyn Clock>>,
     death: Death,
+    gate: Gate,
 }
 
 impl SimDisk {
@@ -129,7 +131,14 @@ impl SimDisk {
             spawner: Arc::new(spawner),
             clock: None,
             death: Death::default(),
+            gate: Gate::new(),
         }
+    }
+
+    /// Its operations begin and end when this gate lets them.
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
     }
 
     /// Slow operations take their time by `clock`.
@@ -154,6 +163,7 @@ impl SimDisk {
             spawner: Arc::new(spawner),
             clock: self.clock.clone(),
             death: self.death,
+            gate: self.gate.clone(),
         }
     }
 
@@ -162,6 +172,11 @@ impl SimDisk {
     /// [`SimDisk::power_cut`] and [`SimDisk::restart_process`] clear it.
     pub fn crash_at(&self, number: OpNumber) {
         self.state().crash_at = Some(number);
+    }
+
+    /// Takes [`SimDisk::crash_at`] back.
+    pub fn forget_crash(&self) {
+        self.state().crash_at = None;
     }
 
     /// The process dies now. Nothing happens on the disk until it is restarted.
@@ -197,6 +212,14 @@ impl SimDisk {
     /// When `id` comes from another disk that has more faults.
     pub fn enable_fault(&self, id: FaultId, enabled: bool) {
         self.state().faults.enable(id, enabled);
+    }
+
+    /// How often a fault has struck.
+    ///
+    /// # Panics
+    /// As [`SimDisk::enable_fault`].
+    pub fn struck_by(&self, id: FaultId) -> u32 {
+        self.state().faults.fired(id)
     }
 
     /// Switches all faults off.

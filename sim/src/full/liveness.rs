@@ -1,0 +1,90 @@
+//! The liveness phase: what is healed, what stays, and what is still pending.
+
+use super::operator::Order;
+use super::world::World;
+use crate::history::What;
+use crate::plan::{FaultKind, HostName, LivenessSpec};
+
+impl World<'_> {
+    /// Stops the workload, heals the core and makes every other fault that is on permanent.
+    pub(super) fn settle(&mut self) {
+        self.shared.stop();
+        self.next_fault = self.plan.faults.len();
+        self.armed.clear();
+        let core = &self.plan.liveness;
+        let ids: Vec<_> = self.on.keys().copied().collect();
+        for id in ids {
+            if is_of_core(&self.on[&id].spec.kind, core) {
+                self.end(id);
+            } else if let Some(on) = self.on.get_mut(&id) {
+                on.until = None;
+            }
+        }
+        let hosts: Vec<_> = self.lives.keys().cloned().collect();
+        for host in hosts {
+            if host == core.bridge || host == core.endpoint {
+                self.shared.seat(&host).machine.disk().forget_crash();
+                self.boot_now(&host);
+            } else {
+                self.leave_down(&host);
+            }
+        }
+        for route in &self.plan.topology.routes {
+            let seat = self.shared.seat(&core.bridge);
+            seat.order(Order::Resume(route.name.clone()));
+        }
+        self.record(What::Settling {
+            bridge: core.bridge.clone(),
+            endpoint: core.endpoint.clone(),
+        });
+    }
+
+    /// Whether nothing is pending on a bridge that is up, on the routes to an endpoint or on all.
+    pub(super) fn is_empty(&self, bridge: &HostName, endpoint: Option<&HostName>) -> bool {
+        let Some(inside) = self.shared.seat(bridge).inside() else {
+            return false;
+        };
+        let status = inside.queue.status();
+        let mut ours = status
+            .routes
+            .iter()
+            .filter(|route| self.leads_to(&route.route, endpoint));
+        ours.all(|route| route.counts.pending() == 0)
+    }
+
+    /// What is pending on the core, in words.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        let core = &self.plan.liveness;
+        let Some(inside) = self.shared.seat(&core.bridge).inside() else {
+            return vec![format!("bridge `{}` is not up", core.bridge)];
+        };
+        let status = inside.queue.status();
+        let ours = status.routes.iter().filter(|route| {
+            self.leads_to(&route.route, Some(&core.endpoint)) && route.counts.pending() > 0
+        });
+        let reason = |route: &leasebridge::queue::RouteStatus| {
+            let counts = route.counts;
+            format!(
+                "route `{}`: {} ready, {} delayed, {} leased",
+                route.route, counts.ready, counts.delayed, counts.leased
+            )
+        };
+        ours.map(reason).collect()
+    }
+
+    fn leads_to(&self, route: &str, endpoint: Option<&HostName>) -> bool {
+        let routes = &self.plan.topology.routes;
+        let spec = routes.iter().find(|spec| spec.name == route);
+        match (endpoint, spec) {
+            (None, _) => true,
+            (Some(endpoint), Some(spec)) => spec.endpoint == *endpoint,
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// Whether a fault keeps the core from working.
+fn is_of_core(kind: &FaultKind, core: &LivenessSpec) -> bool {
+    let mut hosts = kind.hosts().into_iter();
+    hosts.all(|host| *host == core.bridge || *host == core.endpoint)
+}

@@ -1,0 +1,108 @@
+//! What a misbehaving peer, or a proxy that answers pings, does to a single frame.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use leasebridge::wire::v1::{self, frame::Kind};
+use leasebridge::wire::{FrameDecoder, encode_frame};
+
+use super::tap::Action;
+use crate::plan::{FaultId, Micros, PeerFault};
+
+/// Type and flag of HTTP/2's ping, and the bytes it always carries.
+const HTTP2_PING: u8 = 6;
+const HTTP2_ACK: u8 = 1;
+const HTTP2_PING_BODY_BYTES: usize = 8;
+const HTTP2_HEAD_BYTES: usize = 9;
+
+/// Far beyond the tasks and leases of any run: what it is added to names nothing that exists.
+const ELSEWHERE: u32 = 1 << 30;
+
+/// What one fault does to the frames of one direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    DropReplies,
+    DoubleReplies,
+    DelayReplies(Duration),
+    MisnameReplies,
+    DropCommands,
+    DropHeartbeats,
+    /// Answers the pings of its own side instead of passing them on.
+    AnswerPings,
+}
+
+impl Rule {
+    /// What a fault of an endpoint does to what it sends.
+    pub(crate) fn on_sent(fault: &PeerFault) -> Option<Self> {
+        match fault {
+            PeerFault::NeverAnswers => Some(Self::DropReplies),
+            PeerFault::AnswersTwice => Some(Self::DoubleReplies),
+            PeerFault::AnswersLate { delay } => {
+                Some(Self::DelayReplies(Micros::as_duration(*delay)))
+            }
+            PeerFault::WrongDeliveryId => Some(Self::MisnameReplies),
+            PeerFault::WorksButDoesNotBeat => Some(Self::DropHeartbeats),
+            PeerFault::BeatsButDoesNotWork | PeerFault::Rejects | PeerFault::Refuses => None,
+        }
+    }
+
+    /// What it does to what it receives.
+    pub(crate) fn on_received(fault: &PeerFault) -> Option<Self> {
+        matches!(fault, PeerFault::BeatsButDoesNotWork).then_some(Self::DropCommands)
+    }
+
+    /// What becomes of this frame at the time `now`; `None` if the rule isn't about it.
+    pub(crate) fn judge(self, frame: &[u8], now: Duration) -> Option<Action> {
+        if self == Self::AnswerPings {
+            return is_ping(frame).then_some(Action::Drop);
+        }
+        let mut decoder = FrameDecoder::new(u32::MAX);
+        decoder.push(frame);
+        let kind = decoder.take().ok()??;
+        match (self, kind) {
+            (Self::DropReplies, Kind::Reply(_))
+            | (Self::DropCommands, Kind::Command(_))
+            | (Self::DropHeartbeats, Kind::Heartbeat(_) | Kind::HeartbeatAck(_)) => {
+                Some(Action::Drop)
+            }
+            (Self::DoubleReplies, Kind::Reply(_)) => Some(Action::Twice),
+            (Self::DelayReplies(delay), Kind::Reply(_)) => Some(Action::Later(now + delay)),
+            (Self::MisnameReplies, Kind::Reply(reply)) => misnamed(reply).map(Action::Replace),
+            _ => None,
+        }
+    }
+}
+
+/// The rules of one direction, each with the fault it comes from.
+pub(crate) type Rules = Vec<(FaultId, Rule)>;
+
+/// Names a task or a lease that doesn't exist, never another that does: an endpoint that lies about work it
+/// was given is beyond what anybody promises to survive.
+fn misnamed(mut reply: v1::Reply) -> Option<Bytes> {
+    let delivery = reply.delivery.as_mut()?;
+    let task = delivery.task.as_mut()?;
+    if task.seq.is_multiple_of(2) {
+        task.seq += u64::from(ELSEWHERE);
+    } else {
+        delivery.epoch = delivery.epoch.saturating_add(ELSEWHERE);
+    }
+    let frame = v1::Frame {
+        kind: Some(Kind::Reply(reply)),
+    };
+    let mut bytes = BytesMut::new();
+    encode_frame(&frame, &mut bytes);
+    Some(bytes.freeze())
+}
+
+fn is_ping(frame: &[u8]) -> bool {
+    frame.len() == HTTP2_HEAD_BYTES + HTTP2_PING_BODY_BYTES
+        && frame[3] == HTTP2_PING
+        && frame[4] & HTTP2_ACK == 0
+}
+
+/// The answer to a ping.
+pub(crate) fn pong(ping: &[u8]) -> Bytes {
+    let mut answer = BytesMut::from(ping);
+    answer[4] |= HTTP2_ACK;
+    answer.freeze()
+}

@@ -1,0 +1,6 @@
+//! The full-stack world: a few seeds of each kind of trouble, and what must hold after it.
+
+mod deaths;
+mod network;
+mod same_again;
+mod support;
