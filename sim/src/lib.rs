@@ -15,7 +15,6 @@
 //!
 //! - [`plan`]: a run's whole schedule, as data;
 //! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
-//! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
 //! - [`liveness`]: why something is still pending, in words;
 //! - [`full`]: the full-stack world: processes inside turmoil;
@@ -48,5 +47,3 @@ pub mod run;
 pub mod scenario;
 pub mod seed;
 pub mod shrink;
-pub mod stack;
-pub mod transport;
