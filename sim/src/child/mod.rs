@@ -14,10 +14,13 @@ use std::io::{Read, Write};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use leasebridge_sim::history;
 use leasebridge_sim::plan::{Micros, Plan};
 use leasebridge_sim::run::{self, Ran};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use listen::Listener;
 use protocol::{Prints, Reply, Request};
@@ -50,22 +53,37 @@ fn obey(request: &Request) -> std::io::Result<()> {
     std::panic::set_hook(Box::new(|info| {
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.to_string());
     }));
+    #[cfg(leasebridge_planted)]
+    if let Ok(bug) = std::env::var(crate::cli::planted::CHOSEN) {
+        leasebridge::planted::choose(&bug).map_err(std::io::Error::other)?;
+    }
     if let Some(file) = &request.mirror {
         history::mirror_to(std::fs::File::create(file)?);
     }
     let listener = Listener::start(&request.listen)?;
+    let mut told = Duration::ZERO;
     for plan in &request.plans {
         leasebridge_sim_shim::activate(plan.seed.0, leasebridge_sim::process_time::ns);
         leasebridge_sim_shim::reseed(plan.seed.0);
         leasebridge_sim::process_time::set(Micros(0));
         leasebridge::coverage::reset();
-        let reply = one(plan, request, listener.as_ref());
+        let mut reply = one(plan, request, listener.as_ref());
+        let now = processor_time();
+        reply.cpu_us = Micros::from(now - told).0;
+        told = now;
         let mut stdout = std::io::stdout().lock();
         serde_json::to_writer(&mut stdout, &reply)?;
         stdout.write_all(b"\n")?;
         stdout.flush()?;
     }
     Ok(())
+}
+
+/// Processor time that this process has used.
+pub(crate) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // It began at zero: neither part is ever negative.
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Runs one plan; what escapes from it as a panic is its outcome.

@@ -68,10 +68,12 @@ pub(crate) struct Reply {
     records: Vec<Record>,
     /// What tracing and records came to, if the child listened.
     pub(crate) prints: Option<Prints>,
+    /// Microseconds of processor time since the reply before, or since the child's start.
+    pub(crate) cpu_us: u64,
 }
 
 impl Reply {
-    /// What there is to say of `outcome`.
+    /// What there is to say of `outcome`, but for the time it took.
     pub(crate) fn new(outcome: Outcome, keep: Keep, prints: Option<Prints>) -> Self {
         let passed = outcome.class() == leasebridge_sim::oracle::Class::Pass;
         let wanted = match keep {
@@ -88,6 +90,7 @@ impl Reply {
             panic: outcome.panic,
             records,
             prints,
+            cpu_us: 0,
         }
     }
 

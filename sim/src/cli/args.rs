@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leasebridge_sim::seed::Seed;
 
+use super::bench::BenchArgs;
 use super::exit::EXIT_CODES;
+use super::planted::PlantedArgs;
 
 /// Seeded simulation of leasebridge: the product's own code under partitions, crashes and disk faults
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Meta(MetaArgs),
     Check(CheckArgs),
     Regress(RegressArgs),
+    Planted(PlantedArgs),
+    Bench(BenchArgs),
 }
 
 /// How results are printed
@@ -69,6 +73,10 @@ pub(crate) struct Outputs {
     /// Write the history here
     #[arg(long, value_name = "FILE")]
     pub(crate) history_out: Option<PathBuf>,
+
+    /// Of the timeline show faults, deaths and what stands around a violation
+    #[arg(long)]
+    pub(crate) short: bool,
 
     /// Write the run as a page for a browser
     #[arg(long, value_name = "FILE.html")]

@@ -3,6 +3,7 @@
 //! Results go to stdout, progress and complaints to stderr. [`exit`] lists the exit codes.
 
 mod args;
+mod bench;
 mod check;
 pub(crate) mod exit;
 mod explore;
@@ -11,6 +12,7 @@ mod files;
 mod list;
 mod meta;
 mod out;
+pub(crate) mod planted;
 pub(crate) mod progress;
 mod regress;
 pub(crate) mod run;
@@ -63,6 +65,8 @@ fn start(cli: Cli) -> Ended {
             Command::Shrink(args) => shrink::run(args).await,
             Command::Meta(args) => meta::run(args, scenarios).await,
             Command::Check(args) => check::run(&args),
+            Command::Planted(args) => planted::run(args, scenarios).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Regress(args) => regress::run(args, scenarios).await,
         }
     })

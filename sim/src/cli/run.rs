@@ -56,7 +56,7 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
     }
     let ended = ended(&answer, again);
     out::print(&match outputs.format {
-        Format::Human => told(&answer.outcome),
+        Format::Human => told(&answer.outcome, if outputs.short { Show::Around } else { Show::All }),
         Format::Jsonl => report::machine::json_line(&ended),
         Format::Junit => report::machine::junit(&[ended]),
         Format::Github => report::machine::github(&ended).unwrap_or_default(),
@@ -65,9 +65,9 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
 }
 
 /// All there is to say of a run, for people.
-fn told(outcome: &Outcome) -> String {
+fn told(outcome: &Outcome, show: Show) -> String {
     let plan = report::plan::summary(&outcome.plan);
-    let timeline = report::timeline::timeline(outcome, Show::All);
+    let timeline = report::timeline::timeline(outcome, show);
     let verdict = report::verdict::verdict(outcome);
     format!("{plan}\n{timeline}\n{verdict}")
 }

@@ -24,7 +24,8 @@ use crate::history::What;
 use crate::host::WALL_START;
 use crate::plan::{FaultId, HostName, Knobs, Micros, Plan};
 use crate::seed::Seed;
-use crate::transport::SimTransport;
+use crate::gate::Gate;
+use crate::net::{Network, SimTransport};
 
 /// Where a queue's log lies on its disk.
 pub(super) const DIR: &str = "/queue";
@@ -240,9 +241,14 @@ impl Host {
         let weak = Arc::downgrade(&entropy);
         let env = Env {
             clock: Arc::new(self.clock.clone()),
-            transport: Arc::new(SimTransport),
+            transport: Arc::new(SimTransport::new(
+                self.name.clone(),
+                Network::new(self.seed, [Micros(0); 2]),
+                Gate::new(),
+            )),
             disk: Arc::new(self.disk.clone()),
             entropy,
+            points: Arc::new(leasebridge::env::NeverFires),
         };
         let opened = SafeTaskQueue::open(options(world, env.clone())).await;
         let queue = match opened {

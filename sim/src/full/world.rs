@@ -11,6 +11,7 @@ use super::shared::{Shared, world};
 use super::{build, panics};
 use crate::history::What;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
+use crate::process_time;
 use crate::run::Ran;
 
 /// How often the world looks whether anything is left to do.
@@ -161,6 +162,7 @@ impl<'p> World<'p> {
         if panics::seen() {
             return Err(Panicked);
         }
+        process_time::set(self.sim.elapsed().into());
         self.bury();
         self.count_strikes();
         Ok(())

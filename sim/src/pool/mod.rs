@@ -56,6 +56,8 @@ pub(crate) struct Answer {
     pub(crate) differs: Option<String>,
     /// Real seconds it took, its share of its child's.
     pub(crate) seconds: f64,
+    /// Processor time it took; the first of a child counts its start as well.
+    pub(crate) cpu: Duration,
 }
 
 impl Answer {
@@ -178,6 +180,7 @@ impl Pool {
 fn answer(plan: Plan, reply: Reply) -> Answer {
     Answer {
         prints: reply.prints.clone(),
+        cpu: Duration::from_micros(reply.cpu_us),
         outcome: reply.into_outcome(plan),
         differs: None,
         seconds: 0.0,
@@ -196,6 +199,7 @@ fn died(plan: Plan, how: String) -> Answer {
         prints: None,
         differs: None,
         seconds: 0.0,
+        cpu: Duration::ZERO,
     }
 }
 
@@ -232,5 +236,6 @@ fn endless(plan: Plan, records: Vec<Record>, budget: Duration) -> Answer {
         prints: None,
         differs: None,
         seconds: 0.0,
+        cpu: Duration::ZERO,
     }
 }
