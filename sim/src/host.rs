@@ -13,6 +13,7 @@ use crate::entropy::SimEntropy;
 use crate::gate::Gate;
 use crate::net::{Network, Power, SimTransport};
 use crate::plan::{FaultId, FaultKind, FaultSpec, HostName};
+use crate::points::SimPoints;
 use crate::seed::Seed;
 
 /// Where simulated wall clocks start: 2026-01-01T00:00:00Z.
@@ -27,6 +28,7 @@ pub struct SimHost {
     gate: Gate,
     clock: SimClock,
     disk: SimDisk,
+    points: Arc<SimPoints>,
     boots: AtomicU64,
     faults: Mutex<BTreeMap<FaultId, FaultKind>>,
 }
@@ -50,6 +52,7 @@ impl SimHost {
             gate,
             clock,
             disk,
+            points: Arc::new(SimPoints::new(seed.child("points"))),
             boots: AtomicU64::new(0),
             faults: Mutex::default(),
         }
@@ -70,6 +73,11 @@ impl SimHost {
         &self.disk
     }
 
+    /// Its points: for unlikely turns of whatever process runs there.
+    pub fn points(&self) -> &SimPoints {
+        &self.points
+    }
+
     /// The world for one process. Each process draws from an entropy stream of its own, so that
     /// what the next one draws doesn't depend on the instant at which this one dies.
     pub fn boot(&self) -> Env {
@@ -84,6 +92,7 @@ impl SimHost {
                 self.seed,
                 &format!("entropy of boot {boot}"),
             )),
+            points: self.points.clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`net`]: connections over turmoil's network, and what goes wrong with them;
 //! - [`gate`]: what stops or slows a whole host;
 //! - [`entropy`]: the product's randomness;
+//! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
 //! On top of it:
@@ -16,8 +17,11 @@
 //! - [`full`]: the full-stack world: processes inside turmoil;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
@@ -28,5 +32,7 @@ pub mod host;
 pub mod net;
 pub mod oracle;
 pub mod plan;
+pub mod points;
+pub mod report;
 pub mod run;
 pub mod seed;
