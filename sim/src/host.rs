@@ -10,10 +10,10 @@ use leasebridge::env::{Env, Wall};
 use crate::clock::{DriftPpm, SimClock, TimeSource};
 use crate::disk::{SimDisk, TokioSpawner};
 use crate::entropy::SimEntropy;
-use crate::points::SimPoints;
 use crate::gate::Gate;
 use crate::net::{Network, Power, SimTransport};
 use crate::plan::{FaultId, FaultKind, FaultSpec, HostName};
+use crate::points::SimPoints;
 use crate::seed::Seed;
 
 /// Where simulated wall clocks start: 2026-01-01T00:00:00Z.

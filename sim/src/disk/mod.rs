@@ -174,11 +174,6 @@ impl SimDisk {
         self.state().crash_at = Some(number);
     }
 
-    /// Takes [`SimDisk::crash_at`] back.
-    pub fn forget_crash(&self) {
-        self.state().crash_at = None;
-    }
-
     /// The process dies now. Nothing happens on the disk until it is restarted.
     pub fn kill(&self) {
         self.state().kill();

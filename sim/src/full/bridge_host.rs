@@ -14,15 +14,13 @@ use leasebridge::queue::{Command, Heard, OpenError, QueueOptions, SafeTaskQueue}
 use leasebridge::server::{Phase, ServerOptions, serve};
 use tokio::sync::{oneshot, watch};
 
-use super::endpoint_host::{GRPC_PORT, SOCKET_PORT};
 use super::operator::{Order, obey};
 use super::seat::{Inside, Seat};
 use super::shared::{Death, Shared};
 use crate::history::{Counts, What, fed};
+use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
 
-/// Where producers and operators are listened to.
-pub(super) const INGEST_PORT: u16 = 7410;
 /// Where the queue's log lies on the bridge's disk.
 pub(super) const QUEUE_DIR: &str = "/queue";
 /// How long a graceful stop waits for what is in flight.

@@ -9,14 +9,15 @@ use super::seat::Seat;
 use super::shared::Shared;
 use super::{bridge_host, endpoint_host, producer_host};
 use crate::host::SimHost;
+use crate::net::Network;
 use crate::plan::{HostName, Plan};
 
 /// Connections that may wait to be accepted. turmoil panics beyond: more than all producers and routes
 /// together open within a pause of their peer.
 const TCP_CAPACITY: usize = 4_096;
 
-/// The simulation and what it shares with the world.
-pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Arc<Shared>) {
+/// The simulation, its network, and what its hosts share with the world.
+pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Network, Arc<Shared>) {
     let [shortest, longest] = plan.knobs.latency;
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed.child("network").0)
@@ -28,7 +29,9 @@ pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Arc<Shared>) {
         // The world ends a run; turmoil's own bound is for runs with clients.
         .simulation_duration(Duration::MAX)
         .build();
-    let shared = Arc::new(Shared::new(plan, seats(plan), largest_body(plan)));
+    let network = Network::new(plan.seed, plan.knobs.latency);
+    let seats = seats(plan, &network);
+    let shared = Arc::new(Shared::new(plan, seats, largest_body(plan)));
     let topology = &plan.topology;
     for name in &topology.producers {
         let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.seat(name)));
@@ -47,10 +50,10 @@ pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Arc<Shared>) {
             move || endpoint_host::run(Arc::clone(&shared), Arc::clone(&seat), spec.clone());
         sim.host(name.as_str(), process);
     }
-    (sim, shared)
+    (sim, network, shared)
 }
 
-fn seats(plan: &Plan) -> BTreeMap<HostName, Arc<Seat>> {
+fn seats(plan: &Plan, network: &Network) -> BTreeMap<HostName, Arc<Seat>> {
     let topology = &plan.topology;
     let endpoints = topology.endpoints.iter().map(|spec| &spec.host);
     let names = topology
@@ -59,7 +62,7 @@ fn seats(plan: &Plan) -> BTreeMap<HostName, Arc<Seat>> {
         .chain(&topology.bridges)
         .chain(endpoints);
     let seat = |name: &HostName| {
-        let machine = SimHost::new(&name.0, plan.seed);
+        let machine = SimHost::new(&name.0, plan.seed, network);
         (name.clone(), Arc::new(Seat::new(name.clone(), machine)))
     };
     names.map(seat).collect()

@@ -3,7 +3,6 @@
 use super::operator::Order;
 use super::shared::Death;
 use super::world::World;
-use crate::disk::OpNumber;
 use crate::history::What;
 use crate::plan::{FaultId, FaultSpec, HostName, Micros, OpKind};
 
@@ -60,8 +59,7 @@ impl World<'_> {
             until: self.now().plus(ARMED_MAX),
         };
         if in_flight && self.lives[host] == Life::Up && !self.armed.contains_key(host) {
-            let disk = self.shared.seat(host).machine.disk();
-            disk.crash_at(OpNumber(disk.last_op().0 + 1));
+            self.shared.seat(host).machine.strike_when_busy();
             self.armed.insert(host.clone(), armed);
         } else {
             self.crash(host, armed);
@@ -73,7 +71,7 @@ impl World<'_> {
         let boot_at = Some(self.now().plus(armed.span));
         match self.lives[host] {
             Life::Up => {
-                self.shared.strike(self.now(), armed.fault);
+                self.shared.strike(self.now(), armed.fault, 1);
                 self.end_process(host, armed.how);
                 let how = match armed.how {
                     How::Crash => "crash",
@@ -106,19 +104,13 @@ impl World<'_> {
     /// Everything of a process goes: at once, whatever it was doing.
     fn end_process(&mut self, host: &HostName, how: How) {
         let seat = self.shared.seat(host).clone();
-        // First of all, so that nothing that is done while its tasks are dropped reaches the disk.
-        seat.machine.disk().kill();
-        if how == How::PowerCut {
-            self.network
-                .power_off(&self.sim, host, self.shared.seats.keys());
-        }
         seat.show(None);
-        self.sim.crash(host.0.as_str());
         match how {
-            How::Crash => seat.machine.disk().restart_process(),
+            How::Crash => seat.machine.crash(&mut self.sim),
             How::PowerCut => {
                 let cut = format!("power cut of {host} at {}", self.now().0);
-                seat.machine.disk().power_cut(self.plan.seed.child(&cut));
+                let seed = self.plan.seed.child(&cut);
+                seat.machine.power_cut(&mut self.sim, seed);
             }
         }
         self.doubt_offers(host);
@@ -149,11 +141,9 @@ impl World<'_> {
     /// Ends the processes that asked for it, and those whose moment has come.
     pub(super) fn bury(&mut self) {
         let now = self.now();
-        let struck = |armed: &Armed, dead| dead || armed.until <= now;
-        let due = self
-            .armed
-            .iter()
-            .filter(|(host, armed)| struck(armed, self.shared.seat(host).machine.disk().is_dead()));
+        let due = self.armed.iter().filter(|(host, armed)| {
+            armed.until <= now || self.shared.seat(host).machine.is_struck()
+        });
         let due: Vec<_> = due.map(|(host, armed)| (host.clone(), *armed)).collect();
         for (host, armed) in due {
             self.crash(&host, armed);
@@ -195,6 +185,13 @@ impl World<'_> {
         }
     }
 
+    /// Crashes that wait for their moment wait no longer.
+    pub(super) fn strike_armed(&mut self) {
+        for (host, armed) in std::mem::take(&mut self.armed) {
+            self.crash(&host, armed);
+        }
+    }
+
     /// Starts what is due.
     pub(super) fn boot_due(&mut self) {
         let now = self.now();
@@ -206,8 +203,8 @@ impl World<'_> {
             _ => None,
         });
         for (host, fault) in due.collect::<Vec<_>>() {
-            self.network.power_on(&self.sim, &host);
-            self.sim.bounce(host.0.as_str());
+            let seat = self.shared.seat(&host).clone();
+            seat.machine.start(&mut self.sim);
             self.lives.insert(host.clone(), Life::Up);
             if let Some(fault) = fault {
                 let text = format!("{host} starts");

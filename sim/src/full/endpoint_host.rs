@@ -18,12 +18,9 @@ use super::operator::Order;
 use super::seat::Seat;
 use super::shared::{Death, Shared};
 use crate::history::{Task, What};
+use crate::net::{GRPC_PORT, SOCKET_PORT};
 use crate::plan::{EndpointSpec, Inbox, Step};
 
-/// Where the framed socket listens.
-pub(super) const SOCKET_PORT: u16 = 7420;
-/// Where gRPC listens.
-pub(super) const GRPC_PORT: u16 = 7421;
 /// The inbox's file on the endpoint's disk.
 const INBOX_FILE: &str = "/inbox";
 /// Connections at once: several per bridge and route, dead ones that nobody noticed yet included.

@@ -2,10 +2,9 @@
 
 use super::deaths::How;
 use super::disk_faults::{self, DiskOn, Manner};
-use super::seat::Manners;
+use super::seat::{Manners, Seat};
 use super::words;
 use super::world::World;
-use crate::clock::DriftPpm;
 use crate::history::What;
 use crate::plan::{FaultId, FaultKind, FaultSpec, HostName, Micros, PeerFault};
 
@@ -16,6 +15,8 @@ pub(super) struct On {
     /// When it ends; `None` if it never does.
     pub(super) until: Option<Micros>,
     disk: Option<DiskOn>,
+    /// How often its point had fired before.
+    before: u64,
     struck: u64,
 }
 
@@ -27,6 +28,10 @@ impl World<'_> {
             fault: Some(spec.id),
             text,
         });
+        let before = match &spec.kind {
+            FaultKind::Point { host, point, .. } => fired(self.shared.seat(host), point),
+            _ => 0,
+        };
         let disk = match &spec.kind {
             FaultKind::Crash { host, in_flight } => {
                 return self.strike_down(spec, host, How::Crash, *in_flight);
@@ -34,23 +39,29 @@ impl World<'_> {
             FaultKind::PowerCut { host, in_flight } => {
                 return self.strike_down(spec, host, How::PowerCut, *in_flight);
             }
-            FaultKind::Jump { host, ms } => {
-                self.shared.seat(host).machine.clock().jump_wall_ms(*ms);
-                self.shared.strike(self.now(), spec.id);
-                return;
-            }
             FaultKind::Drain { host } => {
-                self.shared.strike(self.now(), spec.id);
+                self.shared.strike(self.now(), spec.id, 1);
                 self.ask_to_end(host);
                 None
             }
-            FaultKind::Drift { host, ppm } => {
-                self.shared
-                    .seat(host)
-                    .machine
-                    .clock()
-                    .set_drift(DriftPpm(*ppm));
-                self.shared.strike(self.now(), spec.id);
+            FaultKind::Drift { host, .. } | FaultKind::Jump { host, .. } => {
+                // Nobody can say which of the clock's readings it changed: all of them.
+                self.shared.strike(self.now(), spec.id, 1);
+                self.shared.seat(host).machine.begin(spec);
+                None
+            }
+            FaultKind::Pause { host } | FaultKind::Slow { host, .. } => {
+                self.shared.seat(host).machine.begin(spec);
+                None
+            }
+            FaultKind::Point {
+                host,
+                point,
+                one_in,
+            } => {
+                let points = self.shared.seat(host).machine.points();
+                let set = points.set(point, *one_in);
+                set.unwrap_or_else(|error| panic!("the plan's {}: {error}", spec.id));
                 None
             }
             FaultKind::Endpoint { host, fault } => {
@@ -71,14 +82,14 @@ impl World<'_> {
                 let seat = self.shared.seat(host);
                 Some(disk_faults::begin(&self.shared, seat, spec, &manner))
             }
-            FaultKind::Network { .. } | FaultKind::Pause { .. } | FaultKind::Slow { .. } => None,
-            FaultKind::Point { .. } => None,
+            FaultKind::Network { .. } => None,
         };
         self.network.begin(&self.sim, spec);
         let on = On {
             spec: spec.clone(),
             until: Some(self.now().plus(spec.span)),
             disk,
+            before,
             struck: 0,
         };
         self.on.insert(spec.id, on);
@@ -104,12 +115,15 @@ impl World<'_> {
         };
         self.network.end(&self.sim, id);
         match &on.spec.kind {
-            FaultKind::Drift { host, .. } => {
-                self.shared
-                    .seat(host)
-                    .machine
-                    .clock()
-                    .set_drift(DriftPpm(0));
+            FaultKind::Drift { host, .. }
+            | FaultKind::Jump { host, .. }
+            | FaultKind::Pause { host }
+            | FaultKind::Slow { host, .. } => {
+                self.shared.seat(host).machine.end(id);
+            }
+            FaultKind::Point { host, point, .. } => {
+                let cleared = self.shared.seat(host).machine.points().clear(point);
+                cleared.expect("its name was good when it began");
             }
             FaultKind::Endpoint { host, fault } => self.set_manner(host, fault, None),
             FaultKind::Disk { host, .. } => {
@@ -142,18 +156,34 @@ impl World<'_> {
         }
     }
 
-    /// Writes down what the disks' faults have struck since the last look.
+    /// Writes down what the faults that are on have struck since the last look.
     pub(super) fn count_strikes(&mut self) {
+        if self.on.is_empty() {
+            return;
+        }
         let now = self.now();
-        for on in self.on.values_mut() {
-            let (Some(disk), FaultKind::Disk { host, .. }) = (on.disk, &on.spec.kind) else {
-                continue;
+        let by_network = self.network.struck();
+        for (id, on) in &mut self.on {
+            let strikes = match (&on.spec.kind, on.disk) {
+                (FaultKind::Disk { host, .. }, Some(disk)) => {
+                    disk_faults::strikes(self.shared.seat(host), disk)
+                }
+                (FaultKind::Point { host, point, .. }, _) => {
+                    fired(self.shared.seat(host), point) - on.before
+                }
+                _ => by_network.get(id).copied().unwrap_or_default(),
             };
-            let strikes = disk_faults::strikes(self.shared.seat(host), disk);
-            for _ in on.struck..strikes {
-                self.shared.strike(now, on.spec.id);
+            if strikes > on.struck {
+                self.shared.strike(now, *id, strikes - on.struck);
+                on.struck = strikes;
             }
-            on.struck = strikes;
         }
     }
+}
+
+/// How often a point has fired on a host; never, if there is none of that name.
+fn fired(seat: &Seat, point: &str) -> u64 {
+    let points = seat.machine.points();
+    let fired = point.parse().map(|point| points.fired(point));
+    fired.unwrap_or_default()
 }

@@ -65,11 +65,11 @@ impl Executor {
         let manners = *self.seat.manners();
         let now = || turmoil::sim_elapsed().unwrap_or_default().into();
         if let Some(fault) = manners.refuses {
-            self.shared.strike(now(), fault);
+            self.shared.strike(now(), fault, 1);
             return Err(HandlerError::Refused("the endpoint refuses".into()));
         }
         if let Some(fault) = manners.rejects {
-            self.shared.strike(now(), fault);
+            self.shared.strike(now(), fault, 1);
             return Err(HandlerError::Rejected("the endpoint rejects".into()));
         }
         let execution = self.shared.ledger.executes(command.delivery.task);

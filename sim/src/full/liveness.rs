@@ -3,6 +3,7 @@
 use super::operator::Order;
 use super::world::World;
 use crate::history::What;
+use crate::net::Dead;
 use crate::plan::{FaultKind, HostName, LivenessSpec};
 
 impl World<'_> {
@@ -10,7 +11,7 @@ impl World<'_> {
     pub(super) fn settle(&mut self) {
         self.shared.stop();
         self.next_fault = self.plan.faults.len();
-        self.armed.clear();
+        self.strike_armed();
         let core = &self.plan.liveness;
         let ids: Vec<_> = self.on.keys().copied().collect();
         for id in ids {
@@ -23,12 +24,17 @@ impl World<'_> {
         let hosts: Vec<_> = self.lives.keys().cloned().collect();
         for host in hosts {
             if host == core.bridge || host == core.endpoint {
-                self.shared.seat(&host).machine.disk().forget_crash();
                 self.boot_now(&host);
             } else {
                 self.leave_down(&host);
             }
         }
+        // The transport that isn't of the core is dead from now on, in one of the ways a transport can be.
+        let silent = self.plan.seed.draws("dead transport").one_in(2);
+        let dead = if silent { Dead::Silent } else { Dead::Refused };
+        let (bridge, endpoint) = (&core.bridge, &core.endpoint);
+        self.network
+            .heal_between(&self.sim, bridge, endpoint, core.transports, dead);
         for route in &self.plan.topology.routes {
             let seat = self.shared.seat(&core.bridge);
             seat.order(Order::Resume(route.name.clone()));

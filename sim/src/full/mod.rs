@@ -23,7 +23,6 @@ mod faults;
 mod handler;
 mod ledger;
 mod liveness;
-mod network;
 mod operator;
 mod panics;
 mod producer_host;

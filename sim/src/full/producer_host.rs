@@ -16,11 +16,11 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
 use super::body::{Body, print};
-use super::bridge_host::INGEST_PORT;
 use super::ledger::Offer;
 use super::seat::Seat;
 use super::shared::Shared;
 use crate::history::{Task, What};
+use crate::net::INGEST_PORT;
 use crate::plan::{HostName, OpId, OpKind, OpSpec};
 
 /// How long a connect may take.

@@ -77,10 +77,10 @@ impl Shared {
         std::mem::take(&mut *self.deaths.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A fault changed what the product did.
-    pub(super) fn strike(&self, at: Micros, fault: FaultId) {
+    /// A fault changed what the product did, so often since it was last said.
+    pub(super) fn strike(&self, at: Micros, fault: FaultId, times: u64) {
         let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
-        *struck.entry(fault).or_default() += 1;
+        *struck.entry(fault).or_default() += times;
         drop(struck);
         self.history.add(at, &world(), What::Struck { fault });
     }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use leasebridge::coverage;
+
 use super::deaths::{Armed, Life};
 use super::faults::On;
-use super::network::Network;
 use super::operator::Order;
 use super::shared::{Shared, world};
 use super::{build, panics};
 use crate::history::What;
+use crate::net::Network;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
 use crate::process_time;
 use crate::run::Ran;
@@ -45,12 +47,12 @@ pub(super) struct Panicked;
 
 impl<'p> World<'p> {
     pub(super) fn new(plan: &'p Plan) -> Self {
-        let (sim, shared) = build::build(plan);
+        let (sim, network, shared) = build::build(plan);
         let lives = shared.seats.keys().map(|host| (host.clone(), Life::Up));
         Self {
             plan,
             sim,
-            network: Network::default(),
+            network,
             lives: lives.collect(),
             shared,
             armed: BTreeMap::new(),
@@ -64,6 +66,7 @@ impl<'p> World<'p> {
 
     /// Runs the plan to its end.
     pub(super) fn run(mut self) -> Ran {
+        coverage::reset();
         let course = self.course();
         let simulated = self.now();
         let mut records = self.shared.history.take();
@@ -72,7 +75,7 @@ impl<'p> World<'p> {
         let ran = Ran {
             records,
             simulated,
-            reached: BTreeMap::new(),
+            reached: coverage::snapshot().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             struck: self.shared.take_struck(),
             panic: None,
         };
@@ -116,6 +119,7 @@ impl<'p> World<'p> {
         let due = self.now() >= self.next_look;
         if due {
             self.next_look = self.now().plus(LOOK);
+            self.count_strikes();
         }
         due
     }
@@ -156,6 +160,7 @@ impl<'p> World<'p> {
     pub(super) fn advance(&mut self) -> Result<(), Panicked> {
         self.end_due();
         self.boot_due();
+        self.network.tick(self.sim.elapsed());
         let sim = &mut self.sim;
         let stepped = panics::caught(|| sim.step()).ok_or(Panicked)?;
         stepped.unwrap_or_else(|error| panic!("a process never ends by itself: {error}"));
@@ -164,7 +169,6 @@ impl<'p> World<'p> {
         }
         process_time::set(self.sim.elapsed().into());
         self.bury();
-        self.count_strikes();
         Ok(())
     }
 
