@@ -7,6 +7,7 @@
 //! - [`clock`]: simulated time with drift and jumps, per host;
 //! - [`transport`]: connections over turmoil's network;
 //! - [`entropy`]: the product's randomness;
+//! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
 //! On top of it:
@@ -16,8 +17,11 @@
 //! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 
+pub mod chaos;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
@@ -25,6 +29,8 @@ pub mod history;
 pub mod host;
 pub mod oracle;
 pub mod plan;
+pub mod points;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod seed;
