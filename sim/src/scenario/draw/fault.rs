@@ -1,11 +1,9 @@
 //! The faults of one run: lasting episodes, some of them close together.
 
-use super::{happens, pick};
-use crate::plan::{
-    DiskFault, Family, FaultId, FaultKind, FaultSpec, HostName, Micros, NetFault, PeerFault,
-    Topology,
-};
-use crate::scenario::{Between, DiskWhat, FaultRange, Hosts, Scenario, What};
+use super::clash::{end, exclude};
+use super::{happens, kind, pick};
+use crate::plan::{Family, FaultId, FaultKind, FaultSpec, HostName, Micros, Topology};
+use crate::scenario::{Between, FaultRange, Hosts, Scenario};
 use crate::seed::{Draws, Seed};
 
 /// All families, in the order in which swarm decides about them.
@@ -27,9 +25,6 @@ const MOMENT: Micros = Micros::from_secs(2);
 
 /// How often another time is tried for an episode that would overlap its like.
 const TRIES: u32 = 8;
-
-/// How long a crash may wait for something to be in flight, and a process needs to be up again.
-const STRIKE_AND_START: Micros = Micros::from_millis(1_500);
 
 /// Draws all faults, in the order of their beginnings.
 pub(super) fn draw(scenario: &Scenario, topology: &Topology, seed: Seed) -> Vec<FaultSpec> {
@@ -107,7 +102,10 @@ impl Episodes<'_> {
         for _ in 0..count {
             let mut own = Seed(draws.next_u64()).draws("episode");
             let place = if one_place { place } else { own.next_u64() };
-            let kind = self.kind(entry, place, &mut own);
+            let mut place = Seed(place).draws("place");
+            let host = self.host(&entry.on, &mut place);
+            let other = (!entry.to.is_empty()).then(|| self.host(&entry.to, &mut place));
+            let kind = kind::draw(&entry.what, host, other, &mut own);
             let span = spans.draw(&mut own);
             if let Some(at) = self.free_time(entry, &kind, span, &mut own) {
                 self.drawn.push(FaultSpec {
@@ -158,65 +156,6 @@ impl Episodes<'_> {
         }
     }
 
-    fn kind(&self, entry: &FaultRange, place: u64, draws: &mut Draws) -> FaultKind {
-        let mut place = Seed(place).draws("place");
-        let host = self.host(&entry.on, &mut place);
-        if let Some(fault) = network(&entry.what, draws) {
-            let b = self.host(&entry.to, &mut place);
-            return FaultKind::Network { a: host, b, fault };
-        }
-        match &entry.what {
-            What::Crash(in_flight) => FaultKind::Crash {
-                host,
-                in_flight: happens(*in_flight, draws),
-            },
-            What::PowerCut(in_flight) => FaultKind::PowerCut {
-                host,
-                in_flight: happens(*in_flight, draws),
-            },
-            What::Pause => FaultKind::Pause { host },
-            What::Slow(delay) => FaultKind::Slow {
-                host,
-                delay: delay.draw(draws),
-            },
-            What::Drain => FaultKind::Drain { host },
-            What::Peer(fault) => FaultKind::Endpoint {
-                host,
-                fault: fault.clone(),
-            },
-            What::AnswersLate(delay) => FaultKind::Endpoint {
-                host,
-                fault: PeerFault::AnswersLate {
-                    delay: delay.draw(draws),
-                },
-            },
-            What::Disk {
-                kind,
-                one_in,
-                times,
-            } => FaultKind::Disk {
-                host,
-                fault: disk(*kind, draws),
-                one_in: one_in.draw(draws),
-                times: times.draw(draws),
-            },
-            What::Drift(ppm) => FaultKind::Drift {
-                host,
-                ppm: ppm.draw(draws),
-            },
-            What::Jump(by) => FaultKind::Jump {
-                host,
-                ms: by.draw(draws).0,
-            },
-            What::Point { points, one_in } => FaultKind::Point {
-                host,
-                point: pick(points, draws).clone(),
-                one_in: one_in.draw(draws),
-            },
-            network => unreachable!("`{}` was drawn above", network.name()),
-        }
-    }
-
     fn host(&self, choices: &[Hosts], draws: &mut Draws) -> HostName {
         let topology = self.topology;
         let hosts: Vec<&HostName> = choices
@@ -229,110 +168,5 @@ impl Episodes<'_> {
             })
             .collect();
         (*pick(&hosts, draws)).clone()
-    }
-}
-
-fn network(what: &What, draws: &mut Draws) -> Option<NetFault> {
-    Some(match what {
-        What::Partition(ways) => NetFault::Partition {
-            ways: *pick(ways, draws),
-        },
-        What::Hold => NetFault::Hold,
-        What::Latency(range) => {
-            let range = range.narrow(draws);
-            NetFault::Latency {
-                min: range.min,
-                max: range.max,
-            }
-        }
-        What::Loss(one_in) => NetFault::Loss {
-            one_in: one_in.draw(draws),
-        },
-        What::SlowLink(bytes) => NetFault::SlowLink {
-            bytes_per_s: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
-        },
-        What::Reset(bytes) => NetFault::Reset {
-            after_bytes: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
-        },
-        What::AcceptThenSilence => NetFault::AcceptThenSilence,
-        What::ConnectHangs => NetFault::ConnectHangs,
-        What::SwallowsPings => NetFault::SwallowsPings,
-        What::ReconnectStorm(every) => NetFault::ReconnectStorm {
-            every: every.draw(draws),
-        },
-        _ => return None,
-    })
-}
-
-fn disk(kind: DiskWhat, draws: &mut Draws) -> DiskFault {
-    match kind {
-        DiskWhat::TornWrite => DiskFault::TornWrite,
-        DiskWhat::ShortWrite => DiskFault::ShortWrite,
-        DiskWhat::SyncError => DiskFault::SyncError,
-        DiskWhat::SyncLies => DiskFault::SyncLies,
-        DiskWhat::ReadError => DiskFault::ReadError,
-        DiskWhat::WriteError => DiskFault::WriteError,
-        DiskWhat::NoSpace(percent) => DiskFault::NoSpace {
-            percent: percent.draw(draws),
-        },
-        DiskWhat::BitFlip => DiskFault::BitFlip,
-        DiskWhat::MisdirectedWrite => DiskFault::MisdirectedWrite,
-        DiskWhat::SlowSync(range) => {
-            let range = range.narrow(draws);
-            DiskFault::SlowSync {
-                min: range.min,
-                max: range.max,
-            }
-        }
-        DiskWhat::LostEntry => DiskFault::LostEntry,
-    }
-}
-
-/// When an episode is over for sure.
-fn end(at: Micros, span: Micros, kind: &FaultKind) -> Micros {
-    match kind {
-        FaultKind::Crash { .. } | FaultKind::PowerCut { .. } | FaultKind::Drain { .. } => {
-            at.plus(span).plus(STRIKE_AND_START)
-        }
-        _ => at.plus(span),
-    }
-}
-
-/// Whether two episodes can't be on at once: the same kind on the same hosts, two that need the same process
-/// alive, two that decide whether messages pass, two that end a journal's life.
-pub(in crate::scenario) fn exclude(one: &FaultKind, other: &FaultKind) -> bool {
-    let same_hosts = {
-        let (mut one, mut other) = (one.hosts(), other.hosts());
-        one.sort_unstable();
-        other.sort_unstable();
-        one == other
-    };
-    same_hosts && sort(one) == sort(other)
-}
-
-/// What an episode occupies on its hosts.
-fn sort(kind: &FaultKind) -> String {
-    match kind {
-        FaultKind::Crash { .. }
-        | FaultKind::PowerCut { .. }
-        | FaultKind::Pause { .. }
-        | FaultKind::Drain { .. } => "process".to_owned(),
-        FaultKind::Network {
-            fault: NetFault::Partition { .. } | NetFault::Hold,
-            ..
-        } => "passage".to_owned(),
-        FaultKind::Network { fault, .. } => format!("network {:?}", std::mem::discriminant(fault)),
-        FaultKind::Endpoint { fault, .. } => format!("peer {:?}", std::mem::discriminant(fault)),
-        FaultKind::Disk {
-            fault:
-                DiskFault::TornWrite
-                | DiskFault::ShortWrite
-                | DiskFault::WriteError
-                | DiskFault::SyncError,
-            ..
-        } => "journal's life".to_owned(),
-        FaultKind::Disk { fault, .. } => format!("disk {:?}", std::mem::discriminant(fault)),
-        FaultKind::Point { point, .. } => format!("point {point}"),
-        kind => format!("{:?}", std::mem::discriminant(kind)),
     }
 }

@@ -4,14 +4,16 @@
 //! `liveness`, and one for each entry of the faults, named by family, kind and its number among its like. A
 //! plan's parts therefore don't shift when another part of the scenario changes.
 
+mod clash;
 mod fault;
+mod kind;
 mod knobs;
 mod workload;
 
 use std::collections::BTreeSet;
 
 #[cfg(test)]
-pub(super) use fault::exclude;
+pub(super) use clash::exclude;
 pub(super) use fault::{FAMILIES, IDS_PER_FAMILY};
 
 use super::Scenario;

@@ -80,13 +80,18 @@ impl Source<'_> {
     }
 }
 
+/// Lists of more names than this help nobody.
+const LISTED_MAX: usize = 50;
+
 /// `found` is none of `known`: with the nearest of them, and all of them.
 pub(super) fn not_known(found: &str, as_what: &str, known: &[&str]) -> String {
     let mut words = format!("`{found}` is no {as_what}");
     if let Some(near) = nearest(found, known) {
         words.push_str(&format!("; did you mean `{near}`?"));
     }
-    words.push_str(&format!(" (allowed: {})", known.join(", ")));
+    if known.len() <= LISTED_MAX {
+        words.push_str(&format!(" (allowed: {})", known.join(", ")));
+    }
     words
 }
 

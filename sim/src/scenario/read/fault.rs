@@ -1,5 +1,7 @@
 //! `[[fault]]`.
 
+use leasebridge::env::Point;
+
 use super::section::{Field, Section};
 use super::{SHARE, ScenarioError};
 use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
@@ -186,9 +188,13 @@ fn disk(
     })
 }
 
+/// The points that the entry names, or all there are.
 fn points(section: &Section<'_>) -> Result<Vec<String>, ScenarioError> {
-    let items = section.need("point")?.items();
-    items.iter().map(|f| f.text().map(str::to_owned)).collect()
+    let names = Point::ALL.map(|point| (point.name(), point.name().to_owned()));
+    match section.get("point") {
+        Some(field) => field.choices("point", &names),
+        None => Ok(names.map(|(_, name)| name).into()),
+    }
 }
 
 /// Where the entry's episodes strike.

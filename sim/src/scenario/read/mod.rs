@@ -14,6 +14,7 @@ mod workload;
 
 use std::path::Path;
 
+use leasebridge::coverage::SITES;
 use toml::de::DeTable;
 
 pub use error::{ScenarioError, Wrong};
@@ -102,11 +103,9 @@ fn frame(root: &Section<'_>, scenario: &mut Scenario) -> Result<(), ScenarioErro
         scenario.lifts = invariants(&field)?;
     }
     if let Some(field) = root.get("expects") {
-        let names = field
-            .items()
-            .into_iter()
-            .map(|f| f.text().map(str::to_owned));
-        scenario.expects = names.collect::<Result<_, _>>()?;
+        let sites: Vec<(&str, &str)> = SITES.iter().map(|s| (s.name(), s.name())).collect();
+        let names = field.choices("site of the coverage catalogue", &sites)?;
+        scenario.expects = names.into_iter().map(str::to_owned).collect();
     }
     Ok(())
 }
