@@ -144,6 +144,9 @@ impl Breaker {
     /// What was sent got an answer. `true` if that closed the breaker.
     pub(super) fn answered(&mut self) -> bool {
         let closed = !self.is_closed();
+        if planted!(Bug::BreakerNeverCloses) && closed {
+            return false;
+        }
         sometimes!(Site::BreakerClosed, closed);
         self.state = BreakerState::Closed { unanswered: 0 };
         self.wait = self.options.probe_after;

@@ -175,6 +175,8 @@ impl Lane {
         let mut next = Some(first);
         while let Some((pass, finished)) = next {
             self.gate.finished(pass, finished.evidence);
+            let failed = matches!(finished.verdict, Verdict::Failed(_));
+            self.over |= failed && planted!(Bug::LaneStopsAfterFailure);
             group.extend(self.settlement(finished));
             next = match alone {
                 true => None,

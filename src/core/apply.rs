@@ -298,7 +298,8 @@ impl State {
         let task = self.task(slot);
         let held = matches!(task.life, Life::Leased(_));
         // A late *done* of the current epoch counts wherever the task is: it was executed.
-        if task.epoch != settled.delivery.epoch || !(held || settled.outcome == Outcome::Done) {
+        let is_current = task.epoch == settled.delivery.epoch || planted!(Bug::AckIgnoresEpoch);
+        if !is_current || !(held || settled.outcome == Outcome::Done) {
             return Err(Impossible::WrongState {
                 id,
                 event: "settled",
@@ -328,6 +329,9 @@ impl State {
             error: settled.error.clone(),
             times: 1,
         });
+        if planted!(Bug::PoisonForgetsHistory) && matches!(settled.next, Next::Poison(_)) {
+            task.history = None;
+        }
         let life = match settled.next {
             Next::Ready => READY,
             Next::Delayed(until) => Life::Delayed(until),
@@ -369,7 +373,12 @@ impl State {
         self.pass(at);
         self.leave(slot);
         let task = &mut self.tasks[slot as usize];
-        task.budgets = Budgets::default();
+        if !planted!(Bug::RequeueKeepsBudgets) {
+            task.budgets = Budgets::default();
+        }
+        if planted!(Bug::RequeueResetsEpoch) {
+            task.epoch = Epoch(0);
+        }
         task.isolation = Isolation::None;
         // An expired command was asked for again by hand: its old deadline has had its say.
         task.deadline = task.deadline.filter(|deadline| *deadline > at);

@@ -333,6 +333,8 @@ impl Budgets {
     pub(super) fn spend(&mut self, settled: &Settled) {
         let charge = u16::from(settled.charged);
         match settled.outcome {
+            Outcome::Unavailable if planted!(Bug::UnavailableSpends) => self.retries += 1,
+            Outcome::NotSent if planted!(Bug::NotSentSpends) => self.in_doubt += 1,
             Outcome::Rejected => {
                 self.retries += charge;
                 self.setbacks = self.setbacks.saturating_add(1);

@@ -92,6 +92,10 @@ impl History {
             *previous = Attempt { times, ..attempt };
             return;
         }
+        if planted!(Bug::HistoryBackwards) && self.first.len() < HISTORY_FIRST {
+            self.first.insert(0, attempt);
+            return;
+        }
         if self.last.is_empty() && self.first.len() < HISTORY_FIRST {
             self.first.push(attempt);
             return;

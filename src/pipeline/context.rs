@@ -143,8 +143,12 @@ impl Context {
         let mut ran = 0;
         while let Some((under_way, compensation)) = self.scope.take_last() {
             let outcome = run_one(&*self.env.clock, limit_each, compensation).await;
+            let stop = planted!(Bug::CompensationErrorStops) && outcome.is_err();
             under_way.finish(outcome);
             ran += 1;
+            if stop {
+                break;
+            }
         }
         let failures = self.scope.take_failures();
         if failures.is_empty() {

@@ -118,10 +118,11 @@ impl Scope {
     /// outcome, it counts as interrupted.
     pub(super) fn take_last(&self) -> Option<(UnderWay, Compensation)> {
         let mut state = self.ledger.lock();
-        let last = state
-            .entries
-            .iter()
-            .rposition(|entry| self.owns(&entry.node))?;
+        let mut entries = state.entries.iter();
+        let last = match planted!(Bug::CompensationsForwards) {
+            true => entries.position(|entry| self.owns(&entry.node))?,
+            false => entries.rposition(|entry| self.owns(&entry.node))?,
+        };
         let Entry { node, name, run } = state.entries.remove(last);
         let under_way = UnderWay {
             ledger: Arc::clone(&self.ledger),
@@ -144,6 +145,9 @@ impl Scope {
 
     /// Drops what belongs to this scope without running it. For a root, also what is still to come.
     pub(super) fn succeed(&self) {
+        if planted!(Bug::CompensatedAfterSuccess) && self.node.parent.is_some() {
+            return;
+        }
         let mut state = self.ledger.lock();
         let entries = std::mem::take(&mut state.entries);
         let (mine, others): (Vec<_>, Vec<_>) = entries

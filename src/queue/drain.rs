@@ -111,6 +111,13 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
                 .look(|core, _| core.state.image(lease.id()));
             let Some(image) = image else { continue };
             let (value, held) = lease.into_held();
+            if planted!(Bug::DrainTakesAtOnce) {
+                let delivery = held.delivery;
+                let _rests = self
+                    .owner
+                    .engine
+                    .with(|core, now| core.run(now, Input::DrainOut { delivery }, &[]).is_ok());
+            }
             let key = held.key.clone();
             drained.tasks.push(DrainedTask {
                 value,

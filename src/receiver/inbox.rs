@@ -237,7 +237,7 @@ impl Inbox {
             self.entries.insert(task, entry);
             return Decision::Run(run);
         };
-        if epoch < entry.epoch {
+        if epoch < entry.epoch && !planted!(Bug::InboxRunsOlderEpoch) {
             reached!(Site::StaleEpochRefused);
             return Decision::Stale(entry.epoch);
         }
@@ -333,6 +333,9 @@ impl Inbox {
             return waiters.into_vec();
         }
         entry.state = match outcome.compact() {
+            Outcome::Done(result) if planted!(Bug::InboxForgetsDone) && result.is_empty() => {
+                State::Idle
+            }
             Outcome::Done(result) => State::Done(result),
             outcome => State::Answered {
                 epoch: waiters.newest_epoch(),
@@ -359,6 +362,9 @@ impl Inbox {
                 return RollbackDecision::Full;
             }
             reached!(Site::TombstoneLeft);
+            if planted!(Bug::NoTombstone) {
+                return RollbackDecision::Unknown;
+            }
             let mut entry = Entry::new(epoch);
             entry.rolled_back.insert(send);
             self.entries.insert(task, entry);

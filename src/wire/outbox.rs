@@ -295,6 +295,7 @@ impl FrameSender {
             match state.index_of(ticket) {
                 None => Fate::MaybeSent,
                 Some(_) if state.source_gone => Fate::NeverSent,
+                Some(_) if planted!(Bug::WithdrawnStillWritten) => Fate::NeverSent,
                 Some(index) => {
                     if let Some(queued) = state.frames[index].take() {
                         state.queued_bytes -= queued.bytes;

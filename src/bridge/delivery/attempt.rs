@@ -122,7 +122,9 @@ impl<'a> Attempt<'a> {
             }
             Heard::Doubt { why, open, silent } => {
                 report(keeper, pass, silent);
-                self.undo(&mut scope).await;
+                if !planted!(Bug::FallbackWithoutRollback) {
+                    self.undo(&mut scope).await;
+                }
                 let in_progress = match self.learned.take_last() {
                     Some(RollbackState::AlreadyDone) => return End::Answered(Verdict::Done),
                     // It won't run: its answer is not waited for.
@@ -154,7 +156,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn is_expired(&self) -> bool {
-        self.lease.expires_in() == Some(Duration::ZERO)
+        self.lease.expires_in() == Some(Duration::ZERO) && !planted!(Bug::ExpiredStillSent)
     }
 
     /// With `on_lost_inbox = hold`, a task in doubt goes to the inbox that knows, or to nobody.
@@ -185,7 +187,7 @@ impl<'a> Attempt<'a> {
     /// Compensates what failed, and says what the lease's settlement is.
     pub(super) async fn conclude(mut self, end: End) -> (Verdict, Evidence, Sends) {
         let (mut verdict, mut evidence) = self.judge(end);
-        if verdict == Verdict::Done {
+        if verdict == Verdict::Done && !planted!(Bug::CompensatedAfterSuccess) {
             let (sends, ctx) = (self.sends(), self.ctx);
             ctx.succeed();
             return (verdict, evidence, sends);

@@ -66,6 +66,7 @@ impl Attempt<'_> {
             Heard::Doubt { .. } => {
                 let mut progress = self.progress();
                 progress.doubt.get_or_insert(link.inbox_id());
+                progress.sends -= u32::from(planted!(Bug::SendNumberReused));
             }
             _ => {}
         }
@@ -135,6 +136,9 @@ impl Attempt<'_> {
                 Ok(Sign::Answer(answer)) => {
                     keeper.answered();
                     return Heard::Answer(answer);
+                }
+                Ok(Sign::Working) if planted!(Bug::WorkingTakenForDone) => {
+                    return Heard::Answer(Answer::Done);
                 }
                 Ok(Sign::Working) => {
                     keeper.answered();

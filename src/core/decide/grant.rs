@@ -105,7 +105,7 @@ fn next(state: &State, now: Now, route: RouteId) -> Candidate {
 /// not swept yet is never resurrected, neither by more time nor by a send.
 fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Refusal> {
     let (task, lease) = held(state, delivery)?;
-    if lease.times.deadline <= now.mono {
+    if lease.times.deadline <= now.mono && !planted!(Bug::DeadLeaseRenewed) {
         reached!(Site::DeadLeaseRefused);
         return Err(Refusal::Stale {
             delivery,

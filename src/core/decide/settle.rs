@@ -34,7 +34,8 @@ pub(super) fn settle(
         }
     };
     // Epoch zero is no lease: nobody can have executed what was never handed out.
-    if task.epoch != delivery.epoch || delivery.epoch == Epoch(0) {
+    let is_current = task.epoch == delivery.epoch || planted!(Bug::AckIgnoresEpoch);
+    if !is_current || delivery.epoch == Epoch(0) {
         return Err(stale(settlement.report));
     }
     let at = now.queue.max(state.at);
@@ -167,6 +168,13 @@ pub(super) fn end(
                 )
             }
         }
+        Report::NotSent | Report::Dropped | Report::Released if planted!(Bug::ReleasedWaits) => {
+            let outcome = match settlement.report {
+                Report::NotSent => Outcome::NotSent,
+                _ => Outcome::Released,
+            };
+            (outcome, kept, Next::Delayed(later(budgets.setbacks + 1)))
+        }
         Report::NotSent => (Outcome::NotSent, kept, Next::Ready),
         Report::Dropped | Report::Released => (Outcome::Released, kept, Next::Ready),
     };
@@ -205,7 +213,11 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
         true => state.is_alone_in_queue(lease),
         false => state.is_alone_in_route(task.route, lease),
     };
-    let charged = answered || alone;
+    let blamed = match died {
+        true => planted!(Bug::NeighboursCharged),
+        false => planted!(Bug::OutageCharged),
+    };
+    let charged = answered || alone || blamed;
     sometimes!(Site::NeighbourAnswered, answered);
     sometimes!(Site::LoneFlightConvicted, alone && !answered);
     if charged {

@@ -174,13 +174,19 @@ impl Engine {
             while !rest.is_empty() {
                 let (chunk, after) = rest.split_at(chunk_len(rest));
                 rest = after;
-                bytes += self
-                    .durably(|core, now| core.move_records(now, segment, chunk))
-                    .await?;
+                let moved = self.with(|core, now| core.move_records(now, segment, chunk));
+                bytes += match planted!(Bug::SegmentReusedEarly) {
+                    true => *moved.peek(),
+                    false => self.kept(moved).await?,
+                };
             }
             self.look_and(|core, _| core.count_compacted(segment, bytes));
         }
-        let retired = self.durably(|core, _| core.retire(segment)).await?;
+        let retired = self.with(|core, _| core.retire(segment));
+        let retired = match planted!(Bug::SegmentReusedEarly) {
+            true => *retired.peek(),
+            false => self.kept(retired).await?,
+        };
         if !retired && self.is_closed() {
             return Ok(());
         }

@@ -125,9 +125,16 @@ impl Engine {
             false => max,
         };
         let promise = self.with(|core, now| core.grant_many(now, route, max));
-        promise.map(|granted| Unclaimed {
+        let promise = promise.map(|granted| Unclaimed {
             owner: owner.clone(),
             granted,
-        })
+        });
+        match planted!(Bug::GrantBeforeDurable) {
+            true => Promise {
+                position: Default::default(),
+                ..promise
+            },
+            false => promise,
+        }
     }
 }

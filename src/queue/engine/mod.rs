@@ -130,6 +130,9 @@ impl Core {
     /// The run of ids around `id` that have all left for good, durably.
     pub(crate) fn settled_range(&mut self, id: TaskId) -> Option<(Seq, Seq)> {
         let range = self.state.settled_range(id)?;
+        if planted!(Bug::SettledToldEarly) {
+            return Some(range);
+        }
         self.leaving.durable_part(id, range, self.writer.durable())
     }
 
@@ -172,6 +175,7 @@ impl Engine {
             let now = core.clock.now(&*self.env.clock);
             // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
             let ended = core.stage == Stage::Closed;
+            let before = core.writer.appended();
             let value = operation(&mut core, now);
             let rearm = core.clock.must_rearm(&core.state);
             let lost = std::mem::take(&mut core.lost);
@@ -179,7 +183,9 @@ impl Engine {
             (
                 Promise {
                     value,
-                    position: match ended {
+                    position: match ended
+                        || (planted!(Bug::DuplicateToldEarly) && core.writer.appended() == before)
+                    {
                         true => core.writer.durable(),
                         false => core.writer.appended(),
                     },
@@ -221,6 +227,9 @@ impl Engine {
     /// # Errors
     /// [`JournalFailure`] when it never will be: whether it happened is in doubt.
     pub(crate) async fn kept<R>(&self, promise: Promise<R>) -> Result<R, JournalFailure> {
+        if planted!(Bug::ReplyBeforeSync) {
+            return Ok(promise.value);
+        }
         match self.commit.wait(promise.position).await {
             Ok(()) => Ok(promise.value),
             Err(End::Failed(failure)) => Err(failure),

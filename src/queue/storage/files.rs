@@ -224,6 +224,9 @@ impl SegmentFiles {
         while written < bytes {
             let count = zeros.len().min(bytes - written);
             let write = file.write_at(written as u64, &zeros[..count]).await;
+            if planted!(Bug::FullDiskIgnored) && write.as_ref().is_err_and(is_full) {
+                break;
+            }
             write.map_err(|error| ("writing", error))?;
             written += count;
         }
@@ -243,12 +246,19 @@ impl SegmentFiles {
 
     async fn write(&self, slot: &SlotFile, offset: u32, bytes: &[u8]) -> Result<(), DiskFailure> {
         let failed = |doing| move |error| self.fail(doing, &self.path(slot.slot), error);
-        let written = slot.file.write_at(u64::from(offset), bytes).await;
+        let mut written = slot.file.write_at(u64::from(offset), bytes).await;
+        if planted!(Bug::FullDiskIgnored) && written.as_ref().is_err_and(is_full) {
+            written = Ok(());
+        }
         written.map_err(|error| {
             reached!(Site::WriteFailed);
             failed("writing")(error)
         })?;
-        slot.file.sync().await.map_err(|error| {
+        let mut synced = slot.file.sync().await;
+        if planted!(Bug::FailedSyncRetried) && synced.is_err() {
+            synced = slot.file.sync().await;
+        }
+        synced.map_err(|error| {
             reached!(Site::SyncFailed);
             failed("syncing")(error)
         })

@@ -66,39 +66,56 @@ impl Engine {
                 }
             }
         }
+        if planted!(Bug::AnswerBeforeEffect) {
+            self.executed(std::mem::take(&mut started));
+        }
         if !commands.is_empty() {
             log.append(commands).await?;
         }
+        self.executed(started);
+        Ok(())
+    }
+
+    /// These effects are recorded.
+    fn executed(&self, started: Vec<(TaskId, RunId)>) {
         self.counters.executed.add(started.len());
         let mut state = self.state();
         for (task, run) in started {
             self.finish(&mut state, task, run, &Outcome::Done(Bytes::new()));
         }
-        Ok(())
     }
 
     async fn commit_records(
         self: &Arc<Self>,
         store: &dyn InboxStore,
-        batch: Vec<Pending>,
+        mut batch: Vec<Pending>,
     ) -> Result<(), StoreError> {
         let records = batch.iter().map(record).collect();
-        store.append(records).await?;
-        {
-            let mut state = self.state();
-            for pending in batch {
-                match pending {
-                    Pending::Start(job) => state.ready.push_back(job),
-                    Pending::Finish(run, delivery, outcome) => {
-                        self.finish(&mut state, delivery.task, run, &outcome);
-                    }
-                    Pending::NotStarted(_) | Pending::Settled(_) => {}
-                    Pending::Effect(_) => unreachable!("effects have a log of their own"),
-                }
-            }
+        if planted!(Bug::AnswerBeforeEffect) {
+            let is_end = |pending: &Pending| matches!(pending, Pending::Finish(..));
+            let (ended, rest) = batch.into_iter().partition(is_end);
+            self.recorded(ended);
+            batch = rest;
         }
+        store.append(records).await?;
+        self.recorded(batch);
         self.start_ready();
         Ok(())
+    }
+
+    /// These records are durable: what had to wait for that is done.
+    fn recorded(&self, batch: Vec<Pending>) {
+        let mut state = self.state();
+        for pending in batch {
+            match pending {
+                Pending::Start(job) => state.ready.push_back(job),
+                Pending::Finish(run, delivery, outcome) => {
+                    self.finish(&mut state, delivery.task, run, &outcome);
+                }
+                Pending::NotStarted(_) | Pending::Settled(_) => {}
+                Pending::Effect(_) => unreachable!("effects have a log of their own"),
+            }
+        }
     }
 
     /// An outcome is as durable as it will ever be: remembers it and answers everybody who waits.
