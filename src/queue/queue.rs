@@ -98,11 +98,6 @@ impl<T> SafeTaskQueue<T> {
         &self.owner.engine.options
     }
 
-    /// The origin of this opening: what is enqueued from now on is named after it.
-    pub fn origin(&self) -> Origin {
-        self.owner.engine.look(|core, _| core.state.origin())
-    }
-
     /// Hears what happens from now on, in order, each thing after it is durable.
     pub fn subscribe(&self) -> LifecycleFeed {
         self.owner.engine.look(|core, _| core.feed.subscribe())

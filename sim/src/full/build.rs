@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::body::Body;
 use super::seat::Seat;
 use super::shared::Shared;
-use super::{bridge_host, endpoint_host, producer_host};
+use super::{Work, bridge_host, endpoint_host, producer_host};
 use crate::host::SimHost;
 use crate::net::Network;
 use crate::plan::{HostName, Plan};
@@ -17,7 +17,10 @@ use crate::plan::{HostName, Plan};
 const TCP_CAPACITY: usize = 4_096;
 
 /// The simulation, its network, and what its hosts share with the world.
-pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Network, Arc<Shared>) {
+pub(super) fn build(
+    plan: &Plan,
+    work: Option<Arc<dyn Work>>,
+) -> (turmoil::Sim<'static>, Network, Arc<Shared>) {
     let [shortest, longest] = plan.knobs.latency;
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed.child("network").0)
@@ -31,7 +34,7 @@ pub(super) fn build(plan: &Plan) -> (turmoil::Sim<'static>, Network, Arc<Shared>
         .build();
     let network = Network::new(plan.seed, plan.knobs.latency);
     let seats = seats(plan, &network);
-    let shared = Arc::new(Shared::new(plan, seats, largest_body(plan)));
+    let shared = Arc::new(Shared::new(plan, seats, largest_body(plan), work));
     let topology = &plan.topology;
     for name in &topology.producers {
         let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.seat(name)));

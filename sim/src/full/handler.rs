@@ -77,7 +77,10 @@ impl Executor {
         match body.steps.step(execution) {
             Step::Done(work) => {
                 clock.sleep(work.as_duration()).await;
-                Ok(Bytes::new())
+                match &self.shared.work {
+                    Some(own) => own.work(&self.seat.name, body.op, command).await,
+                    None => Ok(Bytes::new()),
+                }
             }
             Step::Reject(work) => {
                 clock.sleep(work.as_duration()).await;

@@ -31,13 +31,36 @@ mod shared;
 mod words;
 mod world;
 
-use crate::plan::Plan;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use leasebridge::env::BoxFuture;
+use leasebridge::receiver::{Delivered, HandlerError};
+
+use crate::plan::{HostName, OpId, Plan};
 use crate::run::Ran;
+
+/// What handlers of a user's own do at the step `done` of a command's behaviour, on endpoints whose inbox calls
+/// a handler at all (one with effects does not).
+pub trait Work: Send + Sync {
+    /// Executes the command of operation `op` at the endpoint `host`; the history tells of it by itself.
+    fn work<'a>(
+        &'a self,
+        host: &'a HostName,
+        op: OpId,
+        command: &'a Delivered,
+    ) -> BoxFuture<'a, Result<Bytes, HandlerError>>;
+}
 
 /// Runs a plan. A process runs one: a second one in the same process may take another course, because tokio
 /// numbers its tasks per process.
 pub fn run(plan: &Plan) -> Ran {
-    let (ran, panic) = panics::watched(|| world::World::new(plan).run());
+    run_with(plan, None)
+}
+
+/// Runs a plan with handlers of one's own. As [`run`] otherwise.
+pub fn run_with(plan: &Plan, work: Option<Arc<dyn Work>>) -> Ran {
+    let (ran, panic) = panics::watched(|| world::World::new(plan, work).run());
     let mut ran = ran.unwrap_or_default();
     ran.panic = ran.panic.or(panic);
     ran

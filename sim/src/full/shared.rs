@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Work;
 use super::ledger::Ledger;
 use super::seat::Seat;
 use crate::history::{History, What};
@@ -17,6 +18,8 @@ pub(super) struct Shared {
     pub(super) seats: BTreeMap<HostName, Arc<Seat>>,
     /// The largest body of the plan.
     pub(super) body_bytes_max: u32,
+    /// A user's own handlers, if there are any.
+    pub(super) work: Option<Arc<dyn Work>>,
     deaths: Mutex<Vec<(HostName, Death)>>,
     struck: Mutex<BTreeMap<FaultId, u64>>,
     stopped: AtomicBool,
@@ -36,13 +39,19 @@ pub(super) enum Death {
 }
 
 impl Shared {
-    pub(super) fn new(plan: &Plan, seats: BTreeMap<HostName, Arc<Seat>>, largest: usize) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        seats: BTreeMap<HostName, Arc<Seat>>,
+        largest: usize,
+        work: Option<Arc<dyn Work>>,
+    ) -> Self {
         Self {
             plan: plan.clone(),
             history: History::default(),
             ledger: Ledger::default(),
             seats,
             body_bytes_max: u32::try_from(largest).unwrap_or(u32::MAX).max(256),
+            work,
             deaths: Mutex::default(),
             struck: Mutex::default(),
             stopped: AtomicBool::new(false),

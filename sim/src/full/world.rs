@@ -9,7 +9,7 @@ use super::deaths::{Armed, Life};
 use super::faults::On;
 use super::operator::Order;
 use super::shared::{Shared, world};
-use super::{build, panics};
+use super::{Work, build, panics};
 use crate::history::What;
 use crate::net::Network;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
@@ -46,8 +46,8 @@ pub(super) struct World<'p> {
 pub(super) struct Panicked;
 
 impl<'p> World<'p> {
-    pub(super) fn new(plan: &'p Plan) -> Self {
-        let (sim, network, shared) = build::build(plan);
+    pub(super) fn new(plan: &'p Plan, work: Option<Arc<dyn Work>>) -> Self {
+        let (sim, network, shared) = build::build(plan, work);
         let lives = shared.seats.keys().map(|host| (host.clone(), Life::Up));
         Self {
             plan,
