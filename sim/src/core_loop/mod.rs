@@ -92,11 +92,11 @@ async fn live(plan: Arc<Plan>) -> Ran {
     };
     tokio::select! {
         biased;
-        () = panics::seen(&world) => {}
+        () = panics::seen() => {}
         () = whole_or(&world, whole, end) => {
             tokio::select! {
                 biased;
-                () = panics::seen(&world) => {}
+                () = panics::seen() => {}
                 () = settle::settle(&world) => settle::look_up(&world).await,
             }
         }

@@ -4,16 +4,13 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-
-use super::world::World;
-use crate::plan::Micros;
-
-/// How often a run looks whether anything has panicked.
-const LOOK: Micros = Micros::from_secs(1);
+use std::task::{Poll, Waker};
 
 thread_local! {
     /// While a run is under way on this thread: the first panic it had.
     static FIRST: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+    /// Whoever waits for it.
+    static WAITING: RefCell<Option<Waker>> = const { RefCell::new(None) };
 }
 
 /// The process's hook goes on to whoever was there before, for threads without a run.
@@ -32,12 +29,15 @@ pub(super) fn catch(run: impl FnOnce()) -> Option<String> {
             });
             if !ours {
                 before(info);
+            } else if let Some(waiting) = WAITING.take() {
+                waiting.wake();
             }
         }));
     });
     FIRST.set(Some(None));
     // What panicked is looked at no more.
     let unwound = catch_unwind(AssertUnwindSafe(run));
+    WAITING.set(None);
     let first = FIRST.take().flatten();
     match unwound {
         Ok(()) => first,
@@ -45,9 +45,14 @@ pub(super) fn catch(run: impl FnOnce()) -> Option<String> {
     }
 }
 
-/// Completes soon after something has panicked.
-pub(super) async fn seen(world: &World) {
-    while FIRST.with_borrow(|first| matches!(first, Some(None) | None)) {
-        world.sleep(LOOK).await;
-    }
+/// Completes when something has panicked, even if no time passes any more.
+pub(super) async fn seen() {
+    std::future::poll_fn(|context| {
+        if FIRST.with_borrow(|first| matches!(first, Some(Some(_)))) {
+            return Poll::Ready(());
+        }
+        WAITING.set(Some(context.waker().clone()));
+        Poll::Pending
+    })
+    .await;
 }

@@ -247,7 +247,7 @@ fn a_plan_gives_the_same_records_alone_and_after_others() {
 #[test]
 fn a_panic_ends_the_run_and_is_handed_over() {
     let mut plan = plan(3);
-    // A queue that is not allowed to hold anything is no queue: the model can't serve it.
+    // A plan that contradicts itself stops the model.
     plan.topology.routes[0].endpoint = "nowhere".into();
     let ran = run(&plan);
     let panic = ran.panic.unwrap_or_default();
