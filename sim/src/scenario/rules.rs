@@ -10,7 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use super::draw::{FAMILIES, IDS_PER_FAMILY};
+use leasebridge::journal::{Geometry, GeometryOptions};
+
+use super::draw::{FAMILIES, IDS_PER_FAMILY, whole_pages};
 use super::{Act, DiskWhat, FaultRange, Hosts, Scenario, What};
 use crate::oracle::Invariant;
 use crate::plan::{Family, HostName, Speed};
@@ -34,12 +36,16 @@ pub enum Subject {
     Fault(usize),
 }
 
+/// Bytes of a body beside its padding: who made it, and how its endpoint is to behave.
+const BODY_BYTES_BESIDE: u32 = 1 << 10;
+
 type Checked = Result<(), RuleBroken>;
 
 /// Checks all of them.
 pub(super) fn check(scenario: &Scenario) -> Checked {
     topology(scenario)?;
     workload(scenario)?;
+    log(scenario)?;
     for (index, fault) in scenario.faults.iter().enumerate() {
         let broken = |what: String| RuleBroken {
             subject: Subject::Fault(index),
@@ -53,7 +59,9 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
         let entries = scenario.faults.iter().filter(|f| f.what.family() == family);
         let episodes: u32 = entries.map(|fault| fault.count.max).sum();
         holds(episodes < IDS_PER_FAMILY, "fault", || {
-            format!("a run may have up to {episodes} {family:?} faults; at most 99 of a family")
+            format!(
+                "a run may have up to {episodes} faults of one family; at most 99: lower `count`"
+            )
         })?;
     }
     Ok(())
@@ -143,6 +151,23 @@ fn workload(scenario: &Scenario) -> Checked {
         "`drain` takes tasks out of the queue by its API, which only the core world does: \
          set `speed = \"core\"`"
             .to_owned()
+    })
+}
+
+/// The smallest segment holds the largest body, or the queue would refuse to open.
+fn log(scenario: &Scenario) -> Checked {
+    let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let options = GeometryOptions {
+        segment_bytes: bytes(whole_pages(scenario.knobs.segment_bytes.min)),
+        body_bytes_max: bytes(scenario.workload.padding.max.0).saturating_add(BODY_BYTES_BESIDE),
+    };
+    let geometry = Geometry::new(options);
+    holds(geometry.is_ok(), "knobs", || {
+        let why = geometry.err().map(|error| error.to_string());
+        format!(
+            "`workload.padding` is too large for the log: {}",
+            why.unwrap_or_default()
+        )
     })
 }
 

@@ -152,26 +152,6 @@ fn drawn_plans_read_as_they_were_written_and_draw_the_same_again() {
     }
 }
 
-/// Segments must hold the largest body and what goes with it, or the queue refuses to open.
-#[test]
-fn every_drawn_log_has_room_for_its_bodies() {
-    use leasebridge::journal::{Geometry, GeometryOptions};
-    for scenario in scenarios() {
-        let padding = scenario.workload.padding.max.0;
-        for seed in 0..50 {
-            let knobs = scenario.draw(Seed(seed)).knobs;
-            let options = GeometryOptions {
-                segment_bytes: knobs.segment_bytes,
-                body_bytes_max: u32::try_from(padding).unwrap() + BODY_BYTES_BESIDE,
-            };
-            Geometry::new(options).unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
-        }
-    }
-}
-
-/// Bytes that the worlds put into a body, or ask for, beside its padding.
-const BODY_BYTES_BESIDE: u32 = 1 << 10;
-
 #[test]
 fn the_benchmarks_are_of_their_size() {
     for (name, families) in [("core_swarm", 4), ("full_swarm", 6)] {

@@ -18,8 +18,12 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
     let max_in_doubt = ranges.max_in_doubt.draw(draws);
     let backoff_min = ranges.backoff_min.draw(draws);
     let backoff_max = ranges.backoff_max.draw(draws).max(backoff_min);
-    let segment_bytes = whole(ranges.segment_bytes.draw(draws), PAGE_BYTES);
-    let log_bytes_max = whole(ranges.log_bytes_max.draw(draws), segment_bytes);
+    let segment_bytes = whole_pages(ranges.segment_bytes.draw(draws));
+    let log_bytes_max = ranges
+        .log_bytes_max
+        .draw(draws)
+        .0
+        .next_multiple_of(segment_bytes);
     let cache_bytes = ranges.cache_bytes.draw(draws).0;
     let capacity = ranges.capacity.draw(draws);
     let window = ranges.window.draw(draws);
@@ -44,6 +48,7 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
     }
 }
 
-fn whole(bytes: Bytes, unit: u64) -> u64 {
-    bytes.0.next_multiple_of(unit)
+/// So many bytes, and what is missing to a whole page.
+pub(in crate::scenario) fn whole_pages(bytes: Bytes) -> u64 {
+    bytes.0.next_multiple_of(PAGE_BYTES)
 }

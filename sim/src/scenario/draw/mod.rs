@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 #[cfg(test)]
 pub(super) use clash::exclude;
 pub(super) use fault::{FAMILIES, IDS_PER_FAMILY};
+pub(super) use knobs::whole_pages;
 
 use super::Scenario;
 use crate::plan::{

@@ -29,7 +29,7 @@ fn ranges_are_written_in_several_ways() {
         summary = "a test"
         [workload]
         commands = [10, 20]
-        padding = "0B..64KiB"
+        padding = "0B..4KiB"
         [knobs]
         lease = ["1s", "2s"]
         capacity = 17
@@ -41,10 +41,7 @@ fn ranges_are_written_in_several_ways() {
     "#;
     let read = read(text);
     assert_eq!(read.workload.commands, Between::new(10, 20));
-    assert_eq!(
-        read.workload.padding,
-        Between::new(Bytes(0), Bytes::kib(64))
-    );
+    assert_eq!(read.workload.padding, Between::new(Bytes(0), Bytes::kib(4)));
     let lease = Between::new(Micros::from_secs(1), Micros::from_secs(2));
     assert_eq!(read.knobs.lease, lease);
     assert_eq!(read.knobs.capacity, Between::only(17));
@@ -125,6 +122,7 @@ fn what_the_design_does_not_survive_wants_a_word() {
         ),
         complaint("[[workload.behaviour]]\nweight = 0\nsteps = [\"silent\"]"),
         complaint("[topology]\nendpoint = [{ name = \"e\" }, { name = \"e\" }]"),
+        complaint("[knobs]\nsegment_bytes = \"16KiB\"\n[workload]\npadding = \"8KiB\""),
         complaint("[topology]\nendpoint = [{ name = \"bridges\" }]"),
     ];
     insta::assert_snapshot!(complaints.join("\n\n"));
