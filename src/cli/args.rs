@@ -111,10 +111,11 @@ mod tests {
     fn every_subcommand_is_understood_with_its_options_and_the_global_ones() {
         for line in [
             "demo --commands 500 --seed 3 --keep --json",
-            "run",
+            "run --history run.jsonl",
+            "receiver --history e.jsonl --history-host east",
             "receiver --out executed.tsv --socket 127.0.0.1:1 --grpc unix:/run/x.sock",
             "enqueue commands.txt --format lines --route lamps --deadline 10m --source s --batch 1 \
-             --window 1 --patience 5s --json -q --bridge [::1]:1",
+             --window 1 --patience 5s --json -q --bridge [::1]:1 --history p.jsonl",
             "status --json --watch 2s",
             "status --watch",
             "explain --key 42 --json",
@@ -143,6 +144,7 @@ mod tests {
             "demo --commands 0",
             "enqueue --window 0",
             "enqueue --patience 5",
+            "enqueue --history-host east",
             "receiver --out x --print",
             "status --bridge nowhere",
         ] {

@@ -12,6 +12,7 @@ mod demo;
 mod enqueue;
 mod exit;
 mod explain;
+mod history;
 mod journal;
 mod log;
 mod out;

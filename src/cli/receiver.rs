@@ -2,19 +2,20 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use leasebridge::env::{Address, BoxFuture};
+use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::receiver::store::EffectLine;
 use leasebridge::receiver::{
-    Delivered, EffectFile, Handler, HandlerError, Receiver, ReceiverError, ReceiverOptions,
-    ReceiverStats, RunningReceiver,
+    Delivered, EffectFile, EffectLog, Handler, HandlerError, MemoryStore, OptionsError, Receiver,
+    ReceiverError, ReceiverOptions, ReceiverStats, RunningReceiver,
 };
 
 use super::exit::{Exit, Failure, Outcome};
+use super::history::{History, Past, ToldEffects, ToldHandler, ToldStore, Writer};
 use super::signals::Signals;
 use super::{Context, words};
 
@@ -51,12 +52,35 @@ pub(crate) struct ReceiverArgs {
     /// Where gRPC listens [default: `receiver.grpc` of the configuration, 127.0.0.1:7421]
     #[arg(long, value_name = "ADDRESS")]
     grpc: Option<Address>,
+
+    /// Write what is executed to this file, a JSON record a line, for `leasebridge-sim check`
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+
+    /// What that file calls this endpoint
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "endpoint",
+        requires = "history"
+    )]
+    history_host: String,
 }
 
 /// Executes commands until a signal comes or the file fails.
 pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
     let mut signals = Signals::catch()?;
-    let receiver = build(&args, &context)?;
+    let history = match &args.history {
+        None => None,
+        Some(path) => {
+            let writer = Writer {
+                source: "receiver",
+                host: args.history_host.clone(),
+            };
+            Some(History::open(&context.env, path, writer).await?)
+        }
+    };
+    let receiver = build(&args, &context, history)?;
     let running = receiver
         .start(context.env.clone())
         .await
@@ -100,7 +124,11 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn build(args: &ReceiverArgs, context: &Context) -> Result<Receiver, Failure> {
+fn build(
+    args: &ReceiverArgs,
+    context: &Context,
+    history: Option<(History, Past)>,
+) -> Result<Receiver, Failure> {
     let config = &context.config.receiver;
     let socket = args.socket.clone().unwrap_or_else(|| config.socket.clone());
     let grpc = args.grpc.clone().unwrap_or_else(|| config.grpc.clone());
@@ -115,12 +143,41 @@ fn build(args: &ReceiverArgs, context: &Context) -> Result<Receiver, Failure> {
         Some(path) => {
             let file = EffectFile::new(&context.env, path)
                 .map_err(|error| Failure::failed(error.to_string()))?;
-            Receiver::with_effects(options, Arc::new(file))
+            Receiver::with_effects(options, effects(file, history))
         }
-        None if args.print => Receiver::new(options, Arc::new(Printer)),
-        None => Receiver::new(options, Arc::new(Counter)),
+        None if args.print => handled(options, Printer, &context.env, history),
+        None => handled(options, Counter, &context.env, history),
     };
     receiver.map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn effects(file: EffectFile, history: Option<(History, Past)>) -> Arc<dyn EffectLog> {
+    match history {
+        None => Arc::new(file),
+        Some((history, past)) => Arc::new(ToldEffects {
+            inner: file,
+            history,
+            past: Mutex::new(past),
+        }),
+    }
+}
+
+fn handled(
+    options: ReceiverOptions,
+    inner: impl Handler,
+    env: &Env,
+    history: Option<(History, Past)>,
+) -> Result<Receiver, OptionsError> {
+    let Some((history, past)) = history else {
+        return Receiver::new(options, Arc::new(inner));
+    };
+    let store = ToldStore {
+        inner: MemoryStore::new(Arc::clone(&env.entropy)),
+        history: history.clone(),
+        boots: past.boots,
+    };
+    let handler = ToldHandler { inner, history };
+    Receiver::with_store(options, Arc::new(handler), Arc::new(store))
 }
 
 fn start_failed(error: &ReceiverError) -> Failure {

@@ -16,6 +16,7 @@ mod crashes;
 mod flow;
 mod full;
 mod garbage;
+mod history;
 mod input;
 mod operator;
 mod signals;

@@ -21,7 +21,8 @@ use clap::{Args, ValueEnum};
 use super::Context;
 use super::client::{BridgeArgs, channel};
 use super::config::Span;
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
+use super::history::{History, Teller, Writer};
 use super::signals::Signals;
 
 use account::Account;
@@ -93,6 +94,19 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, short)]
     quiet: bool,
 
+    /// Write what is offered and answered to this file, a JSON record a line, for `leasebridge-sim check`
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+
+    /// What that file calls this producer
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "producer",
+        requires = "history"
+    )]
+    history_host: String,
+
     #[command(flatten)]
     bridge: BridgeArgs,
 }
@@ -113,6 +127,7 @@ pub(crate) enum Format {
 pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
     let opened = input::open(args.file.as_deref())?;
     let rules = LineRules::new(&args, &opened.name, context.env.clock.wall())?;
+    let teller = teller(&args, &context).await?;
     let mut signals = Signals::catch()?;
     let progress = Progress::new(opened.bytes, args.quiet);
     let chunks = feed::read(opened, rules, usize::from(args.batch))?;
@@ -123,7 +138,8 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
         address.to_string(),
         args.patience.get(),
         progress.clone(),
-    );
+    )
+    .told_to(teller);
     let started = context.env.clock.now();
     let mut account = Account::default();
     let feed = Feed {
@@ -136,6 +152,18 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
     progress.finish();
     account.took = context.env.clock.now().saturating_since(started);
     account.report(&ended, args.json, args.quiet)
+}
+
+async fn teller(args: &EnqueueArgs, context: &Context) -> Result<Teller, Failure> {
+    let Some(path) = &args.history else {
+        return Ok(Teller(None));
+    };
+    let writer = Writer {
+        source: "enqueue",
+        host: args.history_host.clone(),
+    };
+    let (history, _lives) = History::open(&context.env, path, writer).await?;
+    Ok(Teller(Some(history)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::feed::Batch;
 use super::progress::Progress;
 use crate::cli::client::root_cause;
 use crate::cli::exit::Exit;
+use crate::cli::history::{HistoryLost, Teller};
 use crate::cli::words;
 
 /// How long one answer may take before the batch is sent again. A sync of a slow disk takes seconds at
@@ -59,6 +60,9 @@ pub(crate) enum SendError {
         /// What it said.
         why: String,
     },
+    /// Nobody would know of what is sent from here on.
+    #[error(transparent)]
+    History(#[from] HistoryLost),
 }
 
 impl SendError {
@@ -66,7 +70,7 @@ impl SendError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Away { .. } => Exit::Unreachable,
-            Self::Useless { .. } => Exit::Failed,
+            Self::Useless { .. } | Self::History(_) => Exit::Failed,
         }
     }
 }
@@ -76,6 +80,7 @@ impl SendError {
 pub(crate) struct Sender {
     shared: Arc<Shared>,
     client: IngestClient<Channel>,
+    teller: Teller,
 }
 
 struct Shared {
@@ -133,7 +138,13 @@ impl Sender {
                 seen: Mutex::new(seen),
             }),
             client: IngestClient::new(channel),
+            teller: Teller(None),
         }
+    }
+
+    /// The same, with a history that is told of every send and its answer.
+    pub(crate) fn told_to(self, teller: Teller) -> Self {
+        Self { teller, ..self }
     }
 
     /// Sends `batch` until it is answered in full. The replies are those of its requests, in order.
@@ -167,8 +178,8 @@ impl Sender {
                 return Ok(replies.into_iter().flatten().collect());
             }
             self.wait_while_full().await;
-            let commands = open.iter().map(|at| requests[*at].clone()).collect();
-            match self.try_once(commands).await {
+            let commands: Vec<_> = open.iter().map(|at| requests[*at].clone()).collect();
+            match self.try_and_tell(commands).await? {
                 Try::Answered(answers) => {
                     tries = 0;
                     piece = piece.saturating_mul(2);
@@ -195,6 +206,21 @@ impl Sender {
                 Try::Unanswered(why) => self.away(&mut tries, why).await?,
             }
         }
+    }
+
+    /// One try, with a word before it and one after.
+    async fn try_and_tell(&self, commands: Vec<v1::EnqueueRequest>) -> Result<Try, SendError> {
+        let teller = &self.teller;
+        teller.offered(&commands).await?;
+        // What is sent is gone then; without a history nobody asks for it again.
+        let told = teller.keep(&commands);
+        let tried = self.try_once(commands).await;
+        match &tried {
+            Try::Answered(replies) => teller.answered(&told, replies).await?,
+            Try::Full(..) => teller.turned_away(&told).await?,
+            Try::Unanswered(why) | Try::Useless(why) => teller.unanswered(&told, why).await?,
+        }
+        Ok(tried)
     }
 
     async fn try_once(&self, commands: Vec<v1::EnqueueRequest>) -> Try {

@@ -7,6 +7,7 @@
 mod links;
 mod options;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::Context;
 use super::config::OnMissingRoute;
 use super::exit::{Exit, Failure, Outcome};
+use super::history::{self, Follower, History};
 use super::signals::Signals;
 
 /// How long sealing the log may take after a drain: a few syncs of a slow disk.
@@ -40,7 +42,11 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 ///   leasebridge run --config leasebridge.toml --log-format json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct RunArgs {}
+pub(crate) struct RunArgs {
+    /// Write what happens in the queue to this file, a JSON record a line, for `leasebridge-sim check`
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
 
 /// The bridge while it runs, for the services to look at. Empty once it drains.
 type Shared = Arc<Mutex<Option<RunningBridge>>>;
@@ -48,19 +54,72 @@ type Shared = Arc<Mutex<Option<RunningBridge>>>;
 type Server = JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// Runs until a signal or a failure.
-pub(crate) async fn run(_: RunArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: RunArgs, context: Context) -> Outcome {
     let mut signals = Signals::catch()?;
-    let options = options::queue(&context.config, context.env.clone());
-    let queue = SafeTaskQueue::<Command>::open(options)
-        .await
-        .map_err(|error| open_failed(&error))?;
-    match start(&context, &queue).await {
-        Ok(house) => house.keep(&context, queue, &mut signals).await,
+    let (queue, mut follower) = open(&args, &context).await?;
+    let outcome = match start(&context, &queue).await {
+        Ok(house) => {
+            let keeping = house.keep(&context, queue, &mut signals);
+            tokio::select! {
+                biased;
+                failure = lost(&mut follower) => return Err(failure),
+                outcome = keeping => outcome,
+            }
+        }
         Err(failure) => {
             // Nothing was taken; the log is sealed so that the next start has nothing to recover.
             close(&context, &queue).await?;
             Err(failure)
         }
+    };
+    if let Some(follower) = follower {
+        let told = follower.end(&outcome).await;
+        told.map_err(|lost| Failure::failed(lost.to_string()))?;
+    }
+    outcome
+}
+
+/// Opens the queue, and the history of what happens in it if one is wanted.
+async fn open(
+    args: &RunArgs,
+    context: &Context,
+) -> Result<(SafeTaskQueue<Command>, Option<Follower>), Failure> {
+    let env = &context.env;
+    let history = match &args.history {
+        None => None,
+        Some(path) => {
+            let writer = history::Writer {
+                source: "run",
+                host: history::BRIDGE.to_owned(),
+            };
+            Some(History::open(env, path, writer).await?)
+        }
+    };
+    let options = options::queue(&context.config, env.clone());
+    let queue = match SafeTaskQueue::<Command>::open(options).await {
+        Ok(queue) => queue,
+        Err(error) => {
+            if let Some((history, _)) = &history {
+                let told = history::refused(history, &error).await;
+                told.map_err(|lost| Failure::failed(lost.to_string()))?;
+            }
+            return Err(open_failed(&error));
+        }
+    };
+    let follower = match history {
+        None => None,
+        Some((history, past)) => {
+            Some(Follower::start(history, &past, env.clone(), queue.clone()).await?)
+        }
+    };
+    Ok((queue, follower))
+}
+
+/// Completes when there is a history and it can't be written any more.
+async fn lost(follower: &mut Option<Follower>) -> Failure {
+    match follower {
+        Some(follower) => follower.lost().await,
+        None => std::future::pending().await,
     }
 }
 

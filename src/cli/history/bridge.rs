@@ -1,0 +1,184 @@
+//! What happens in a bridge's queue, told as its feed and its counts tell it.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use leasebridge::core::TaskState;
+use leasebridge::env::Env;
+use leasebridge::queue::{
+    Command, Heard, LifecycleFeed, Listed, OpenError, SafeTaskQueue, storage,
+};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::record::{What, fed};
+use super::{History, HistoryLost, Past};
+use crate::cli::exit::{Exit, Failure, Outcome};
+
+/// How often the tasks are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Events of the feed that are told together, if they are there.
+const EVENTS_PER_TELLING: usize = 256;
+
+/// Follows a queue's feed in a task of its own.
+pub(crate) struct Follower {
+    history: History,
+    queue: SafeTaskQueue<Command>,
+    stop: oneshot::Sender<()>,
+    following: JoinHandle<Result<LifecycleFeed, HistoryLost>>,
+}
+
+impl Follower {
+    /// Tells that the queue is open, and from now on what happens in it.
+    ///
+    /// What the opening itself did to the leases of the process before lies behind: the feed begins here.
+    pub(crate) async fn start(
+        history: History,
+        past: &Past,
+        env: Env,
+        queue: SafeTaskQueue<Command>,
+    ) -> Result<Self, Failure> {
+        let feed = queue.subscribe();
+        let options = queue.options();
+        let opened = What::Opened {
+            boot: past.boots + 1,
+            origin: format!("{:016x}", queue.origin().0),
+            counts: queue.counts().into(),
+            max_retries: options.max_retries,
+            max_in_doubt: options.max_in_doubt,
+        };
+        let told = history.tell(vec![opened]).await;
+        told.map_err(|lost| Failure::failed(lost.to_string()))?;
+        let (stop, stopped) = oneshot::channel();
+        let following = tokio::spawn(follow(history.clone(), env, queue.clone(), feed, stopped));
+        Ok(Self {
+            history,
+            queue,
+            stop,
+            following,
+        })
+    }
+
+    /// Completes only when the history can't be written any more.
+    pub(crate) async fn lost(&mut self) -> Failure {
+        let why = match (&mut self.following).await {
+            Ok(Ok(_feed)) => "nobody follows the queue any more".to_owned(),
+            Ok(Err(lost)) => lost.to_string(),
+            Err(error) => format!("the history's task ended badly: {error}"),
+        };
+        Failure::failed(why)
+    }
+
+    /// The process has come to its end: tells what is left to tell. After an end in order that is all of the
+    /// feed, every task as it was left, and that the queue is closed.
+    pub(crate) async fn end(self, outcome: &Outcome) -> Result<(), HistoryLost> {
+        // Nobody listens only if the task has ended already, and then its result says why.
+        let _heard = self.stop.send(());
+        let Ok(feed) = self.following.await else {
+            return Ok(());
+        };
+        let mut whats = what_is_there(&mut feed?);
+        match outcome {
+            Ok(Exit::Done) => {
+                let counts = self.queue.counts().into();
+                whats.push(What::Counted { counts });
+                whats.extend(found(&self.queue).await);
+                whats.push(What::Closed {});
+            }
+            Err(failure) if failure.exit == Exit::Journal => {
+                let why = failure.message.clone();
+                whats.push(What::JournalFailed { why });
+            }
+            Ok(_) | Err(_) => {}
+        }
+        self.history.tell(whats).await
+    }
+}
+
+/// Why a queue was not opened.
+pub(crate) async fn refused(history: &History, error: &OpenError) -> Result<(), HistoryLost> {
+    let refused = What::OpenRefused {
+        why: error.to_string(),
+        damaged: matches!(
+            error,
+            OpenError::Storage(storage::OpenError::Corrupt { .. })
+        ),
+    };
+    history.tell(vec![refused]).await
+}
+
+async fn follow(
+    history: History,
+    env: Env,
+    queue: SafeTaskQueue<Command>,
+    mut feed: LifecycleFeed,
+    mut stopped: oneshot::Receiver<()>,
+) -> Result<LifecycleFeed, HistoryLost> {
+    let mut count = env.clock.sleep(COUNT_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return Ok(feed),
+            () = &mut count => {
+                let mut whats = what_is_there(&mut feed);
+                let counts = queue.counts().into();
+                whats.push(What::Counted { counts });
+                history.tell(whats).await?;
+                count = env.clock.sleep(COUNT_INTERVAL);
+            }
+            heard = feed.next() => {
+                let Some(heard) = heard else { return Ok(feed) };
+                let mut whats = vec![told(&heard)];
+                while whats.len() < EVENTS_PER_TELLING
+                    && let Some(Some(heard)) = feed.next().now_or_never()
+                {
+                    whats.push(told(&heard));
+                }
+                history.tell(whats).await?;
+            }
+        }
+    }
+}
+
+fn told(heard: &Heard) -> What {
+    match heard {
+        Heard::Event(event) => fed(event),
+        Heard::Missed(count) => What::FeedMissed { count: *count },
+    }
+}
+
+/// All that the feed has told by now.
+fn what_is_there(feed: &mut LifecycleFeed) -> Vec<What> {
+    let next = || feed.next().now_or_never().flatten();
+    std::iter::from_fn(next).map(|heard| told(&heard)).collect()
+}
+
+/// Every task that lives.
+async fn found(queue: &SafeTaskQueue<Command>) -> Vec<What> {
+    let mut whats = Vec::new();
+    for Listed { id, state, .. } in queue.list() {
+        let Some(task) = queue.explain(id).await else {
+            continue;
+        };
+        let (state, cause) = match state {
+            TaskState::Ready => ("ready", None),
+            TaskState::Delayed(_) => ("delayed", None),
+            TaskState::Leased(_) => ("leased", None),
+            TaskState::Poison(cause) => ("poison", Some(cause.as_str())),
+            TaskState::Done => ("done", None),
+            TaskState::Removed => ("gone", None),
+        };
+        let history = task.history.unwrap_or_default();
+        whats.push(What::Found {
+            task: id.to_string(),
+            state,
+            cause,
+            epoch: task.epoch.0,
+            retries: task.retries,
+            in_doubt: task.in_doubt,
+            attempts: history.attempts().map(|attempt| attempt.epoch.0).collect(),
+        });
+    }
+    whats
+}
