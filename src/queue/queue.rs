@@ -17,7 +17,7 @@ use super::payload::Payload;
 use crate::core::event::Next;
 use crate::core::ids::{Fingerprint, KeyHash};
 use crate::core::{
-    Input, Now, Origin, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState,
+    Input, Now, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState,
 };
 use crate::env::{Env, Wall};
 

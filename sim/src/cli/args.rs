@@ -144,6 +144,14 @@ pub(crate) struct ExploreArgs {
     #[arg(long, value_name = "DIR", default_value = "target/sim-failures")]
     pub(crate) failures: PathBuf,
 
+    /// Also write JUnit's XML here, a test case a seed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Show for each site of the product's coverage catalogue how often which scenario reached it
+    #[arg(long)]
+    pub(crate) sites: bool,
+
     /// Report failures as they are
     #[arg(long)]
     pub(crate) no_shrink: bool,

@@ -23,11 +23,14 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         from: args.seed_from,
         seeds: args.seeds,
         pool: &pool,
-        each: args.format != Format::Human,
+        each: args.format != Format::Human || args.junit.is_some(),
     };
     let progress = Progress::new(args.seeds * scenarios.len() as u64, args.format != Format::Human);
     let explored = exploration.run(&progress).await?;
     progress.finish();
+    if let Some(file) = &args.junit {
+        files::write(file, machine::junit(&explored.ended).as_bytes())?;
+    }
     let holes = coverage::holes(&explored, &scenarios, all);
     match args.format {
         Format::Human => summary(&explored, &holes, &progress)?,
@@ -40,6 +43,9 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
             let lines: String = explored.ended.iter().filter_map(machine::github).collect();
             out::print(&lines)?;
         }
+    }
+    if args.sites {
+        out::print(&format!("\n{}", show::sites(&explored.tallies)))?;
     }
     for answer in explored.failures.values() {
         let small = (!args.no_shrink && !explored.interrupted).then_some(&pool);

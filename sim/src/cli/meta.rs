@@ -25,7 +25,7 @@ pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> Ended {
     for scenario in &scenarios {
         let seeds = (0..args.seeds).map(|at| Seed(args.seed_from.0.wrapping_add(at)));
         let compared = pool
-            .in_order(seeds, |seed| async { pair.compare(scenario.draw(seed)).await })
+            .in_order(seeds, |seed| pair.compare(scenario.draw(seed)))
             .collect::<Vec<_>>()
             .await;
         let compared = compared.into_iter().collect::<Result<Vec<_>, Failure>>()?;

@@ -40,6 +40,31 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
     render(&columns, rows)
 }
 
+/// How often each site of the product's catalogue was reached, and by which scenario most.
+pub(crate) fn sites(tallies: &[Tally]) -> String {
+    let rows = leasebridge::coverage::SITES.iter().map(|site| {
+        let counts = tallies.iter().filter_map(|tally| Some((*tally.reached.get(site.name())?, tally)));
+        let scenarios = counts.clone().count();
+        let total: u64 = counts.clone().map(|(count, _)| count).sum();
+        let most = counts.max_by_key(|(count, _)| *count);
+        vec![
+            site.name().to_owned(),
+            site.area().to_owned(),
+            total.to_string(),
+            scenarios.to_string(),
+            most.map_or("-".to_owned(), |(_, tally)| tally.scenario.clone()),
+        ]
+    });
+    let columns = [
+        Column::Text("SITE"),
+        Column::Text("IN"),
+        Column::Number("REACHED"),
+        Column::Number("SCENARIOS"),
+        Column::Text("MOST BY"),
+    ];
+    render(&columns, rows.collect())
+}
+
 fn row(tally: &Tally) -> Vec<String> {
     let mut cells = vec![tally.scenario.clone(), tally.seeds.to_string()];
     cells.extend(FAMILIES.map(|family| tally.faults.get(&family).copied().unwrap_or(0).to_string()));
