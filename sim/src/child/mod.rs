@@ -89,11 +89,14 @@ pub(crate) fn processor_time() -> Duration {
 /// Runs one plan; what escapes from it as a panic is its outcome.
 fn one(plan: &Plan, request: &Request, listener: Option<&Listener>) -> Reply {
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run::run(plan.clone())));
-    let outcome = ended.unwrap_or_else(|_| {
+    let mut outcome = ended.unwrap_or_else(|_| {
         let told = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
         let panic = Some(told.unwrap_or_else(|| "a panic without words".to_owned()));
         run::unjudged(plan.clone(), Ran { panic, ..Ran::default() })
     });
+    // The counters are the process's, and only here is it known that it runs nothing else.
+    let reached = leasebridge::coverage::snapshot().into_iter();
+    outcome.reached = reached.map(|(site, count)| (site.to_owned(), count)).collect();
     let prints = listener.map(|listener| Prints {
         targets: listener.prints(),
         records: listen::print(&outcome.records),
