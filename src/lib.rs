@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod core;
+pub mod coverage;
 pub mod env;
 pub mod journal;
 pub mod pipeline;

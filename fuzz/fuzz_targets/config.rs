@@ -183,5 +183,13 @@ fn after_place<'a>(text: &str, said: &'a str) -> Option<&'a str> {
     let shown = text.split('\n').nth(line.checked_sub(1)?)?;
     let shown = shown.strip_suffix('\r').unwrap_or(shown);
     let fits = (1..=shown.chars().count() + 2).contains(&column);
-    (fits && what.contains(&format!(" {line} | {shown}"))).then_some(what)
+    let prefix = format!(" {line} | ");
+    // A line that may hold a secret is not shown, or only up to the secret.
+    let is_shown = what.contains(&format!("{prefix}{shown}"))
+        || what.lines().any(|line| {
+            line.strip_prefix(&prefix)
+                .and_then(|line| line.strip_suffix("(hidden)"))
+                .is_some_and(|part| shown.starts_with(part.trim_end()))
+        });
+    (fits && is_shown).then_some(what)
 }

@@ -9,6 +9,7 @@ use leasebridge::env::{Env, Wall};
 use crate::clock::{SimClock, TimeSource};
 use crate::disk::{SimDisk, TokioSpawner};
 use crate::entropy::SimEntropy;
+use crate::points::SimPoints;
 use crate::seed::Seed;
 use crate::transport::SimTransport;
 
@@ -21,6 +22,7 @@ pub struct SimHost {
     seed: Seed,
     clock: SimClock,
     disk: SimDisk,
+    points: Arc<SimPoints>,
     boots: AtomicU64,
 }
 
@@ -36,6 +38,7 @@ impl SimHost {
             seed,
             clock,
             disk,
+            points: Arc::new(SimPoints::new(seed.child("points"))),
             boots: AtomicU64::new(0),
         }
     }
@@ -50,6 +53,11 @@ impl SimHost {
         &self.disk
     }
 
+    /// Its points: for unlikely turns of whatever process runs there.
+    pub fn points(&self) -> &SimPoints {
+        &self.points
+    }
+
     /// The world for one process. Each process draws from an entropy stream of its own, so that
     /// what the next one draws doesn't depend on the instant at which this one dies.
     pub fn boot(&self) -> Env {
@@ -62,6 +70,7 @@ impl SimHost {
                 self.seed,
                 &format!("entropy of boot {boot}"),
             )),
+            points: self.points.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`clock`]: simulated time with drift and jumps, per host;
 //! - [`transport`]: connections over turmoil's network;
 //! - [`entropy`]: the product's randomness;
+//! - [`points`]: unlikely turns inside the product;
 //! - [`host`]: a machine, made of these, on which processes boot.
 //!
 //! On top of it:
@@ -17,8 +18,11 @@
 //! - [`liveness`]: why something is still pending, in words;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
-//! - [`run`]: plan in, verdict out.
+//! - [`run`]: plan in, verdict out;
+//! - [`report`]: what people and machines are shown of it;
+//! - [`chaos`]: real processes, judged by the same oracle.
 
+pub mod chaos;
 pub mod clock;
 pub mod core_loop;
 pub mod disk;
@@ -28,6 +32,8 @@ pub mod host;
 pub mod liveness;
 pub mod oracle;
 pub mod plan;
+pub mod points;
+pub mod report;
 pub mod run;
 pub mod seed;
 pub mod stack;

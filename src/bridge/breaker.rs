@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::coverage::{Site, reached, sometimes};
 use crate::env::Mono;
 
 /// The numbers of a breaker.
@@ -143,6 +144,7 @@ impl Breaker {
     /// What was sent got an answer. `true` if that closed the breaker.
     pub(super) fn answered(&mut self) -> bool {
         let closed = !self.is_closed();
+        sometimes!(Site::BreakerClosed, closed);
         self.state = BreakerState::Closed { unanswered: 0 };
         self.wait = self.options.probe_after;
         closed
@@ -160,9 +162,11 @@ impl Breaker {
                 self.wait = self.options.probe_after;
                 self.open(now, now);
                 self.opened += 1;
+                reached!(Site::BreakerOpened);
                 true
             }
             (BreakerState::Probing { since }, Pass::Probe) => {
+                reached!(Site::ProbeFailed);
                 self.wait = (self.wait * 2).min(self.options.probe_after_max);
                 self.open(since, now);
                 false

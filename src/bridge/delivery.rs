@@ -73,10 +73,11 @@ enum End {
     Cut,
 }
 
-/// Delivers one command and settles nothing. Dropping it leaves the lease to its own end: in doubt if
+/// Delivers one command and settles nothing. With `by_grpc` the socket is passed over if gRPC is there.
+/// Dropping it leaves the lease to its own end: in doubt if
 /// something was sent.
-pub(super) async fn deliver(route: Arc<Route>, lease: Lease<Command>) -> Finished {
-    let attempt = Attempt::new(&route, &lease);
+pub(super) async fn deliver(route: Arc<Route>, lease: Lease<Command>, by_grpc: bool) -> Finished {
+    let attempt = Attempt::new(&route, &lease, by_grpc);
     let end = select! {
         // An answer that is there is never thrown away.
         biased;

@@ -199,6 +199,19 @@ impl Keeper {
     }
 
     fn lose(&self, error: String) {
+        let mut slot = self.slot();
+        let was_up = slot.link.take().is_some();
+        let is_news = was_up || slot.last_error.as_ref() != Some(&error);
+        slot.last_error = Some(error.clone());
+        drop(slot);
+        // An endpoint that stays away is tried every few seconds: the same line each time would bury the rest.
+        if is_news {
+            self.tell_loss(&error);
+        }
+        self.changed.notify_one();
+    }
+
+    fn tell_loss(&self, error: &str) {
         tracing::info!(
             route = %self.route.name,
             transport = self.connector.transport.as_str(),
@@ -206,11 +219,6 @@ impl Keeper {
             %error,
             "no link"
         );
-        let mut slot = self.slot();
-        slot.link = None;
-        slot.last_error = Some(error);
-        drop(slot);
-        self.changed.notify_one();
     }
 
     fn set(&self, state: LinkState, link: Option<Arc<Link>>) {

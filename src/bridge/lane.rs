@@ -23,7 +23,8 @@ use super::link::Link;
 use super::route::Route;
 use super::settled::Announcer;
 use crate::core::event::Next;
-use crate::env::{BoxFuture, Mono};
+use crate::coverage::{Site, reached};
+use crate::env::{BoxFuture, Mono, Point};
 use crate::queue::{
     AdapterError, Command, Failure, Lease, LeaseError, SafeTaskQueue, Sends,
     TaskQueueChannelAdapter,
@@ -147,11 +148,12 @@ impl Lane {
     fn start(&mut self, leases: Vec<Result<Lease<Command>, LeaseError>>) {
         // An adapter yields nothing only when there will be nothing more.
         self.over |= leases.is_empty();
+        let by_grpc = self.route.env.points.fires(Point::ForcedFallback);
         for lease in leases {
             match lease {
                 Ok(lease) if self.gate.is_open() => {
                     let pass = self.gate.pass();
-                    let delivery = deliver(Arc::clone(&self.route), lease);
+                    let delivery = deliver(Arc::clone(&self.route), lease, by_grpc);
                     self.deliveries
                         .push(delivery.map(move |finished| (pass, finished)).boxed());
                 }
@@ -169,11 +171,15 @@ impl Lane {
     /// Settles this attempt and all that have finished with it, with one sync.
     fn finish(&mut self, first: (Pass, Finished)) {
         let mut group = Vec::new();
+        let alone = self.route.env.points.fires(Point::BatchOfOne);
         let mut next = Some(first);
         while let Some((pass, finished)) = next {
             self.gate.finished(pass, finished.evidence);
             group.extend(self.settlement(finished));
-            next = self.deliveries.next().now_or_never().flatten();
+            next = match alone {
+                true => None,
+                false => self.deliveries.next().now_or_never().flatten(),
+            };
         }
         if group.is_empty() {
             return;
@@ -237,6 +243,7 @@ impl Lane {
         let counters = &self.route.counters;
         for error in &settled.refused {
             counters.settle_failures.increment();
+            reached!(Site::SettledTooLate);
             tracing::debug!(route = %self.route.options.name, %error, "a settlement was not taken");
         }
         match settled.outcome {

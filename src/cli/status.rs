@@ -77,6 +77,9 @@ async fn show(operator: &Operator, as_json: bool, before: &str) -> Result<(), su
     }
 }
 
+/// Under the table: after a restart more is done than was enqueued since.
+const TOTALS_SINCE: &str = "(ENQUEUED, DONE, REJECTED and IN DOUBT count since this start)";
+
 fn to_text(status: &v1::StatusReply) -> String {
     let mut parts = vec![format!(
         "leasebridge {}, up {}{}",
@@ -84,7 +87,10 @@ fn to_text(status: &v1::StatusReply) -> String {
         words::age(Duration::from_millis(status.uptime_ms)),
         if status.draining { ", draining" } else { "" },
     )];
-    parts.push(routes(&status.routes));
+    parts.push(format!(
+        "{}\n{TOTALS_SINCE}",
+        routes(&status.routes).trim_end()
+    ));
     let links = links(&status.routes);
     if !links.is_empty() {
         parts.push(links);

@@ -14,6 +14,7 @@ use super::limits::QUARANTINE_REST_MS;
 use super::state::{State, is_fresh};
 use super::task::{Lease, Life, Part, Slot, Task};
 use super::time::{QueueMs, SpanMs};
+use crate::coverage::{Site, reached};
 
 /// Asks [`State::enter`] for the ready order; which part it is depends on what stands there.
 const READY: Life = Life::Ready(Part::Returned);
@@ -63,6 +64,7 @@ impl State {
     pub fn replay(&mut self, event: &Event) -> Result<(), Impossible> {
         match self.try_apply(event) {
             Err(Impossible::UnknownTask(id)) if id.seq < self.replay_floor => {
+                reached!(Site::UnknownPassedOver);
                 self.pass_over(event);
                 Ok(())
             }

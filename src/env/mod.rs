@@ -8,6 +8,7 @@
 mod clock;
 mod disk;
 mod entropy;
+mod points;
 pub mod real;
 mod transport;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Elapsed, Mono, Wall, timeout};
 pub use disk::{Disk, DiskFile, DiskLock, LockError};
 pub use entropy::Entropy;
+pub use points::{NeverFires, Point, Points, UnknownPoint};
 pub use transport::{Address, AddressError, BoxStream, Listener, Stream, Transport};
 
 /// A boxed future, as the seams return them.
@@ -32,6 +34,8 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Unlikely turns.
+    pub points: Arc<dyn Points>,
 }
 
 impl Env {
@@ -44,6 +48,7 @@ impl Env {
             transport: Arc::new(real::TokioTransport),
             disk: Arc::new(real::StdDisk),
             entropy: Arc::new(real::SystemEntropy::new()),
+            points: Arc::new(NeverFires),
         }
     }
 }

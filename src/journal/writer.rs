@@ -14,6 +14,7 @@ use super::record::{Control, Place, encode_base, encode_control, encode_event, s
 use super::recovery::Start;
 use crate::core::event::{Base, Event};
 use crate::core::ids::SegmentNo;
+use crate::coverage::{Site, always};
 
 /// One write and one sync. Its checksums are still missing: see [`super::Sealer::seal`].
 #[derive(Debug)]
@@ -126,9 +127,9 @@ impl Writer {
     /// When the segment was never written, or is still being written, or was retired before.
     pub fn retire(&mut self, base: impl FnOnce() -> Base, segment: SegmentNo) -> Position {
         let newest = self.retiring.back().map_or(self.oldest, |last| last.1);
-        assert!(
-            newest <= segment && segment < self.segment,
-            "segments retire in order, oldest first, and never the one that is written"
+        always!(
+            Site::RetiredInOrder,
+            newest <= segment && segment < self.segment
         );
         self.make_room(END_RESERVE_BYTES as usize, base);
         encode_control(&mut self.open, Control::Retired { segment });
@@ -185,7 +186,7 @@ impl Writer {
     /// # Panics
     /// When that batch was not in flight.
     pub fn completed(&mut self, end: Position) {
-        assert_eq!(self.in_flight.take(), Some(end), "one batch is in flight");
+        always!(Site::OneBatchInFlight, self.in_flight.take() == Some(end));
         self.durable = end;
         while let Some((position, oldest)) = self.retiring.front().copied()
             && position <= end

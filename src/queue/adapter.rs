@@ -19,6 +19,7 @@ use super::lease::Lease;
 use super::options::DEFAULT_ROUTE;
 use super::payload::Payload;
 use super::queue::SafeTaskQueue;
+use crate::coverage::{Site, sometimes};
 
 /// Leases an adapter may have taken and not yet handed out: above this, memory is better spent elsewhere.
 pub const CONCURRENCY_MAX: usize = 65_536;
@@ -141,6 +142,7 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
         while let Some(lease) = self.leases.recv().await {
             unread.extend(lease);
         }
+        sometimes!(Site::UnreadReleased, !unread.is_empty());
         let released = self.queue.release_all(unread).await;
         if self.owns_queue {
             self.queue.close().await.map_err(LeaseError::InDoubt)?;

@@ -11,6 +11,7 @@ use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::TaskImage;
 use crate::core::{Input, Now, TaskId};
+use crate::coverage::{Site, reached};
 
 /// A task with everything durable about it, on its way from one queue to another.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ impl<T> Drained<T> {
             Ok(held.iter().map(leave).collect::<Vec<bool>>())
         });
         let left = left.await.map_err(LeaseError::InDoubt)??;
+        reached!(Site::DrainedOut);
         let mut left = left.into_iter();
         self.tasks.retain(|_| left.next() == Some(true));
         Ok(self.tasks)

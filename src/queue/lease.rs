@@ -10,6 +10,7 @@ use crate::core::event::{Doubt, Next, TransportKind};
 use crate::core::{
     DeliveryId, Input, Now, QueueMs, Reply, Report, Settlement, SpanMs, TaskId, TaskState,
 };
+use crate::coverage::{Site, reached};
 use crate::env::Mono;
 
 /// When a record that the disk did not give up is asked for again: long enough for a path to fail over.
@@ -134,6 +135,7 @@ impl Drop for Held {
             kept.forget(self.delivery);
         }
         if !self.settled {
+            reached!(Site::LeaseDropped);
             let settlement = Settlement {
                 jitter: self.engine().env.entropy.next_u64(),
                 ..ending(self.delivery, Report::Dropped)

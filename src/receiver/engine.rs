@@ -21,6 +21,7 @@ use super::inbox::{Decision, IdRange, Inbox, LinkId, Outcome, RollbackDecision, 
 use super::options::ReceiverOptions;
 use super::stats::Counters;
 use super::store::{EffectLog, InboxStore, StoreError};
+use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
 use crate::wire::v1::frame::Kind;
 use crate::wire::{DeliveryId, FrameSender, IdError, InboxId, NotSent, SendNumber, v1};
@@ -244,6 +245,7 @@ impl Engine {
                 self.send(state, waiter.link, kind);
             }
             Decision::Full(why) => {
+                reached!(Site::InboxFull);
                 self.counters.unavailable.add(1);
                 self.reply(state, waiter, full(why.to_string()).into());
             }
@@ -409,6 +411,7 @@ impl Engine {
     fn send(&self, state: &mut State, link: LinkId, kind: Kind) {
         let Some(link) = state.links.get(&link) else {
             self.counters.answers_undelivered.add(1);
+            reached!(Site::AnswerUndelivered);
             return;
         };
         // Forced: a link's loop reads no further commands while its outbox is full.

@@ -19,6 +19,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::coverage::{Site, reached};
 use crate::wire::{DeliveryId, Epoch, SendNumber, TaskId};
 use entry::{Entry, State, Waiters};
 pub use ids::{IdRange, IdRanges};
@@ -218,9 +219,11 @@ impl Inbox {
     pub fn on_command(&mut self, waiter: Waiter) -> Decision {
         let DeliveryId { task, epoch } = waiter.delivery;
         if self.settled.contains(task) {
+            reached!(Site::SettledNotRun);
             return Decision::Settled;
         }
         if self.done_before.contains(task) {
+            reached!(Site::ExecutedBefore);
             return Decision::Answer(Outcome::Done(Bytes::new()));
         }
         let full = self.full();
@@ -235,14 +238,22 @@ impl Inbox {
             return Decision::Run(run);
         };
         if epoch < entry.epoch {
+            reached!(Site::StaleEpochRefused);
             return Decision::Stale(entry.epoch);
         }
         entry.raise(epoch);
         match &mut entry.state {
-            State::Done(result) => return Decision::Answer(Outcome::Done(result.clone())),
-            _ if entry.rolled_back.contains(waiter.send) => return Decision::RolledBack,
+            State::Done(result) => {
+                reached!(Site::DoneFromMemory);
+                return Decision::Answer(Outcome::Done(result.clone()));
+            }
+            _ if entry.rolled_back.contains(waiter.send) => {
+                reached!(Site::TombstoneStopped);
+                return Decision::RolledBack;
+            }
             State::Queued(_, waiters) | State::Running(_, waiters) => {
                 return if waiters.join(waiter, WAITERS_MAX) {
+                    reached!(Site::JoinedRun);
                     Decision::Join
                 } else {
                     Decision::Full(Full::Waiters)
@@ -251,8 +262,12 @@ impl Inbox {
             State::Answered {
                 epoch: answered,
                 outcome,
-            } if *answered == epoch => return Decision::Answer(outcome.clone()),
+            } if *answered == epoch => {
+                reached!(Site::AnswerFromMemory);
+                return Decision::Answer(outcome.clone());
+            }
             State::InDoubt => {
+                reached!(Site::InDoubtRefused);
                 let outcome = Outcome::Refused(IN_DOUBT_TEXT.to_owned());
                 self.result_bytes += outcome.bytes();
                 entry.state = State::Answered {
@@ -261,7 +276,8 @@ impl Inbox {
                 };
                 return Decision::Answer(outcome);
             }
-            State::Answered { .. } | State::Idle => {}
+            State::Answered { .. } => reached!(Site::NewerEpochRan),
+            State::Idle => {}
         }
         // The entry exists already, so that only the other limits can stand against running it.
         if let Some(full @ (Full::Draining | Full::ResultBytes)) = full {
@@ -342,6 +358,7 @@ impl Inbox {
             if !room {
                 return RollbackDecision::Full;
             }
+            reached!(Site::TombstoneLeft);
             let mut entry = Entry::new(epoch);
             entry.rolled_back.insert(send);
             self.entries.insert(task, entry);
@@ -366,6 +383,7 @@ impl Inbox {
             }
             State::Queued(_, waiters) => {
                 if let Some((links, left)) = waiters.remove(epoch, send) {
+                    reached!(Site::QueuedTakenBack);
                     if !left {
                         entry.state = State::Idle;
                     }

@@ -1,17 +1,14 @@
-//! Connections of our transport as tonic wants them.
+//! Accepting connections, one after another, as many as may exist.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::Connected;
+use tokio::sync::Semaphore;
 
-use crate::env::{BoxStream, Env, Listener};
+use crate::env::{Env, Listener};
+use crate::wire::Accepted;
 
 /// Connections at once; further ones wait to be accepted. Each holds a window and a few tasks.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -25,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub fn incoming(
     env: &Env,
     listener: Box<dyn Listener>,
-) -> impl Stream<Item = io::Result<Connection>> + Send + use<> {
+) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
     let clock = Arc::clone(&env.clock);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     futures_util::stream::unfold(listener, move |mut listener| {
@@ -36,12 +33,8 @@ pub fn incoming(
             loop {
                 match listener.accept().await {
                     Ok((stream, peer)) => {
-                        let connection = Connection {
-                            stream,
-                            peer,
-                            _permit: permit,
-                        };
-                        return Some((Ok(connection), listener));
+                        let accepted = Accepted::new(stream, peer, permit);
+                        return Some((Ok(accepted), listener));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -51,63 +44,4 @@ pub fn incoming(
             }
         }
     })
-}
-
-/// One accepted connection.
-pub struct Connection {
-    stream: BoxStream,
-    peer: String,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// Who is at the far end, for logs.
-#[derive(Clone, Debug)]
-pub struct Peer(pub String);
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        Peer(self.peer.clone())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

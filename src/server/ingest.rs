@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
 use super::{Phase, ServerOptions};
+use crate::coverage::{Site, reached};
 use crate::env::Wall;
 use crate::queue::{
     Command, DEFAULT_ROUTE, EnqueueError, Enqueued, KEY_BYTES_MAX, SafeTaskQueue, TaskOptions,
@@ -84,6 +85,7 @@ impl IngestService {
                     piece = piece.saturating_mul(2);
                 }
                 Err(EnqueueError::Full { retry_after, .. }) => {
+                    reached!(Site::IngestWaited);
                     // A piece larger than the whole queue would wait for ever.
                     piece = (piece.min(checked.len()) / 2).max(1);
                     self.queue.env().clock.sleep(retry_after).await;
@@ -176,6 +178,7 @@ impl IngestService {
 
     fn refuse_while_draining(&self) -> Result<(), Status> {
         if *self.options.phase.borrow() > Phase::Serving {
+            reached!(Site::IngestDraining);
             return Err(Status::unavailable(
                 "the bridge is draining and takes nothing new",
             ));
@@ -325,6 +328,7 @@ fn refused_all(error: &EnqueueError) -> Status {
     let text = error.to_string();
     match error {
         EnqueueError::Full { retry_after, .. } => {
+            reached!(Site::IngestExhausted);
             let mut status = Status::resource_exhausted(text);
             status
                 .metadata_mut()
@@ -332,7 +336,10 @@ fn refused_all(error: &EnqueueError) -> Status {
             status
         }
         EnqueueError::Closed => Status::unavailable(text),
-        EnqueueError::InDoubt(_) => Status::unknown(text),
+        EnqueueError::InDoubt(_) => {
+            reached!(Site::IngestAnsweredInDoubt);
+            Status::unknown(text)
+        }
         _ => Status::internal(text),
     }
 }

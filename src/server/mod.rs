@@ -22,7 +22,7 @@ use crate::wire::v1;
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::ingest_server::IngestServer;
 
-pub use incoming::{Connection, Peer, incoming};
+pub use incoming::incoming;
 
 use admin::AdminService;
 use ingest::IngestService;

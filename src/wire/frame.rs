@@ -12,12 +12,17 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::limits::LENGTH_BYTES;
 use super::v1;
+use crate::coverage::{Site, reached};
+use crate::env::{Point, Points};
 
 /// How much the buffer grows when it has no room left. One system call fetches up to this much.
 const READ_BYTES: usize = 32 << 10;
 
 /// With less room than this the buffer grows before a read, to save tiny reads.
 const READ_ROOM_BYTES_MIN: usize = 4 << 10;
+
+/// What a small read fetches: an odd number, so that frames are cut everywhere.
+const SMALL_READ_BYTES: u64 = 7;
 
 /// Why no further frame can be had. Everything but [`FrameError::Io`] is the peer's fault.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +144,11 @@ impl FrameDecoder {
         };
         let bytes = u32::from_be_bytes(*head);
         if bytes == 0 {
+            reached!(Site::FrameEmpty);
             return Err(FrameError::ZeroLength);
         }
         if bytes > self.frame_bytes_max {
+            reached!(Site::FrameTooLong);
             return Err(FrameError::TooLong {
                 bytes,
                 limit: self.frame_bytes_max,
@@ -152,7 +159,8 @@ impl FrameDecoder {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
-        let frame = v1::Frame::decode(self.buffer.split_to(bytes).freeze())?;
+        let frame = v1::Frame::decode(self.buffer.split_to(bytes).freeze());
+        let frame = frame.inspect_err(|_| reached!(Site::FrameUndecodable))?;
         check_frame(frame).map(Some)
     }
 
@@ -168,7 +176,10 @@ impl FrameDecoder {
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.buffer.len() {
             0 => Ok(()),
-            buffered => Err(FrameError::Truncated { buffered }),
+            buffered => {
+                reached!(Site::FrameTruncated);
+                Err(FrameError::Truncated { buffered })
+            }
         }
     }
 }
@@ -178,6 +189,8 @@ impl FrameDecoder {
 pub struct FrameReader<R> {
     stream: R,
     decoder: FrameDecoder,
+    /// How much one read fetches at most.
+    read_bytes_max: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -186,6 +199,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self {
             stream,
             decoder: FrameDecoder::new(frame_bytes_max),
+            read_bytes_max: u64::MAX,
+        }
+    }
+
+    /// The same, or one that reads a few bytes at a time, if that point fires.
+    #[must_use]
+    pub fn at(self, points: &dyn Points) -> Self {
+        if !points.fires(Point::SmallReads) {
+            return self;
+        }
+        Self {
+            read_bytes_max: SMALL_READ_BYTES,
+            ..self
         }
     }
 
@@ -224,7 +250,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if buffer.capacity() - buffer.len() < READ_ROOM_BYTES_MIN {
                 buffer.reserve(READ_BYTES);
             }
-            if self.stream.read_buf(buffer).await? == 0 {
+            let mut stream = (&mut self.stream).take(self.read_bytes_max);
+            if stream.read_buf(buffer).await? == 0 {
                 self.decoder.finish()?;
                 return Ok(None);
             }

@@ -5,12 +5,14 @@
 //! [`v1::Frame`] travels over the socket (through [`FrameReader`] and [`FrameSource::write_to`]) and
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
+mod accepted;
 mod frame;
 mod hello;
 mod ids;
 mod limits;
 mod outbox;
 
+pub use accepted::{Accepted, Peer};
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
 pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
 pub use ids::{DeliveryId, Epoch, IdError, ParseTaskIdError, SendNumber, TaskId};

@@ -20,8 +20,14 @@ use tokio::sync::Notify;
 
 use super::limits::{LENGTH_BYTES, OUTBOX_BYTES_DEFAULT};
 use super::v1;
+use crate::coverage::{Site, reached};
+use crate::env::{Point, Points};
 
 pub use source::{FrameSource, WriteError};
+
+/// How much one write gathers: beyond this a larger call saves nothing, and what was taken is in
+/// doubt if the link dies.
+const WRITE_BYTES: usize = 128 << 10;
 
 /// The limits of one outbox.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,8 @@ pub struct OutboxLimits {
     pub frame_bytes_max: u32,
     /// How long the peer may take no byte at all before the link counts as dead.
     pub write_deadline: Duration,
+    /// How much one write gathers.
+    pub write_bytes: usize,
 }
 
 impl OutboxLimits {
@@ -42,6 +50,20 @@ impl OutboxLimits {
             queued_bytes_max: OUTBOX_BYTES_DEFAULT,
             frame_bytes_max,
             write_deadline,
+            write_bytes: WRITE_BYTES,
+        }
+    }
+
+    /// The same, or so tight that each frame waits for the one before it, if that point fires.
+    #[must_use]
+    pub fn at(self, points: &dyn Points) -> Self {
+        if !points.fires(Point::TinyBuffers) {
+            return self;
+        }
+        Self {
+            queued_bytes_max: 1,
+            write_bytes: 1,
+            ..self
         }
     }
 }
@@ -181,6 +203,7 @@ impl FrameSender {
                 }
                 state.check(bytes)?;
             }
+            reached!(Site::OutboxWaited);
             room.await;
         }
     }
@@ -195,6 +218,7 @@ impl FrameSender {
         let state = self.0.0.state();
         if !state.has_room() {
             state.check(bytes)?;
+            reached!(Site::OutboxWaited);
             return Err(NotSent::Full);
         }
         self.push(state, frame, bytes)

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasebridge::env::{self, Clock, Env};
+use leasebridge::env::{self, Clock, Env, NeverFires};
 use leasebridge::queue::{OpenError, QueueOptions, SafeTaskQueue};
 use leasebridge_sim::clock::{SimClock, TimeSource};
 use leasebridge_sim::disk::SimDisk;
@@ -47,6 +47,7 @@ pub(crate) fn options(disk: &SimDisk, boot: u64) -> QueueOptions {
         transport: Arc::new(SimTransport),
         disk: Arc::new(disk.clone()),
         entropy: Arc::new(SimEntropy::new(Seed(7), &format!("boot {boot}"))),
+        points: Arc::new(NeverFires),
     };
     QueueOptions {
         env,

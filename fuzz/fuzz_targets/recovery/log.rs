@@ -104,7 +104,11 @@ pub fn recover(slots: &Slots, fold: &mut dyn Fold) -> Result<Recovered, Recovery
             bytes: bytes[..bytes.len().min(SLOT_HEAD_BYTES)].to_vec(),
         })
         .collect();
-    let mut replay = Replay::new(Survey::new(&heads)?);
+    let mut survey = Survey::new(&heads)?;
+    while let Some(slot) = survey.unclear.first().copied() {
+        survey.claim(slot, &slots[&slot]);
+    }
+    let mut replay = Replay::new(survey);
     while let Some(planned) = replay.next_segment() {
         replay.feed(&slots[&planned.slot], fold)?;
     }

@@ -13,6 +13,7 @@ use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
 use crate::bridge::waiters::{Answer, RollbackState};
 use crate::core::event::TransportKind;
+use crate::coverage::{Site, reached};
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
 use crate::wire::{DeliveryId, InboxId};
@@ -24,6 +25,8 @@ pub(super) struct Attempt<'a> {
     pub(super) ctx: Context,
     pub(super) delivery: DeliveryId,
     pub(super) learned: Arc<Learned>,
+    /// The socket is passed over if there is an alternative.
+    by_grpc: bool,
     progress: Mutex<Progress>,
 }
 
@@ -40,7 +43,7 @@ pub(super) struct Progress {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(route: &'a Route, lease: &'a Lease<Command>) -> Self {
+    pub(super) fn new(route: &'a Route, lease: &'a Lease<Command>, by_grpc: bool) -> Self {
         let options = ContextOptions {
             abandoned: route.abandoned.clone(),
             ..ContextOptions::default()
@@ -51,6 +54,7 @@ impl<'a> Attempt<'a> {
             ctx: Context::new(route.env.clone(), options),
             delivery: wire_delivery(lease.delivery()),
             learned: Arc::default(),
+            by_grpc,
             progress: Mutex::default(),
         }
     }
@@ -74,6 +78,10 @@ impl<'a> Attempt<'a> {
             let why = "the socket is not connected".to_owned();
             return Box::pin(self.fall_back(why, None)).await;
         };
+        if self.by_grpc && alternative {
+            let why = "the socket was passed over".to_owned();
+            return Box::pin(self.fall_back(why, None)).await;
+        }
         let Some(pass) = keeper.pass(alternative) else {
             let why = "the socket's breaker is open".to_owned();
             return Box::pin(self.fall_back(why, None)).await;
@@ -157,6 +165,7 @@ impl<'a> Attempt<'a> {
         let known = self.route.doubts().inbox_of(self.lease.id())?;
         let now = link.inbox_id();
         (known != now).then(|| {
+            reached!(Site::LostInboxHeld);
             End::Held(format!(
                 "held: a send is in doubt at inbox {known}, and the endpoint now has inbox {now}; \
                  requeue it if it was not executed, else purge it"
@@ -213,8 +222,12 @@ impl<'a> Attempt<'a> {
             }
             // Given back unsent, the queue finds it expired itself.
             End::Expired => (Verdict::Released, Evidence::None),
-            End::LeaseLost => (Verdict::Lost, Evidence::None),
+            End::LeaseLost => {
+                reached!(Site::LeaseLostInFlight);
+                (Verdict::Lost, Evidence::None)
+            }
             End::Cut if self.progress().sends > 0 => {
+                reached!(Site::CutByDrain);
                 let why = "the bridge stopped before an answer came".to_owned();
                 (in_doubt(why), Evidence::None)
             }
@@ -268,9 +281,12 @@ pub(super) fn verdict(answer: Answer) -> Verdict {
             reason: error,
         },
         // Nothing was executed for this epoch, but a newer or settled one may have been.
-        Answer::Stale { current_epoch } => Failure::InDoubt(format!(
-            "the endpoint calls the delivery stale; it knows epoch {current_epoch}"
-        )),
+        Answer::Stale { current_epoch } => {
+            reached!(Site::StaleAnswer);
+            Failure::InDoubt(format!(
+                "the endpoint calls the delivery stale; it knows epoch {current_epoch}"
+            ))
+        }
         Answer::RolledBack(state) => unreachable!("{state:?} answers a rollback, not a command"),
     })
 }

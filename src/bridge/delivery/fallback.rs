@@ -9,6 +9,7 @@ use super::send::{Heard, Open};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::waiters::{Answer, Pending, Sign};
+use crate::coverage::{Site, reached};
 use crate::env::timeout;
 use crate::pipeline::{Class, Classify, Context, PipelineError, retry};
 
@@ -50,8 +51,10 @@ impl Attempt<'_> {
         let counters = &self.route.counters;
         if doubtful {
             counters.fallbacks_in_doubt.increment();
+            reached!(Site::FallbackInDoubt);
         } else if self.route.socket.is_some() {
             counters.fallbacks_not_sent.increment();
+            reached!(Site::FallbackNotSent);
         }
         let policy = self.route.options.grpc_policy(left);
         let tries = retry(&self.ctx, &policy, |_, scope| self.try_grpc(keeper, scope));
@@ -59,7 +62,10 @@ impl Attempt<'_> {
             None => tries.await,
             Some(mut open) => tokio::select! {
                 biased;
-                answer = definite(&mut open.pending) => Ok(answer),
+                answer = definite(&mut open.pending) => {
+                    reached!(Site::OpenSendAnswered);
+                    Ok(answer)
+                }
                 outcome = tries => outcome,
             },
         };

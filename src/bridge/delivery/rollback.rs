@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bridge::link::Link;
 use crate::bridge::waiters::{Answer, RollbackState, Sign};
+use crate::coverage::{Site, reached};
 use crate::pipeline::{BoxError, Context};
 use crate::wire::{DeliveryId, SendNumber};
 
@@ -30,6 +31,12 @@ impl Learned {
     }
 
     fn note(&self, state: RollbackState) {
+        reached!(match state {
+            RollbackState::RolledBack => Site::RollbackTookBack,
+            RollbackState::Unknown => Site::RollbackUnknown,
+            RollbackState::InProgress => Site::RollbackInProgress,
+            RollbackState::AlreadyDone => Site::RollbackAlreadyDone,
+        });
         if state == RollbackState::AlreadyDone {
             self.done.store(true, Ordering::Release);
         }
@@ -98,6 +105,7 @@ impl Drop for UnlessAnswered<'_> {
     fn drop(&mut self) {
         if let Some(counter) = self.0 {
             counter.increment();
+            reached!(Site::RollbackUnanswered);
         }
     }
 }

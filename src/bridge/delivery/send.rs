@@ -9,6 +9,7 @@ use super::rollback::register;
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::{Link, Outbound};
 use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
+use crate::coverage::{Site, reached};
 use crate::env::timeout;
 use crate::pipeline::Context;
 use crate::wire::{DeliveryId, Epoch, NotSent, SendNumber, TaskId};
@@ -99,6 +100,7 @@ impl Attempt<'_> {
                     return Ok(pending);
                 }
                 Err(NotAsked::Window) => {
+                    reached!(Site::WindowWaited);
                     let room = timeout(&*self.route.env.clock, patience, link.window()).await;
                     match room {
                         Ok(()) => continue,
@@ -141,6 +143,7 @@ impl Attempt<'_> {
                     limit = self.route.options.working_silence(theirs);
                 }
                 Ok(Sign::LinkDied { maybe_sent: true }) => {
+                    reached!(Site::LinkDiedUnderSend);
                     return Heard::Doubt {
                         why: format!("the {transport} link died before an answer came"),
                         open: None,
@@ -148,12 +151,17 @@ impl Attempt<'_> {
                     };
                 }
                 Ok(Sign::LinkDied { maybe_sent: false }) => {
+                    reached!(Site::LinkDiedBeforeSend);
                     return Heard::NeverSent {
                         why: format!("the {transport} link died before the command left"),
                         silent: false,
                     };
                 }
                 Err(elapsed) if pending.withdraw() => {
+                    reached!(match working {
+                        true => Site::SilentAfterWorking,
+                        false => Site::SilentFromStart,
+                    });
                     let what = if working { "word" } else { "sign of life" };
                     return Heard::Doubt {
                         why: format!("no {what} over {transport} within {:?}", elapsed.after),
@@ -162,6 +170,7 @@ impl Attempt<'_> {
                     };
                 }
                 Err(elapsed) => {
+                    reached!(Site::WithdrawnUnsent);
                     return Heard::NeverSent {
                         why: format!("the {transport} took nothing for {:?}", elapsed.after),
                         silent: true,

@@ -9,6 +9,7 @@ use crate::bridge::breaker::Pass;
 use crate::bridge::delivery::Evidence;
 use crate::bridge::link::Link;
 use crate::bridge::route::Route;
+use crate::coverage::{Site, reached};
 use crate::env::{BoxFuture, timeout};
 
 /// See the module's description.
@@ -102,6 +103,7 @@ impl Gate {
     pub(super) fn pass(&mut self) -> Pass {
         if self.task == Task::Wanted {
             self.task = Task::InFlight;
+            reached!(Site::RouteProbed);
             return Pass::Probe;
         }
         Pass::Free

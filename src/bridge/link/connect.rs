@@ -146,7 +146,9 @@ impl Connector {
         Ok(Raw {
             sender,
             outgoing: Box::pin(outgoing),
-            incoming: Incoming::Socket(FrameReader::new(reading, HELLO_BYTES_MAX)),
+            incoming: Incoming::Socket(
+                FrameReader::new(reading, HELLO_BYTES_MAX).at(&*self.env.points),
+            ),
         })
     }
 
@@ -183,7 +185,7 @@ impl Connector {
 
     /// An outbox with our `Hello` as its first frame.
     fn outbox(&self, route: &RouteOptions) -> (FrameSender, crate::wire::FrameSource) {
-        let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, WRITE_DEADLINE);
+        let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, WRITE_DEADLINE).at(&*self.env.points);
         let (sender, source) = outbox(limits);
         let hello = route.hello(&self.software).to_kind();
         sender

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::Link;
 use super::receive::{Incoming, read};
 use crate::bridge::limits::LINGER;
-use crate::env::{BoxFuture, Env, timeout};
+use crate::coverage::{Site, reached};
+use crate::env::{BoxFuture, Env, Point, timeout};
 use crate::pipeline::Ticker;
 use crate::wire::v1::{self, frame::Kind};
 
@@ -103,9 +104,13 @@ impl Driver {
         match &death {
             Death::Violation(reason) => {
                 link.counters.violations.increment();
+                reached!(Site::ProtocolBroken);
                 self.say_why(reason).await;
             }
-            Death::Heartbeat { .. } => link.counters.heartbeat_deaths.increment(),
+            Death::Heartbeat { .. } => {
+                link.counters.heartbeat_deaths.increment();
+                reached!(Site::HeartbeatDeath);
+            }
             _ => {}
         }
         death
@@ -159,5 +164,8 @@ async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
             };
         }
         link.beat();
+        if env.points.fires(Point::EarlyHeartbeat) {
+            link.beat();
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
 use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
+use crate::coverage::{Site, reached};
 use crate::wire::v1::{self, frame::Kind, reply::Outcome, rollback_reply::State};
 use crate::wire::{DeliveryId, FrameError, FrameReader, IdError, check_frame, kind_name};
 use tokio::io::ReadHalf;
@@ -134,6 +135,7 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
         }
         Kind::Drain(drain) => {
             tracing::info!(transport = link.transport.as_str(), reason = %drain.reason, "the endpoint drains");
+            reached!(Site::EndpointDrained);
             link.stop_accepting();
         }
         Kind::Close(close) => return Err(Death::ClosedByEndpoint(capped(close.reason))),
@@ -184,8 +186,14 @@ fn count(link: &Link, receipt: Receipt) {
     let counters = &link.counters;
     match receipt {
         Receipt::Awaited => counters.replies.increment(),
-        Receipt::Late => counters.late_replies.increment(),
-        Receipt::Unknown => counters.unknown_replies.increment(),
+        Receipt::Late => {
+            counters.late_replies.increment();
+            reached!(Site::LateReply);
+        }
+        Receipt::Unknown => {
+            counters.unknown_replies.increment();
+            reached!(Site::UnknownReply);
+        }
     }
 }
 

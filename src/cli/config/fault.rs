@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Parts of a dotted key at which the TOML reader gives up, without saying where.
+const KEY_PARTS_MAX: usize = 80;
+
+/// Where a secret may stand: it is never shown.
+const SECRET_KEY: &str = "credentials";
+
 /// The edit distance within which an unknown key is taken for a slip of a known one.
 const TYPO_DISTANCE_MAX: usize = 3;
 
@@ -74,12 +80,17 @@ impl<'a> Source<'a> {
 
     /// What the TOML reader objected to.
     pub(crate) fn refused(&self, error: &toml::de::Error) -> ConfigFault {
-        let span = error.span();
-        let field = span
-            .as_ref()
-            .and_then(|span| self.field_at(span))
-            .unwrap_or_default();
-        self.wrong(span, field, in_our_words(error.message()))
+        let Some(span) = error.span() else {
+            return match self.deepest_key() {
+                Some(at) => {
+                    let what = format!("a key has at most {KEY_PARTS_MAX} parts");
+                    self.wrong(Some(at..at), String::new(), what)
+                }
+                None => self.wrong(None, String::new(), in_our_words(error.message())),
+            };
+        };
+        let field = self.field_at(&span).unwrap_or_default();
+        self.wrong(Some(span), field, in_our_words(error.message()))
     }
 
     /// `field` has a value that is well formed and still not allowed.
@@ -99,6 +110,18 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// Where the first line begins that has too many parts in a key.
+    fn deepest_key(&self) -> Option<usize> {
+        let mut at = 0;
+        for line in self.text.split_inclusive('\n') {
+            if line.matches('.').count() >= KEY_PARTS_MAX {
+                return Some(at);
+            }
+            at += line.len();
+        }
+        None
+    }
+
     /// Line, column and the line's text at byte `offset`.
     fn place(&self, offset: usize) -> (usize, usize, String) {
         let mut offset = offset.min(self.text.len());
@@ -110,7 +133,7 @@ impl<'a> Source<'a> {
         let line = before.matches('\n').count() + 1;
         let column = before[start..].chars().count() + 1;
         let text = self.text[start..].lines().next().unwrap_or_default();
-        (line, column, text.to_owned())
+        (line, column, without_secret(&self.text[..start], text))
     }
 
     fn field_at(&self, span: &Range<usize>) -> Option<String> {
@@ -119,6 +142,20 @@ impl<'a> Source<'a> {
         descend(table.get_ref(), span, &mut path);
         Some(path.join("."))
     }
+}
+
+/// The line as it may be shown: a refusal ends up in logs and tickets.
+fn without_secret(before: &str, line: &str) -> String {
+    if let Some(at) = line.find(SECRET_KEY) {
+        return format!("{} (hidden)", &line[..at + SECRET_KEY.len()]);
+    }
+    // The line may lie inside a secret of several lines that began further up.
+    let since = before.rfind(SECRET_KEY).map_or("", |at| &before[at..]);
+    let is_inside = |quote| since.matches(quote).count() % 2 == 1;
+    if is_inside("\"\"\"") || is_inside("'''") {
+        return "(hidden)".to_owned();
+    }
+    line.to_owned()
 }
 
 /// Follows the keys whose name or value holds `span`.

@@ -100,6 +100,30 @@ fn secrets_are_not_printed() {
 }
 
 #[test]
+fn secrets_are_not_shown_in_refusals() {
+    let lines = [
+        "credentials = \"tell nobody",
+        "credentials = [\"tell nobody\"]",
+        "credentials = \"\"\"\ntell nobody \\q\n\"\"\"",
+        "a = { socket = 5, credentials = \"tell nobody\" }",
+    ];
+    for line in lines {
+        let said = fault(&format!("[routes.a]\n{line}\n"));
+        assert!(!said.contains("nobody"), "{said}");
+        assert!(said.contains("hidden"), "{said}");
+    }
+}
+
+/// Found by fuzzing: the TOML reader refuses such a key without saying where it stands.
+#[test]
+fn a_key_of_too_many_parts_is_refused_with_its_line() {
+    let deep = "routes.lamps.".repeat(60);
+    let said = fault(&format!("data = \"x\"\n{deep}grpc = \"h:1\"\n"));
+    let place = "leasebridge.toml:2:1: a key has at most 80 parts";
+    assert!(said.starts_with(place), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = super::load(Some(Path::new("/nowhere/x.toml"))).unwrap_err();
     assert!(

@@ -7,6 +7,7 @@ use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::time::{Now, QueueMs};
 use super::{Refusal, Reply};
+use crate::coverage::{Site, reached, sometimes};
 
 type Command = (RouteId, Option<(KeyHash, Fingerprint)>, Option<QueueMs>);
 
@@ -27,13 +28,17 @@ pub(super) fn enqueue(
         let remembered = now.queue.max(state.at) < entry.at.after(policy.key_window);
         if entry.fate == Fate::Live || remembered {
             if entry.fingerprint != fingerprint {
+                reached!(Site::KeyConflictRefused);
                 return Err(Refusal::KeyConflict { first: entry.id });
             }
+            reached!(Site::DuplicateAnswered);
+            sometimes!(Site::DuplicateOfFinished, entry.fate != Fate::Live);
             return Ok(Reply::Duplicate(entry.id, state.key_state(entry)));
         }
     }
     let at = now.queue.max(state.at);
     if deadline.is_some_and(|deadline| deadline <= at) {
+        reached!(Site::DeadlineAlreadyPassed);
         return Err(Refusal::DeadlinePassed);
     }
     let id = TaskId {

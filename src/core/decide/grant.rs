@@ -8,6 +8,7 @@ use super::super::state::State;
 use super::super::task::{Lease, Life, Slot, Task};
 use super::super::time::{Now, SpanMs};
 use super::{Grant, Refusal, Reply};
+use crate::coverage::{Site, reached, sometimes};
 
 pub(super) fn grant(
     state: &State,
@@ -26,6 +27,7 @@ pub(super) fn grant(
         Candidate::Take(slot) => state.task(slot),
         Candidate::Nobody => return Ok(Reply::NothingReady),
         Candidate::NeedsEmptySky => {
+            reached!(Site::SuspectsQuarantined);
             let until = now.mono.after(SpanMs(QUARANTINE_MS));
             out.push(Event::Quarantined { until });
             return Ok(Reply::NothingReady);
@@ -33,6 +35,7 @@ pub(super) fn grant(
     };
     let at = now.queue.max(state.at);
     if task.deadline.is_some_and(|deadline| deadline <= at) {
+        reached!(Site::ExpiredWaiting);
         out.push(Event::Expired { id: task.id, at });
         return Ok(Reply::AskAgain);
     }
@@ -82,6 +85,7 @@ fn next(state: &State, now: Now, route: RouteId) -> Candidate {
         && (quarantine || head.is_none_or(|head| suspect < head))
     {
         if state.leases.is_empty() {
+            reached!(Site::SuspectGranted);
             return Candidate::Take(suspect.1);
         }
         if now.mono >= suspects.rest_until {
@@ -102,6 +106,7 @@ fn next(state: &State, now: Now, route: RouteId) -> Candidate {
 fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Refusal> {
     let (task, lease) = held(state, delivery)?;
     if lease.times.deadline <= now.mono {
+        reached!(Site::DeadLeaseRefused);
         return Err(Refusal::Stale {
             delivery,
             current: Some(task.epoch),
@@ -134,7 +139,9 @@ pub(super) fn extend(
     let last = times.granted.after(policy.hold_max);
     let deadline = now.mono.after(policy.lease).min(last).max(times.deadline);
     let extended = deadline > times.deadline;
+    sometimes!(Site::MaxHoldReached, !extended && deadline == last);
     if extended {
+        reached!(Site::LeaseExtended);
         out.push(Event::Extended { delivery, deadline });
     }
     Ok(Reply::Until { deadline, extended })

@@ -282,7 +282,7 @@ pub fn decide(
         Input::Purge { id } => operate::purge(state, now, id, out),
         Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),
         Input::Reroute { id, to } => operate::reroute(state, id, to, out),
-        Input::Restore { image } => operate::restore(state, image, out),
+        Input::Restore { image } => operate::restore(state, policy, now, image, out),
         Input::Move { id, from } => Ok(operate::move_task(state, id, from, out)),
         Input::MoveKey { key, from } => Ok(operate::move_key(state, key, from, out)),
         Input::Tick { jitter, limit } => Ok(tick::tick(state, policy, now, jitter, limit, out)),

@@ -8,6 +8,7 @@ use super::super::state::State;
 use super::super::task::Life;
 use super::super::time::{Now, SpanMs};
 use super::{Reply, Report, Settlement, mix, settle};
+use crate::coverage::{Site, reached};
 
 pub(super) fn open(
     state: &State,
@@ -34,6 +35,7 @@ pub(super) fn open(
         let Life::Leased(lease) = task.life else {
             unreachable!("only held tasks have a lease end");
         };
+        reached!(Site::HeldAtDeath);
         // Whether it had been sent died with the process: it may have been.
         let settlement = Settlement {
             delivery: DeliveryId {
@@ -53,6 +55,7 @@ pub(super) fn open(
         out.push(Event::Settled(settled));
     }
     if suspects {
+        reached!(Site::SuspectsQuarantined);
         out.push(Event::Quarantined {
             until: now.mono.after(SpanMs(QUARANTINE_MS)),
         });

@@ -1,12 +1,14 @@
 //! What operators, drains and compaction do to tasks.
 
 use super::super::event::{Event, LifeImage, Removal, TaskImage};
-use super::super::ids::{BodyRef, DeliveryId, KeyHash, RouteId, SegmentNo, TaskId};
+use super::super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, RouteId, SegmentNo, Seq, TaskId};
 use super::super::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
+use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Life, Task};
 use super::super::time::Now;
 use super::{Refusal, Reply, grant};
+use crate::coverage::{Site, reached};
 
 type Decided = Result<Reply, Refusal>;
 
@@ -59,6 +61,7 @@ fn in_poison(state: &State, id: TaskId) -> Result<(), Refusal> {
 
 pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
+    reached!(Site::Requeued);
     out.push(Event::Requeued {
         id,
         at: now.queue.max(state.at),
@@ -68,6 +71,7 @@ pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>)
 
 pub(super) fn purge(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
+    reached!(Site::Purged);
     out.push(Event::Removed {
         id,
         at: now.queue.max(state.at),
@@ -105,6 +109,7 @@ pub(super) fn reroute(state: &State, id: TaskId, to: RouteId, out: &mut Vec<Even
         });
     };
     if is_in_doubt(task) {
+        reached!(Site::RerouteInDoubtRefused);
         return Err(Refusal::NotThere {
             id,
             wanted: "free of doubt (it may have been executed)",
@@ -125,12 +130,26 @@ fn is_in_doubt(task: &Task) -> bool {
         .is_some_and(|history| history.counts.in_doubt > 0)
 }
 
-pub(super) fn restore(state: &State, image: &TaskImage, out: &mut Vec<Event>) -> Decided {
+pub(super) fn restore(
+    state: &State,
+    policy: &Policy,
+    now: Now,
+    image: &TaskImage,
+    out: &mut Vec<Event>,
+) -> Decided {
     if image.route.0 as usize >= state.lanes.len() {
         return Err(Refusal::UnknownRoute(image.route));
     }
+    // Made up by somebody: no queue comes this far, and nothing could follow it.
+    if image.id.seq == Seq(u64::MAX) || image.epoch == Epoch(u32::MAX) {
+        return Err(Refusal::NotThere {
+            id: image.id,
+            wanted: "a task whose number and epoch leave room for another",
+        });
+    }
     // One that was executed or purged here would never be executed again: its endpoint was told so.
     if state.slot(image.id).is_some() || state.settled_range(image.id).is_some() {
+        reached!(Site::RestoreKnownRefused);
         return Err(Refusal::NotThere {
             id: image.id,
             wanted: "absent from this queue",
@@ -142,8 +161,14 @@ pub(super) fn restore(state: &State, image: &TaskImage, out: &mut Vec<Event>) ->
         let known = state.keys.get(*key);
         known.is_none_or(|known| known.id == image.id)
     });
-    if let LifeImage::Leased { .. } = image.life {
-        image.life = LifeImage::Ready;
+    match &mut image.life {
+        LifeImage::Leased { .. } => image.life = LifeImage::Ready,
+        // The other queue's time may be far ahead of this one's: no delay outlasts the longest that is ever set.
+        LifeImage::Delayed(until) => {
+            let latest = now.queue.max(state.at).after(policy.backoff_max);
+            *until = (*until).min(latest);
+        }
+        LifeImage::Ready | LifeImage::Poison { .. } => {}
     }
     let id = image.id;
     out.push(Event::Restored {
@@ -159,6 +184,7 @@ pub(super) fn move_task(state: &State, id: TaskId, from: SegmentNo, out: &mut Ve
         .is_some_and(|slot| state.task(slot).body.segment == from);
     match state.image(id).filter(|_| stands) {
         Some(image) => {
+            reached!(Site::LiveTaskMoved);
             out.push(Event::Moved {
                 image: Box::new(image),
                 body: BodyRef::default(),
@@ -178,6 +204,7 @@ pub(super) fn move_key(
     let stands = state.keys.get(key).is_some_and(|entry| entry.home == from);
     match state.keys.image(key).filter(|_| stands) {
         Some(key) => {
+            reached!(Site::KeyMoved);
             out.push(Event::KeyMoved {
                 key,
                 body: BodyRef::default(),

@@ -8,6 +8,7 @@ use super::super::state::State;
 use super::super::task::{Lease, Life, Task};
 use super::super::time::{Now, QueueMs};
 use super::{Refusal, Reply, Report, Settlement};
+use crate::coverage::{Site, reached, sometimes};
 
 pub(super) fn settle(
     state: &State,
@@ -18,39 +19,56 @@ pub(super) fn settle(
 ) -> Result<Reply, Refusal> {
     let delivery = settlement.delivery;
     let Some(slot) = state.slot(delivery.task) else {
+        count_stale(settlement.report);
         return Err(Refusal::Stale {
             delivery,
             current: None,
         });
     };
     let task = state.task(slot);
-    let stale = || Refusal::Stale {
-        delivery,
-        current: Some(task.epoch),
+    let stale = |report| {
+        count_stale(report);
+        Refusal::Stale {
+            delivery,
+            current: Some(task.epoch),
+        }
     };
     // Epoch zero is no lease: nobody can have executed what was never handed out.
     if task.epoch != delivery.epoch || delivery.epoch == Epoch(0) {
-        return Err(stale());
+        return Err(stale(settlement.report));
     }
     let at = now.queue.max(state.at);
     let settled = match task.life {
-        Life::Leased(lease) => end(
-            state,
-            policy,
-            at,
-            task,
-            &state.leases[lease as usize],
-            settlement,
-        ),
+        Life::Leased(lease) => {
+            let lease = &state.leases[lease as usize];
+            let is_over = lease.times.deadline <= now.mono;
+            sometimes!(
+                Site::AckRacedExpiry,
+                is_over && settlement.report == Report::Done
+            );
+            end(state, policy, at, task, lease, settlement)
+        }
         // Late, but of the current epoch: the endpoint executed it, whatever we had made of it.
-        _ if settlement.report == Report::Done => {
+        elsewhere if settlement.report == Report::Done => {
+            reached!(match elsewhere {
+                Life::Delayed(_) => Site::LateDoneFromDelayed,
+                Life::Poison { .. } => Site::LateDoneFromPoison,
+                Life::Ready(_) | Life::Leased(_) => Site::LateDoneFromReady,
+            });
             verdict(at, settlement, Outcome::Done, Verdict::FREE, Next::Done)
         }
-        _ => return Err(stale()),
+        _ => return Err(stale(settlement.report)),
     };
     let next = settled.next;
     out.push(Event::Settled(settled));
     Ok(Reply::Settled(next))
+}
+
+fn count_stale(report: Report) {
+    reached!(match report {
+        Report::Done => Site::StaleAckRefused,
+        _ => Site::StaleFailRefused,
+    });
 }
 
 /// What an outcome costs its task.
@@ -115,6 +133,7 @@ pub(super) fn end(
         }
         // Only what was never sent can be given back.
         Report::Dropped | Report::Released if lease.sent => {
+            reached!(Site::SentNotReleased);
             return end(
                 state,
                 policy,
@@ -156,7 +175,23 @@ pub(super) fn end(
         Next::Ready | Next::Delayed(_) if expired => Next::Poison(PoisonCause::Expired),
         next => next,
     };
+    count_failure(outcome, next);
     verdict(at, settlement, outcome, verdict_, next)
+}
+
+/// Counts what is worth meeting among the ends without *done*.
+fn count_failure(outcome: Outcome, next: Next) {
+    match next {
+        Next::Poison(PoisonCause::Expired) => reached!(Site::ExpiredAtLeaseEnd),
+        Next::Poison(PoisonCause::RetriesSpent) => reached!(Site::RetriesSpent),
+        Next::Poison(PoisonCause::InDoubtSpent) => reached!(Site::InDoubtSpent),
+        _ => {}
+    }
+    match outcome {
+        Outcome::Unavailable => reached!(Site::EndpointSpared),
+        Outcome::NotSent => reached!(Site::UnsentFree),
+        _ => {}
+    }
 }
 
 /// Whether an in-doubt outcome is the task's own doing. Only if the endpoint answered others
@@ -164,12 +199,15 @@ pub(super) fn end(
 /// and after two such the task flies alone.
 fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict {
     let budgets = task.budgets;
-    let charged = if doubt == Doubt::BridgeDied {
-        state.is_alone_in_queue(lease)
-    } else {
-        let answered = state.lane(task.route).answers > lease.answers;
-        answered || state.is_alone_in_route(task.route, lease)
+    let died = doubt == Doubt::BridgeDied;
+    let answered = !died && state.lane(task.route).answers > lease.answers;
+    let alone = match died {
+        true => state.is_alone_in_queue(lease),
+        false => state.is_alone_in_route(task.route, lease),
     };
+    let charged = answered || alone;
+    sometimes!(Site::NeighbourAnswered, answered);
+    sometimes!(Site::LoneFlightConvicted, alone && !answered);
     if charged {
         return Verdict {
             charged,
@@ -182,6 +220,9 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
         _ if budgets.uncharged + 1 >= UNCHARGED_BEFORE_ISOLATION => Isolation::Route,
         _ => Isolation::None,
     };
+    reached!(Site::OutageNotCharged);
+    sometimes!(Site::IsolatedInRoute, isolation == Isolation::Route);
+    sometimes!(Site::IsolatedInQueue, isolation == Isolation::Queue);
     Verdict {
         charged,
         isolation: isolation.max(task.isolation),

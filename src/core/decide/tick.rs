@@ -7,6 +7,7 @@ use super::super::state::State;
 use super::super::task::{Lease, Life};
 use super::super::time::{MonoMs, Now, QueueMs};
 use super::{Reply, Report, Settlement, mix, settle};
+use crate::coverage::{Site, reached};
 
 pub(super) fn tick(
     state: &State,
@@ -28,8 +29,10 @@ pub(super) fn tick(
         };
         let lease: &Lease = &state.leases[lease as usize];
         let report = if lease.sent {
+            reached!(Site::LeaseExpiredInDoubt);
             Report::InDoubt(Doubt::LeaseExpired)
         } else {
+            reached!(Site::LeaseExpiredUnsent);
             Report::Released
         };
         let settlement = Settlement {
@@ -52,9 +55,10 @@ pub(super) fn tick(
         .iter()
         .take_while(|(deadline, ..)| *deadline <= at);
     let room = limit - out.len();
-    out.extend(expired.take(room).map(|(_, _, slot)| Event::Expired {
-        id: state.task(*slot).id,
-        at,
+    out.extend(expired.take(room).map(|(_, _, slot)| {
+        reached!(Site::ExpiredWaiting);
+        let id = state.task(*slot).id;
+        Event::Expired { id, at }
     }));
     let room = limit - out.len();
     let due = state.delayed.iter().take_while(|(until, ..)| *until <= at);
@@ -72,6 +76,7 @@ pub(super) fn tick(
     if out.len() < limit
         && let Some(before) = state.keys.due(oldest_kept, policy.keys_max)
     {
+        reached!(Site::KeysForgotten);
         out.push(Event::KeysForgotten { before });
     }
     // Over: whoever sleeps until it ends sleeps on, and those kept back can go.

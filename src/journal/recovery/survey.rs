@@ -1,7 +1,7 @@
 //! Which slots hold the log: from the head of each.
 
 use super::super::layout::{BatchHeader, HeaderError, SegmentHeader, SlotNo};
-use super::super::limits::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use super::super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::RecoveryError;
 use crate::core::ids::SegmentNo;
 
@@ -38,8 +38,11 @@ pub struct Survey {
     /// Segments with the number or in the place of others, from an earlier opening: begun and never
     /// reached, unless something is very wrong. To be given to [`super::Replay::examine`].
     pub superseded: Vec<PlannedSegment>,
-    /// Slots without a readable header whose first batch says it belongs to this segment.
+    /// Slots without a readable header in which a batch says it belongs to this segment.
     pub headless: Vec<(SlotNo, SegmentNo)>,
+    /// Slots in whose head something was written and nothing can be read: to be read whole and given to
+    /// [`Survey::claim`] before the survey is used.
+    pub unclear: Vec<SlotNo>,
     /// Everything else: older segments, and slots that hold nothing.
     pub spares: Vec<SlotNo>,
     /// The oldest segment needed according to the newest header; retirements in the log may raise it.
@@ -55,6 +58,7 @@ impl Survey {
     pub fn new(heads: &[SlotHead]) -> Result<Self, RecoveryError> {
         let mut segments = Vec::new();
         let mut headless = Vec::new();
+        let mut unclear = Vec::new();
         let mut spares = Vec::new();
         for head in heads {
             let slot = head.slot;
@@ -63,11 +67,13 @@ impl Survey {
                 Err(HeaderError::Newer(version)) => {
                     return Err(RecoveryError::Newer { slot, version });
                 }
-                Err(HeaderError::Blank | HeaderError::Unreadable) => {
+                Err(error) => {
                     spares.push(slot);
                     let first = head.bytes.get(SEGMENT_HEADER_BYTES as usize..);
-                    if let Some((batch, _)) = first.and_then(BatchHeader::decode) {
-                        headless.push((slot, batch.segment));
+                    match first.and_then(BatchHeader::decode) {
+                        Some((batch, _)) => headless.push((slot, batch.segment)),
+                        None if error == HeaderError::Unreadable => unclear.push(slot),
+                        None => {}
                     }
                 }
             }
@@ -88,9 +94,24 @@ impl Survey {
             segments,
             superseded,
             headless,
+            unclear,
             spares,
             oldest,
         })
+    }
+
+    /// Looks in the whole of an unclear slot, `bytes`, for a batch that tells to which segment it belongs:
+    /// damage that took a segment's header and its first batch must not pass for an empty slot.
+    pub fn claim(&mut self, slot: SlotNo, bytes: &[u8]) {
+        self.unclear.retain(|unclear| *unclear != slot);
+        let starts =
+            (SEGMENT_HEADER_BYTES as usize..bytes.len()).step_by(BATCH_ALIGN_BYTES as usize);
+        // What an older life of the slot left behind has lower numbers: the newest is what counts.
+        let newest = starts
+            .filter_map(|at| BatchHeader::decode(&bytes[at..]))
+            .map(|(batch, _)| batch.segment)
+            .max();
+        self.headless.extend(newest.map(|segment| (slot, segment)));
     }
 }
 

@@ -84,6 +84,24 @@ fn damage_is_reported_with_its_segment_file_and_byte() {
     assert!(damage.to_string().contains("000001.seg"), "{damage}");
 }
 
+/// Damage over more than one sector: the segment's header and the head of its first batch are both gone.
+#[test]
+fn a_segment_without_any_head_is_still_missed() {
+    let mut whole = Folder::default();
+    log_of(&mut whole, 300, 7, false);
+    let segments = whole.recover().unwrap().0.segments;
+    for live in &segments {
+        let mut folder = whole.clone();
+        let bytes = folder.slots.get_mut(&live.slot).unwrap();
+        bytes[100] ^= 1;
+        bytes[4096..4096 + 40].fill(0xff);
+        let Err(RecoveryError::Corrupt(damage)) = folder.recover() else {
+            panic!("{live:?}: a segment without a head went unnoticed");
+        };
+        assert_eq!(damage.segment, live.segment, "{damage}");
+    }
+}
+
 #[test]
 fn a_lost_header_a_lost_file_and_a_newer_one_are_told_apart() {
     let mut whole = Folder::default();

@@ -74,7 +74,11 @@ impl Folder {
                 bytes: bytes[..SLOT_HEAD_BYTES].to_vec(),
             })
             .collect();
-        let mut replay = Replay::new(Survey::new(&heads)?);
+        let mut survey = Survey::new(&heads)?;
+        while let Some(slot) = survey.unclear.first().copied() {
+            survey.claim(slot, &self.slots[&slot]);
+        }
+        let mut replay = Replay::new(survey);
         let mut collect = Collect::default();
         while let Some(planned) = replay.next_segment() {
             replay.feed(&self.slots[&planned.slot], &mut collect)?;

@@ -6,6 +6,7 @@ use super::super::error::{EnqueueError, FullBecause};
 use super::super::options::QueueOptions;
 use super::{Core, Engine, Stage};
 use crate::core::{Input, Now, Refusal, Reply};
+use crate::coverage::{Site, reached};
 
 /// Segments that enqueues never take: grants, settlements and compaction live on them. One to compact
 /// into, one for the traffic meanwhile, one for the opening after a crash, one to spare.
@@ -105,12 +106,15 @@ impl Core {
             })
         };
         if counts.pending() + wanted.commands > options.capacity {
+            reached!(Site::RefusedByCapacity);
             return full(FullBecause::Capacity);
         }
         if counts.poison >= options.poison_capacity {
+            reached!(Site::RefusedByPoison);
             return full(FullBecause::Poison);
         }
         if self.writer.pending_bytes() > PENDING_BYTES_MAX {
+            reached!(Site::RefusedByBacklog);
             return full(FullBecause::Backlog);
         }
         let bytes = wanted.bytes + wanted.commands * RECORD_OVERHEAD_BYTES;
@@ -120,6 +124,7 @@ impl Core {
         if has_room {
             Ok(())
         } else {
+            reached!(Site::RefusedByDisk);
             full(FullBecause::Disk)
         }
     }

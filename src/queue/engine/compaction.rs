@@ -9,6 +9,7 @@ use super::admission::RESERVED_SEGMENTS;
 use super::{Core, Engine, Stage};
 use crate::core::ids::{KeyHash, SegmentNo};
 use crate::core::{Event, Input, Now, TaskId};
+use crate::coverage::{Site, always, reached, sometimes};
 
 /// Segments beside twice what lives that the log may have before the oldest is compacted: enough
 /// that a short backlog dies of itself before anything is copied.
@@ -44,8 +45,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_RECORDS: usize = 512;
 
 impl Core {
-    /// The segment that is to go next, if one is.
-    fn to_compact(&self) -> Option<SegmentNo> {
+    /// The segment that is to go next, if one is; if `early`, the oldest that can.
+    fn to_compact(&self, early: bool) -> Option<SegmentNo> {
         if self.stage == Stage::Closed {
             return None;
         }
@@ -54,12 +55,13 @@ impl Core {
         if oldest == self.writer.active_segment() {
             return None;
         }
-        if self.state.is_unneeded(oldest) {
+        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
+        // Early only where there is room to move things to: the reserve is for when it must be.
+        if self.state.is_unneeded(oldest) || (early && !short) {
             return Some(oldest);
         }
         let live = self.state.live_bytes() + KEY_BYTES * self.state.keys_len() as u64;
         let live = u32::try_from(live.div_ceil(self.space.segment_bytes)).unwrap_or(u32::MAX);
-        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
         let worth_it = in_use > live.saturating_add(1);
         let roomy = live.saturating_mul(2).saturating_add(SEGMENTS_SLACK);
         let gains = self.futile.is_none_or(|futile| {
@@ -85,6 +87,7 @@ impl Core {
             let read = pass.segments * self.space.segment_bytes;
             let in_use = self.writer.segments_in_use();
             let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
+            sometimes!(Site::CompactionFutile, futile);
             self.futile = futile.then(|| Futile {
                 up_to: in_use + in_use / 4,
                 live: self.state.live_bytes(),
@@ -113,11 +116,11 @@ impl Core {
             let (task, key) = carried(&record.event);
             if let Some(id) = task {
                 let moved = self.run(now, Input::Move { id, from }, &record.body);
-                debug_assert!(moved.is_ok(), "moving is never refused");
+                always!(Site::CompactionNeverRefused, moved.is_ok());
             }
             if let Some(key) = key {
                 let moved = self.run(now, Input::MoveKey { key, from }, &[]);
-                debug_assert!(moved.is_ok(), "moving is never refused");
+                always!(Site::CompactionNeverRefused, moved.is_ok());
             }
         }
         // Nothing is taken away while the lock is held.
@@ -141,15 +144,16 @@ fn carried(event: &Event) -> (Option<TaskId>, Option<KeyHash>) {
 }
 
 impl Engine {
-    /// Lets one segment go if one should. Says whether to look again at once.
-    pub(super) async fn compact_once(&self) -> bool {
-        let Some(segment) = self.look(|core, _| core.to_compact()) else {
+    /// Lets one segment go if one should, or, if `early`, if one can. Says whether to look again at once.
+    pub(super) async fn compact_once(&self, early: bool) -> bool {
+        let Some(segment) = self.look(|core, _| core.to_compact(early)) else {
             return false;
         };
         match self.compact(segment).await {
             Ok(()) => true,
             Err(CompactError::Journal) => false,
             Err(CompactError::Read(what)) => {
+                reached!(Site::SegmentUnreadable);
                 // The segment stays: what it holds is pinned there until the log is repaired.
                 tracing::error!(
                     segment = segment.0,
@@ -190,6 +194,7 @@ impl Engine {
             .await
             .map_err(|error| CompactError::Read(error.to_string()))?;
         self.set_space(self.files.spares(), None);
+        reached!(Site::SegmentRetired);
         tracing::debug!(segment = segment.0, "segment retired");
         Ok(())
     }

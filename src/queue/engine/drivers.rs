@@ -3,6 +3,7 @@
 //! They run where the disk seam puts them, threads of their own in the real world.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -12,9 +13,14 @@ use super::super::storage::SpareError;
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
 use super::{Ended, Engine, Stage};
+use crate::coverage::{Site, reached};
+use crate::env::Point;
 
 /// Spares kept ready beside the reserve, so that the writer never waits for zeros to be written.
 const SPARES_AHEAD: u32 = 1;
+
+/// By how much a promise is told late, where that point fires: longer than a command takes to be executed.
+const LATE: Duration = Duration::from_millis(20);
 
 /// Writes batches until the queue is shut down and everything is durable, or the disk fails.
 pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
@@ -40,8 +46,15 @@ pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
                 core.space.spares = engine.files.spares();
                 core.writer.durable()
             };
+            if engine.env.points.fires(Point::LatePromise) {
+                engine.env.clock.sleep(LATE).await;
+            }
             engine.commit.complete(durable);
+            if engine.env.points.fires(Point::SpuriousWake) {
+                engine.wake_everybody();
+            }
             if rolled {
+                reached!(Site::SegmentRolled);
                 engine.upkeep.notify_one();
             }
         }
@@ -57,6 +70,7 @@ pub(super) async fn keep_segments(
     presence: Arc<Presence>,
 ) {
     let _presence = presence;
+    let mut more = false;
     loop {
         let Some(engine) = engine.upgrade() else {
             return;
@@ -68,7 +82,9 @@ pub(super) async fn keep_segments(
             engine.fail(format!("a spare segment: {error}"));
             return;
         }
-        let more = engine.compact_once().await;
+        // Not again at once: what is moved makes the log grow, and each growth asks again.
+        let early = !more && engine.env.points.fires(Point::EarlyCompaction);
+        more = engine.compact_once(early).await;
         drop(engine);
         if !more {
             upkeep.notified().await;
@@ -94,6 +110,7 @@ impl Engine {
             match self.files.make_spare().await {
                 Ok(()) => self.set_space(self.files.spares(), Some(false)),
                 Err(SpareError::NoSpace) => {
+                    reached!(Site::NoSpaceForSpare);
                     self.set_space(spares, Some(true));
                     return Ok(());
                 }
@@ -104,6 +121,7 @@ impl Engine {
 
     /// The journal's life ends here: no further promise, whoever waits is told.
     pub(super) fn fail(&self, what: String) {
+        reached!(Site::JournalFailed);
         tracing::error!(error = %what, "the journal failed; restart to recover what is on disk");
         let failure = JournalFailure { what: what.into() };
         // The reason first: whoever finds the queue closed asks whether it has failed.

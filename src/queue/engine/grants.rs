@@ -9,6 +9,8 @@ use super::{Core, Engine, Promise, Stage};
 use crate::core::decide::Grant;
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
+use crate::coverage::{Site, reached};
+use crate::env::Point;
 
 /// A lease without its value, and its record if that was still in memory.
 pub(crate) struct Granted {
@@ -28,6 +30,7 @@ impl Drop for Unclaimed {
         if self.granted.is_empty() {
             return;
         }
+        reached!(Site::UnclaimedReturned);
         let granted = std::mem::take(&mut self.granted);
         let _rests = self.owner.engine.with(|core, now| {
             for Granted { grant, record } in granted {
@@ -117,6 +120,10 @@ impl Engine {
         route: RouteId,
         max: usize,
     ) -> Promise<Unclaimed> {
+        let max = match self.env.points.fires(Point::BatchOfOne) {
+            true => 1,
+            false => max,
+        };
         let promise = self.with(|core, now| core.grant_many(now, route, max));
         promise.map(|granted| Unclaimed {
             owner: owner.clone(),

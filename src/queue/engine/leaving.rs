@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::core::{Seq, TaskId};
+use crate::coverage::{Site, sometimes};
 use crate::journal::Position;
 
 /// In the order of the log. As many as are on their way to the disk.
@@ -31,6 +32,7 @@ impl Leaving {
         durable: Position,
     ) -> Option<(Seq, Seq)> {
         self.forget(durable);
+        let whole = (first, last);
         let same_origin = self.waiting.iter().map(|(_, other)| other);
         for other in same_origin.filter(|other| other.origin == id.origin) {
             match other.seq.cmp(&id.seq) {
@@ -39,6 +41,7 @@ impl Leaving {
                 std::cmp::Ordering::Greater => last = last.min(Seq(other.seq.0 - 1)),
             }
         }
+        sometimes!(Site::SettledRunCut, (first, last) != whole);
         Some((first, last))
     }
 

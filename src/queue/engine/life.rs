@@ -13,6 +13,7 @@ use super::super::storage::{self, StorageOptions};
 use super::super::{backpressure::Backpressure, options::DEFAULT_ROUTE};
 use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
 use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
+use crate::coverage::{Site, sometimes};
 use crate::env::{BoxFuture, DiskLock};
 use crate::journal::Fold;
 
@@ -211,6 +212,7 @@ impl Core {
     /// never been leased.
     fn give_back_held(&mut self, now: Now) {
         let held: Vec<DeliveryId> = self.state.held().collect();
+        sometimes!(Site::HeldAtClose, !held.is_empty());
         for delivery in held {
             let settlement = Settlement {
                 delivery,

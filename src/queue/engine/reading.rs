@@ -9,6 +9,7 @@ use super::super::storage::{ReadError, SegmentFiles};
 use super::Engine;
 use crate::core::TaskId;
 use crate::core::ids::BodyRef;
+use crate::coverage::{Site, reached};
 
 /// Requests that may wait for the reader; each comes from a caller that waits for its answer.
 pub(super) const READ_REQUESTS_MAX: usize = 256;
@@ -70,7 +71,10 @@ impl Engine {
             };
             let now_at = self.look(|core, _| core.state.view(id).map(|view| view.body));
             match now_at.filter(|now_at| *now_at != at) {
-                Some(moved) => at = moved,
+                Some(moved) => {
+                    reached!(Site::BodyMovedMeanwhile);
+                    at = moved;
+                }
                 None => return Err(error.into()),
             }
         }
@@ -81,6 +85,8 @@ impl Engine {
         if bodies.is_empty() {
             return Some(Vec::new());
         }
+        // Once for all bodies of a batch, beside which a count costs nothing.
+        reached!(Site::BodyReadBack);
         let (answer, answered) = oneshot::channel();
         self.reads.send(ReadRequest { bodies, answer }).await.ok()?;
         answered.await.ok()

@@ -8,6 +8,7 @@ use super::error::{DiskFailure, OpenError, SpareError, is_full};
 use super::folder::Folder;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
+use crate::coverage::{Site, reached};
 use crate::env::{Disk, DiskFile};
 use crate::journal::{Batch, Geometry, Sealer, SegmentHeader, SlotNo, Start};
 
@@ -243,8 +244,14 @@ impl SegmentFiles {
     async fn write(&self, slot: &SlotFile, offset: u32, bytes: &[u8]) -> Result<(), DiskFailure> {
         let failed = |doing| move |error| self.fail(doing, &self.path(slot.slot), error);
         let written = slot.file.write_at(u64::from(offset), bytes).await;
-        written.map_err(failed("writing"))?;
-        slot.file.sync().await.map_err(failed("syncing"))
+        written.map_err(|error| {
+            reached!(Site::WriteFailed);
+            failed("writing")(error)
+        })?;
+        slot.file.sync().await.map_err(|error| {
+            reached!(Site::SyncFailed);
+            failed("syncing")(error)
+        })
     }
 
     /// Remembers the first failure, which is what every later call reports.

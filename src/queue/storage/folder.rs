@@ -76,6 +76,21 @@ impl Folder {
         Ok(heads)
     }
 
+    /// What the heads say together, and the rest of those slots whose head says nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn survey(&self, heads: &[SlotHead]) -> Result<Survey, OpenError> {
+        let survey = Survey::new(heads);
+        let mut survey = survey.map_err(|error| OpenError::recovery(&self.dir, error))?;
+        let mut bytes = Vec::new();
+        while let Some(slot) = survey.unclear.first().copied() {
+            self.read(slot, &mut bytes).await?;
+            survey.claim(slot, &bytes);
+        }
+        Ok(survey)
+    }
+
     /// A slot's whole file, into `bytes`.
     ///
     /// # Errors
@@ -107,7 +122,7 @@ impl Folder {
     /// [`OpenError`]; the fold is worth nothing then.
     pub async fn recover(&self, fold: &mut (dyn Fold + Send)) -> Result<Recovered, OpenError> {
         let heads = self.heads().await?;
-        let survey = Survey::new(&heads).map_err(|error| OpenError::recovery(&self.dir, error))?;
+        let survey = self.survey(&heads).await?;
         let damaged = |damage| OpenError::Corrupt {
             dir: self.dir.clone(),
             damage,

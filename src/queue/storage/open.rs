@@ -7,6 +7,7 @@ use super::error::{DiskFailure, OpenError, SpareError};
 use super::files::SegmentFiles;
 use super::folder::{Folder, LOCK_FILE};
 use super::slots::{LiveSlot, SlotTable};
+use crate::coverage::{Site, reached, sometimes};
 use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::recovery::LastBatch;
 use crate::journal::{
@@ -75,7 +76,10 @@ pub async fn open(
         LockError::Io(error) => OpenError::io("locking", &lock_path, error),
     })?;
     let folder = Folder::open(&*disk, dir).await?;
-    let recovered = folder.recover(fold).await?;
+    let recovered = folder.recover(fold).await.inspect_err(|_| {
+        reached!(Site::DamageRefused);
+    })?;
+    count_found(&recovered);
     let start = recovered.start;
 
     // From here on the folder changes.
@@ -101,10 +105,18 @@ pub async fn open(
     })
 }
 
+fn count_found(recovered: &Recovered) {
+    sometimes!(Site::TornTailCut, recovered.torn.is_some());
+    sometimes!(Site::BegunSegmentAbandoned, !recovered.abandoned.is_empty());
+    let is_new = recovered.counts.batches == 0;
+    sometimes!(Site::OpenedUnsealed, !recovered.sealed && !is_new);
+}
+
 /// The last batch may stand in the page cache alone: its process may have died before the sync, or
 /// because the sync failed, after which another sync proves nothing. Written anew, as it is, it
 /// counts as changed, and the sync as one of its own.
 async fn write_again(folder: &Folder, last: LastBatch) -> Result<(), OpenError> {
+    reached!(Site::LastBatchRewritten);
     let slot = folder.slot(last.slot).expect("the batch was read from it");
     let path = folder.dir().join(last.slot.to_string());
     let offset = u64::from(last.offset);

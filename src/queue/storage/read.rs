@@ -7,6 +7,7 @@ use super::files::SegmentFiles;
 use super::slots::LiveSlot;
 use crate::core::Event;
 use crate::core::ids::{BodyRef, SegmentNo};
+use crate::coverage::{Site, reached};
 use crate::journal::recovery::Walk;
 use crate::journal::{Corruption, Record};
 
@@ -42,6 +43,7 @@ impl SegmentFiles {
         if self.live(body.segment).is_none() {
             return Err(ReadError::Gone(body.segment));
         }
+        reached!(Site::BodyDamaged);
         let what = format!("a body of {} bytes is not what was written", body.len);
         Err(self.damaged(body.segment, &live, body.offset, what))
     }

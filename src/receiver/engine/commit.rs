@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Job, Pending, Phase, State, Work};
+use crate::coverage::{Site, reached};
 use crate::receiver::inbox::{Outcome, RunId};
 use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
 use crate::wire::TaskId;
@@ -30,6 +31,7 @@ impl Engine {
                 Work::Handler { store, .. } => self.commit_records(&**store, batch).await,
             };
             if let Err(error) = committed {
+                reached!(Site::StoreFailed);
                 tracing::error!(%error, "the inbox can record nothing any more: stopping");
                 {
                     let mut state = self.state();

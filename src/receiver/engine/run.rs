@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::{Engine, Job, Pending, Phase, Work};
+use crate::coverage::{Site, reached};
 use crate::receiver::handler::{Handler, HandlerError, capped};
 use crate::receiver::inbox::Outcome;
 
@@ -49,6 +50,7 @@ impl Engine {
             Ok(result) => Outcome::from(result),
             Err(panic) => {
                 self.counters.panics.add(1);
+                reached!(Site::HandlerPanicked);
                 let text = capped(format!("the handler panicked: {}", panic_text(&*panic)));
                 tracing::error!(%delivery, "{text}");
                 Outcome::from(Err(HandlerError::Rejected(text)))

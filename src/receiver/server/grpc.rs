@@ -1,26 +1,23 @@
 //! The same frames over gRPC: tonic serves connections of our transport, and each `ExecuteCommand` is
 //! one link.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::DATE;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tower::util::MapResponse;
 
 use super::listen::Accept;
-use crate::env::{BoxStream, Listener};
+use crate::env::Listener;
 use crate::receiver::engine::{Engine, Phase};
 use crate::receiver::link::{self, Input};
 use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
-use crate::wire::{FrameSource, HELLO_BYTES_MAX, OutboxLimits, frame_bytes_for, outbox, v1};
+use crate::wire::{
+    Accepted, FrameSource, HELLO_BYTES_MAX, OutboxLimits, Peer, frame_bytes_for, outbox, v1,
+};
 
 /// Links per connection: a bridge needs one per route.
 const STREAMS_MAX: u32 = 64;
@@ -48,12 +45,8 @@ pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
     let incoming = futures_util::stream::unfold((accept, listener), |(accept, mut listener)| {
         Box::pin(async move {
             let connection = accept.next(&mut *listener).await?;
-            let stream = GrpcStream {
-                stream: connection.stream,
-                peer: connection.peer,
-                _permit: connection.permit,
-            };
-            Some((Ok::<_, io::Error>(stream), (accept, listener)))
+            let accepted = Accepted::new(connection.stream, connection.peer, connection.permit);
+            Some((Ok::<_, io::Error>(accepted), (accept, listener)))
         })
     });
     let mut phase = engine.phase.subscribe();
@@ -74,10 +67,6 @@ pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
 
 struct Service(Arc<Engine>);
 
-/// Who is at the far end, for logs.
-#[derive(Clone)]
-struct Peer(String);
-
 #[tonic::async_trait]
 impl Endpoint for Service {
     type ExecuteCommandStream =
@@ -96,64 +85,10 @@ impl Endpoint for Service {
             None => "grpc".to_owned(),
         };
         let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, engine.options.write_deadline);
+        let limits = limits.at(&*engine.env.points);
         let (sender, source) = outbox(limits);
         let input = Input::Grpc(request.into_inner());
         tokio::spawn(async move { link::serve(&engine, input, sender, &peer).await });
         Ok(Response::new(source.map(Ok)))
-    }
-}
-
-/// A connection as tonic wants it.
-struct GrpcStream {
-    stream: BoxStream,
-    peer: String,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for GrpcStream {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        Peer(self.peer.clone())
-    }
-}
-
-impl AsyncRead for GrpcStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for GrpcStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

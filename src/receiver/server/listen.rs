@@ -91,11 +91,12 @@ async fn serve_socket(engine: Arc<Engine>, connection: Connection) {
         permit,
     } = connection;
     let (reading, writing) = tokio::io::split(stream);
+    let points = &*engine.env.points;
     let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, engine.options.write_deadline);
-    let (sender, source) = outbox(limits);
+    let (sender, source) = outbox(limits.at(points));
     let clock = Arc::clone(&engine.env.clock);
     let mut writer = tokio::spawn(async move { source.write_to(writing, &*clock).await });
-    let input = Input::Socket(FrameReader::new(reading, HELLO_BYTES_MAX));
+    let input = Input::Socket(FrameReader::new(reading, HELLO_BYTES_MAX).at(points));
     link::serve(&engine, input, sender, &peer).await;
     // Every write has its own deadline; this one is for a peer that takes byte after byte.
     let flushed = timeout(&*engine.env.clock, FLUSH_DEADLINE, &mut writer).await;

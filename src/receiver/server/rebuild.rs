@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 
+use crate::coverage::{Site, reached, sometimes};
 use crate::receiver::engine::Work;
 use crate::receiver::handler::{Handler, RecoverOutcome};
 use crate::receiver::inbox::{Inbox, InboxLimits, Outcome, Remembered};
@@ -24,6 +25,8 @@ pub(super) async fn rebuild(
         done,
         settled,
     } = stored;
+    let remembers = !tasks.is_empty() || done.iter().next().is_some();
+    sometimes!(Site::InboxRebuilt, remembers);
     let mut inbox = Inbox::new(limits);
     for range in settled.iter() {
         inbox.remember_settled(range);
@@ -35,6 +38,7 @@ pub(super) async fn rebuild(
             StoredTask::Finished(outcome) => Remembered::Answered(outcome),
             StoredTask::NotStarted => Remembered::NotDone,
             StoredTask::Started => {
+                reached!(Site::RecoverAsked);
                 let delivery = DeliveryId { task, epoch };
                 match recover(work, task).await {
                     RecoverOutcome::Done(result) => {

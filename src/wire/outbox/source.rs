@@ -9,14 +9,11 @@ use bytes::BytesMut;
 use futures_core::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Shared, State};
+use super::{Shared, State, WRITE_BYTES};
+use crate::coverage::{Site, reached};
 use crate::env::{Clock, timeout};
 use crate::wire::frame::encode_frame;
 use crate::wire::v1;
-
-/// How much one write gathers: beyond this a larger call saves nothing, and what was taken is in
-/// doubt if the link dies.
-const WRITE_BYTES: usize = 128 << 10;
 
 /// Why the writer gave up. Frames it had taken may have arrived; see [`super::FrameSender::fate`].
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +54,10 @@ impl FrameSource {
         W: AsyncWrite + Unpin,
     {
         let limit = self.shared.state().limits.write_deadline;
-        let stalled = |_| WriteError::Stalled { after: limit };
+        let stalled = |_| {
+            reached!(Site::WriterStalled);
+            WriteError::Stalled { after: limit }
+        };
         let mut batch = BytesMut::new();
         while std::future::poll_fn(|cx| self.poll_batch(cx, &mut batch)).await {
             let mut rest = &batch[..];
@@ -91,7 +91,7 @@ impl FrameSource {
         let taken = {
             let mut state = self.shared.state();
             let mut taken = false;
-            while batch.len() < WRITE_BYTES
+            while batch.len() < state.limits.write_bytes
                 && let Some(frame) = state.pop()
             {
                 encode_frame(&frame, batch);

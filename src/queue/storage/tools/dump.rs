@@ -23,8 +23,7 @@ pub async fn dump(
     line: &mut (dyn FnMut(Value) + Send),
 ) -> Result<(), OpenError> {
     let folder = Folder::open(disk, dir).await?;
-    let heads = folder.heads().await?;
-    let survey = Survey::new(&heads).map_err(|error| OpenError::recovery(dir, error))?;
+    let survey = folder.survey(&folder.heads().await?).await?;
     let mut bytes = Vec::new();
     for stretch in stretches(&survey) {
         folder.read(stretch.slot(), &mut bytes).await?;

@@ -102,8 +102,7 @@ pub async fn repair(
         Err(OpenError::Corrupt { damage, .. }) => damage,
         Err(error) => return Err(error),
     };
-    let heads = folder.heads().await?;
-    let survey = Survey::new(&heads).map_err(|error| OpenError::recovery(dir, error))?;
+    let survey = folder.survey(&folder.heads().await?).await?;
     let mut overruled = survey.superseded.iter().copied();
     if let Some(planned) = overruled.find(|planned| Some(planned.slot) == damage.slot) {
         let lost = count_lost(&folder, &[Stretch::all_of(planned)]).await?;

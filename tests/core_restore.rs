@@ -1,0 +1,76 @@
+//! Tasks that come from another queue bring numbers and times of their own.
+
+use leasebridge::core::event::{Budgets, Event, Isolation, LifeImage, TaskImage};
+use leasebridge::core::{
+    Epoch, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, RouteId, Seq, State,
+    TaskId, TaskState, decide,
+};
+
+const NOW: Now = Now {
+    mono: MonoMs(1_000),
+    queue: QueueMs(1_000_000),
+};
+
+fn ask(state: &mut State, input: Input<'_>) -> Result<Reply, Refusal> {
+    let mut events: Vec<Event> = Vec::new();
+    let reply = decide(state, &Policy::default(), NOW, input, &mut events);
+    events.iter().for_each(|event| state.apply(event));
+    reply
+}
+
+fn queue() -> State {
+    let mut state = State::new(1);
+    let (origin, jitter) = (Origin(7), 0);
+    ask(&mut state, Input::Open { origin, jitter }).unwrap();
+    ask(&mut state, Input::DefineRoute { name: "orders" }).unwrap();
+    state
+}
+
+fn image(seq: u64, life: LifeImage) -> TaskImage {
+    TaskImage {
+        id: TaskId {
+            seq: Seq(seq),
+            origin: Origin(99),
+        },
+        route: RouteId(0),
+        enqueued_at: QueueMs(5),
+        deadline: None,
+        key: None,
+        epoch: Epoch(3),
+        life,
+        budgets: Budgets::default(),
+        isolation: Isolation::None,
+        history: None,
+    }
+}
+
+#[test]
+fn a_delay_from_a_queue_whose_time_is_ahead_lasts_no_longer_than_any_here() {
+    let mut state = queue();
+    let ahead = image(4, LifeImage::Delayed(QueueMs(9_000_000_000)));
+    ask(&mut state, Input::Restore { image: &ahead }).unwrap();
+    let longest = NOW.queue.after(Policy::default().backoff_max);
+    let found = state.view(ahead.id).map(|view| view.state);
+    assert_eq!(found, Some(TaskState::Delayed(longest)));
+}
+
+#[test]
+fn numbers_that_nothing_can_follow_are_refused() {
+    let mut state = queue();
+    let last_seq = image(u64::MAX, LifeImage::Ready);
+    let mut last_epoch = image(4, LifeImage::Ready);
+    last_epoch.epoch = Epoch(u32::MAX);
+    for image in [last_seq, last_epoch] {
+        let refused = ask(&mut state, Input::Restore { image: &image });
+        assert!(
+            matches!(refused, Err(Refusal::NotThere { .. })),
+            "{refused:?}"
+        );
+    }
+    let enqueue = Input::Enqueue {
+        route: RouteId(0),
+        key: None,
+        deadline: None,
+    };
+    assert!(ask(&mut state, enqueue).is_ok(), "the queue goes on");
+}
