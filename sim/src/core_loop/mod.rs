@@ -38,6 +38,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::runtime::RngSeed;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -64,6 +65,7 @@ pub fn run(plan: &Plan) -> Ran {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
+            .rng_seed(RngSeed::from_bytes(&plan.seed.0.to_le_bytes()))
             .build()
             .expect("a runtime needs nothing that could be missing");
         ran = runtime.block_on(live(plan));
