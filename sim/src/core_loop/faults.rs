@@ -121,10 +121,18 @@ fn begin(world: &Arc<World>, kind: &FaultKind, id: FaultId, until: Micros) -> Op
                 world.strike(id);
             }
         }
-        FaultKind::Crash { .. }
-        | FaultKind::PowerCut { .. }
-        | FaultKind::Drain { .. }
-        | FaultKind::Point { .. } => {}
+        FaultKind::Point {
+            host,
+            point,
+            one_in,
+        } => {
+            let host = world.host(host)?;
+            if let Err(error) = host.points.set(point, *one_in) {
+                let text = error.to_string();
+                world.record(&host.name, What::Note { text });
+            }
+        }
+        FaultKind::Crash { .. } | FaultKind::PowerCut { .. } | FaultKind::Drain { .. } => {}
     }
     None
 }
@@ -153,6 +161,17 @@ fn end(world: &World, kind: &FaultKind, id: FaultId, damage: Option<Damage>) {
         FaultKind::Drift { host, .. } => {
             if let Some(host) = world.host(host) {
                 host.clock.set_drift(DriftPpm(0));
+            }
+        }
+        FaultKind::Point { host, point, .. } => {
+            if let Some(host) = world.host(host)
+                && let Ok(known) = point.parse()
+            {
+                if host.points.fired(known) > 0 {
+                    world.strike(id);
+                }
+                // It is known: setting it went well.
+                let _cleared = host.points.clear(point);
             }
         }
         _ => {}

@@ -23,6 +23,7 @@ use crate::entropy::SimEntropy;
 use crate::history::What;
 use crate::host::WALL_START;
 use crate::plan::{FaultId, HostName, Knobs, Micros, Plan};
+use crate::points::SimPoints;
 use crate::seed::Seed;
 use crate::gate::Gate;
 use crate::net::{Network, SimTransport};
@@ -63,6 +64,7 @@ pub(super) struct Host {
     pub(super) name: HostName,
     pub(super) clock: SimClock,
     pub(super) disk: SimDisk,
+    pub(super) points: Arc<SimPoints>,
     pub(super) tasks: Tasks,
     /// The process that runs now.
     pub(super) process: watch::Sender<Option<Arc<Process>>>,
@@ -137,6 +139,7 @@ impl Host {
             name: name.clone(),
             clock,
             disk,
+            points: Arc::new(SimPoints::new(seed.child("points"))),
             tasks,
             process: watch::Sender::new(None),
             holds: watch::Sender::new(0),
@@ -248,7 +251,7 @@ impl Host {
             )),
             disk: Arc::new(self.disk.clone()),
             entropy,
-            points: Arc::new(leasebridge::env::NeverFires),
+            points: self.points.clone(),
         };
         let opened = SafeTaskQueue::open(options(world, env.clone())).await;
         let queue = match opened {

@@ -35,8 +35,10 @@ mod tests;
 mod workload;
 mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::runtime::RngSeed;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -58,16 +60,27 @@ const LOOK: Micros = Micros::from_millis(100);
 pub fn run(plan: &Plan) -> Ran {
     let plan = Arc::new(plan.clone());
     let mut ran = Ran::default();
+    let before = leasebridge::coverage::snapshot();
     let panic = panics::catch(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
+            .rng_seed(RngSeed::from_bytes(&plan.seed.0.to_le_bytes()))
             .build()
             .expect("a runtime needs nothing that could be missing");
         ran = runtime.block_on(live(plan));
     });
     ran.panic = panic;
+    ran.reached = reached_since(&before);
     ran
+}
+
+/// The sites that were reached since `before` was taken. They are counted per process: runs that are under way
+/// on other threads count here too.
+fn reached_since(before: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    let now = leasebridge::coverage::snapshot().into_iter();
+    let since = now.map(|(site, count)| (site.to_owned(), count - before.get(site).unwrap_or(&0)));
+    since.filter(|(_, count)| *count > 0).collect()
 }
 
 #[expect(

@@ -38,6 +38,7 @@ pub(super) async fn settle(world: &Arc<World>) {
 fn heal(world: &World, host: &Host) {
     let spec = &world.plan.liveness;
     host.heal_disk();
+    host.points.clear_all();
     host.clock.set_drift(DriftPpm(0));
     host.tasks.set_paused(false);
     host.holds.send_replace(0);
