@@ -15,6 +15,8 @@
 //!
 //! - [`plan`]: a run's whole schedule, as data;
 //! - [`full`]: the full-stack world: processes inside turmoil;
+//! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
+//! - [`liveness`]: why something is still pending, in words;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
@@ -23,12 +25,14 @@
 
 pub mod chaos;
 pub mod clock;
+pub mod core_loop;
 pub mod disk;
 pub mod entropy;
 pub mod full;
 pub mod gate;
 pub mod history;
 pub mod host;
+pub mod liveness;
 pub mod net;
 pub mod oracle;
 pub mod plan;

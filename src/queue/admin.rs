@@ -1,5 +1,6 @@
 //! What operators ask of a queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Stage;
@@ -9,7 +10,7 @@ use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::Isolation;
 use crate::core::history::History;
-use crate::core::{Epoch, Input, Now, QueueMs, Seq, TaskId, TaskState, TaskView};
+use crate::core::{Epoch, Input, Now, Origin, QueueMs, Seq, TaskId, TaskState, TaskView};
 use crate::env::Wall;
 
 /// One task, for people.
@@ -43,6 +44,21 @@ pub struct Explained<T> {
     pub key: Option<String>,
     /// Its value, if its record could be read.
     pub value: Option<T>,
+}
+
+/// One live task, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub id: TaskId,
+    /// Its route.
+    pub route: Arc<str>,
+    /// Where it is.
+    pub state: TaskState,
+    /// The epoch of its last lease.
+    pub epoch: Epoch,
+    /// With a delay or a lease: how long it lasts yet; zero once that is over.
+    pub left: Option<Duration>,
 }
 
 /// What became of a route's tasks.
@@ -162,6 +178,35 @@ impl<T> SafeTaskQueue<T> {
             .look(|core, _| core.state.view(id).map(|view| view.state))
     }
 
+    /// Every live task: route by route, the waiting ones, then those in poison; at the end all that are held.
+    /// Looks at each of them, so it is for small queues and for checks; the counts are in the status.
+    pub fn list(&self) -> Vec<Listed> {
+        self.owner.engine.look(|core, now| {
+            let state = &core.state;
+            let listed = |view: TaskView<'_>, route: &Arc<str>| Listed {
+                id: view.id,
+                route: route.clone(),
+                state: view.state,
+                epoch: view.epoch,
+                left: time_left(view.state, now),
+            };
+            let mut list = Vec::with_capacity(state.len());
+            for id in state.route_ids() {
+                let route: Arc<str> = state.route_name(id).into();
+                let waiting = state.waiting(id).chain(state.poison(id, None));
+                list.extend(waiting.map(|view| listed(view, &route)));
+            }
+            let held = state.held().filter_map(|held| state.view(held.task));
+            list.extend(held.map(|view| listed(view, &state.route_name(view.route).into())));
+            list
+        })
+    }
+
+    /// What this opening calls itself in the names of its tasks.
+    pub fn origin(&self) -> Origin {
+        self.owner.engine.look(|core, _| core.state.origin())
+    }
+
     /// Up to `limit` tasks of the poison store, oldest first, after `after`; and whether there are more.
     ///
     /// # Errors
@@ -221,11 +266,6 @@ impl<T: Payload> SafeTaskQueue<T> {
 fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
     let to_wall =
         |at: QueueMs| Wall::from_unix_ms((wall.unix_ms() + at.0).saturating_sub(now.queue.0));
-    let left = match view.state {
-        TaskState::Delayed(until) => Some(until.since(now.queue).as_duration()),
-        TaskState::Leased(until) => Some(Duration::from_millis(until.0.saturating_sub(now.mono.0))),
-        _ => None,
-    };
     Explained {
         id: view.id,
         route,
@@ -233,7 +273,7 @@ fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Expla
         epoch: view.epoch,
         enqueued_at: to_wall(view.enqueued_at),
         deadline: view.deadline.map(to_wall),
-        left,
+        left: time_left(view.state, now),
         retries: view.retries,
         in_doubt: view.in_doubt,
         isolation: view.isolation,
@@ -241,5 +281,13 @@ fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Expla
         bytes: view.body.len,
         key: None,
         value: None,
+    }
+}
+
+fn time_left(state: TaskState, now: Now) -> Option<Duration> {
+    match state {
+        TaskState::Delayed(until) => Some(until.since(now.queue).as_duration()),
+        TaskState::Leased(until) => Some(Duration::from_millis(until.0.saturating_sub(now.mono.0))),
+        _ => None,
     }
 }

@@ -25,7 +25,7 @@ pub mod storage;
 mod sync;
 
 pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
-pub use admin::{Explained, MovedRoute};
+pub use admin::{Explained, Listed, MovedRoute};
 pub use backpressure::BackpressureSignal;
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
