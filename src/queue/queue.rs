@@ -16,9 +16,7 @@ use super::options::{KEY_BYTES_MAX, QueueOptions, TaskOptions};
 use super::payload::Payload;
 use crate::core::event::Next;
 use crate::core::ids::{Fingerprint, KeyHash};
-use crate::core::{
-    Input, Now, Origin, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState,
-};
+use crate::core::{Input, Now, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState};
 use crate::env::{Env, Wall};
 
 /// A durable lease queue of `T`.
@@ -96,11 +94,6 @@ impl<T> SafeTaskQueue<T> {
     /// The options it was opened with.
     pub fn options(&self) -> &QueueOptions {
         &self.owner.engine.options
-    }
-
-    /// The origin of this opening: what is enqueued from now on is named after it.
-    pub fn origin(&self) -> Origin {
-        self.owner.engine.look(|core, _| core.state.origin())
     }
 
     /// Hears what happens from now on, in order, each thing after it is durable.

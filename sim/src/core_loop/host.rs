@@ -20,12 +20,13 @@ use super::{feed, holder, records, repair};
 use crate::clock::{SimClock, TimeSource};
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
 use crate::entropy::SimEntropy;
+use crate::gate::Gate;
 use crate::history::What;
 use crate::host::WALL_START;
+use crate::net::{Network, SimTransport};
 use crate::plan::{FaultId, HostName, Knobs, Micros, Plan};
 use crate::points::SimPoints;
 use crate::seed::Seed;
-use crate::transport::SimTransport;
 
 /// Where a queue's log lies on its disk.
 pub(super) const DIR: &str = "/queue";
@@ -243,7 +244,11 @@ impl Host {
         let weak = Arc::downgrade(&entropy);
         let env = Env {
             clock: Arc::new(self.clock.clone()),
-            transport: Arc::new(SimTransport),
+            transport: Arc::new(SimTransport::new(
+                self.name.clone(),
+                Network::new(self.seed, [Micros(0); 2]),
+                Gate::new(),
+            )),
             disk: Arc::new(self.disk.clone()),
             entropy,
             points: self.points.clone(),

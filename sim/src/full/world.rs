@@ -236,7 +236,7 @@ impl<'p> World<'p> {
         while self.now() < deadline {
             self.advance()?;
             let idle = |bridge: &&HostName| self.shared.seat(bridge).is_idle();
-            if asked.iter().all(|bridge| idle(bridge)) {
+            if asked.iter().all(idle) {
                 break;
             }
         }
