@@ -20,13 +20,13 @@ use super::{feed, holder, records, repair};
 use crate::clock::{SimClock, TimeSource};
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
 use crate::entropy::SimEntropy;
+use crate::gate::Gate;
 use crate::history::What;
 use crate::host::WALL_START;
+use crate::net::{Network, SimTransport};
 use crate::plan::{FaultId, HostName, Knobs, Micros, Plan};
 use crate::points::SimPoints;
 use crate::seed::Seed;
-use crate::gate::Gate;
-use crate::net::{Network, SimTransport};
 
 /// Where a queue's log lies on its disk.
 pub(super) const DIR: &str = "/queue";

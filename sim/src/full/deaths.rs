@@ -68,7 +68,7 @@ impl World<'_> {
 
     fn crash(&mut self, host: &HostName, armed: Armed) {
         self.armed.remove(host);
-        let boot_at = Some(self.now().plus(armed.span));
+        let boot_at = self.now().plus(armed.span);
         match self.lives[host] {
             Life::Up => {
                 self.shared.strike(self.now(), armed.fault, 1);
@@ -83,14 +83,14 @@ impl World<'_> {
                         how: how.to_owned(),
                     },
                 );
-                self.set_down(host, boot_at, Some(armed.fault));
+                self.set_down(host, Some(boot_at), Some(armed.fault));
             }
             // It is down already: it stays so for as long as the longer of the two says.
             Life::Down {
                 boot_at: other,
                 fault,
             } => {
-                let later = other.map(|other| other.max(boot_at.unwrap_or_default()));
+                let later = other.map(|other| other.max(boot_at));
                 self.set_down(host, later, fault);
             }
         }

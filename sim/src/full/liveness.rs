@@ -3,6 +3,7 @@
 use super::operator::Order;
 use super::world::World;
 use crate::history::What;
+use crate::liveness::pending;
 use crate::net::Dead;
 use crate::plan::{FaultKind, HostName, LivenessSpec};
 
@@ -64,18 +65,12 @@ impl World<'_> {
         let Some(inside) = self.shared.seat(&core.bridge).inside() else {
             return vec![format!("bridge `{}` is not up", core.bridge)];
         };
-        let status = inside.queue.status();
-        let ours = status.routes.iter().filter(|route| {
-            self.leads_to(&route.route, Some(&core.endpoint)) && route.counts.pending() > 0
-        });
-        let reason = |route: &leasebridge::queue::RouteStatus| {
-            let counts = route.counts;
-            format!(
-                "route `{}`: {} ready, {} delayed, {} leased",
-                route.route, counts.ready, counts.delayed, counts.leased
-            )
-        };
-        ours.map(reason).collect()
+        let concerns = |route: &str| self.leads_to(route, Some(&core.endpoint));
+        let mut reasons = pending(&inside.queue, &concerns, inside.status().as_ref());
+        if reasons.is_empty() {
+            reasons.push("it emptied itself too late, or not for long enough".to_owned());
+        }
+        reasons
     }
 
     fn leads_to(&self, route: &str, endpoint: Option<&HostName>) -> bool {

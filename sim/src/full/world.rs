@@ -67,7 +67,7 @@ impl<'p> World<'p> {
     /// Runs the plan to its end.
     pub(super) fn run(mut self) -> Ran {
         coverage::reset();
-        let course = self.course();
+        let course = panics::caught(|| self.course());
         let simulated = self.now();
         let mut records = self.shared.history.take();
         // Hosts take their steps one after the other; causes still precede effects, a host's own order stays.
@@ -75,11 +75,14 @@ impl<'p> World<'p> {
         let ran = Ran {
             records,
             simulated,
-            reached: coverage::snapshot().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            reached: coverage::snapshot()
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
             struck: self.shared.take_struck(),
             panic: None,
         };
-        if course.is_err() || panics::seen() {
+        if !matches!(course, Some(Ok(()))) || panics::seen() {
             // What a panic left behind can't be taken down in order.
             std::mem::forget(self);
         }
@@ -235,7 +238,7 @@ impl<'p> World<'p> {
         while self.now() < deadline {
             self.advance()?;
             let idle = |bridge: &&HostName| self.shared.seat(bridge).is_idle();
-            if asked.iter().all(|bridge| idle(bridge)) {
+            if asked.iter().all(idle) {
                 break;
             }
         }

@@ -1,9 +1,9 @@
 //! No trouble, and trouble between the hosts.
 
 use leasebridge_sim::history::What;
-use leasebridge_sim::plan::{FaultKind, Micros, NetFault, Ways};
+use leasebridge_sim::plan::{FaultKind, Micros, NetFault, PeerFault, Step, Transports, Ways};
 
-use crate::support::{BRIDGE, ENDPOINT, count, fault, plan, run_once_each, story};
+use crate::support::{BRIDGE, ENDPOINT, count, enqueue, fault, plan, run, run_once_each, story};
 
 #[test]
 fn everything_is_executed_once_and_the_run_ends_early() {
@@ -22,10 +22,8 @@ fn everything_is_executed_once_and_the_run_ends_early() {
                 |what| matches!(what, What::Fed { kind: fed, .. } if fed == kind),
             )
         };
-        assert_eq!(
-            (told("enqueued"), told("granted"), told("done")),
-            (200, 200, 200)
-        );
+        let told = (told("enqueued"), told("granted"), told("done"));
+        assert_eq!(told, (200, 200, 200));
     }
 }
 
@@ -40,6 +38,42 @@ fn everything_is_executed_once_through_a_partition() {
         };
         plan.faults = vec![fault(1, Micros::from_secs(5), Micros::from_secs(8), kind)];
         let ran = run_once_each(&plan);
-        assert!(count(&ran, |what| matches!(what, What::Healed { .. })) == 1);
+        assert_eq!(count(&ran, |what| matches!(what, What::Healed { .. })), 1);
+        assert!(ran.struck.values().sum::<u64>() > 0, "{}", story(&ran));
     }
+}
+
+#[test]
+fn a_socket_that_takes_no_command_is_passed_by_over_grpc() {
+    let mut plan = plan(1, 60, Micros::from_secs(20));
+    let kind = FaultKind::Endpoint {
+        host: ENDPOINT.into(),
+        fault: PeerFault::BeatsButDoesNotWork,
+    };
+    plan.faults = vec![fault(1, Micros(0), Micros::from_secs(3_600), kind)];
+    plan.liveness.transports = Transports::Grpc;
+    let ran = run_once_each(&plan);
+    let second = |what: &What| matches!(what, What::Fed { end: Some(end), .. } if end.sends > 1);
+    assert!(count(&ran, second) > 0, "{}", story(&ran));
+    assert!(ran.struck.values().sum::<u64>() > 0, "{}", story(&ran));
+}
+
+#[test]
+fn what_an_endpoint_refuses_is_in_poison_and_an_operator_brings_it_back() {
+    let mut plan = plan(1, 30, Micros::from_secs(10));
+    plan.ops[3].kind = enqueue(
+        Some(3),
+        vec![Step::Refuse(Micros(0)), Step::Done(Micros(0))],
+    );
+    plan.ops[5].kind = enqueue(Some(5), vec![Step::Panic, Step::Done(Micros(0))]);
+    let mut requeue = plan.ops[29].clone();
+    (requeue.id, requeue.at) = (leasebridge_sim::plan::OpId(30), Micros::from_secs(10));
+    requeue.kind = leasebridge_sim::plan::OpKind::RequeueAll;
+    plan.ops.push(requeue);
+    plan.duration = Micros::from_secs(12);
+    let ran = run(&plan);
+    let requeued = |what: &What| matches!(what, What::Operated { act, .. } if act == "requeue");
+    assert_eq!(count(&ran, requeued), 1, "{}", story(&ran));
+    let done = |what: &What| matches!(what, What::Executed { result, .. } if result == "done");
+    assert_eq!(count(&ran, done), 30, "{}", story(&ran));
 }

@@ -143,7 +143,7 @@ pub(crate) fn story(ran: &Ran) -> String {
     let few = |record: &&Record| {
         !matches!(
             record.what,
-            What::Fed { .. } | What::Gauge { .. } | What::Counted { .. }
+            What::Fed { .. } | What::Gauge { .. } | What::Counted { .. } | What::Found { .. }
         )
     };
     let last = ran.records.iter().filter(few);
@@ -157,4 +157,14 @@ pub(crate) fn story(ran: &Ran) -> String {
         ran.panic,
         lines[from..].join("\n")
     )
+}
+
+/// Checks that no task was executed twice.
+pub(crate) fn done_at_most_once(ran: &Ran) {
+    let done = by_op(ran, |what| match what {
+        What::Executed { op, result, .. } if result == "done" => Some(*op),
+        _ => None,
+    });
+    let twice: Vec<_> = done.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}: {}", story(ran));
 }
