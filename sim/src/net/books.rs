@@ -22,9 +22,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// link share it.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// Connects under way to one port; turmoil panics at the 65th that is not accepted.
-const BACKLOG_MAX: u32 = 48;
-
 /// Whether a machine and its process are there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Power {
@@ -49,9 +46,9 @@ pub(crate) struct Host {
 pub(crate) struct Active {
     pub(crate) kind: FaultKind,
     /// What it decides while it is on.
-    draws: Draws,
+    pub(super) draws: Draws,
     /// Connects across a partition hang, instead of being told at once that nobody can be reached.
-    hangs: bool,
+    pub(super) hangs: bool,
     next_reset: Option<Duration>,
 }
 
@@ -104,21 +101,6 @@ pub(crate) enum ReadVerdict {
     Pass(usize, Rules),
 }
 
-/// What a connect may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// Go ahead: the connect has been counted at the listener.
-    Go,
-    /// Nobody listens.
-    Refused,
-    /// There is no way to the host.
-    Unreachable,
-    /// Ask again when something has changed.
-    Wait,
-    /// The attempt was lost.
-    Never,
-}
-
 #[derive(Debug)]
 pub(crate) struct Books {
     pub(crate) latency: [Micros; 2],
@@ -130,7 +112,7 @@ pub(crate) struct Books {
     links: Links,
     /// When a slow link has room again, by fault and whether the sender is its `a`.
     room_at: BTreeMap<(FaultId, bool), Duration>,
-    connecting: Vec<Waker>,
+    pub(super) connecting: Vec<Waker>,
 }
 
 impl Books {
@@ -182,18 +164,6 @@ impl Books {
             || self.dead.contains_key(&key)
             || self.faults.values().any(|fault| fault.touches(conn));
         conn.wire.troubled.store(troubled, Ordering::Relaxed);
-    }
-
-    pub(crate) fn wake_connecting(&mut self) {
-        std::mem::take(&mut self.connecting)
-            .into_iter()
-            .for_each(Waker::wake);
-    }
-
-    pub(crate) fn wait_for_change(&mut self, waker: &Waker) {
-        if !self.connecting.iter().any(|known| known.will_wake(waker)) {
-            self.connecting.push(waker.clone());
-        }
     }
 
     /// One end of a connection is open. The server's end comes first.
@@ -399,82 +369,6 @@ impl Books {
                 .map(|(id, _)| *id)
                 .collect();
             hit.into_iter().for_each(|id| self.reset(id, fault));
-        }
-    }
-
-    /// Whether `from` may connect to this port of `to` now. `first`: the attempt hasn't asked before.
-    pub(crate) fn admit(
-        &mut self,
-        from: &HostName,
-        to: &HostName,
-        port: u16,
-        first: bool,
-    ) -> Admission {
-        if self.hosts.get(to).is_some_and(|h| h.power == Power::Dark) {
-            return Admission::Wait;
-        }
-        match self.dead.get(&(pair(from, to), port)) {
-            Some(Dead::Silent) => return Admission::Wait,
-            Some(Dead::Refused) => return Admission::Refused,
-            None => {}
-        }
-        if let Some((fault, admission)) = self.obstacle(from, to, first) {
-            if first {
-                self.strike(fault);
-            }
-            return admission;
-        }
-        let Some(host) = self.hosts.get_mut(to) else {
-            return Admission::Go;
-        };
-        let Some(under_way) = host.listening.get_mut(&port) else {
-            return Admission::Refused;
-        };
-        if host.gate.is_shut() || *under_way >= BACKLOG_MAX {
-            return Admission::Wait;
-        }
-        *under_way += 1;
-        Admission::Go
-    }
-
-    fn obstacle(
-        &mut self,
-        from: &HostName,
-        to: &HostName,
-        first: bool,
-    ) -> Option<(FaultId, Admission)> {
-        for (id, active) in &mut self.faults {
-            let FaultKind::Network { a, b, fault } = &active.kind else {
-                continue;
-            };
-            let forward = a == from && b == to;
-            if !forward && !(a == to && b == from) {
-                continue;
-            }
-            let admission = match fault {
-                NetFault::Partition { .. } if active.hangs => Admission::Wait,
-                NetFault::Partition { .. } => Admission::Unreachable,
-                NetFault::Hold => Admission::Wait,
-                NetFault::ConnectHangs if forward => Admission::Wait,
-                NetFault::Loss { one_in } if first && active.draws.one_in(*one_in) => {
-                    Admission::Never
-                }
-                _ => continue,
-            };
-            return Some((*id, admission));
-        }
-        None
-    }
-
-    /// A connect that was let through has ended, well or not.
-    pub(crate) fn connected(&mut self, to: &HostName, port: u16) {
-        let host = self.hosts.get_mut(to);
-        if let Some(under_way) = host.and_then(|host| host.listening.get_mut(&port)) {
-            let was_full = *under_way >= BACKLOG_MAX;
-            *under_way = under_way.saturating_sub(1);
-            if was_full {
-                self.wake_connecting();
-            }
         }
     }
 }

@@ -29,6 +29,7 @@
 //! Before each step: [`Network::tick`]. To begin and end a fault: [`Network::begin`], [`Network::end`]. Deaths
 //! and starts of hosts: [`SimHost`](crate::host::SimHost).
 
+mod admission;
 mod books;
 mod conn;
 mod links;

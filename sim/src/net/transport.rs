@@ -11,7 +11,7 @@ use leasebridge::env::{Address, BoxFuture, BoxStream, Listener, Transport};
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::Network;
-use super::books::Admission;
+use super::admission::Admission;
 use super::conn::{Conn, ConnId, Side};
 use super::stream::SimStream;
 use crate::gate::Gate;
