@@ -21,6 +21,27 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Events of the feed that are told together, if they are there.
 const EVENTS_PER_TELLING: usize = 256;
 
+/// How the life of a queue ended.
+pub(crate) enum End {
+    /// In order, sealed.
+    Closed,
+    /// With its journal.
+    Failed(String),
+    /// Somehow else: the next life says what was there.
+    Cut,
+}
+
+impl End {
+    /// The one that a bridge's outcome tells of.
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Ok(Exit::Done) => Self::Closed,
+            Err(failure) if failure.exit == Exit::Journal => Self::Failed(failure.message.clone()),
+            Ok(_) | Err(_) => Self::Cut,
+        }
+    }
+}
+
 /// Follows a queue's feed in a task of its own.
 pub(crate) struct Follower {
     history: History,
@@ -72,25 +93,22 @@ impl Follower {
 
     /// The process has come to its end: tells what is left to tell. After an end in order that is all of the
     /// feed, every task as it was left, and that the queue is closed.
-    pub(crate) async fn end(self, outcome: &Outcome) -> Result<(), HistoryLost> {
+    pub(crate) async fn end(self, end: End) -> Result<(), HistoryLost> {
         // Nobody listens only if the task has ended already, and then its result says why.
         let _heard = self.stop.send(());
         let Ok(feed) = self.following.await else {
             return Ok(());
         };
         let mut whats = what_is_there(&mut feed?);
-        match outcome {
-            Ok(Exit::Done) => {
+        match end {
+            End::Closed => {
                 let counts = self.queue.counts().into();
                 whats.push(What::Counted { counts });
                 whats.extend(found(&self.queue).await);
                 whats.push(What::Closed {});
             }
-            Err(failure) if failure.exit == Exit::Journal => {
-                let why = failure.message.clone();
-                whats.push(What::JournalFailed { why });
-            }
-            Ok(_) | Err(_) => {}
+            End::Failed(why) => whats.push(What::JournalFailed { why }),
+            End::Cut => {}
         }
         self.history.tell(whats).await
     }

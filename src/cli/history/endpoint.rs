@@ -156,3 +156,27 @@ impl<H: Handler> Handler for ToldHandler<H> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leasebridge::receiver::inbox::IdRange;
+
+    use super::*;
+
+    #[test]
+    fn what_the_log_remembers_of_cut_off_executions_is_told_and_nothing_else() {
+        let task = |seq| format!("{seq}-00000000000000aa");
+        let mut past = Past::default();
+        past.unfinished.insert(task(1), (2, 11));
+        past.unfinished.insert(task(2), (1, 12));
+        let mut stored = StoredInbox::default();
+        let remembered = IdRange::one(task(1).parse().expect("a task id"));
+        assert!(stored.done.insert(remembered, usize::MAX));
+        let told = ended_by(&stored, &mut past);
+        let told = serde_json::to_value(told).expect("records are JSON");
+        let only = serde_json::json!([
+            {"what": "executed", "task": task(1), "epoch": 2, "result": "done", "op": 11}
+        ]);
+        assert_eq!(told, only);
+    }
+}

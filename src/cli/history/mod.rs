@@ -28,7 +28,7 @@ use std::sync::Arc;
 use leasebridge::env::Env;
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use bridge::{Follower, refused};
+pub(super) use bridge::{End, Follower, refused};
 pub(super) use endpoint::{ToldEffects, ToldHandler, ToldStore};
 pub(super) use past::Past;
 pub(super) use producer::Teller;

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use super::Context;
 use super::config::OnMissingRoute;
 use super::exit::{Exit, Failure, Outcome};
-use super::history::{self, Follower, History};
+use super::history::{self, End, Follower, History};
 use super::signals::Signals;
 
 /// How long sealing the log may take after a drain: a few syncs of a slow disk.
@@ -57,23 +57,26 @@ type Server = JoinHandle<Result<(), tonic::transport::Error>>;
 pub(crate) async fn run(args: RunArgs, context: Context) -> Outcome {
     let mut signals = Signals::catch()?;
     let (queue, mut follower) = open(&args, &context).await?;
-    let outcome = match start(&context, &queue).await {
+    let (outcome, end) = match start(&context, &queue).await {
         Ok(house) => {
             let keeping = house.keep(&context, queue, &mut signals);
             tokio::select! {
                 biased;
                 failure = lost(&mut follower) => return Err(failure),
-                outcome = keeping => outcome,
+                outcome = keeping => {
+                    let end = End::of(&outcome);
+                    (outcome, end)
+                }
             }
         }
         Err(failure) => {
             // Nothing was taken; the log is sealed so that the next start has nothing to recover.
             close(&context, &queue).await?;
-            Err(failure)
+            (Err(failure), End::Closed)
         }
     };
     if let Some(follower) = follower {
-        let told = follower.end(&outcome).await;
+        let told = follower.end(end).await;
         told.map_err(|lost| Failure::failed(lost.to_string()))?;
     }
     outcome
