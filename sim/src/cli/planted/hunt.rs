@@ -1,7 +1,7 @@
 //! The hunt: scenario by scenario, seed by seed, until the bug shows.
 //!
 //! The first seed of every scenario comes before the second of any: so the number of seeds says how hard a bug is to find
-//! for somebody who doesn't know it.
+//! for somebody who doesn't know it. A seed that fails without the bug as well doesn't count.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::cli::exit::{Ended, Failure};
 use crate::cli::run::pool;
 use crate::cli::{failure, files, out};
 use crate::explore::once;
-use crate::pool::{Answer, Pool};
+use crate::pool::{Answer, Pool, Wish};
 
 /// One bug of so many is in the subset.
 const SUBSET_ONE_IN: usize = 4;
@@ -119,7 +119,7 @@ async fn hunt_once(
     while let Some(answers) = results.next().await {
         for answer in answers? {
             seeds += 1;
-            if answer.class() != Class::Pass {
+            if answer.class() != Class::Pass && is_guilty(pool, &answer).await? {
                 return Ok((seeds, Some(answer)));
             }
             if seeds >= seeds_max {
@@ -128,6 +128,14 @@ async fn hunt_once(
         }
     }
     Ok((seeds, None))
+}
+
+/// Whether the plan passes without the bug.
+async fn is_guilty(pool: &Pool, answer: &Answer) -> Result<bool, Failure> {
+    let mut innocent = pool.clone();
+    innocent.env.retain(|(name, _)| name != CHOSEN);
+    let without = innocent.run_one(answer.outcome.plan.clone(), &Wish::default()).await?;
+    Ok(without.class() == Class::Pass)
 }
 
 /// The plans of a scenario's turn.
