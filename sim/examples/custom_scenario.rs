@@ -16,7 +16,9 @@ use leasebridge::env::BoxFuture;
 use leasebridge::receiver::{Delivered, HandlerError};
 use leasebridge_sim::full::{self, Work};
 use leasebridge_sim::oracle::Class;
-use leasebridge_sim::plan::{Behaviour, HostName, Inbox, Micros, OpId, OpKind, OpSpec, Plan, Step, Ways};
+use leasebridge_sim::plan::{
+    Behaviour, HostName, Inbox, Micros, OpId, OpKind, OpSpec, Plan, Step, Ways,
+};
 use leasebridge_sim::report::timeline::{Show, timeline};
 use leasebridge_sim::report::verdict::verdict;
 use leasebridge_sim::run::{self, Outcome};
@@ -80,7 +82,9 @@ impl Bank {
         });
         let transfers = transfers.collect();
         let books = Mutex::new(Books {
-            balances: (0..ACCOUNTS).map(|account| (account, OPENING_BALANCE)).collect(),
+            balances: (0..ACCOUNTS)
+                .map(|account| (account, OPENING_BALANCE))
+                .collect(),
             booked: BTreeMap::new(),
         });
         Self { transfers, books }
@@ -112,7 +116,10 @@ impl Bank {
         if sum != opened {
             return Err(format!("{opened} were paid in, and {sum} are there"));
         }
-        let wrong = self.transfers.keys().find(|op| books.booked.get(op) != Some(&1));
+        let wrong = self
+            .transfers
+            .keys()
+            .find(|op| books.booked.get(op) != Some(&1));
         wrong.map_or(Ok(()), |op| {
             let times = books.booked.get(op).copied().unwrap_or_default();
             Err(format!("the transfer of {op} was booked {times} times"))
@@ -148,7 +155,9 @@ fn run(seed: Seed) -> (Outcome, Result<(), String>) {
 }
 
 fn main() -> ExitCode {
-    let seed = std::env::args().nth(1).map_or(Ok(Seed(1)), |text| text.parse());
+    let seed = std::env::args()
+        .nth(1)
+        .map_or(Ok(Seed(1)), |text| text.parse());
     let seed = match seed {
         Ok(seed) => seed,
         Err(error) => {
@@ -157,12 +166,20 @@ fn main() -> ExitCode {
         }
     };
     let (outcome, audit) = run(seed);
-    println!("{}\n{}", timeline(&outcome, Show::Around), verdict(&outcome));
+    println!(
+        "{}\n{}",
+        timeline(&outcome, Show::Around),
+        verdict(&outcome)
+    );
     match &audit {
         Ok(()) => println!("books: every transfer once, no money lost"),
         Err(why) => println!("books: {why}"),
     }
-    let class = if audit.is_err() { outcome.class().max(Class::Safety) } else { outcome.class() };
+    let class = if audit.is_err() {
+        outcome.class().max(Class::Safety)
+    } else {
+        outcome.class()
+    };
     ExitCode::from(class.exit_code())
 }
 
@@ -186,6 +203,10 @@ mod tests {
         }
         assert_eq!(bank.audit(), Ok(()));
         bank.books.lock().unwrap().booked.insert(OpId(7), 2);
-        assert!(bank.audit().unwrap_err().contains("op 7 was booked 2 times"));
+        assert!(
+            bank.audit()
+                .unwrap_err()
+                .contains("op 7 was booked 2 times")
+        );
     }
 }

@@ -21,7 +21,10 @@ fn main() -> ExitCode {
              again.",
         );
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == child::CHILD) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == child::CHILD)
+    {
         return child::main();
     }
     cli::main()

@@ -73,12 +73,23 @@ unsafe fn slice<'a>(buffer: *mut c_void, len: size_t) -> &'a mut [u8] {
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn getrandom(buffer: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
+pub(crate) unsafe extern "C" fn getrandom(
+    buffer: *mut c_void,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
     // SAFETY: the contract of getrandom: `buffer` has room for `len` bytes.
     if state::fill(unsafe { slice(buffer, len) }) {
         return len.cast_signed();
     }
-    let args = [buffer as c_long, len as c_long, c_long::from(flags), 0, 0, 0];
+    let args = [
+        buffer as c_long,
+        len as c_long,
+        c_long::from(flags),
+        0,
+        0,
+        0,
+    ];
     // SAFETY: the caller keeps the contract of getrandom.
     let answer = unsafe { kernel(libc::SYS_getrandom, args) };
     answered(answer) as ssize_t
@@ -174,7 +185,10 @@ pub(crate) unsafe extern "C" fn gettimeofday(time: *mut timeval, zone: *mut c_vo
 /// As there.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn time(out: *mut time_t) -> time_t {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` may be written.
     unsafe { clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
     if !out.is_null() {

@@ -34,25 +34,36 @@ pub fn is_active() -> bool {
 }
 
 /// The simulated monotonic clock, in nanoseconds; `None` while the system's is to be used.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has the overrides"))]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux has the overrides")
+)]
 pub(crate) fn monotonic_ns() -> Option<u64> {
     SOURCE.get().map(|source| MONOTONIC_START_NS + source())
 }
 
 /// The simulated clock of the day, in nanoseconds since 1970; `None` while the system's is to be used.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has the overrides"))]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux has the overrides")
+)]
 pub(crate) fn wall_ns() -> Option<u64> {
     SOURCE.get().map(|source| WALL_START_NS + source())
 }
 
 /// Fills `bytes`; `false` while the system's randomness is to be used.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has the overrides"))]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux has the overrides")
+)]
 pub(crate) fn fill(bytes: &mut [u8]) -> bool {
     if !is_active() {
         return false;
     }
     for chunk in bytes.chunks_mut(8) {
-        let mut word = RANDOM.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
+        let mut word = RANDOM
+            .fetch_add(GOLDEN, Ordering::Relaxed)
+            .wrapping_add(GOLDEN);
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^= word >> 31;

@@ -58,5 +58,7 @@ fn nothing_changes_before_activation_and_everything_after_it() {
 
 /// std draws the keys of its hash maps once per thread.
 fn on_a_new_thread() -> u64 {
-    std::thread::spawn(|| RandomState::new().hash_one(7)).join().unwrap()
+    std::thread::spawn(|| RandomState::new().hash_one(7))
+        .join()
+        .unwrap()
 }

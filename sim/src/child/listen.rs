@@ -149,9 +149,15 @@ fn without_addresses(text: &str, out: &mut String) {
     while let Some(at) = rest.find("0x") {
         let (before, number) = rest.split_at(at);
         let digits = &number[2..];
-        let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+        let end = digits
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(digits.len());
         out.push_str(before);
-        out.push_str(if end > 8 { "(address)" } else { &number[..2 + end] });
+        out.push_str(if end > 8 {
+            "(address)"
+        } else {
+            &number[..2 + end]
+        });
         rest = &digits[end..];
     }
     out.push_str(rest);
@@ -186,7 +192,10 @@ mod tests {
             without_addresses(text, &mut out);
             out
         };
-        assert_eq!(masked("Foo(0x7ffee4c01a2b, 0x1f) 0x"), "Foo((address), 0x1f) 0x");
+        assert_eq!(
+            masked("Foo(0x7ffee4c01a2b, 0x1f) 0x"),
+            "Foo((address), 0x1f) 0x"
+        );
         assert_eq!(masked("plain"), "plain");
     }
 

@@ -43,7 +43,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The parent shows what a child that died had to say.
-            std::io::stderr().write_all(error.as_bytes()).unwrap_or_default();
+            std::io::stderr()
+                .write_all(error.as_bytes())
+                .unwrap_or_default();
             ExitCode::FAILURE
         }
     }
@@ -83,7 +85,10 @@ fn obey(request: &Request) -> std::io::Result<()> {
 pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     // It began at zero: neither part is ever negative.
-    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    Duration::new(
+        time.tv_sec.cast_unsigned(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// Runs one plan; what escapes from it as a panic is its outcome.
@@ -92,15 +97,28 @@ fn one(plan: &Plan, request: &Request, listener: Option<&Listener>) -> Reply {
     let mut outcome = ended.unwrap_or_else(|_| {
         let told = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
         let panic = Some(told.unwrap_or_else(|| "a panic without words".to_owned()));
-        run::unjudged(plan.clone(), Ran { panic, ..Ran::default() })
+        run::unjudged(
+            plan.clone(),
+            Ran {
+                panic,
+                ..Ran::default()
+            },
+        )
     });
     // The counters are the process's, and only here is it known that it runs nothing else.
     let reached = leasebridge::coverage::snapshot().into_iter();
-    outcome.reached = reached.map(|(site, count)| (site.to_owned(), count)).collect();
+    outcome.reached = reached
+        .map(|(site, count)| (site.to_owned(), count))
+        .collect();
     let prints = listener.map(|listener| Prints {
         targets: listener.prints(),
         records: listen::print(&outcome.records),
-        rest: listen::print([(&outcome.verdict, &outcome.reached, &outcome.struck, outcome.simulated)]),
+        rest: listen::print([(
+            &outcome.verdict,
+            &outcome.reached,
+            &outcome.struck,
+            outcome.simulated,
+        )]),
     });
     Reply::new(outcome, request.keep, prints)
 }

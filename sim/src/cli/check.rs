@@ -29,14 +29,27 @@ pub(crate) fn run(args: &CheckArgs) -> Ended {
     }
     // Each file is in order; those of several processes are merged by their clocks.
     records.sort_by_key(|record| record.at);
-    let verdict = oracle::judge(&records, &Rules::of_real(Micros::from_millis(args.skew_ms), []));
+    let verdict = oracle::judge(
+        &records,
+        &Rules::of_real(Micros::from_millis(args.skew_ms), []),
+    );
     for violation in &verdict.violations {
-        out::print(&format!("{}: {}", name(&violation.invariant), violation.story))?;
+        out::print(&format!(
+            "{}: {}",
+            name(&violation.invariant),
+            violation.story
+        ))?;
     }
-    let checked: Vec<_> = verdict.checks.iter().map(|(what, count)| format!("{} {count}", name(what))).collect();
+    let checked: Vec<_> = verdict
+        .checks
+        .iter()
+        .map(|(what, count)| format!("{} {count}", name(what)))
+        .collect();
     let checks: u64 = verdict.checks.values().sum();
     let (records, broken) = (records.len(), verdict.violations.len());
-    out::print(&format!("{records} records, {checks} checks, {broken} promises broken"))?;
+    out::print(&format!(
+        "{records} records, {checks} checks, {broken} promises broken"
+    ))?;
     out::print(&format!("checked: {}", checked.join(", ")))?;
     Ok(match verdict.class() {
         Class::Pass if checks == 0 => Class::Coverage,

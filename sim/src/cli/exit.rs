@@ -49,6 +49,22 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// The most severe of several classes: what broke comes before what hung, and both before what was not looked at.
+pub(crate) fn worst(classes: impl IntoIterator<Item = Class>) -> Class {
+    let severity = |class: &Class| match class {
+        Class::Pass => 0,
+        Class::Coverage => 1,
+        Class::Nondeterminism => 2,
+        Class::Liveness => 3,
+        Class::Safety => 4,
+        Class::Panic => 5,
+    };
+    classes
+        .into_iter()
+        .max_by_key(severity)
+        .unwrap_or(Class::Pass)
+}
+
 /// How every command ends: with the class of what it found.
 pub(crate) type Ended = Result<Class, Failure>;
 
@@ -64,5 +80,13 @@ mod tests {
             assert!(EXIT_CODES.contains(&line), "{class:?}");
         }
         assert!(EXIT_CODES.contains(&format!("\n  {USAGE:<4} ")));
+    }
+
+    #[test]
+    fn the_worst_class_counts() {
+        use Class::{Coverage, Liveness, Panic, Pass, Safety};
+        assert_eq!(worst([]), Pass);
+        assert_eq!(worst([Coverage, Safety, Liveness, Pass]), Safety);
+        assert_eq!(worst([Safety, Panic]), Panic);
     }
 }

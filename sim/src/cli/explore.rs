@@ -7,7 +7,7 @@ use leasebridge_sim::report::machine;
 use serde_json::json;
 
 use super::args::{ExploreArgs, Format};
-use super::exit::Ended;
+use super::exit::{Ended, Failure, worst};
 use super::progress::Progress;
 use super::run::pool;
 use super::{failure, files, out};
@@ -25,7 +25,10 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         pool: &pool,
         each: args.format != Format::Human || args.junit.is_some(),
     };
-    let progress = Progress::new(args.seeds * scenarios.len() as u64, args.format != Format::Human);
+    let progress = Progress::new(
+        args.seeds * scenarios.len() as u64,
+        args.format != Format::Human,
+    );
     let explored = exploration.run(&progress).await?;
     progress.finish();
     if let Some(file) = &args.junit {
@@ -56,15 +59,12 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
             out::complain(&told);
         }
     }
-    let worst = explored.failures.keys().map(|(class, _)| *class).max();
-    Ok(match worst {
-        Some(class) => class,
-        None if holes.is_empty() => Class::Pass,
-        None => Class::Coverage,
-    })
+    let failures = explored.failures.keys().map(|(class, _)| *class);
+    let holes = holes.first().map(|_| Class::Coverage);
+    Ok(worst(failures.chain(holes)))
 }
 
-fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result<(), super::exit::Failure> {
+fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result<(), Failure> {
     out::print(&show::table(&explored.tallies))?;
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
     let (seconds, simulated) = (progress.seconds(), progress.simulated().as_secs_f64());
@@ -80,7 +80,11 @@ fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result
     let never: Vec<_> = coverage::never_reached(&explored.tallies).collect();
     if !never.is_empty() {
         let of = leasebridge::coverage::SITES.len();
-        out::print(&format!("never reached, {} of {of} sites: {}", never.len(), never.join(", ")))?;
+        out::print(&format!(
+            "never reached, {} of {of} sites: {}",
+            never.len(),
+            never.join(", ")
+        ))?;
     }
     for hole in holes {
         out::print(&format!("coverage: {hole}"))?;
@@ -105,5 +109,8 @@ fn jsonl(explored: &Explored, holes: &[String]) -> String {
         })
     });
     let holes = holes.iter().map(|hole| json!({ "coverage": hole }));
-    tallies.chain(holes).map(|line| format!("{line}\n")).collect()
+    tallies
+        .chain(holes)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }

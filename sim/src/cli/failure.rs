@@ -28,9 +28,18 @@ const SEARCH_MAX: Duration = Duration::from_secs(180);
 ///
 /// # Errors
 /// When children can't be started, or the plan can't be saved.
-pub(crate) async fn tell(answer: &Answer, pool: Option<&Pool>, folder: &Path) -> Result<String, Failure> {
+pub(crate) async fn tell(
+    answer: &Answer,
+    pool: Option<&Pool>,
+    folder: &Path,
+) -> Result<String, Failure> {
     let plan = &answer.outcome.plan;
-    let mut text = format!("\n== {}: scenario {}, seed {}\n", words(kind(answer)), plan.scenario, plan.seed);
+    let mut text = format!(
+        "\n== {}: scenario {}, seed {}\n",
+        words(kind(answer)),
+        plan.scenario,
+        plan.seed
+    );
     if let Some(differs) = &answer.differs {
         writeln!(text, "two runs of the same plan: {differs}").expect("a String takes everything");
     }
@@ -53,7 +62,8 @@ pub(crate) async fn tell(answer: &Answer, pool: Option<&Pool>, folder: &Path) ->
     }
     text.push_str(&report::verdict::verdict(&shown.outcome));
     files::write(&file, shown.outcome.plan.to_toml().as_bytes())?;
-    writeln!(text, "reproduce: cargo sim replay {}", file.display()).expect("a String takes everything");
+    writeln!(text, "reproduce: cargo sim replay {}", file.display())
+        .expect("a String takes everything");
     writeln!(text, "as found:  {}", again(answer)).expect("a String takes everything");
     Ok(text)
 }
@@ -89,18 +99,23 @@ pub(crate) async fn search(
     // The search is plain code that waits for its candidates: a thread of its own may do so.
     let mut searching = tokio::task::spawn_blocking(move || {
         let mut broken = None;
-        let small = shrink(plan, failing, Limits { runs }, &mut |candidates: &[Plan]| {
-            if stopped.load(Ordering::Relaxed) || Instant::now() >= until {
-                return None;
-            }
-            match handle.block_on(run_all(&pool, candidates, goal)) {
-                Ok(results) => Some(results),
-                Err(failure) => {
-                    broken = Some(failure);
-                    None
+        let small = shrink(
+            plan,
+            failing,
+            Limits { runs },
+            &mut |candidates: &[Plan]| {
+                if stopped.load(Ordering::Relaxed) || Instant::now() >= until {
+                    return None;
                 }
-            }
-        });
+                match handle.block_on(run_all(&pool, candidates, goal)) {
+                    Ok(results) => Some(results),
+                    Err(failure) => {
+                        broken = Some(failure);
+                        None
+                    }
+                }
+            },
+        );
         broken.map_or(Ok(small), Err)
     });
     let joined = tokio::select! {
@@ -119,7 +134,11 @@ fn failing(answer: &Answer) -> Failing {
     }
 }
 
-async fn run_all(pool: &Pool, candidates: &[Plan], goal: Goal) -> Result<Vec<Option<Failing>>, Failure> {
+async fn run_all(
+    pool: &Pool,
+    candidates: &[Plan],
+    goal: Goal,
+) -> Result<Vec<Option<Failing>>, Failure> {
     let wish = Wish::default();
     let answers = pool.in_order(candidates.to_vec(), |plan| pool.run_one(plan, &wish));
     let answers: Vec<_> = answers.collect().await;

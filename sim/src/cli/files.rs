@@ -20,7 +20,10 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
         };
     }
     let here = std::env::current_dir()?;
-    let found = here.ancestors().map(|up| up.join("scenarios")).find(|folder| folder.is_dir());
+    let found = here
+        .ancestors()
+        .map(|up| up.join("scenarios"))
+        .find(|folder| folder.is_dir());
     found.ok_or_else(|| {
         Failure("there is no folder `scenarios` here or above; name it with --scenarios".to_owned())
     })
@@ -35,7 +38,10 @@ pub(crate) fn tomls(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(about)? {
         let path = entry.map_err(about)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             files.push(path);
         }
     }
@@ -55,11 +61,17 @@ pub(crate) fn scenarios(
         let folder = folder(given)?;
         let files = tomls(&folder)?;
         if files.is_empty() {
-            return Err(Failure::about(folder.display(), "there is no scenario in this folder"));
+            return Err(Failure::about(
+                folder.display(),
+                "there is no scenario in this folder",
+            ));
         }
         return files.iter().map(|file| load(file)).collect();
     }
-    names.iter().map(|name| scenario(name, given.clone())).collect()
+    names
+        .iter()
+        .map(|name| scenario(name, given.clone()))
+        .collect()
 }
 
 /// The scenario of this name or file.
@@ -80,8 +92,14 @@ pub(crate) fn scenario(name: &str, given: Option<PathBuf>) -> Result<Scenario, F
         .iter()
         .filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned()))
         .collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Err(Failure(format!("there is no scenario `{name}`; there are: {known}")))
+    let known = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    Err(Failure(format!(
+        "there is no scenario `{name}`; there are: {known}"
+    )))
 }
 
 fn load(file: &Path) -> Result<Scenario, Failure> {
@@ -93,7 +111,8 @@ fn load(file: &Path) -> Result<Scenario, Failure> {
 /// # Errors
 /// When it can't be read, or is none.
 pub(crate) fn plan(file: &Path) -> Result<Plan, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::about(file.display(), error))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::about(file.display(), error))?;
     Plan::parse(&text).map_err(|error| Failure::about(file.display(), error))
 }
 

@@ -13,7 +13,12 @@ pub(crate) fn run(folder: Option<PathBuf>) -> Ended {
     let scenarios = files::scenarios(&[], folder)?;
     let rows = scenarios.into_iter().map(|scenario| {
         let world = format!("{:?}", scenario.speed).to_lowercase();
-        vec![scenario.name, world, scenario.duration.to_string(), scenario.summary]
+        vec![
+            scenario.name,
+            world,
+            scenario.duration.to_string(),
+            scenario.summary,
+        ]
     });
     let columns = [
         Column::Text("SCENARIO"),

@@ -46,7 +46,12 @@ pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> Ended {
         if said != "the same" {
             class = Class::Nondeterminism;
         }
-        rows.push(vec![scenario.name.clone(), args.seeds.to_string(), events.to_string(), said]);
+        rows.push(vec![
+            scenario.name.clone(),
+            args.seeds.to_string(),
+            events.to_string(),
+            said,
+        ]);
     }
     let columns = [
         Column::Text("SCENARIO"),

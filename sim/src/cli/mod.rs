@@ -34,7 +34,10 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // Nobody is left to be told if the terminal is gone.
             error.print().unwrap_or_default();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let asked = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             return ExitCode::from(if asked { 0 } else { USAGE });
         }
     };
@@ -54,7 +57,9 @@ pub(crate) fn refuse_to_start(why: &str) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let scenarios = cli.scenarios;
     runtime.block_on(async {
         match cli.command {

@@ -42,8 +42,10 @@ impl Progress {
 
     /// Counts one seed.
     pub(crate) fn ran(&self, answer: &Answer) {
-        self.simulated.set(self.simulated.get().plus(answer.outcome.simulated));
-        self.failures.set(self.failures.get() + u64::from(answer.class() != Class::Pass));
+        self.simulated
+            .set(self.simulated.get().plus(answer.outcome.simulated));
+        self.failures
+            .set(self.failures.get() + u64::from(answer.class() != Class::Pass));
         self.bar.inc(1);
         if self.bar.is_hidden() {
             return;
@@ -53,7 +55,9 @@ impl Progress {
         let rate = self.bar.position() as f64 / seconds;
         let simulated = self.simulated.get().as_duration().as_secs_f64() / seconds;
         let failures = self.failures.get();
-        self.bar.set_message(format!("{rate:.0} seeds/s, {simulated:.0} simulated s/s, {failures} failed"));
+        self.bar.set_message(format!(
+            "{rate:.0} seeds/s, {simulated:.0} simulated s/s, {failures} failed"
+        ));
     }
 
     /// Seconds since it began.

@@ -56,7 +56,14 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
     }
     let ended = ended(&answer, again);
     out::print(&match outputs.format {
-        Format::Human => told(&answer.outcome, if outputs.short { Show::Around } else { Show::All }),
+        Format::Human => told(
+            &answer.outcome,
+            if outputs.short {
+                Show::Around
+            } else {
+                Show::All
+            },
+        ),
         Format::Jsonl => report::machine::json_line(&ended),
         Format::Junit => report::machine::junit(&[ended]),
         Format::Github => report::machine::github(&ended).unwrap_or_default(),
@@ -82,7 +89,11 @@ pub(crate) fn ended(answer: &Answer, again: &str) -> report::machine::Ended {
         seed: outcome.plan.seed,
         class: answer.class(),
         invariant: first.map(|violation| violation.invariant),
-        story: outcome.panic.clone().or(story).or_else(|| answer.differs.clone()),
+        story: outcome
+            .panic
+            .clone()
+            .or(story)
+            .or_else(|| answer.differs.clone()),
         reproduce: again.to_owned(),
         seconds: answer.seconds,
     }

@@ -15,10 +15,15 @@ pub(crate) async fn run(args: ShrinkArgs) -> Ended {
     let pool = pool(&args.pool)?;
     let answer = pool.run_one(plan.clone(), &Wish::default()).await?;
     let Some(goal) = Goal::of(&answer.outcome) else {
-        return Err(Failure::about(args.plan.display(), "this plan passes: there is nothing to shrink"));
+        return Err(Failure::about(
+            args.plan.display(),
+            "this plan passes: there is nothing to shrink",
+        ));
     };
     let small = failure::search(plan.clone(), &answer, goal, args.runs, &pool).await?;
-    let file = args.output.unwrap_or_else(|| args.plan.with_extension("small.toml"));
+    let file = args
+        .output
+        .unwrap_or_else(|| args.plan.with_extension("small.toml"));
     files::write(&file, small.plan.to_toml().as_bytes())?;
     out::print(&failure::came_to(&plan, &small))?;
     out::print(&report::plan::summary(&small.plan))?;

@@ -29,18 +29,28 @@ pub(crate) fn holes(explored: &Explored, scenarios: &[Scenario], all: bool) -> V
     let mut holes = Vec::new();
     for (tally, scenario) in explored.tallies.iter().zip(scenarios) {
         if tally.seeds >= SEEDS_MIN {
-            let missed = tally.missed().map(|site| format!("{}: `{site}` was never reached", tally.scenario));
+            let missed = tally
+                .missed()
+                .map(|site| format!("{}: `{site}` was never reached", tally.scenario));
             holes.extend(missed);
         }
-        let wanted = ALWAYS_CHECKED.iter().filter(|wanted| !scenario.lifts.contains(wanted));
+        let wanted = ALWAYS_CHECKED
+            .iter()
+            .filter(|wanted| !scenario.lifts.contains(wanted));
         let unchecked = wanted.filter(|wanted| idle(tally, **wanted));
         holes.extend(unchecked.map(|wanted| {
-            format!("{}: {} never had anything to check", tally.scenario, name(wanted))
+            format!(
+                "{}: {} never had anything to check",
+                tally.scenario,
+                name(wanted)
+            )
         }));
     }
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
     if all && seeds >= SEEDS_OF_ALL_MIN {
-        holes.extend(never_reached(&explored.tallies).map(|site| format!("no scenario reached `{site}`")));
+        holes.extend(
+            never_reached(&explored.tallies).map(|site| format!("no scenario reached `{site}`")),
+        );
     }
     holes
 }
@@ -52,5 +62,9 @@ fn idle(tally: &Tally, invariant: Invariant) -> bool {
 /// Sites of the product's catalogue that nobody reached.
 pub(crate) fn never_reached(tallies: &[Tally]) -> impl Iterator<Item = &'static str> {
     let names = leasebridge::coverage::SITES.iter().map(|site| site.name());
-    names.filter(|name| !tallies.iter().any(|tally| tally.reached.contains_key(*name)))
+    names.filter(|name| {
+        !tallies
+            .iter()
+            .any(|tally| tally.reached.contains_key(*name))
+    })
 }

@@ -93,9 +93,11 @@ impl Exploration<'_> {
             ended: Vec::new(),
             interrupted: false,
         };
-        let results = self.pool.in_order(self.work(), |(scenario, work)| async move {
-            Ok::<_, Failure>((scenario, self.answers(work).await?))
-        });
+        let results = self
+            .pool
+            .in_order(self.work(), |(scenario, work)| async move {
+                Ok::<_, Failure>((scenario, self.answers(work).await?))
+            });
         let mut results = std::pin::pin!(results);
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         loop {
@@ -136,7 +138,9 @@ impl Exploration<'_> {
                     seeds.partition(|at| at % TWICE_ONE_IN == TWICE_ONE_IN - 1);
                 let once: Vec<_> = once.into_iter().map(draw).collect();
                 let once = (!once.is_empty()).then_some(Work::Once(once));
-                let twice = twice.into_iter().map(move |at| Work::Twice(Box::new(draw(at))));
+                let twice = twice
+                    .into_iter()
+                    .map(move |at| Work::Twice(Box::new(draw(at))));
                 once.into_iter().chain(twice).map(move |work| (index, work))
             })
         })
@@ -165,12 +169,14 @@ pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<Answer>, F
     let mut answers = pool.run(plans, &wish).await?;
     for answer in &mut answers {
         if in_company && answer.class() != Class::Pass {
-            let mut alone = pool.run_one(answer.outcome.plan.clone(), &wish).await?;
+            let alone = pool.run_one(answer.outcome.plan.clone(), &wish).await?;
             if kind(&alone) != kind(answer) {
                 let [alone, company] = [kind(&alone), kind(answer)].map(words);
-                answer.differs = Some(format!("alone in its process: {alone}; after other plans: {company}"));
+                answer.differs = Some(format!(
+                    "alone in its process: {alone}; after other plans: {company}"
+                ));
             } else {
-                std::mem::swap(answer, &mut alone);
+                *answer = alone;
             }
         }
     }

@@ -33,7 +33,11 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
         Column::Number("MISSED"),
         Column::Text("FAILED"),
     ];
-    let mut rows: Vec<_> = tallies.iter().filter(|tally| tally.seeds > 0).map(row).collect();
+    let mut rows: Vec<_> = tallies
+        .iter()
+        .filter(|tally| tally.seeds > 0)
+        .map(row)
+        .collect();
     if rows.len() > 1 {
         rows.push(row(&total(tallies)));
     }
@@ -43,7 +47,9 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
 /// How often each site of the product's catalogue was reached, and by which scenario most.
 pub(crate) fn sites(tallies: &[Tally]) -> String {
     let rows = leasebridge::coverage::SITES.iter().map(|site| {
-        let counts = tallies.iter().filter_map(|tally| Some((*tally.reached.get(site.name())?, tally)));
+        let counts = tallies
+            .iter()
+            .filter_map(|tally| Some((*tally.reached.get(site.name())?, tally)));
         let scenarios = counts.clone().count();
         let total: u64 = counts.clone().map(|(count, _)| count).sum();
         let most = counts.max_by_key(|(count, _)| *count);
@@ -67,7 +73,8 @@ pub(crate) fn sites(tallies: &[Tally]) -> String {
 
 fn row(tally: &Tally) -> Vec<String> {
     let mut cells = vec![tally.scenario.clone(), tally.seeds.to_string()];
-    cells.extend(FAMILIES.map(|family| tally.faults.get(&family).copied().unwrap_or(0).to_string()));
+    cells
+        .extend(FAMILIES.map(|family| tally.faults.get(&family).copied().unwrap_or(0).to_string()));
     cells.push(tally.struck.to_string());
     cells.push(tally.checks.values().sum::<u64>().to_string());
     cells.push(tally.reached.len().to_string());
@@ -79,7 +86,11 @@ fn row(tally: &Tally) -> Vec<String> {
 fn failed(tally: &Tally) -> String {
     let of = |(class, count): (&Class, &u64)| format!("{count} {class:?}").to_lowercase();
     let parts: Vec<_> = tally.failures.iter().map(of).collect();
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 fn total(tallies: &[Tally]) -> Tally {

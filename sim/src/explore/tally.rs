@@ -63,7 +63,10 @@ impl Tally {
 
     /// Sites that were expected and never reached.
     pub(crate) fn missed(&self) -> impl Iterator<Item = &str> {
-        let missed = self.expects.iter().filter(|site| !self.reached.contains_key(*site));
+        let missed = self
+            .expects
+            .iter()
+            .filter(|site| !self.reached.contains_key(*site));
         missed.map(String::as_str)
     }
 }

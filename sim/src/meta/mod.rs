@@ -13,7 +13,9 @@ pub(crate) fn difference(first: &Answer, second: &Answer) -> Option<String> {
     }
     let [one, other] = [first, second].map(|answer| answer.outcome.class());
     if one != other {
-        return Some(format!("it ended as {one:?}, and as {other:?} the second time").to_lowercase());
+        return Some(
+            format!("it ended as {one:?}, and as {other:?} the second time").to_lowercase(),
+        );
     }
     match (&first.prints, &second.prints) {
         (Some(one), Some(other)) => part(one, other),
@@ -69,7 +71,10 @@ impl Pair {
         let elsewhere = tempfile::tempdir()?;
         let mut second = pool.clone();
         second.dir = Some(elsewhere.path().to_owned());
-        second.env.push(("LEASEBRIDGE_SIM_PADDING".into(), "x".repeat(PADDING_BYTES).into()));
+        second.env.push((
+            "LEASEBRIDGE_SIM_PADDING".into(),
+            "x".repeat(PADDING_BYTES).into(),
+        ));
         if let Some(program) = against {
             second.program = program;
         }
@@ -110,7 +115,10 @@ impl Pair {
 
     /// The first line of `target` in which two more runs differ.
     async fn first_difference(&self, plan: Plan, target: &str) -> Result<String, Failure> {
-        let files = [tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?];
+        let files = [
+            tempfile::NamedTempFile::new()?,
+            tempfile::NamedTempFile::new()?,
+        ];
         for (pool, file) in [&self.first, &self.second].into_iter().zip(&files) {
             let (target, file) = (target.to_owned(), file.path().to_owned());
             let wish = Wish {
@@ -119,7 +127,10 @@ impl Pair {
             };
             pool.run_one(plan.clone(), &wish).await?;
         }
-        let texts = [std::fs::read_to_string(&files[0])?, std::fs::read_to_string(&files[1])?];
+        let texts = [
+            std::fs::read_to_string(&files[0])?,
+            std::fs::read_to_string(&files[1])?,
+        ];
         let [mut one, mut other] = [texts[0].lines(), texts[1].lines()];
         for number in 1.. {
             match (one.next(), other.next()) {
@@ -150,6 +161,9 @@ pub(crate) struct Compared {
 }
 
 fn events(answer: &Answer) -> u64 {
-    let prints = answer.prints.iter().flat_map(|prints| prints.targets.values());
+    let prints = answer
+        .prints
+        .iter()
+        .flat_map(|prints| prints.targets.values());
     prints.map(|print| print.lines).sum()
 }

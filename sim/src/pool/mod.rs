@@ -133,7 +133,11 @@ impl Pool {
         while !request.plans.is_empty() {
             let (replies, end) = self.child(&request).await?;
             let done: Vec<_> = request.plans.drain(..replies.len()).collect();
-            answers.extend(done.into_iter().zip(replies).map(|(plan, reply)| answer(plan, reply)));
+            answers.extend(
+                done.into_iter()
+                    .zip(replies)
+                    .map(|(plan, reply)| answer(plan, reply)),
+            );
             if request.plans.is_empty() {
                 break;
             }
@@ -165,11 +169,16 @@ impl Pool {
         if let Some(reply) = replies.pop() {
             let mut answer = answer(plan, reply);
             let budget = self.budget;
-            answer.differs = Some(format!("it did not end within {budget:?}, and did the second time"));
+            answer.differs = Some(format!(
+                "it did not end within {budget:?}, and did the second time"
+            ));
             return Ok(answer);
         }
         let text = std::fs::read_to_string(mirror.path())?;
-        let records = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
         Ok(match end {
             End::Died(how) => died(plan, how),
             End::Hung => endless(plan, records, self.budget),

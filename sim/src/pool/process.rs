@@ -26,7 +26,11 @@ impl Pool {
     /// Starts a child with `request`: its replies, in the order of the plans, and how it ended.
     pub(super) async fn child(&self, request: &Request) -> Result<(Vec<Reply>, End), Failure> {
         let body = serde_json::to_vec(request).map_err(|error| Failure(error.to_string()))?;
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let mut child = self.start()?;
         let stdin = child.stdin.take().expect("it is a pipe");
         let stdout = child.stdout.take().expect("it is a pipe");
@@ -52,10 +56,15 @@ impl Pool {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // A group of its own: Ctrl-C is for the parent, which then ends its children in order.
         command.process_group(0).kill_on_drop(true);
-        command.spawn().map_err(|error| Failure::about(self.program.display(), error))
+        command
+            .spawn()
+            .map_err(|error| Failure::about(self.program.display(), error))
     }
 
     /// Reads replies until the child closes its stdout, or ends it when one takes too long.
@@ -95,7 +104,9 @@ async fn complaints(mut stderr: ChildStderr) -> String {
     let mut kept = (&mut stderr).take(COMPLAINTS_BYTES_MAX);
     kept.read_to_end(&mut text).await.unwrap_or_default();
     // The rest is read, lest the child wait for room.
-    tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await.unwrap_or_default();
+    tokio::io::copy(&mut stderr, &mut tokio::io::sink())
+        .await
+        .unwrap_or_default();
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 

@@ -19,11 +19,19 @@ pub fn summary(plan: &Plan) -> String {
     let hosts = topology.producers.iter().chain(&topology.bridges);
     let hosts = hosts.map(|host| host.0.clone());
     let endpoints = topology.endpoints.iter().map(|endpoint| {
-        format!("{} ({})", endpoint.host, format!("{:?} inbox", endpoint.inbox).to_lowercase())
+        format!(
+            "{} ({})",
+            endpoint.host,
+            format!("{:?} inbox", endpoint.inbox).to_lowercase()
+        )
     });
     let hosts: Vec<_> = hosts.chain(endpoints).collect();
     let _ = writeln!(text, "hosts: {}", hosts.join(", "));
-    let routes: Vec<_> = topology.routes.iter().map(|route| format!("{} to {}", route.name, route.endpoint)).collect();
+    let routes: Vec<_> = topology
+        .routes
+        .iter()
+        .map(|route| format!("{} to {}", route.name, route.endpoint))
+        .collect();
     let _ = writeln!(text, "routes: {}", routes.join(", "));
     let _ = writeln!(text, "{} operations: {}", plan.ops.len(), counted(plan));
     let _ = writeln!(text, "{} faults:", plan.faults.len());
@@ -38,7 +46,10 @@ fn counted(plan: &Plan) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for op in &plan.ops {
         let kind = match &op.kind {
-            OpKind::Enqueue { behaviour: Behaviour(steps), .. } => {
+            OpKind::Enqueue {
+                behaviour: Behaviour(steps),
+                ..
+            } => {
                 let step = steps.first().map(ToString::to_string).unwrap_or_default();
                 step.split(' ').next().unwrap_or_default().to_owned()
             }
@@ -49,7 +60,10 @@ fn counted(plan: &Plan) -> String {
         };
         *kinds.entry(kind).or_default() += 1;
     }
-    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
     kinds.join(", ")
 }
 
@@ -57,7 +71,11 @@ fn counted(plan: &Plan) -> String {
 fn fault(spec: &FaultSpec) -> String {
     let kind = serde_json::to_value(&spec.kind).unwrap_or_default();
     let fields = kind.as_object().into_iter().flatten();
-    let mut words: Vec<String> = ["type", "kind"].iter().filter_map(|name| kind.get(name)).map(bare).collect();
+    let mut words: Vec<String> = ["type", "kind"]
+        .iter()
+        .filter_map(|name| kind.get(name))
+        .map(bare)
+        .collect();
     let rest = fields.filter(|(name, _)| !matches!(name.as_str(), "type" | "kind"));
     words.extend(rest.map(|(name, value)| format!("{name} {}", bare(value))));
     let (at, id, span) = (words::seconds(spec.at), spec.id, spec.span);
@@ -65,5 +83,7 @@ fn fault(spec: &FaultSpec) -> String {
 }
 
 fn bare(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }

@@ -43,7 +43,10 @@ fn shorter_behaviour(kind: &mut OpKind) {
 
 /// A command without body, key and deadline.
 fn smaller(kind: &mut OpKind) {
-    if let OpKind::Enqueue { padding, deadline, .. } = kind {
+    if let OpKind::Enqueue {
+        padding, deadline, ..
+    } = kind
+    {
         *padding = 0;
         *deadline = None;
     }
@@ -62,7 +65,9 @@ fn surer(kind: &mut FaultKind) {
     match kind {
         FaultKind::Disk { one_in, times, .. } => (*one_in, *times) = (1, 1),
         FaultKind::Point { one_in, .. } => *one_in = 1,
-        FaultKind::Crash { in_flight, .. } | FaultKind::PowerCut { in_flight, .. } => *in_flight = false,
+        FaultKind::Crash { in_flight, .. } | FaultKind::PowerCut { in_flight, .. } => {
+            *in_flight = false
+        }
         _ => {}
     }
 }

@@ -12,13 +12,20 @@ pub(super) fn to_what_matters(search: &mut Search<'_>) {
         return;
     };
     search.accept(|plan| after(plan, violation.at));
-    let Some(op) = violation.op.and_then(|id| search.plan.ops.iter().find(|op| op.id == id)) else {
+    let Some(op) = violation
+        .op
+        .and_then(|id| search.plan.ops.iter().find(|op| op.id == id))
+    else {
         return;
     };
     let op = op.clone();
     let alone = one(&search.plan, &op, |other| other.id == op.id);
-    let key = one(&search.plan, &op, |other| other.id == op.id || same_key(other, &op));
-    let route = one(&search.plan, &op, |other| route(other).is_none() || route(other) == route(&op));
+    let key = one(&search.plan, &op, |other| {
+        other.id == op.id || same_key(other, &op)
+    });
+    let route = one(&search.plan, &op, |other| {
+        route(other).is_none() || route(other) == route(&op)
+    });
     let mut candidates = Vec::new();
     for mut ops in [alone, key, route] {
         let everywhere = ops.clone();
@@ -34,17 +41,27 @@ pub(super) fn what_is_unused(search: &mut Search<'_>) {
     search.accept(|plan| {
         let used = |host: &HostName, plan: &Plan| {
             let by_op = plan.ops.iter().any(|op| hosts(op).contains(&host));
-            by_op || plan.faults.iter().any(|fault| fault.kind.hosts().contains(&host))
+            by_op
+                || plan
+                    .faults
+                    .iter()
+                    .any(|fault| fault.kind.hosts().contains(&host))
         };
         let whole = plan.clone();
         let routes = |name: &str| whole.ops.iter().any(|op| route(op) == Some(name));
         let core = &whole.liveness;
         let topology = &mut plan.topology;
         topology.producers.retain(|host| used(host, &whole));
-        topology.bridges.retain(|host| *host == core.bridge || used(host, &whole));
-        topology.routes.retain(|route| route.endpoint == core.endpoint || routes(&route.name));
+        topology
+            .bridges
+            .retain(|host| *host == core.bridge || used(host, &whole));
+        topology
+            .routes
+            .retain(|route| route.endpoint == core.endpoint || routes(&route.name));
         let reached = |host: &HostName| topology.routes.iter().any(|route| route.endpoint == *host);
-        topology.endpoints.retain(|endpoint| reached(&endpoint.host) || used(&endpoint.host, &whole));
+        topology
+            .endpoints
+            .retain(|endpoint| reached(&endpoint.host) || used(&endpoint.host, &whole));
     });
 }
 
@@ -66,11 +83,20 @@ fn one(plan: &Plan, op: &OpSpec, keep: impl Fn(&OpSpec) -> bool) -> Plan {
 /// Keeps the faults that touch nothing but the hosts of `op` and of its route.
 fn near(plan: &mut Plan, op: &OpSpec) {
     let routes = plan.topology.routes.iter();
-    let endpoint = routes.clone().find(|of| Some(of.name.as_str()) == route(op)).map(|of| &of.endpoint);
+    let endpoint = routes
+        .clone()
+        .find(|of| Some(of.name.as_str()) == route(op))
+        .map(|of| &of.endpoint);
     let mut near = hosts(op);
     near.extend(endpoint);
     let near: Vec<_> = near.into_iter().cloned().collect();
-    plan.faults.retain(|fault| fault.kind.hosts().into_iter().all(|host| near.contains(host)));
+    plan.faults.retain(|fault| {
+        fault
+            .kind
+            .hosts()
+            .into_iter()
+            .all(|host| near.contains(host))
+    });
 }
 
 /// The hosts that an operation names.
@@ -94,7 +120,12 @@ fn route(op: &OpSpec) -> Option<&str> {
 
 fn same_key(one: &OpSpec, other: &OpSpec) -> bool {
     match (&one.kind, &other.kind) {
-        (OpKind::Enqueue { key: Some(one), .. }, OpKind::Enqueue { key: Some(other), .. }) => one == other,
+        (
+            OpKind::Enqueue { key: Some(one), .. },
+            OpKind::Enqueue {
+                key: Some(other), ..
+            },
+        ) => one == other,
         _ => false,
     }
 }

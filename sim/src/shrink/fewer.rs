@@ -7,12 +7,20 @@ use crate::plan::Plan;
 
 /// As few faults as possible.
 pub(super) fn faults(search: &mut Search<'_>) {
-    minimise(search, |plan| plan.faults.len(), |plan, keep| retain_indices(&mut plan.faults, keep));
+    minimise(
+        search,
+        |plan| plan.faults.len(),
+        |plan, keep| retain_indices(&mut plan.faults, keep),
+    );
 }
 
 /// As few operations as possible.
 pub(super) fn operations(search: &mut Search<'_>) {
-    minimise(search, |plan| plan.ops.len(), |plan, keep| retain_indices(&mut plan.ops, keep));
+    minimise(
+        search,
+        |plan| plan.ops.len(),
+        |plan, keep| retain_indices(&mut plan.ops, keep),
+    );
 }
 
 /// Afterwards no single item of the list can be left out.
@@ -26,7 +34,11 @@ fn minimise(
         retain(&mut plan, &keep);
         plan
     };
-    if len(&search.plan) > 0 && search.first_of(vec![with(&search.plan, BTreeSet::new())]).is_some() {
+    if len(&search.plan) > 0
+        && search
+            .first_of(vec![with(&search.plan, BTreeSet::new())])
+            .is_some()
+    {
         return;
     }
     let mut parts = 2;
@@ -37,10 +49,17 @@ fn minimise(
         let alone = (0..parts).map(|number| with(&search.plan, part(number).collect()));
         let without = (0..parts).map(|number| {
             let gone = part(number);
-            with(&search.plan, (0..count).filter(|at| !gone.contains(at)).collect())
+            with(
+                &search.plan,
+                (0..count).filter(|at| !gone.contains(at)).collect(),
+            )
         });
         // Of two parts, what is left without one is the other.
-        let candidates: Vec<_> = if parts == 2 { alone.collect() } else { alone.chain(without).collect() };
+        let candidates: Vec<_> = if parts == 2 {
+            alone.collect()
+        } else {
+            alone.chain(without).collect()
+        };
         match search.first_of(candidates) {
             Some(taken) if taken < parts => parts = 2,
             Some(_) => parts = (parts - 1).max(2),

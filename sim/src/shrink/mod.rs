@@ -131,7 +131,9 @@ impl Search<'_> {
     fn first_of(&mut self, candidates: Vec<Plan>) -> Option<usize> {
         let mut start = 0;
         for batch in candidates.chunks(BATCH) {
-            let allowed = batch.len().min(usize::try_from(self.runs_left).unwrap_or(usize::MAX));
+            let allowed = batch
+                .len()
+                .min(usize::try_from(self.runs_left).unwrap_or(usize::MAX));
             if self.over || allowed == 0 {
                 self.over = true;
                 return None;
@@ -141,7 +143,10 @@ impl Search<'_> {
                 self.over = true;
                 return None;
             };
-            let found = results.into_iter().enumerate().find_map(|(at, failing)| Some((at, failing?)));
+            let found = results
+                .into_iter()
+                .enumerate()
+                .find_map(|(at, failing)| Some((at, failing?)));
             if let Some((at, failing)) = found {
                 self.plan = batch[at].clone();
                 self.failing = failing;

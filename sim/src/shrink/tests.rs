@@ -6,7 +6,8 @@ use super::*;
 use crate::history::Task;
 use crate::plan::{
     Behaviour, EndpointSpec, FaultId, FaultKind, FaultSpec, HostName, Inbox, Knobs, LivenessSpec,
-    Micros, OnLost, OpId, OpKind, OpSpec, PLAN_FORMAT, RouteSpec, Speed, Step, Topology, Transports,
+    Micros, OnLost, OpId, OpKind, OpSpec, PLAN_FORMAT, RouteSpec, Speed, Step, Topology,
+    Transports,
 };
 use crate::seed::Seed;
 
@@ -54,7 +55,9 @@ fn plan() -> Plan {
             producers: vec!["producer".into(), "idle".into()],
             bridges: vec!["bridge0".into(), "bridge1".into()],
             endpoints: endpoints.map(endpoint).into(),
-            routes: (0..3).map(|number| route(number, endpoints[number])).collect(),
+            routes: (0..3)
+                .map(|number| route(number, endpoints[number]))
+                .collect(),
         },
         knobs: knobs(),
         lifts: Vec::new(),
@@ -123,12 +126,24 @@ fn faults(plan: &Plan) -> BTreeSet<u32> {
 
 /// Shrinks the plan for a bug that needs all of these; the result and how many candidates were run.
 fn needing(need_ops: &[u32], need_faults: &[u32], limits: Limits) -> Shrunk {
-    let (need_ops, need_faults): (BTreeSet<_>, BTreeSet<_>) =
-        (need_ops.iter().copied().collect(), need_faults.iter().copied().collect());
-    let failing = violation(need_ops.first().copied().unwrap_or(1), Micros::from_secs(50));
+    let (need_ops, need_faults): (BTreeSet<_>, BTreeSet<_>) = (
+        need_ops.iter().copied().collect(),
+        need_faults.iter().copied().collect(),
+    );
+    let failing = violation(
+        need_ops.first().copied().unwrap_or(1),
+        Micros::from_secs(50),
+    );
     let mut run = |candidates: &[Plan]| {
-        let fails = |plan: &Plan| ops(plan).is_superset(&need_ops) && faults(plan).is_superset(&need_faults);
-        Some(candidates.iter().map(|plan| fails(plan).then(|| failing.clone())).collect())
+        let fails = |plan: &Plan| {
+            ops(plan).is_superset(&need_ops) && faults(plan).is_superset(&need_faults)
+        };
+        Some(
+            candidates
+                .iter()
+                .map(|plan| fails(plan).then(|| failing.clone()))
+                .collect(),
+        )
     };
     shrink(plan(), failing.clone(), limits, &mut run)
 }
@@ -155,11 +170,24 @@ fn what_is_left_is_short_calm_and_on_few_hosts() {
     assert_eq!(plan.knobs.latency, [Micros::from_millis(1); 2]);
     assert_eq!(plan.faults[0].span, Micros::from_millis(100));
     assert_eq!(plan.duration, Micros::from_secs(10));
-    let OpKind::Enqueue { padding, behaviour, .. } = &plan.ops[0].kind else { panic!("{plan:?}") };
-    assert_eq!((*padding, behaviour), (0, &Behaviour(vec![Step::Done(Micros(0))])));
+    let OpKind::Enqueue {
+        padding, behaviour, ..
+    } = &plan.ops[0].kind
+    else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        (*padding, behaviour),
+        (0, &Behaviour(vec![Step::Done(Micros(0))]))
+    );
     assert_eq!(plan.topology.producers, [HostName::from("producer")]);
     // Operation 8 goes over the core's bridge and not to the core's endpoint.
-    let routes: Vec<_> = plan.topology.routes.iter().map(|route| route.name.as_str()).collect();
+    let routes: Vec<_> = plan
+        .topology
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .collect();
     assert_eq!(routes, ["route0", "route2"]);
 }
 
@@ -174,10 +202,17 @@ fn a_step_that_ends_differently_is_not_taken() {
             op.is_some_and(|op| op.kind == original.ops[7].kind)
                 && fault.is_some_and(|fault| *fault == original.faults[2])
         };
-        let results = candidates.iter().map(|plan| fails(plan).then(|| violation(8, Micros::from_secs(50))));
+        let results = candidates
+            .iter()
+            .map(|plan| fails(plan).then(|| violation(8, Micros::from_secs(50))));
         Some(results.collect())
     };
-    let small = shrink(plan(), violation(8, Micros::from_secs(50)), PLENTY, &mut run);
+    let small = shrink(
+        plan(),
+        violation(8, Micros::from_secs(50)),
+        PLENTY,
+        &mut run,
+    );
     assert_eq!(small.plan.ops, [original.ops[7].clone()]);
     assert_eq!(small.plan.faults, [original.faults[2].clone()]);
 }
@@ -189,7 +224,12 @@ fn the_first_cut_needs_few_runs() {
     let mut run = |candidates: &[Plan]| {
         asked += candidates.len();
         let fails = |plan: &Plan| ops(plan).contains(&8) && faults(plan).contains(&4);
-        Some(candidates.iter().map(|plan| fails(plan).then(|| violation(8, Micros::from_secs(9)))).collect())
+        Some(
+            candidates
+                .iter()
+                .map(|plan| fails(plan).then(|| violation(8, Micros::from_secs(9))))
+                .collect(),
+        )
     };
     let limits = Limits { runs: 8 };
     let small = shrink(plan(), violation(8, Micros::from_secs(9)), limits, &mut run);

@@ -10,7 +10,10 @@ fn bad_usage_ends_with_code_1_and_says_what_would_be_right() {
         (&["run", SOME, "no-seed"], "commit hash"),
         (&["run", "scenarios/no_such_file.toml"], "no_such_file.toml"),
         (&["replay", "no_such_plan.toml"], "no_such_plan.toml"),
-        (&["explore", "--scenarios", "no_such_folder"], "no_such_folder"),
+        (
+            &["explore", "--scenarios", "no_such_folder"],
+            "no_such_folder",
+        ),
         (&["check", "Cargo.toml"], "not a history"),
         (&["shrink", "Cargo.toml"], "not a plan"),
     ] {
@@ -34,10 +37,15 @@ fn a_plan_of_another_format_is_refused_with_the_cure() {
 #[test]
 fn help_is_as_it_should_be() {
     let mut all = sim(&["--help"]).out;
-    for command in ["run", "explore", "replay", "shrink", "meta", "check", "planted", "bench", "regress"] {
+    for command in [
+        "run", "explore", "replay", "shrink", "meta", "check", "planted", "bench", "regress",
+    ] {
         let said = sim(&[command, "--help"]);
         assert_eq!(said.code, Some(0));
-        all.push_str(&format!("\n$ leasebridge-sim {command} --help\n{}", said.out));
+        all.push_str(&format!(
+            "\n$ leasebridge-sim {command} --help\n{}",
+            said.out
+        ));
     }
     assert!(!all.contains('\u{1b}'), "no colours where nobody looks");
     insta::assert_snapshot!("help", all);

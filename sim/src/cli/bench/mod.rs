@@ -52,14 +52,19 @@ pub(crate) async fn run(args: BenchArgs) -> Ended {
         }
     }
     if args.json {
-        let figures: Vec<_> = figures.iter().map(|figure| figure.json(loop_seconds)).collect();
+        let figures: Vec<_> = figures
+            .iter()
+            .map(|figure| figure.json(loop_seconds))
+            .collect();
         out::print(&json!({ "loop_cpu_seconds": loop_seconds, "figures": figures }).to_string())?;
     } else {
         out::print(&table(&figures, loop_seconds))?;
     }
     let failed: u64 = figures.iter().map(|figure| figure.failed).sum();
     if failed > 0 {
-        return Err(Failure(format!("{failed} of the measured runs did not pass: explore first")));
+        return Err(Failure(format!(
+            "{failed} of the measured runs did not pass: explore first"
+        )));
     }
     Ok(Class::Pass)
 }
@@ -84,5 +89,8 @@ fn table(figures: &[Figure], loop_seconds: f64) -> String {
         ]
     });
     let text = render(&columns, rows.collect());
-    format!("{text}\n\ncost 1 is the loop: {:.1} ms of processor time", loop_seconds * 1_000.0)
+    format!(
+        "{text}\n\ncost 1 is the loop: {:.1} ms of processor time",
+        loop_seconds * 1_000.0
+    )
 }

@@ -29,7 +29,10 @@ pub(super) struct Figure {
     cpu: Duration,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers of runs are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "numbers of runs are far below 2^52"
+)]
 impl Figure {
     /// Runs per second of real time, on all cores.
     pub(super) fn per_second(&self) -> f64 {
@@ -111,7 +114,9 @@ fn ordinary(scenario: &mut Scenario, hosts: u32) {
     if hosts > 3 {
         topology.bridges.push(HostName::from("bridge2"));
         topology.endpoints.push(EndpointRange::new("endpoint2"));
-        topology.routes.push(RouteRange::new("parcels", "endpoint2"));
+        topology
+            .routes
+            .push(RouteRange::new("parcels", "endpoint2"));
     }
     let slow_sync = What::Disk {
         kind: DiskWhat::SlowSync(millis(1, 20)),

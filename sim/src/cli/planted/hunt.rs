@@ -49,8 +49,16 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
     }
     out::print(&table(&rows))?;
     let missed = rows.iter().filter(|row| row.found.is_none()).count();
-    out::print(&format!("{} of {} bugs found", rows.len() - missed, bugs.len()))?;
-    Ok(if missed == 0 && rows.len() == bugs.len() { Class::Pass } else { Class::Coverage })
+    out::print(&format!(
+        "{} of {} bugs found",
+        rows.len() - missed,
+        bugs.len()
+    ))?;
+    Ok(if missed == 0 && rows.len() == bugs.len() {
+        Class::Pass
+    } else {
+        Class::Coverage
+    })
 }
 
 /// Which bugs are hunted for.
@@ -65,7 +73,10 @@ fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
         let found = ALL.iter().copied().find(|bug| bug.name() == name);
         found.ok_or_else(|| {
             let names: Vec<_> = ALL.iter().map(|bug| bug.name()).collect();
-            Failure(format!("there is no planted bug `{name}`; there are: {}", names.join(", ")))
+            Failure(format!(
+                "there is no planted bug `{name}`; there are: {}",
+                names.join(", ")
+            ))
         })
     };
     args.only.iter().map(named).collect()
@@ -89,13 +100,21 @@ async fn hunt_often(bug: Bug, args: &PlantedArgs, scenarios: &[Scenario]) -> Res
     }
     if let Some(found) = row.found.clone() {
         let plan = small_plan(&pool, args, &found, &mut row).await?;
-        files::write(&args.plans.join(format!("{}.toml", bug.name())), plan.to_toml().as_bytes())?;
+        files::write(
+            &args.plans.join(format!("{}.toml", bug.name())),
+            plan.to_toml().as_bytes(),
+        )?;
     }
     Ok(row)
 }
 
 /// The smallest plan that shows the bug, or the one that was found.
-async fn small_plan(pool: &Pool, args: &PlantedArgs, found: &Answer, row: &mut Row) -> Result<Plan, Failure> {
+async fn small_plan(
+    pool: &Pool,
+    args: &PlantedArgs,
+    found: &Answer,
+    row: &mut Row,
+) -> Result<Plan, Failure> {
     let plan = found.outcome.plan.clone();
     let (Some(goal), false) = (Goal::of(&found.outcome), args.no_shrink) else {
         return Ok(plan);
@@ -112,7 +131,11 @@ async fn hunt_once(
     from: Seed,
     seeds_max: u64,
 ) -> Result<(u64, Option<Answer>), Failure> {
-    let rounds = (0..).flat_map(|round: u64| scenarios.iter().map(move |scenario| draw(scenario, from, round)));
+    let rounds = (0..).flat_map(|round: u64| {
+        scenarios
+            .iter()
+            .map(move |scenario| draw(scenario, from, round))
+    });
     let results = pool.in_order(rounds, |plans| once(pool, plans));
     let mut results = std::pin::pin!(results);
     let mut seeds = 0;
@@ -134,7 +157,9 @@ async fn hunt_once(
 async fn is_guilty(pool: &Pool, answer: &Answer) -> Result<bool, Failure> {
     let mut innocent = pool.clone();
     innocent.env.retain(|(name, _)| name != CHOSEN);
-    let without = innocent.run_one(answer.outcome.plan.clone(), &Wish::default()).await?;
+    let without = innocent
+        .run_one(answer.outcome.plan.clone(), &Wish::default())
+        .await?;
     Ok(without.class() == Class::Pass)
 }
 
@@ -145,5 +170,7 @@ fn draw(scenario: &Scenario, from: Seed, round: u64) -> Vec<Plan> {
         Speed::Full => 1,
     };
     let seeds = round * at_once..(round + 1) * at_once;
-    seeds.map(|at| scenario.draw(Seed(from.0.wrapping_add(at)))).collect()
+    seeds
+        .map(|at| scenario.draw(Seed(from.0.wrapping_add(at))))
+        .collect()
 }

@@ -34,18 +34,28 @@ impl Row {
     /// The row as a line of its own, for those who wait.
     pub(super) fn line(&self) -> String {
         let cells = self.cells();
-        format!("{}: {}, {} seeds, {} s", cells[0], cells[2], cells[4], cells[6])
+        format!(
+            "{}: {}, {} seeds, {} s",
+            cells[0], cells[2], cells[4], cells[6]
+        )
     }
 
     fn cells(&self) -> Vec<String> {
         let found = self.found.as_ref();
-        let size = |number: Option<usize>| number.map_or("-".to_owned(), |number| number.to_string());
+        let size =
+            |number: Option<usize>| number.map_or("-".to_owned(), |number| number.to_string());
         vec![
             self.bug.name().to_owned(),
             self.bug.module().to_owned(),
             found.map_or("NOT FOUND".to_owned(), |answer| words(kind(answer))),
-            found.map_or("-".to_owned(), |answer| answer.outcome.plan.scenario.clone()),
-            self.seeds.first().copied().flatten().map_or("-".to_owned(), |seeds| seeds.to_string()),
+            found.map_or("-".to_owned(), |answer| {
+                answer.outcome.plan.scenario.clone()
+            }),
+            self.seeds
+                .first()
+                .copied()
+                .flatten()
+                .map_or("-".to_owned(), |seeds| seeds.to_string()),
             self.median(),
             format!("{:.1}", self.seconds),
             size(self.size.map(|(faults, _)| faults)),
@@ -55,7 +65,11 @@ impl Row {
 
     /// The median over all hunts; one in which it wasn't found counts as the longest.
     fn median(&self) -> String {
-        let mut seeds: Vec<_> = self.seeds.iter().map(|seeds| seeds.unwrap_or(u64::MAX)).collect();
+        let mut seeds: Vec<_> = self
+            .seeds
+            .iter()
+            .map(|seeds| seeds.unwrap_or(u64::MAX))
+            .collect();
         seeds.sort_unstable();
         match seeds.get(seeds.len() / 2) {
             Some(&seeds) if seeds < u64::MAX => seeds.to_string(),
@@ -80,7 +94,9 @@ pub(super) fn table(rows: &[Row]) -> String {
     let text = render(&columns, rows.iter().map(Row::cells).collect());
     let median = |mut sizes: Vec<usize>| {
         sizes.sort_unstable();
-        sizes.get(sizes.len() / 2).map_or("-".to_owned(), ToString::to_string)
+        sizes
+            .get(sizes.len() / 2)
+            .map_or("-".to_owned(), ToString::to_string)
     };
     let sizes: Vec<_> = rows.iter().filter_map(|row| row.size).collect();
     let faults = median(sizes.iter().map(|(faults, _)| *faults).collect());
