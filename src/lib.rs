@@ -26,7 +26,7 @@ pub mod pipeline;
 pub mod planted;
 pub mod queue;
 pub mod receiver;
-#[cfg(feature = "cli")]
+#[cfg(feature = "server")]
 pub mod server;
 pub mod wire;
 

@@ -14,25 +14,36 @@
 //! On top of it:
 //!
 //! - [`plan`]: a run's whole schedule, as data;
-//! - [`stack`]: the processes of a full-stack run, bridge and endpoint;
+//! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
+//! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
+//! - [`liveness`]: why something is still pending, in words;
+//! - [`full`]: the full-stack world: processes inside turmoil;
 //! - [`history`]: what happened in a run;
 //! - [`oracle`]: what it says about the product's promises;
 //! - [`run`]: plan in, verdict out;
+//! - [`shrink`]: a failing plan made small;
 //! - [`report`]: what people and machines are shown of it;
 //! - [`chaos`]: real processes, judged by the same oracle.
+//!
+//! The binary `leasebridge-sim` runs plans in processes of their own: nothing else makes a run repeat itself.
 
 pub mod chaos;
 pub mod clock;
+pub mod core_loop;
 pub mod disk;
 pub mod entropy;
+pub mod full;
 pub mod gate;
 pub mod history;
 pub mod host;
+pub mod liveness;
 pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod points;
+pub mod process_time;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod seed;
-pub mod stack;
+pub mod shrink;

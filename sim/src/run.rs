@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Record;
-use crate::oracle::{Class, Verdict};
-use crate::plan::{FaultId, Micros, Plan};
+use crate::oracle::{self, Class, Rules, Verdict};
+use crate::plan::{FaultId, Micros, Plan, Speed};
+use crate::{core_loop, full};
 
 /// What a world hands over at the end of a run, before it is judged.
 #[derive(Clone, Debug, Default)]
@@ -50,5 +51,37 @@ impl Outcome {
             return Class::Panic;
         }
         self.verdict.class()
+    }
+}
+
+/// Runs a plan in the world of its speed and judges what happened.
+///
+/// The full stack is the same for the same plan only in a process that ran nothing before it.
+pub fn run(plan: Plan) -> Outcome {
+    let ran = match plan.speed {
+        Speed::Core => core_loop::run(&plan),
+        Speed::Full => full::run(&plan),
+    };
+    judged(plan, ran)
+}
+
+/// A run with what the oracle says of it.
+pub fn judged(plan: Plan, ran: Ran) -> Outcome {
+    let verdict = oracle::judge(&ran.records, &Rules::of_plan(&plan));
+    let mut outcome = unjudged(plan, ran);
+    outcome.verdict = verdict;
+    outcome
+}
+
+/// A run of which nothing can be said: it did not come to its end.
+pub fn unjudged(plan: Plan, ran: Ran) -> Outcome {
+    Outcome {
+        plan,
+        records: ran.records,
+        verdict: Verdict::default(),
+        simulated: ran.simulated,
+        reached: ran.reached,
+        struck: ran.struck,
+        panic: ran.panic,
     }
 }

@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::transport::Server;
+use tower::util::MapResponseLayer;
 
 use crate::env::{Env, Listener};
 use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
-use crate::wire::v1;
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::ingest_server::IngestServer;
+use crate::wire::{v1, with_fixed_date};
 
 pub use incoming::incoming;
 
@@ -103,6 +104,7 @@ pub async fn serve(
         env: env.clone(),
     });
     let serving = Server::builder()
+        .layer(MapResponseLayer::new(with_fixed_date))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(ingest)

@@ -6,6 +6,7 @@
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
 mod accepted;
+mod date;
 mod frame;
 mod hello;
 mod ids;
@@ -13,6 +14,7 @@ mod limits;
 mod outbox;
 
 pub use accepted::{Accepted, Peer};
+pub(crate) use date::with_fixed_date;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
 pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
 pub use ids::{DeliveryId, Epoch, IdError, ParseTaskIdError, SendNumber, TaskId};

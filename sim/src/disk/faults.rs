@@ -107,6 +107,7 @@ pub struct FaultRule {
     ops: Option<Range<u64>>,
     one_in: u32,
     times: Option<u32>,
+    seed: Option<Seed>,
 }
 
 impl FaultRule {
@@ -119,7 +120,15 @@ impl FaultRule {
             ops: None,
             one_in: 1,
             times: None,
+            seed: None,
         }
+    }
+
+    /// Draws from `seed` and not from the disk's own: so that its draws don't depend on which rules were
+    /// added before it.
+    pub fn seeded(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
     }
 
     /// Only operations of this kind.
@@ -204,17 +213,25 @@ impl Faults {
 
     pub(super) fn add(&mut self, rule: FaultRule) -> FaultId {
         let id = self.armed.len();
+        let draws = match rule.seed {
+            Some(seed) => seed.draws("rule"),
+            None => self.seed.draws(&format!("rule {id}")),
+        };
         self.armed.push(Armed {
             rule,
             enabled: true,
             fired: 0,
-            draws: self.seed.draws(&format!("rule {id}")),
+            draws,
         });
         FaultId(id)
     }
 
     pub(super) fn enable(&mut self, id: FaultId, enabled: bool) {
         self.armed[id.0].enabled = enabled;
+    }
+
+    pub(super) fn fired(&self, id: FaultId) -> u32 {
+        self.armed[id.0].fired
     }
 
     pub(super) fn disable_all(&mut self) {

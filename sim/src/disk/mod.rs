@@ -209,6 +209,14 @@ impl SimDisk {
         self.state().faults.enable(id, enabled);
     }
 
+    /// How often a fault has struck.
+    ///
+    /// # Panics
+    /// As [`SimDisk::enable_fault`].
+    pub fn struck_by(&self, id: FaultId) -> u32 {
+        self.state().faults.fired(id)
+    }
+
     /// Switches all faults off.
     pub fn disable_faults(&self) {
         self.state().faults.disable_all();

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use feed::fed;
-pub use log::History;
+pub use log::{History, mirror_to};
 pub use text::{Header, HistoryError, read, write};
 
 use crate::plan::{FaultId, HostName, Micros, OpId};

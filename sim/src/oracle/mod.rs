@@ -1,12 +1,53 @@
 //! The oracle: judges a history by what the product promises, knowing nothing of how it keeps it.
 //!
-//! Fed only by what producers were told, what endpoints executed, and the queue's public feed and admin API.
+//! Fed only by what producers were told, what endpoints executed, and the queue's public event feed and admin
+//! API. One pass: for each record every group sees it beside the [`ledger`], which holds what everybody was
+//! told before it; then the ledger believes the record.
+//!
+//! ## What may be inferred
+//!
+//! - **Told is durable.** An answer to a producer or operator and an event of the feed rest on what is on disk.
+//!   Nothing told is ever taken back.
+//! - **The feed's order is the order in which things were applied.** Within one opening, without missed news,
+//!   a task is where it was last told to be and nowhere else.
+//! - **A death takes news with it.** What was durable and not told yet is found by the next opening, which ends
+//!   every lease of the dead process in doubt before anybody can listen. So behind an opening a task may be
+//!   further than was told, never further back: a lease told may have ended in any way, a ready task may have
+//!   been granted, a poisoned one requeued if somebody had asked for it.
+//! - **Unknown is maybe.** An enqueue without an answer may have been kept. It counts as possible in every
+//!   bound and is resolved when it shows: as a task that is executed or found, or as the duplicate its
+//!   repetition is told of.
+//!
+//! Each group says in its own documentation what it infers beyond that. A guarantee that a scenario lifts is
+//! not judged; a check that never had anything to check is counted as such ([`Verdict::unchecked`]).
+
+mod acks;
+mod bounded;
+mod budgets;
+mod compensations;
+mod durable;
+mod fairness;
+mod findings;
+mod keys;
+mod leases;
+mod ledger;
+mod liveness;
+mod lost;
+mod once;
+mod order;
+mod rules;
+mod suspects;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Task;
+pub use rules::{Ask, Asked, Command, Rules, Trouble};
+
+use crate::history::{Record, Task};
 use crate::plan::{Micros, OpId};
 
 /// What is promised; the ten groups of the specification, each in its parts.
@@ -115,13 +156,59 @@ pub struct Verdict {
     pub checks: BTreeMap<Invariant, u64>,
 }
 
-impl Verdict {
-    /// The class of the first violation.
-    pub fn class(&self) -> Class {
-        match self.violations.first() {
-            None => Class::Pass,
-            Some(first) if first.invariant == Invariant::Liveness => Class::Liveness,
-            Some(_) => Class::Safety,
-        }
+/// Judges a history: every record, in its order.
+pub fn judge(records: &[Record], rules: &Rules) -> Verdict {
+    let mut ledger = ledger::Ledger::new();
+    let mut findings = findings::Findings::new(rules);
+    let mut groups = Groups::default();
+    for (index, record) in records.iter().enumerate() {
+        let sight = ledger.look(index, record, rules);
+        groups.see(&sight, &mut findings);
+        ledger.write(index, record);
+    }
+    groups.end(&ledger, rules, &mut findings);
+    findings.verdict()
+}
+
+#[derive(Default)]
+struct Groups {
+    lost: lost::Lost,
+    leases: leases::Leases,
+    acks: acks::Acks,
+    durable: durable::Durable,
+    budgets: budgets::Budgets,
+    suspects: suspects::Suspects,
+    compensations: compensations::Scopes,
+    once: once::Once,
+    order: order::Order,
+    fairness: fairness::Fair,
+    liveness: liveness::Alive,
+    keys: keys::Keys,
+}
+
+impl Groups {
+    fn see(&mut self, sight: &ledger::Sight<'_>, findings: &mut findings::Findings<'_>) {
+        self.lost.see(sight, findings);
+        self.leases.see(sight, findings);
+        self.acks.see(sight, findings);
+        self.durable.see(sight, findings);
+        self.budgets.see(sight, findings);
+        self.suspects.see(sight, findings);
+        self.compensations.see(sight, findings);
+        self.once.see(sight, findings);
+        self.order.see(sight, findings);
+        self.fairness.see(sight, findings);
+        self.liveness.see(sight, findings);
+        bounded::see(sight, findings);
+        self.keys.see(sight, findings);
+    }
+
+    fn end(&self, ledger: &ledger::Ledger, rules: &Rules, findings: &mut findings::Findings<'_>) {
+        self.lost.end(ledger, rules, findings);
+        self.acks.end(ledger, rules, findings);
+        self.budgets.end(ledger, rules, findings);
+        self.compensations.end(ledger, rules, findings);
+        self.fairness.end(ledger, rules, findings);
+        self.liveness.end(ledger, rules, findings);
     }
 }

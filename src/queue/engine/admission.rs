@@ -144,12 +144,18 @@ impl Core {
 }
 
 impl Engine {
-    /// Takes in how many spare segments there are, and whether the file system gives more.
+    /// Takes in how many spare segments there are, and whether the file system gives more. Those who wait for
+    /// room are woken only if there is more than before: each of them that is refused again asks for this to be
+    /// looked at again, and waking them for nothing would go round in circles for as long as the disk is full.
     pub(super) fn set_space(&self, spares: u32, no_growth: Option<bool>) {
         let mut core = self.lock();
+        let before = core.space;
         core.space.spares = spares;
-        core.space.no_growth = no_growth.unwrap_or(core.space.no_growth);
+        core.space.no_growth = no_growth.unwrap_or(before.no_growth);
+        let more = spares > before.spares || before.no_growth && !core.space.no_growth;
         drop(core);
-        self.room.notify_waiters();
+        if more {
+            self.room.notify_waiters();
+        }
     }
 }

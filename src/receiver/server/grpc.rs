@@ -5,8 +5,6 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use http::HeaderValue;
-use http::header::DATE;
 use tonic::{Request, Response, Status, Streaming};
 use tower::util::MapResponse;
 
@@ -15,16 +13,13 @@ use crate::env::Listener;
 use crate::receiver::engine::{Engine, Phase};
 use crate::receiver::link::{self, Input};
 use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
+use crate::wire::with_fixed_date;
 use crate::wire::{
     Accepted, FrameSource, HELLO_BYTES_MAX, OutboxLimits, Peer, frame_bytes_for, outbox, v1,
 };
 
 /// Links per connection: a bridge needs one per route.
 const STREAMS_MAX: u32 = 64;
-
-/// hyper would add the wall clock's time to each response; nobody reads it, and it would be the one
-/// thing in a simulated run that differs from the last.
-const FIXED_DATE: HeaderValue = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
 
 /// Serves gRPC until the receiver drains and the connections have ended.
 pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
@@ -35,13 +30,7 @@ pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
         .max_decoding_message_size(frame_bytes_max)
         // What the bridge accepts is checked by the outbox, by what the bridge said.
         .max_encoding_message_size(usize::MAX);
-    let service = MapResponse::new(
-        service,
-        |mut response: http::Response<tonic::body::Body>| {
-            response.headers_mut().insert(DATE, FIXED_DATE);
-            response
-        },
-    );
+    let service = MapResponse::new(service, with_fixed_date);
     let incoming = futures_util::stream::unfold((accept, listener), |(accept, mut listener)| {
         Box::pin(async move {
             let connection = accept.next(&mut *listener).await?;

@@ -1,0 +1,229 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use leasebridge_sim::seed::Seed;
+
+use super::bench::BenchArgs;
+use super::exit::EXIT_CODES;
+use super::planted::PlantedArgs;
+
+/// Seeded simulation of leasebridge: the product's own code under partitions, crashes and disk faults
+#[derive(Debug, Parser)]
+#[command(name = "leasebridge-sim", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Where scenarios are found by name [default: the nearest `scenarios` upwards from here]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) scenarios: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the scenarios
+    List,
+    Run(RunArgs),
+    Explore(ExploreArgs),
+    Replay(ReplayArgs),
+    Shrink(ShrinkArgs),
+    Meta(MetaArgs),
+    Check(CheckArgs),
+    Regress(RegressArgs),
+    Planted(PlantedArgs),
+    Bench(BenchArgs),
+}
+
+/// How results are printed
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// A JSON object a line
+    Jsonl,
+    /// JUnit's XML
+    Junit,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+/// How many processes at once, and how long each may take.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct PoolArgs {
+    /// Processes at once [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+
+    /// Seconds of real time in which a seed must end
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) budget: u64,
+}
+
+/// What is written beside the report.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Outputs {
+    /// Write the plan here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan_out: Option<PathBuf>,
+
+    /// Write the history here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history_out: Option<PathBuf>,
+
+    /// Of the timeline show faults, deaths and what stands around a violation
+    #[arg(long)]
+    pub(crate) short: bool,
+
+    /// Write the run as a page for a browser
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) timeline: Option<PathBuf>,
+
+    /// Write the run as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Run one seed of a scenario: its plan, its timeline, its verdict
+///
+/// The same scenario, seed and commit give the same bytes, on every machine.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A scenario's name, or its file
+    pub(crate) scenario: String,
+
+    /// A number, or a commit hash
+    #[arg(default_value = "0")]
+    pub(crate) seed: Seed,
+
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Run a saved plan
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A plan's file
+    pub(crate) plan: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) outputs: Outputs,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Run many seeds of many scenarios
+///
+/// Ends with a table; the first failure of each kind is shrunk, and its plan saved.
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArgs {
+    /// Names or files of scenarios [default: all there are]
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) names: Vec<String>,
+
+    /// Seeds of each scenario
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) seeds: u64,
+
+    /// The first seed: a number, or a commit hash
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    pub(crate) seed_from: Seed,
+
+    /// Where plans of failures are saved
+    #[arg(long, value_name = "DIR", default_value = "target/sim-failures")]
+    pub(crate) failures: PathBuf,
+
+    /// Also write JUnit's XML here, a test case a seed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Show for each site of the product's coverage catalogue how often which scenario reached it
+    #[arg(long)]
+    pub(crate) sites: bool,
+
+    /// Report failures as they are
+    #[arg(long)]
+    pub(crate) no_shrink: bool,
+
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Make a failing plan as small as it can be while it fails the same way
+#[derive(Debug, Args)]
+pub(crate) struct ShrinkArgs {
+    /// A plan's file
+    pub(crate) plan: PathBuf,
+
+    /// Where the small plan goes [default: beside the plan, ending in `.small.toml`]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// So many runs at most
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pub(crate) runs: u32,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Prove that a run depends on its plan alone: two processes, every TRACE event compared
+#[derive(Debug, Args)]
+pub(crate) struct MetaArgs {
+    /// Names or files of scenarios [default: all there are]
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) names: Vec<String>,
+
+    /// Seeds of each scenario
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) seeds: u64,
+
+    /// The first seed: a number, or a commit hash
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    pub(crate) seed_from: Seed,
+
+    /// The second process is this build of the simulator
+    #[arg(long, value_name = "BINARY")]
+    pub(crate) against: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Judge histories, real or simulated, with the same oracle
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Files written with `--history` or `--history-out`; those of one run together
+    #[arg(required = true, value_name = "HISTORY")]
+    pub(crate) histories: Vec<PathBuf>,
+
+    /// By how many milliseconds the clocks of their hosts may differ
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) skew_ms: u64,
+}
+
+/// Replay the plans of bugs that were found: each must pass
+#[derive(Debug, Args)]
+pub(crate) struct RegressArgs {
+    /// Where they are [default: `regress` among the scenarios]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plans: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}

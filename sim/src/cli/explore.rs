@@ -1,0 +1,116 @@
+//! `leasebridge-sim explore`
+
+use std::path::PathBuf;
+
+use leasebridge_sim::oracle::Class;
+use leasebridge_sim::report::machine;
+use serde_json::json;
+
+use super::args::{ExploreArgs, Format};
+use super::exit::{Ended, Failure, worst};
+use super::progress::Progress;
+use super::run::pool;
+use super::{failure, files, out};
+use crate::explore::{Exploration, Explored, coverage, show};
+
+/// Explores, reports, shrinks.
+pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
+    let all = args.names.is_empty();
+    let scenarios = files::scenarios(&args.names, folder)?;
+    let pool = pool(&args.pool)?;
+    let exploration = Exploration {
+        scenarios: &scenarios,
+        from: args.seed_from,
+        seeds: args.seeds,
+        pool: &pool,
+        each: args.format != Format::Human || args.junit.is_some(),
+    };
+    let progress = Progress::new(
+        args.seeds * scenarios.len() as u64,
+        args.format != Format::Human,
+    );
+    let explored = exploration.run(&progress).await?;
+    progress.finish();
+    if let Some(file) = &args.junit {
+        files::write(file, machine::junit(&explored.ended).as_bytes())?;
+    }
+    let holes = coverage::holes(&explored, &scenarios, all);
+    match args.format {
+        Format::Human => summary(&explored, &holes, &progress)?,
+        Format::Jsonl => {
+            let lines: String = explored.ended.iter().map(machine::json_line).collect();
+            out::print(&(lines + &jsonl(&explored, &holes)))?;
+        }
+        Format::Junit => out::print(&machine::junit(&explored.ended))?,
+        Format::Github => {
+            let lines: String = explored.ended.iter().filter_map(machine::github).collect();
+            out::print(&lines)?;
+        }
+    }
+    if args.sites {
+        out::print(&format!("\n{}", show::sites(&explored.tallies)))?;
+    }
+    for answer in explored.failures.values() {
+        let small = (!args.no_shrink && !explored.interrupted).then_some(&pool);
+        let told = failure::tell(answer, small, &args.failures).await?;
+        if args.format == Format::Human {
+            out::print(&told)?;
+        } else {
+            out::complain(&told);
+        }
+    }
+    let failures = explored.failures.keys().map(|(class, _)| *class);
+    let holes = holes.first().map(|_| Class::Coverage);
+    Ok(worst(failures.chain(holes)))
+}
+
+fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result<(), Failure> {
+    out::print(&show::table(&explored.tallies))?;
+    let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
+    let (seconds, simulated) = (progress.seconds(), progress.simulated().as_secs_f64());
+    #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+    let rate = seeds as f64 / seconds;
+    out::print(&format!(
+        "\n{seeds} seeds in {seconds:.1} s: {rate:.1} seeds/s, {:.0} simulated s/s",
+        simulated / seconds
+    ))?;
+    if explored.interrupted {
+        out::print("interrupted: this is what ran so far")?;
+    }
+    let never: Vec<_> = coverage::never_reached(&explored.tallies).collect();
+    if !never.is_empty() {
+        let of = leasebridge::coverage::SITES.len();
+        out::print(&format!(
+            "never reached, {} of {of} sites: {}",
+            never.len(),
+            never.join(", ")
+        ))?;
+    }
+    for hole in holes {
+        out::print(&format!("coverage: {hole}"))?;
+    }
+    Ok(())
+}
+
+/// A line for each scenario, and one for each hole.
+fn jsonl(explored: &Explored, holes: &[String]) -> String {
+    let tallies = explored.tallies.iter().map(|tally| {
+        json!({
+            "scenario": tally.scenario,
+            "seeds": tally.seeds,
+            "simulated_us": tally.simulated.0,
+            "faults": tally.faults.iter().map(|(family, count)| (json!(family).to_string(), *count))
+                .collect::<std::collections::BTreeMap<_, _>>(),
+            "struck": tally.struck,
+            "checks": tally.checks,
+            "reached": tally.reached,
+            "missed": tally.missed().collect::<Vec<_>>(),
+            "failures": tally.failures,
+        })
+    });
+    let holes = holes.iter().map(|hole| json!({ "coverage": hole }));
+    tallies
+        .chain(holes)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}

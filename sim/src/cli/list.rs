@@ -1,0 +1,31 @@
+//! `leasebridge-sim list`
+
+use std::path::PathBuf;
+
+use leasebridge_sim::oracle::Class;
+
+use super::exit::Ended;
+use super::table::{Column, render};
+use super::{files, out};
+
+/// Lists the scenarios.
+pub(crate) fn run(folder: Option<PathBuf>) -> Ended {
+    let scenarios = files::scenarios(&[], folder)?;
+    let rows = scenarios.into_iter().map(|scenario| {
+        let world = format!("{:?}", scenario.speed).to_lowercase();
+        vec![
+            scenario.name,
+            world,
+            scenario.duration.to_string(),
+            scenario.summary,
+        ]
+    });
+    let columns = [
+        Column::Text("SCENARIO"),
+        Column::Text("WORLD"),
+        Column::Number("DURATION"),
+        Column::Text("ABOUT"),
+    ];
+    out::print(&render(&columns, rows.collect()))?;
+    Ok(Class::Pass)
+}

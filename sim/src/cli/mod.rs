@@ -1,0 +1,78 @@
+//! The command line: one file per subcommand, and what they share.
+//!
+//! Results go to stdout, progress and complaints to stderr. [`exit`] lists the exit codes.
+
+mod args;
+mod bench;
+mod check;
+pub(crate) mod exit;
+mod explore;
+mod failure;
+mod files;
+mod list;
+mod meta;
+mod out;
+pub(crate) mod planted;
+pub(crate) mod progress;
+mod regress;
+pub(crate) mod run;
+mod shrink;
+pub(crate) mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use exit::{Ended, USAGE};
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told if the terminal is gone.
+            error.print().unwrap_or_default();
+            let asked = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            return ExitCode::from(if asked { 0 } else { USAGE });
+        }
+    };
+    match start(cli) {
+        Ok(class) => ExitCode::from(class.exit_code()),
+        Err(failure) => {
+            out::complain(&format!("error: {failure}"));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Says why nothing can be run at all.
+pub(crate) fn refuse_to_start(why: &str) -> ExitCode {
+    out::complain(&format!("error: {why}"));
+    ExitCode::from(USAGE)
+}
+
+fn start(cli: Cli) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let scenarios = cli.scenarios;
+    runtime.block_on(async {
+        match cli.command {
+            Command::List => list::run(scenarios),
+            Command::Run(args) => run::scenario(args, scenarios).await,
+            Command::Replay(args) => run::replay(args).await,
+            Command::Explore(args) => explore::run(args, scenarios).await,
+            Command::Shrink(args) => shrink::run(args).await,
+            Command::Meta(args) => meta::run(args, scenarios).await,
+            Command::Check(args) => check::run(&args),
+            Command::Planted(args) => planted::run(args, scenarios).await,
+            Command::Bench(args) => bench::run(args).await,
+            Command::Regress(args) => regress::run(args, scenarios).await,
+        }
+    })
+}

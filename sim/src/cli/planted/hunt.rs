@@ -1,0 +1,176 @@
+//! The hunt: scenario by scenario, seed by seed, until the bug shows.
+//!
+//! The first seed of every scenario comes before the second of any: so the number of seeds says how hard a bug is to find
+//! for somebody who doesn't know it. A seed that fails without the bug as well doesn't count.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use leasebridge::planted::{ALL, Bug};
+use leasebridge_sim::oracle::Class;
+use leasebridge_sim::plan::{Plan, Speed};
+use leasebridge_sim::scenario::Scenario;
+use leasebridge_sim::seed::Seed;
+use leasebridge_sim::shrink::{Goal, Shrunk};
+
+use super::table::{Row, table};
+use super::{CHOSEN, PlantedArgs};
+use crate::cli::exit::{Ended, Failure};
+use crate::cli::run::pool;
+use crate::cli::{failure, files, out};
+use crate::explore::once;
+use crate::pool::{Answer, Pool, Wish};
+
+/// One bug of so many is in the subset.
+const SUBSET_ONE_IN: usize = 4;
+/// Seeds of a scenario of the core loop that are looked at together. They are cheap.
+const CORE_AT_ONCE: u64 = 8;
+/// A planted bug may well hang: it is given up sooner than elsewhere.
+const BUDGET: Duration = Duration::from_secs(20);
+/// Candidates that a search for a small plan may run.
+const RUNS_MAX: u32 = 600;
+/// How far apart the seeds of two hunts for the same bug are.
+const REPEAT_STRIDE: u64 = 1_000_000;
+
+/// Hunts for every bug that was asked for, and prints a row as soon as it is complete.
+pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
+    let scenarios = files::scenarios(&args.within, folder)?;
+    let bugs = bugs(&args)?;
+    let mut rows = Vec::new();
+    for bug in &bugs {
+        let hunted = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => break,
+            row = hunt_often(*bug, &args, &scenarios) => row?,
+        };
+        out::complain(&hunted.line());
+        rows.push(hunted);
+    }
+    out::print(&table(&rows))?;
+    let missed = rows.iter().filter(|row| row.found.is_none()).count();
+    out::print(&format!(
+        "{} of {} bugs found",
+        rows.len() - missed,
+        bugs.len()
+    ))?;
+    Ok(if missed == 0 && rows.len() == bugs.len() {
+        Class::Pass
+    } else {
+        Class::Coverage
+    })
+}
+
+/// Which bugs are hunted for.
+fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
+    if args.subset {
+        return Ok(ALL.iter().copied().step_by(SUBSET_ONE_IN).collect());
+    }
+    if args.only.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    let named = |name: &String| {
+        let found = ALL.iter().copied().find(|bug| bug.name() == name);
+        found.ok_or_else(|| {
+            let names: Vec<_> = ALL.iter().map(|bug| bug.name()).collect();
+            Failure(format!(
+                "there is no planted bug `{name}`; there are: {}",
+                names.join(", ")
+            ))
+        })
+    };
+    args.only.iter().map(named).collect()
+}
+
+/// Hunts for a bug as often as asked; the first hunt's plan is shrunk.
+async fn hunt_often(bug: Bug, args: &PlantedArgs, scenarios: &[Scenario]) -> Result<Row, Failure> {
+    let mut pool = pool(&args.pool)?;
+    pool.budget = BUDGET.min(pool.budget);
+    pool.env.push((CHOSEN.into(), bug.name().into()));
+    let started = Instant::now();
+    let mut row = Row::of(bug);
+    for hunt in 0..u64::from(args.repeat) {
+        let from = Seed(args.seed_from.0.wrapping_add(hunt * REPEAT_STRIDE));
+        let (seeds, found) = hunt_once(&pool, scenarios, from, args.seeds).await?;
+        row.seeds.push(found.is_some().then_some(seeds));
+        if row.found.is_none() {
+            row.found = found;
+            row.seconds = started.elapsed().as_secs_f64();
+        }
+    }
+    if let Some(found) = row.found.clone() {
+        let plan = small_plan(&pool, args, &found, &mut row).await?;
+        files::write(
+            &args.plans.join(format!("{}.toml", bug.name())),
+            plan.to_toml().as_bytes(),
+        )?;
+    }
+    Ok(row)
+}
+
+/// The smallest plan that shows the bug, or the one that was found.
+async fn small_plan(
+    pool: &Pool,
+    args: &PlantedArgs,
+    found: &Answer,
+    row: &mut Row,
+) -> Result<Plan, Failure> {
+    let plan = found.outcome.plan.clone();
+    let (Some(goal), false) = (Goal::of(&found.outcome), args.no_shrink) else {
+        return Ok(plan);
+    };
+    let Shrunk { plan, .. } = failure::search(plan, found, goal, RUNS_MAX, pool).await?;
+    row.size = Some((plan.faults.len(), plan.ops.len()));
+    Ok(plan)
+}
+
+/// The number of the first seed that fails, counted over all scenarios, and how it fails.
+async fn hunt_once(
+    pool: &Pool,
+    scenarios: &[Scenario],
+    from: Seed,
+    seeds_max: u64,
+) -> Result<(u64, Option<Answer>), Failure> {
+    let rounds = (0..).flat_map(|round: u64| {
+        scenarios
+            .iter()
+            .map(move |scenario| draw(scenario, from, round))
+    });
+    let results = pool.in_order(rounds, |plans| once(pool, plans));
+    let mut results = std::pin::pin!(results);
+    let mut seeds = 0;
+    while let Some(answers) = results.next().await {
+        for answer in answers? {
+            seeds += 1;
+            if answer.class() != Class::Pass && is_guilty(pool, &answer).await? {
+                return Ok((seeds, Some(answer)));
+            }
+            if seeds >= seeds_max {
+                return Ok((seeds, None));
+            }
+        }
+    }
+    Ok((seeds, None))
+}
+
+/// Whether the plan passes without the bug.
+async fn is_guilty(pool: &Pool, answer: &Answer) -> Result<bool, Failure> {
+    let mut innocent = pool.clone();
+    innocent.env.retain(|(name, _)| name != CHOSEN);
+    let without = innocent
+        .run_one(answer.outcome.plan.clone(), &Wish::default())
+        .await?;
+    Ok(without.class() == Class::Pass)
+}
+
+/// The plans of a scenario's turn.
+fn draw(scenario: &Scenario, from: Seed, round: u64) -> Vec<Plan> {
+    let at_once = match scenario.speed {
+        Speed::Core => CORE_AT_ONCE,
+        Speed::Full => 1,
+    };
+    let seeds = round * at_once..(round + 1) * at_once;
+    seeds
+        .map(|at| scenario.draw(Seed(from.0.wrapping_add(at))))
+        .collect()
+}

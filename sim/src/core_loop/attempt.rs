@@ -1,0 +1,433 @@
+//! One lease in the model's hands: register compensations, send, settle; or one of the ways in which holders
+//! fail to.
+//!
+//! What it keeps to is what a bridge keeps to: nothing is sent before the lease is marked as sent, nothing after
+//! it is known to be over; a failure is settled after its compensations have run; after a success none runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasebridge::core::DeliveryId;
+use leasebridge::core::event::TransportKind;
+use leasebridge::pipeline::{Context, ContextOptions};
+use leasebridge::queue::{Command, Failure, Lease, Sends};
+use tokio::sync::oneshot;
+
+use super::endpoint::{Answer, Endpoint, Sent};
+use super::holder::Lane;
+use super::host::Stop;
+use super::network::Passage;
+use super::records;
+use crate::history::What;
+use crate::plan::{FaultId, Micros, OnLost, OpId, PeerFault};
+use crate::seed::Draws;
+
+/// Sends per attempt: one over the socket, three over gRPC.
+const SENDS_MAX: u8 = 4;
+
+/// How long a sender waits for a first sign of life.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long a holder whose lease is lost yet waits for the answer, if it does.
+const LATE_MAX: Duration = Duration::from_secs(30);
+
+/// How long one compensation may take.
+const COMPENSATION_LIMIT: Duration = Duration::from_millis(500);
+
+/// After so many leases of a task its holders behave: bad holders alone must not spend a budget.
+const MISHELD_MAX: u32 = 3;
+
+/// What a holder does with its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Delivers and settles.
+    Deliver,
+    /// Gives it back unused.
+    Release,
+    /// Drops it unused.
+    Drop,
+    /// Drops it when it has been sent.
+    SendAndDrop,
+    /// Settles it long after its deadline.
+    SettleLate,
+}
+
+/// See the module.
+pub(super) struct Attempt {
+    lane: Arc<Lane>,
+    lease: Lease<Command>,
+    op: OpId,
+    /// Somebody else extends it.
+    kept: bool,
+    manner: Manner,
+    draws: Draws,
+}
+
+/// How a delivery ended.
+enum Outcome {
+    Answered(Answer),
+    /// Some of it may have arrived; nothing was heard.
+    InDoubt,
+    /// Nothing of it left.
+    NotSent,
+    /// The lease was over before anything could be sent.
+    Over,
+}
+
+impl Attempt {
+    pub(super) fn new(lane: Arc<Lane>, lease: Lease<Command>, kept: bool) -> Self {
+        let op = lane.world.bodies.op(&lease.value().body);
+        let op = op.expect("a queue gives out bodies that were put in");
+        let epoch = lease.delivery().epoch.0;
+        let label = format!("attempt {epoch} of {op} on {}", lane.host.name);
+        let mut draws = lane.world.plan.seed.draws(&label);
+        let manner = match draws.below(48) {
+            _ if epoch > MISHELD_MAX || lane.world.is_over() => Manner::Deliver,
+            0 => Manner::Release,
+            1 => Manner::Drop,
+            2 => Manner::SendAndDrop,
+            3 if !kept => Manner::SettleLate,
+            _ => Manner::Deliver,
+        };
+        Self {
+            lane,
+            lease,
+            op,
+            kept,
+            manner,
+            draws,
+        }
+    }
+
+    pub(super) async fn run(self) {
+        match self.manner {
+            Manner::Release => {
+                // Whether it was too late for that, the feed says.
+                let _given_back = self.lease.release().await;
+            }
+            Manner::Drop => drop(self.lease),
+            Manner::Deliver | Manner::SendAndDrop | Manner::SettleLate => self.deliver().await,
+        }
+    }
+
+    async fn deliver(mut self) {
+        let Some(endpoint) = self.lane.world.endpoint_of(&self.lane.route).cloned() else {
+            unreachable!("every route of a plan has an endpoint");
+        };
+        let delivery = self.lease.delivery();
+        let mut scope = Context::new(self.lane.process.env.clone(), ContextOptions::default());
+        self.register(&scope, delivery);
+        let doubt = self.lane.doubt(delivery.task);
+        if self.lane.on_lost == OnLost::Hold && doubt.is_some_and(|inbox| inbox != endpoint.inbox())
+        {
+            let why = "the inbox that may have executed it has lost its memory";
+            self.fail(&mut scope, delivery).await;
+            let _settled = self.lease.move_to_poison(why).await;
+            return;
+        }
+        let is_kept_up = self.kept || !self.draws.one_in(8);
+        let waits_late = self.draws.one_in(2);
+        let mut sends = 0;
+        let outcome = {
+            let (lane, lease, op) = (&self.lane, &self.lease, self.op);
+            let work = send(lane, &endpoint, lease, op, &mut self.draws, &mut sends);
+            let mut work = std::pin::pin!(work);
+            let lost = tokio::select! {
+                biased;
+                outcome = &mut work => Some(outcome),
+                () = keep(lane, lease, is_kept_up && !self.kept) => None,
+            };
+            match lost {
+                Some(outcome) => outcome,
+                None if waits_late => {
+                    let clock = &*lane.process.env.clock;
+                    let late = leasebridge::env::timeout(clock, LATE_MAX, work).await;
+                    late.unwrap_or(Outcome::InDoubt)
+                }
+                None => Outcome::InDoubt,
+            }
+        };
+        self.settle(scope, outcome, sends, &endpoint).await;
+    }
+
+    fn register(&mut self, scope: &Context, delivery: DeliveryId) {
+        let (lane, (task, epoch)) = (&self.lane, named(delivery));
+        for number in 1..=1 + u32::try_from(self.draws.below(3)).unwrap_or(0) {
+            let registered = What::Registered {
+                task: task.clone(),
+                epoch,
+                number,
+            };
+            lane.world.record(&lane.host.name, registered);
+            let takes = Duration::from_millis(if self.draws.one_in(4) { 2 } else { 0 });
+            let fails = self.draws.one_in(8);
+            let (lane, task) = (lane.clone(), task.clone());
+            scope.register_compensation("undo", move || async move {
+                if !takes.is_zero() {
+                    lane.process.env.clock.sleep(takes).await;
+                }
+                let compensated = What::Compensated {
+                    task,
+                    epoch,
+                    number,
+                };
+                lane.world.record(&lane.host.name, compensated);
+                if fails {
+                    Err("it can't be undone".into())
+                } else {
+                    Ok(())
+                }
+            });
+        }
+    }
+
+    async fn settle(self, mut scope: Context, outcome: Outcome, sends: u8, endpoint: &Endpoint) {
+        let delivery = self.lease.delivery();
+        let lane = self.lane.clone();
+        let is_doubt = matches!(
+            outcome,
+            Outcome::InDoubt | Outcome::Answered(Answer::Silence)
+        );
+        lane.doubted(delivery.task, is_doubt.then(|| endpoint.inbox()));
+        lane.reached(!matches!(outcome, Outcome::NotSent));
+        let failure = match outcome {
+            Outcome::Answered(Answer::Done) => None,
+            Outcome::Answered(Answer::KillsBridge) => {
+                lane.host.stop(Stop::Dies {
+                    how: "pill",
+                    power: None,
+                    fault: None,
+                });
+                return std::future::pending().await;
+            }
+            Outcome::Answered(Answer::Rejected) => Some(Failure::Rejected("no".to_owned())),
+            Outcome::Answered(Answer::Refused) => Some(Failure::Refused("never".to_owned())),
+            Outcome::Answered(Answer::Unavailable(span)) => Some(Failure::Unavailable {
+                retry_after: span.as_duration(),
+                reason: "not now".to_owned(),
+            }),
+            Outcome::Answered(Answer::Silence) | Outcome::InDoubt => {
+                Some(Failure::InDoubt("no answer".to_owned()))
+            }
+            Outcome::NotSent => Some(Failure::NotSent("nobody there".to_owned())),
+            Outcome::Over => {
+                self.fail(&mut scope, delivery).await;
+                return;
+            }
+        };
+        match self.manner {
+            Manner::SettleLate => {
+                let late = lease_span(&lane) * 2;
+                lane.process.env.clock.sleep(late).await;
+            }
+            Manner::SendAndDrop => {
+                self.fail(&mut scope, delivery).await;
+                return;
+            }
+            _ => {}
+        }
+        let sends = Sends {
+            count: sends,
+            transport: match sends {
+                0 => None,
+                1 => Some(TransportKind::Socket),
+                _ => Some(TransportKind::Grpc),
+            },
+        };
+        self.report(scope, failure, sends).await;
+    }
+
+    /// The last word: on the compensations, then on the lease. Whether the lease was still good, the feed says.
+    async fn report(mut self, mut scope: Context, failure: Option<Failure>, sends: Sends) {
+        let delivery = self.lease.delivery();
+        match failure {
+            None => {
+                scope.succeed();
+                self.attempted(delivery, true);
+                let _settled = self.lease.ack_after(sends).await;
+            }
+            Some(Failure::Refused(why)) if self.draws.one_in(2) => {
+                self.fail(&mut scope, delivery).await;
+                let _settled = self.lease.move_to_poison(why).await;
+            }
+            Some(failure) => {
+                self.fail(&mut scope, delivery).await;
+                let _settled = self.lease.fail_after(failure, sends).await;
+            }
+        }
+    }
+
+    /// Undoes what was registered.
+    async fn fail(&self, scope: &mut Context, delivery: DeliveryId) {
+        // Those that can't be undone are part of the model; they count as run.
+        let _ran = scope.compensate(COMPENSATION_LIMIT).await;
+        self.attempted(delivery, false);
+    }
+
+    fn attempted(&self, delivery: DeliveryId, success: bool) {
+        let (task, epoch) = named(delivery);
+        let attempted = What::Attempted {
+            task,
+            epoch,
+            success,
+        };
+        self.lane.world.record(&self.lane.host.name, attempted);
+    }
+}
+
+fn named(delivery: DeliveryId) -> (crate::history::Task, u32) {
+    (records::task(delivery.task), delivery.epoch.0)
+}
+
+fn lease_span(lane: &Lane) -> Duration {
+    lane.world.plan.knobs.lease.as_duration()
+}
+
+/// Completes when the lease is lost; extends it until then, if asked.
+async fn keep(lane: &Lane, lease: &Lease<Command>, extends: bool) {
+    let extending = async {
+        while extends {
+            lane.process.env.clock.sleep(lease_span(lane) / 3).await;
+            if lease.extend().await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = lease.lost() => {}
+        () = extending => {}
+    }
+}
+
+/// Sends until there is a definite answer, or nothing more is tried.
+async fn send(
+    lane: &Arc<Lane>,
+    endpoint: &Arc<Endpoint>,
+    lease: &Lease<Command>,
+    op: OpId,
+    draws: &mut Draws,
+    sends: &mut u8,
+) -> Outcome {
+    let clock = &lane.process.env.clock;
+    while *sends < SENDS_MAX {
+        let passage = passage(lane, endpoint, draws);
+        if let Some(fault) = passage.by {
+            lane.world.strike(fault);
+        }
+        if passage.not_sent {
+            break;
+        }
+        if *sends == 0 && lease.mark_sent().is_err() {
+            return Outcome::Over;
+        }
+        *sends += 1;
+        let sent = Sent {
+            delivery: lease.delivery(),
+            send: *sends,
+            op,
+            bridge: lane.host.name.clone(),
+        };
+        let answer = carry(lane, endpoint, sent, passage);
+        let silence = async {
+            let silent = passage.request_lost || passage.delay.as_duration() >= SILENCE;
+            match silent {
+                true => clock.sleep(SILENCE).await,
+                false => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => Some(answer.unwrap_or(Answer::Silence)),
+            () = silence => None,
+        };
+        if let Some(answer) = answer {
+            match heard(lane, endpoint, answer, passage, draws).await {
+                Answer::Silence => clock.sleep(SILENCE).await,
+                answer => return Outcome::Answered(answer),
+            }
+        }
+        if draws.one_in(2) {
+            break;
+        }
+    }
+    match *sends {
+        0 => Outcome::NotSent,
+        _ => Outcome::InDoubt,
+    }
+}
+
+/// What becomes of the next send.
+fn passage(lane: &Lane, endpoint: &Endpoint, draws: &mut Draws) -> Passage {
+    let world = &lane.world;
+    let ends = (&lane.host.name, &endpoint.spec.host);
+    let bytes = u64::from(world.bodies.padding_max());
+    let mut passage = world.network.pass(ends, world.now(), bytes, draws);
+    let [min, max] = world.plan.knobs.latency;
+    let latency = min.plus(Micros(draws.below(max.0.saturating_sub(min.0) + 1)));
+    passage.delay = passage.delay.plus(latency);
+    passage.not_sent |= !endpoint.is_up();
+    if let Some((fault, PeerFault::BeatsButDoesNotWork)) = endpoint.fault() {
+        passage.request_lost = true;
+        passage.by = Some(fault);
+    }
+    passage
+}
+
+/// Carries a send to its endpoint, whatever becomes of the sender meanwhile.
+fn carry(
+    lane: &Lane,
+    endpoint: &Arc<Endpoint>,
+    sent: Sent,
+    passage: Passage,
+) -> oneshot::Receiver<Answer> {
+    let (mut answered, answer) = oneshot::channel();
+    let (world, endpoint) = (lane.world.clone(), endpoint.clone());
+    drop(tokio::spawn(async move {
+        if passage.request_lost {
+            // The sender hears nothing for as long as it waits.
+            answered.closed().await;
+            return;
+        }
+        world.sleep(passage.delay).await;
+        let answer = endpoint.deliver(&world, sent).await;
+        // The sender may have gone.
+        let _heard = answered.send(answer);
+    }));
+    answer
+}
+
+/// What the sender hears of an answer.
+async fn heard(
+    lane: &Lane,
+    endpoint: &Endpoint,
+    answer: Answer,
+    passage: Passage,
+    draws: &mut Draws,
+) -> Answer {
+    let is_reply = !matches!(answer, Answer::Silence | Answer::KillsBridge);
+    if !is_reply {
+        return answer;
+    }
+    if passage.reply_lost {
+        return Answer::Silence;
+    }
+    let strike = |fault: FaultId| lane.world.strike(fault);
+    match endpoint.fault() {
+        Some((fault, PeerFault::NeverAnswers | PeerFault::WrongDeliveryId)) => {
+            strike(fault);
+            Answer::Silence
+        }
+        Some((fault, PeerFault::WorksButDoesNotBeat)) if draws.one_in(2) => {
+            strike(fault);
+            Answer::Silence
+        }
+        Some((fault, PeerFault::AnswersLate { delay })) => {
+            strike(fault);
+            lane.world.sleep(delay).await;
+            answer
+        }
+        _ => answer,
+    }
+}

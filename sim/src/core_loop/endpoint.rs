@@ -1,0 +1,327 @@
+//! The model of an endpoint with an inbox.
+//!
+//! It keeps what the inbox keeps: what was executed is answered *done* from memory, whatever epoch asks; any
+//! other answer binds its own epoch only; a newer epoch joins an execution that runs, an older one that comes
+//! late is not executed. A crash ends what runs; an inbox in memory forgets with it.
+//!
+//! How often a task was executed is counted outside of the process: it is what the plan's behaviours go by.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use leasebridge::core::{DeliveryId, TaskId};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::records;
+use super::world::World;
+use crate::history::What;
+use crate::plan::{EndpointSpec, FaultId, HostName, Inbox, Micros, OpId, PeerFault, Step};
+
+/// What an execution came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Executed.
+    Done,
+    /// No.
+    Rejected,
+    /// No for good.
+    Refused,
+    /// Not now, not for so long.
+    Unavailable(Micros),
+    /// None: it was in the endpoint's hands, and nothing will be heard of it.
+    Silence,
+    /// The bridge dies of it.
+    KillsBridge,
+}
+
+/// What arrives at an endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) delivery: DeliveryId,
+    pub(super) send: u8,
+    pub(super) op: OpId,
+    pub(super) bridge: HostName,
+}
+
+/// See the module.
+pub(super) struct Endpoint {
+    pub(super) spec: EndpointSpec,
+    handlers: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    boot: u32,
+    inbox: u32,
+    /// How many faults keep it down.
+    holds: u32,
+    up: bool,
+    memory: BTreeMap<TaskId, Memory>,
+    executions: BTreeMap<TaskId, usize>,
+    faults: Vec<(FaultId, PeerFault)>,
+    /// Nothing is worked on before this.
+    paused_until: Micros,
+    /// Everything takes so much longer.
+    slow: Micros,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Memory {
+    epoch: u32,
+    done: bool,
+    answer: Option<Answer>,
+    running: Option<watch::Receiver<Option<Answer>>>,
+}
+
+/// What an endpoint does with a command that arrives.
+enum Taken {
+    Known(Answer),
+    Runs(watch::Receiver<Option<Answer>>),
+}
+
+impl Endpoint {
+    pub(super) fn new(spec: EndpointSpec) -> Self {
+        let handlers = Arc::new(Semaphore::new(spec.handlers.max(1) as usize));
+        Self {
+            spec,
+            handlers,
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts its process, if nothing keeps it down.
+    pub(super) fn start(&self, world: &World) {
+        let (boot, inbox) = {
+            let mut state = self.lock();
+            if state.up || state.holds > 0 {
+                return;
+            }
+            state.up = true;
+            state.boot += 1;
+            if state.inbox == 0 || self.spec.inbox == Inbox::Memory {
+                state.inbox += 1;
+            }
+            (state.boot, format!("{}-{}", self.spec.host, state.inbox))
+        };
+        world.record(&self.spec.host, What::Up { boot, inbox });
+    }
+
+    /// Its process dies, or stops.
+    pub(super) fn die(&self, world: &World, how: &str) {
+        {
+            let mut state = self.lock();
+            if !state.up {
+                return;
+            }
+            state.up = false;
+            state.tasks = JoinSet::new();
+            if self.spec.inbox == Inbox::Memory {
+                state.memory.clear();
+            }
+            for memory in state.memory.values_mut() {
+                memory.running = None;
+            }
+        }
+        let how = how.to_owned();
+        world.record(&self.spec.host, What::Died { how });
+    }
+
+    pub(super) fn hold_down(&self) {
+        self.lock().holds += 1;
+    }
+
+    pub(super) fn let_up(&self, world: &World) {
+        {
+            let mut state = self.lock();
+            state.holds = state.holds.saturating_sub(1);
+        }
+        self.start(world);
+    }
+
+    /// Ends everything that was done to it.
+    pub(super) fn heal(&self, world: &World) {
+        {
+            let mut state = self.lock();
+            state.holds = 0;
+            state.faults.clear();
+            state.paused_until = Micros(0);
+            state.slow = Micros(0);
+        }
+        self.start(world);
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lock().up
+    }
+
+    /// Which memory it has now.
+    pub(super) fn inbox(&self) -> u32 {
+        self.lock().inbox
+    }
+
+    pub(super) fn misbehave(&self, id: FaultId, fault: &PeerFault) {
+        self.lock().faults.push((id, fault.clone()));
+    }
+
+    pub(super) fn behave(&self, id: FaultId) {
+        self.lock().faults.retain(|(on, _)| *on != id);
+    }
+
+    pub(super) fn pause(&self, until: Micros) {
+        let mut state = self.lock();
+        state.paused_until = state.paused_until.max(until);
+    }
+
+    pub(super) fn slow_down(&self, by: Micros) {
+        self.lock().slow = by;
+    }
+
+    /// The misbehaviour that is on.
+    pub(super) fn fault(&self) -> Option<(FaultId, PeerFault)> {
+        self.lock().faults.first().cloned()
+    }
+
+    /// A command arrives: what its execution, or an earlier one, came to.
+    pub(super) async fn deliver(self: &Arc<Self>, world: &Arc<World>, sent: Sent) -> Answer {
+        match self.take(world, sent) {
+            Taken::Known(answer) => answer,
+            Taken::Runs(mut answer) => {
+                let known = answer.wait_for(Option::is_some).await;
+                // The process died of it, or under it.
+                known
+                    .ok()
+                    .and_then(|known| *known)
+                    .unwrap_or(Answer::Silence)
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, world: &Arc<World>, sent: Sent) -> Taken {
+        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.0);
+        let mut state = self.lock();
+        if !state.up {
+            return Taken::Known(Answer::Silence);
+        }
+        let memory = state.memory.entry(task).or_default();
+        if memory.done {
+            return Taken::Known(Answer::Done);
+        }
+        if epoch < memory.epoch {
+            return Taken::Known(Answer::Silence);
+        }
+        if epoch > memory.epoch {
+            memory.epoch = epoch;
+            memory.answer = None;
+        }
+        if let Some(answer) = memory.answer {
+            return Taken::Known(answer);
+        }
+        if let Some(running) = &memory.running {
+            return Taken::Runs(running.clone());
+        }
+        let (told, running) = watch::channel(None);
+        memory.running = Some(running.clone());
+        let number = state.executions.entry(task).or_default();
+        let planned = world.bodies.behaviour(sent.op).step(*number);
+        *number += 1;
+        let (step, by) = match state.faults.first() {
+            Some((id, PeerFault::Rejects)) => (Step::Reject(Micros(0)), Some(*id)),
+            Some((id, PeerFault::Refuses)) => (Step::Refuse(Micros(0)), Some(*id)),
+            _ => (planned, None),
+        };
+        if let Some(by) = by {
+            world.strike(by);
+        }
+        let work = self.clone().execute(world.clone(), sent, step, told);
+        state.tasks.spawn(work);
+        Taken::Runs(running)
+    }
+
+    async fn execute(
+        self: Arc<Self>,
+        world: Arc<World>,
+        sent: Sent,
+        step: Step,
+        told: watch::Sender<Option<Answer>>,
+    ) {
+        let handlers = self.handlers.clone();
+        let handler = handlers.acquire().await;
+        let handler = handler.expect("the handlers are never closed");
+        self.wait_out(&world).await;
+        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.0);
+        let executing = What::Executing {
+            task: records::task(task),
+            epoch,
+            send: u32::from(sent.send),
+            op: sent.op,
+            bridge: Some(sent.bridge),
+        };
+        world.record(&self.spec.host, executing);
+        let (work, result, answer) = match step {
+            Step::Done(work) => (work, "done", Answer::Done),
+            Step::Reject(work) => (work, "rejected", Answer::Rejected),
+            Step::Refuse(work) => (work, "refused", Answer::Refused),
+            Step::Panic => (Micros(0), "rejected", Answer::Rejected),
+            Step::Unavailable(span) => (Micros(0), "unavailable", Answer::Unavailable(span)),
+            Step::Silent => return self.finish(task, Answer::Silence, &told),
+            Step::KillBridge => return self.finish(task, Answer::KillsBridge, &told),
+            Step::KillEndpoint => return self.die_of_it(&world),
+        };
+        let slow = self.lock().slow;
+        world.sleep(work.plus(slow)).await;
+        self.wait_out(&world).await;
+        drop(handler);
+        let executed = What::Executed {
+            task: records::task(task),
+            epoch,
+            result: result.to_owned(),
+            op: sent.op,
+        };
+        world.record(&self.spec.host, executed);
+        self.finish(task, answer, &told);
+    }
+
+    /// Stands still while its process is paused.
+    async fn wait_out(&self, world: &World) {
+        loop {
+            let until = self.lock().paused_until;
+            if until <= world.now() {
+                return;
+            }
+            world.sleep_until(until).await;
+        }
+    }
+
+    fn finish(&self, task: TaskId, answer: Answer, told: &watch::Sender<Option<Answer>>) {
+        let mut state = self.lock();
+        let memory = state.memory.entry(task).or_default();
+        memory.running = None;
+        memory.done |= answer == Answer::Done;
+        // What never answers is asked anew by the next epoch, and by the next send of this one.
+        memory.answer = Some(answer).filter(|answer| *answer != Answer::Silence);
+        drop(state);
+        told.send_replace(Some(answer));
+    }
+
+    /// The process dies of a command, and comes back by itself.
+    fn die_of_it(self: &Arc<Self>, world: &Arc<World>) {
+        self.hold_down();
+        let (endpoint, world_then) = (self.clone(), world.clone());
+        // Not one of its own tasks: those die with it.
+        drop(tokio::spawn(async move {
+            world_then.sleep(RESTART_DELAY).await;
+            endpoint.let_up(&world_then);
+        }));
+        self.die(world, "pill");
+    }
+}
+
+/// How long after its end a process is started again.
+const RESTART_DELAY: Micros = Micros::from_millis(500);

@@ -1,0 +1,205 @@
+//! Many seeds of many scenarios, and what came of them.
+//!
+//! Plans of the full stack get a process each, those of the core loop come in batches; whatever fails in a batch runs
+//! once more alone. A few percent of all seeds run twice with every TRACE event compared, as a standing watch over
+//! determinism. Results are taken in order, so that the first failure of each kind is the same whatever the number of
+//! cores.
+
+pub(crate) mod coverage;
+pub(crate) mod show;
+pub(crate) mod tally;
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use leasebridge_sim::oracle::{Class, Invariant};
+use leasebridge_sim::plan::{Plan, Speed};
+use leasebridge_sim::report;
+use leasebridge_sim::report::machine::Ended;
+use leasebridge_sim::scenario::Scenario;
+use leasebridge_sim::seed::Seed;
+
+use crate::child::protocol::Listen;
+use crate::cli::exit::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::run::ended;
+use crate::meta::difference;
+use crate::pool::{Answer, Pool, Wish};
+use tally::Tally;
+
+/// Plans of the core loop that a child gets at once.
+const BATCH: u64 = 32;
+/// One seed in so many runs twice.
+const TWICE_ONE_IN: u64 = 32;
+
+/// What is to be explored.
+pub(crate) struct Exploration<'a> {
+    /// Which scenarios, in this order.
+    pub(crate) scenarios: &'a [Scenario],
+    /// The first seed of each.
+    pub(crate) from: Seed,
+    /// How many seeds of each.
+    pub(crate) seeds: u64,
+    /// With what.
+    pub(crate) pool: &'a Pool,
+    /// Whether every seed is to be told of.
+    pub(crate) each: bool,
+}
+
+/// What was found.
+pub(crate) struct Explored {
+    /// For each scenario.
+    pub(crate) tallies: Vec<Tally>,
+    /// The first failure of each kind, in the order in which they were found.
+    pub(crate) failures: BTreeMap<Kind, Answer>,
+    /// Every seed, for other programs; nothing if nobody asked.
+    pub(crate) ended: Vec<Ended>,
+    /// Whether it was ended before its time.
+    pub(crate) interrupted: bool,
+}
+
+/// Failures of one kind have one cause more often than not.
+pub(crate) type Kind = (Class, Option<Invariant>);
+
+/// The command that shows a seed again.
+pub(crate) fn again(answer: &Answer) -> String {
+    let plan = &answer.outcome.plan;
+    format!("cargo sim run {} {}", plan.scenario, plan.seed)
+}
+
+/// The kind of a failure.
+pub(crate) fn kind(answer: &Answer) -> Kind {
+    let first = answer.outcome.verdict.violations.first();
+    (answer.class(), first.map(|violation| violation.invariant))
+}
+
+/// What one piece of work consists of.
+enum Work {
+    /// Plans for one child.
+    Once(Vec<Plan>),
+    /// A plan for two children, to be compared.
+    Twice(Box<Plan>),
+}
+
+impl Exploration<'_> {
+    /// Explores, until everything ran or somebody presses Ctrl-C.
+    ///
+    /// # Errors
+    /// When the children can't be started.
+    pub(crate) async fn run(&self, progress: &Progress) -> Result<Explored, Failure> {
+        let mut explored = Explored {
+            tallies: self.scenarios.iter().map(Tally::of).collect(),
+            failures: BTreeMap::new(),
+            ended: Vec::new(),
+            interrupted: false,
+        };
+        let results = self
+            .pool
+            .in_order(self.work(), |(scenario, work)| async move {
+                Ok::<_, Failure>((scenario, self.answers(work).await?))
+            });
+        let mut results = std::pin::pin!(results);
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        loop {
+            let (scenario, answers) = tokio::select! {
+                biased;
+                _ = &mut interrupt => {
+                    explored.interrupted = true;
+                    return Ok(explored);
+                }
+                next = results.next() => match next {
+                    None => return Ok(explored),
+                    Some(result) => result?,
+                },
+            };
+            for answer in answers {
+                progress.ran(&answer);
+                explored.tallies[scenario].add(&answer);
+                if self.each {
+                    explored.ended.push(ended(&answer, &again(&answer)));
+                }
+                if answer.class() != Class::Pass {
+                    explored.failures.entry(kind(&answer)).or_insert(answer);
+                }
+            }
+        }
+    }
+
+    /// All pieces of work, each with the index of its scenario. Plans are drawn when their turn comes.
+    fn work(&self) -> impl Iterator<Item = (usize, Work)> {
+        let scenarios = self.scenarios.iter().enumerate();
+        scenarios.flat_map(move |(index, scenario)| {
+            let size = batch_size(scenario);
+            let starts = (0..self.seeds).step_by(usize::try_from(size).unwrap_or(1));
+            starts.flat_map(move |start| {
+                let draw = move |at: u64| scenario.draw(Seed(self.from.0.wrapping_add(at)));
+                let seeds = start..(start + size).min(self.seeds);
+                let (twice, once): (Vec<_>, Vec<_>) =
+                    seeds.partition(|at| at % TWICE_ONE_IN == TWICE_ONE_IN - 1);
+                let once: Vec<_> = once.into_iter().map(draw).collect();
+                let once = (!once.is_empty()).then_some(Work::Once(once));
+                let twice = twice
+                    .into_iter()
+                    .map(move |at| Work::Twice(Box::new(draw(at))));
+                once.into_iter().chain(twice).map(move |work| (index, work))
+            })
+        })
+    }
+
+    async fn answers(&self, work: Work) -> Result<Vec<Answer>, Failure> {
+        match work {
+            Work::Once(plans) => once(self.pool, plans).await,
+            Work::Twice(plan) => Ok(vec![twice(self.pool, *plan).await?]),
+        }
+    }
+}
+
+/// How many plans of a scenario go to one child.
+pub(crate) fn batch_size(scenario: &Scenario) -> u64 {
+    match scenario.speed {
+        Speed::Core => BATCH,
+        Speed::Full => 1,
+    }
+}
+
+/// Runs plans once; those that failed in company once more alone.
+pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<Answer>, Failure> {
+    let wish = Wish::default();
+    let in_company = plans.len() > 1;
+    let mut answers = pool.run(plans, &wish).await?;
+    for answer in &mut answers {
+        if in_company && answer.class() != Class::Pass {
+            let alone = pool.run_one(answer.outcome.plan.clone(), &wish).await?;
+            if kind(&alone) != kind(answer) {
+                let [alone, company] = [kind(&alone), kind(answer)].map(words);
+                answer.differs = Some(format!(
+                    "alone in its process: {alone}; after other plans: {company}"
+                ));
+            } else {
+                *answer = alone;
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Runs a plan twice and compares everything.
+async fn twice(pool: &Pool, plan: Plan) -> Result<Answer, Failure> {
+    let wish = Wish {
+        listen: Listen::Prints,
+        ..Wish::default()
+    };
+    let mut first = pool.run_one(plan.clone(), &wish).await?;
+    let second = pool.run_one(plan, &wish).await?;
+    first.differs = difference(&first, &second);
+    Ok(first)
+}
+
+/// A kind of failure in words.
+pub(crate) fn words((class, invariant): Kind) -> String {
+    let class = format!("{class:?}").to_lowercase();
+    match invariant {
+        None => class,
+        Some(invariant) => format!("{class}, {}", report::verdict::name(&invariant)),
+    }
+}

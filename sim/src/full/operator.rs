@@ -1,0 +1,149 @@
+//! What is asked of a bridge's process: an operator's hands, over the queue's admin API.
+
+use std::sync::Arc;
+
+use leasebridge::core::{TaskId, TaskState};
+use leasebridge::queue::{Command, Explained, LeaseError, SafeTaskQueue};
+
+use super::seat::Seat;
+use super::shared::Shared;
+use crate::history::{Task, What};
+use crate::plan::OpId;
+
+/// Tasks of a poison store looked at together.
+const PAGE: usize = 256;
+
+/// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Everything that is in poison now, back to ready.
+    RequeueAll(OpId),
+    /// The oldest in poison of a route, out for good.
+    Purge(OpId, String),
+    /// A route stops.
+    Pause(String),
+    /// A route goes on.
+    Resume(String),
+    /// Say where every task is that producers were told of.
+    Find,
+    /// End in order.
+    Drain,
+}
+
+/// Does what is asked, until the process is asked to end.
+pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueue<Command>) {
+    loop {
+        let order = seat.next_order().await;
+        match &order {
+            Order::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
+            Order::Purge(op, route) => purge(shared, seat, queue, *op, route).await,
+            Order::Pause(route) => said(shared, seat, queue.pause(route).await),
+            Order::Resume(route) => said(shared, seat, queue.resume(route).await),
+            Order::Find => find_all(shared, seat, queue).await,
+            Order::Drain => return,
+        }
+        seat.done(&order);
+    }
+}
+
+async fn requeue_all(shared: &Shared, seat: &Seat, queue: &SafeTaskQueue<Command>, op: OpId) {
+    for route in queue.status().routes {
+        let mut after = None;
+        while let Ok((page, more)) = queue.poison(&route.route, after, PAGE) {
+            for id in &page {
+                let result = queue.requeue(*id).await;
+                told(shared, seat, op, *id, "requeue", result);
+            }
+            after = page.last().copied();
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+async fn purge(
+    shared: &Shared,
+    seat: &Seat,
+    queue: &SafeTaskQueue<Command>,
+    op: OpId,
+    route: &str,
+) {
+    let oldest = queue.poison(route, None, 1).ok();
+    if let Some(id) = oldest.and_then(|(page, _)| page.first().copied()) {
+        told(shared, seat, op, id, "purge", queue.purge(id).await);
+    }
+}
+
+fn told(
+    shared: &Shared,
+    seat: &Seat,
+    op: OpId,
+    id: TaskId,
+    act: &str,
+    result: Result<(), LeaseError>,
+) {
+    match result {
+        Ok(()) => {
+            let what = What::Operated {
+                op,
+                task: Task(id.to_string()),
+                act: act.to_owned(),
+            };
+            shared.record(&seat.name, what);
+        }
+        Err(error) => said(shared, seat, Err(error)),
+    }
+}
+
+fn said(shared: &Shared, seat: &Seat, result: Result<(), LeaseError>) {
+    if let Err(error) = result {
+        shared.note(&seat.name, format!("an operator was told: {error}"));
+    }
+}
+
+async fn find_all(shared: &Shared, seat: &Seat, queue: &SafeTaskQueue<Command>) {
+    for (id, key) in shared.ledger.tasks_of(&seat.name) {
+        let found = match queue.explain(id).await {
+            Some(explained) => found(&explained),
+            None => gone(id, key.and_then(|key| queue.find_key(&key))),
+        };
+        shared.record(&seat.name, found);
+    }
+}
+
+fn found(explained: &Explained<Command>) -> What {
+    let (state, cause) = match explained.state {
+        TaskState::Ready => ("ready", None),
+        TaskState::Delayed(_) => ("delayed", None),
+        TaskState::Leased(_) => ("leased", None),
+        TaskState::Poison(cause) => ("poison", Some(cause.as_str().to_owned())),
+        TaskState::Done => ("done", None),
+        TaskState::Removed => ("gone", None),
+    };
+    let history = explained.history.as_ref();
+    let attempts = history.into_iter().flat_map(|history| history.attempts());
+    What::Found {
+        task: Task(explained.id.to_string()),
+        state: state.to_owned(),
+        cause,
+        epoch: explained.epoch.0,
+        retries: explained.retries,
+        in_doubt: explained.in_doubt,
+        attempts: attempts.map(|attempt| attempt.epoch.0).collect(),
+    }
+}
+
+/// A task that no longer lives: *done* if its key still knows.
+fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
+    let is_done = by_key == Some((id, TaskState::Done));
+    What::Found {
+        task: Task(id.to_string()),
+        state: if is_done { "done" } else { "gone" }.to_owned(),
+        cause: None,
+        epoch: 0,
+        retries: 0,
+        in_doubt: 0,
+        attempts: Vec::new(),
+    }
+}

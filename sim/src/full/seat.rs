@@ -1,0 +1,125 @@
+//! A host as the world and its processes share it: the machine, and what is asked of whatever runs on it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use leasebridge::bridge::{BridgeStatus, RunningBridge};
+use leasebridge::env::Env;
+use leasebridge::queue::{Command, SafeTaskQueue};
+use tokio::sync::Notify;
+
+use super::operator::Order;
+use crate::host::SimHost;
+use crate::plan::{FaultId, HostName};
+
+/// See the module.
+pub(super) struct Seat {
+    pub(super) name: HostName,
+    pub(super) machine: SimHost,
+    boots: AtomicU32,
+    orders: Mutex<VecDeque<Order>>,
+    ordered: Notify,
+    inside: Mutex<Option<Inside>>,
+    manners: Mutex<Manners>,
+}
+
+/// What the world may look at while a bridge's process lives.
+#[derive(Clone)]
+pub(super) struct Inside {
+    pub(super) queue: SafeTaskQueue<Command>,
+    pub(super) bridge: Arc<Mutex<Option<RunningBridge>>>,
+}
+
+/// How an endpoint's handler is told to misbehave, whatever the command says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manners {
+    pub(super) rejects: Option<FaultId>,
+    pub(super) refuses: Option<FaultId>,
+}
+
+impl Inside {
+    /// What the bridge shows of itself; `None` once it drains.
+    pub(super) fn status(&self) -> Option<BridgeStatus> {
+        let bridge = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        bridge.as_ref().map(RunningBridge::status)
+    }
+}
+
+impl Seat {
+    pub(super) fn new(name: HostName, machine: SimHost) -> Self {
+        Self {
+            name,
+            machine,
+            boots: AtomicU32::new(0),
+            orders: Mutex::default(),
+            ordered: Notify::new(),
+            inside: Mutex::default(),
+            manners: Mutex::default(),
+        }
+    }
+
+    /// The number of a new process, from 1, and its outside.
+    pub(super) fn boot(&self) -> (u32, Env) {
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed) + 1;
+        (boot, self.machine.boot())
+    }
+
+    /// Asks something of the process, or of the next one if none is there.
+    pub(super) fn order(&self, order: Order) {
+        self.orders().push_back(order);
+        self.ordered.notify_one();
+    }
+
+    /// Forgets what was asked and not done.
+    pub(super) fn forget_orders(&self) {
+        self.orders().clear();
+    }
+
+    /// Whether all that was asked is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.orders().is_empty()
+    }
+
+    /// The oldest order. It stays until [`Seat::done`]: what a dead process left comes again.
+    pub(super) async fn next_order(&self) -> Order {
+        loop {
+            let ordered = self.ordered.notified();
+            let first = self.orders().front().cloned();
+            match first {
+                Some(order) => return order,
+                None => ordered.await,
+            }
+        }
+    }
+
+    /// The oldest order is done.
+    pub(super) fn done(&self, order: &Order) {
+        let mut orders = self.orders();
+        if orders.front() == Some(order) {
+            orders.pop_front();
+        }
+    }
+
+    /// What the world may look at; `None` if no bridge is up.
+    pub(super) fn inside(&self) -> Option<Inside> {
+        lock(&self.inside).clone()
+    }
+
+    /// Shows the world a bridge's inside, or that there is none any more.
+    pub(super) fn show(&self, inside: Option<Inside>) {
+        *lock(&self.inside) = inside;
+    }
+
+    pub(super) fn manners(&self) -> MutexGuard<'_, Manners> {
+        lock(&self.manners)
+    }
+
+    fn orders(&self) -> MutexGuard<'_, VecDeque<Order>> {
+        lock(&self.orders)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

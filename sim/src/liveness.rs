@@ -1,0 +1,127 @@
+//! Why something is still pending, in words.
+//!
+//! Asked when the core of a run ought to have emptied itself and has not, so every reason names what is stuck
+//! and, as far as the queue and the bridge show it, who would have to act. Fed by the public status and listing
+//! alone.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use leasebridge::bridge::{BridgeRouteStatus, BridgeStatus};
+use leasebridge::core::TaskState;
+use leasebridge::queue::{Listed, RouteStatus, SafeTaskQueue};
+
+/// Tasks of one route that are named one by one; the rest is counted.
+const NAMED_MAX: usize = 8;
+
+/// Everything that is pending on the routes that `concerns` picks, each with its reason; empty if nothing is.
+pub fn pending<T>(
+    queue: &SafeTaskQueue<T>,
+    concerns: &dyn Fn(&str) -> bool,
+    bridge: Option<&BridgeStatus>,
+) -> Vec<String> {
+    let tasks = queue.list();
+    let routes = queue.status().routes;
+    let routes = routes.iter().filter(|status| concerns(&status.route));
+    let mut reasons = Vec::new();
+    for status in routes {
+        let of_route: Vec<&Listed> = tasks
+            .iter()
+            .filter(|task| *task.route == *status.route)
+            .collect();
+        let served = bridge.map(|bridge| {
+            bridge
+                .routes
+                .iter()
+                .find(|route| route.name == status.route)
+        });
+        reasons.extend(of_one(status, &of_route, served));
+    }
+    reasons
+}
+
+/// The reasons of one route. `bridge` is its part of the bridge, if the caller has one: `Some(None)` if the
+/// bridge does not serve it.
+fn of_one(
+    status: &RouteStatus,
+    tasks: &[&Listed],
+    bridge: Option<Option<&BridgeRouteStatus>>,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if status.counts.ready > 0 {
+        reasons.push(ready(status, bridge));
+    }
+    let named = tasks.iter().filter_map(|task| reason(task));
+    reasons.extend(named.clone().take(NAMED_MAX));
+    let more = named.count().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        reasons.push(format!("and {more} more tasks of route {}", status.route));
+    }
+    let (counted, listed) = (status.counts.pending(), pending_of(tasks));
+    if counted != listed {
+        reasons.push(format!(
+            "route {} counts {counted} pending tasks and lists {listed}",
+            status.route
+        ));
+    }
+    reasons
+}
+
+fn pending_of(tasks: &[&Listed]) -> u64 {
+    let is_pending = |task: &&&Listed| {
+        let state = task.state;
+        matches!(
+            state,
+            TaskState::Ready | TaskState::Delayed(_) | TaskState::Leased(_)
+        )
+    };
+    tasks.iter().filter(is_pending).count() as u64
+}
+
+/// Why ready tasks of a route stay ready.
+fn ready(status: &RouteStatus, bridge: Option<Option<&BridgeRouteStatus>>) -> String {
+    let mut text = format!("route {} has {} ready", status.route, status.counts.ready);
+    let why = match bridge {
+        _ if status.paused => "but an operator has paused it".to_owned(),
+        _ if status.counts.leased > 0 => {
+            format!("behind {} that are held", status.counts.leased)
+        }
+        None => "but no pump leasing".to_owned(),
+        Some(None) => "but no bridge that serves it".to_owned(),
+        Some(Some(route)) if !route.open => {
+            let links: Vec<String> = route.links.iter().map(link).collect();
+            format!("but its bridge takes none: {}", links.join(", "))
+        }
+        Some(Some(_)) => "and an open bridge, but no pump leasing".to_owned(),
+    };
+    // Writing to a string doesn't fail.
+    let _written = write!(text, " {why}");
+    text
+}
+
+fn link(link: &leasebridge::bridge::LinkStatus) -> String {
+    let error = link.last_error.as_deref().unwrap_or("no error");
+    format!("{} {:?} ({error})", link.transport.as_str(), link.state)
+}
+
+/// Why one task that is held or delayed has not gone on; `None` for the others.
+fn reason(task: &Listed) -> Option<String> {
+    let left = task.left.unwrap_or_default();
+    let (id, epoch) = (task.id, task.epoch.0);
+    let text = match task.state {
+        TaskState::Leased(_) if left.is_zero() => {
+            format!("lease {id}/{epoch} held past its deadline")
+        }
+        TaskState::Leased(_) => format!("lease {id}/{epoch} held for another {}", seconds(left)),
+        TaskState::Delayed(_) if left.is_zero() => format!("task {id} delayed, past due"),
+        TaskState::Delayed(_) => format!("task {id} delayed for another {}", seconds(left)),
+        TaskState::Ready | TaskState::Poison(_) | TaskState::Done | TaskState::Removed => {
+            return None;
+        }
+    };
+    Some(text)
+}
+
+fn seconds(left: Duration) -> String {
+    format!("{:.1} s", left.as_secs_f64())
+}

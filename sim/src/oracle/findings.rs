@@ -1,0 +1,92 @@
+//! What is found while a history is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{Invariant, Rules, Verdict, Violation};
+use crate::history::Task;
+use crate::plan::{Micros, OpId};
+
+/// Violations that are kept: the first ones tell the story, and one broken promise can break hundreds.
+const VIOLATIONS_MAX: usize = 100;
+
+/// Whose promise was broken, and where it showed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    /// Index of the record.
+    pub(super) index: usize,
+    /// Its time.
+    pub(super) at: u64,
+    /// The task.
+    pub(super) task: Option<&'a Task>,
+    /// The operation.
+    pub(super) op: Option<OpId>,
+}
+
+/// Collects what the groups find.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    rules: &'a Rules,
+    violations: Vec<Violation>,
+    checks: BTreeMap<Invariant, u64>,
+    /// One violation of each kind per task is enough.
+    told: BTreeSet<(Invariant, Option<Task>)>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) fn new(rules: &'a Rules) -> Self {
+        Self {
+            rules,
+            violations: Vec::new(),
+            checks: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Something was checked: says so, and whether it held. The story is only made if it did not.
+    pub(super) fn check(
+        &mut self,
+        invariant: Invariant,
+        holds: bool,
+        spot: Spot<'_>,
+        story: impl FnOnce() -> String,
+    ) {
+        if self.rules.lifts.contains(&invariant) {
+            return;
+        }
+        *self.checks.entry(invariant).or_default() += 1;
+        if holds || self.violations.len() >= VIOLATIONS_MAX {
+            return;
+        }
+        let task = spot.task.cloned();
+        if self.told.insert((invariant, task.clone())) {
+            self.violations.push(Violation {
+                invariant,
+                at: Micros(spot.at),
+                task,
+                op: spot.op,
+                story: story(),
+                record: spot.index,
+            });
+        }
+    }
+
+    pub(super) fn verdict(mut self) -> Verdict {
+        self.violations.sort_by_key(|violation| violation.record);
+        Verdict {
+            violations: self.violations,
+            checks: self.checks,
+        }
+    }
+}
+
+/// A time as stories name it: `12.031 s`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Secs(pub(super) u64);
+
+impl fmt::Display for Secs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0 / 1000;
+        write!(f, "{}.{:03} s", millis / 1000, millis % 1000)
+    }
+}

@@ -1,0 +1,605 @@
+//! What everybody was told so far: the ground on which all groups judge.
+//!
+//! The ledger believes what it is told and infers nothing. What a record tells is *durable* from then on;
+//! what a crash may have added untold is not in here, only the mark that it may have happened: a task's
+//! place is **certain** as long as its queue has neither been opened anew nor missed news since the place
+//! was told. The groups say what may follow from an uncertain place.
+
+use std::collections::BTreeMap;
+
+use super::Rules;
+use super::findings::Spot;
+use crate::history::{LeaseEnd, Record, Task, What};
+use crate::plan::{HostName, OpId};
+
+/// A host, a route or a task by its place in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct No(u32);
+
+impl No {
+    pub(super) fn from_index(index: u32) -> Self {
+        Self(index)
+    }
+
+    pub(super) fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names and their numbers, in the order in which they came up.
+#[derive(Debug)]
+struct Names<N>(BTreeMap<N, No>);
+
+impl<N: Ord + Clone> Names<N> {
+    fn no(&mut self, name: &N) -> (No, bool) {
+        if let Some(no) = self.0.get(name) {
+            return (*no, false);
+        }
+        let no = No(u32::try_from(self.0.len()).expect("fewer than 2^32 names"));
+        self.0.insert(name.clone(), no);
+        (no, true)
+    }
+}
+
+/// Where the feed last said that a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has not said so.
+    Unsaid,
+    Ready,
+    Delayed,
+    Leased,
+    Poison,
+    Done,
+    Purged,
+    Drained,
+}
+
+impl Place {
+    /// Whether it has left the queue.
+    pub(super) fn is_gone(self) -> bool {
+        matches!(self, Self::Done | Self::Purged | Self::Drained)
+    }
+}
+
+/// An event of the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Enqueued,
+    Granted,
+    Extended,
+    /// The end of a lease, or a late *done*.
+    End(Outcome),
+    Due,
+    Expired,
+    Requeued,
+    Purged,
+    Drained,
+    Restored,
+    Rerouted,
+    /// Of a route, or unknown to this version.
+    Other,
+}
+
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Rejected,
+    Refused,
+    Unavailable,
+    InDoubt,
+    NotSent,
+    Released,
+}
+
+impl Kind {
+    fn of(text: &str) -> Self {
+        match text {
+            "enqueued" => Self::Enqueued,
+            "granted" => Self::Granted,
+            "extended" => Self::Extended,
+            "done" => Self::End(Outcome::Done),
+            "rejected" => Self::End(Outcome::Rejected),
+            "refused" => Self::End(Outcome::Refused),
+            "unavailable" => Self::End(Outcome::Unavailable),
+            "in doubt" => Self::End(Outcome::InDoubt),
+            "not sent" => Self::End(Outcome::NotSent),
+            "released" => Self::End(Outcome::Released),
+            "due" => Self::Due,
+            "expired" => Self::Expired,
+            "requeued" => Self::Requeued,
+            "purged" => Self::Purged,
+            "drained" => Self::Drained,
+            "restored" => Self::Restored,
+            "rerouted" => Self::Rerouted,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A task's event in the feed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fed<'a> {
+    pub(super) kind: Kind,
+    pub(super) task: No,
+    pub(super) epoch: Option<u32>,
+    pub(super) route: Option<No>,
+    pub(super) end: Option<&'a LeaseEnd>,
+}
+
+/// What is known of a task.
+#[derive(Debug)]
+pub(super) struct TaskFacts {
+    pub(super) name: Task,
+    pub(super) seq: Option<u64>,
+    pub(super) queue: Option<No>,
+    pub(super) route: Option<No>,
+    /// The operation that made it, once somebody said so.
+    pub(super) op: Option<OpId>,
+    pub(super) place: Place,
+    /// When that was said.
+    pub(super) since: u64,
+    generation: u32,
+    /// The highest epoch the feed has told.
+    pub(super) epoch: u32,
+    /// The generation in which it told it: a place may be told anew without it.
+    epoch_generation: u32,
+    /// When a producer was first told that it is accepted.
+    pub(super) accepted: Option<u64>,
+    /// When the feed told of it first.
+    pub(super) enqueued: Option<u64>,
+    /// When an endpoint first had executed it.
+    pub(super) executed: Option<u64>,
+    /// The highest epoch anybody was seen to use.
+    pub(super) epoch_used: u32,
+}
+
+/// What is known of a queue.
+#[derive(Debug)]
+pub(super) struct QueueFacts {
+    pub(super) host: HostName,
+    /// Openings so far.
+    pub(super) boots: u32,
+    pub(super) opened_at: u64,
+    pub(super) is_open: bool,
+    /// Closed in order since the last opening.
+    pub(super) closed: bool,
+    /// Changes whenever news may have been missed.
+    generation: u32,
+    /// Some news of this opening was missed.
+    pub(super) blind: bool,
+    sequence: Option<u64>,
+    pub(super) max_retries: u16,
+    pub(super) max_in_doubt: u16,
+    pub(super) last: Option<HostState>,
+}
+
+/// How a process was last heard to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostState {
+    Died,
+    Failed,
+    Refused,
+}
+
+/// What is known of an operation.
+#[derive(Clone, Debug)]
+pub(super) struct OpFacts {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) queue: No,
+    pub(super) route: String,
+    pub(super) key: Option<String>,
+    pub(super) print: u64,
+    pub(super) deadline: Option<u64>,
+    pub(super) offers: u32,
+    pub(super) declined: u32,
+    pub(super) task: Option<No>,
+}
+
+impl OpFacts {
+    /// Whether it may have become a task that nobody has named so far.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.task.is_none() && self.declined < self.offers
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    hosts: Names<HostName>,
+    routes: Names<String>,
+    names: Names<Task>,
+    pub(super) route_names: Vec<String>,
+    pub(super) tasks: Vec<TaskFacts>,
+    /// By host; a host without a queue has none.
+    pub(super) queues: Vec<QueueFacts>,
+    pub(super) ops: BTreeMap<OpId, OpFacts>,
+    /// The time of the last record.
+    pub(super) now: u64,
+    /// Its index.
+    pub(super) last: usize,
+}
+
+/// One record and all that is needed to judge it; the ledger stands before it.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) index: usize,
+    pub(super) record: &'a Record,
+    pub(super) at: u64,
+    pub(super) host: No,
+    /// The task it is about.
+    pub(super) task: Option<No>,
+    /// If it is an event of the feed about a task.
+    pub(super) fed: Option<Fed<'a>>,
+    pub(super) ledger: &'a Ledger,
+    pub(super) rules: &'a Rules,
+}
+
+impl<'a> Sight<'a> {
+    /// Where a violation of the record's task shows.
+    pub(super) fn spot(&self) -> Spot<'a> {
+        let facts = self.task.map(|task| self.ledger.task(task));
+        Spot {
+            index: self.index,
+            at: self.at,
+            task: facts.map(|facts| &facts.name),
+            op: facts.and_then(|facts| facts.op),
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Self {
+            hosts: Names(BTreeMap::new()),
+            routes: Names(BTreeMap::new()),
+            names: Names(BTreeMap::new()),
+            route_names: Vec::new(),
+            tasks: Vec::new(),
+            queues: Vec::new(),
+            ops: BTreeMap::new(),
+            now: 0,
+            last: 0,
+        }
+    }
+
+    /// The number of a host that has come up.
+    pub(super) fn host(&self, name: &HostName) -> Option<No> {
+        self.hosts.0.get(name).copied()
+    }
+
+    pub(super) fn task(&self, no: No) -> &TaskFacts {
+        &self.tasks[no.at()]
+    }
+
+    pub(super) fn queue(&self, no: No) -> &QueueFacts {
+        &self.queues[no.at()]
+    }
+
+    /// Whether nothing can have happened to the task since the feed last told of it.
+    pub(super) fn is_certain(&self, task: &TaskFacts) -> bool {
+        let same = |queue: No| self.queue(queue).generation == task.generation;
+        task.place != Place::Unsaid && task.queue.is_some_and(same)
+    }
+
+    /// Whether no grant can have happened since the feed told the task's epoch.
+    pub(super) fn is_epoch_certain(&self, task: &TaskFacts) -> bool {
+        let same = |queue: No| self.queue(queue).generation == task.epoch_generation;
+        task.queue.is_some_and(same)
+    }
+
+    /// All tasks of a queue.
+    pub(super) fn tasks_of(&self, queue: No) -> impl Iterator<Item = (No, &TaskFacts)> {
+        let all = (0..).map(No).zip(&self.tasks);
+        all.filter(move |(_, task)| task.queue == Some(queue))
+    }
+
+    /// The end of the history, for what never came.
+    pub(super) fn end_spot<'a>(&self, task: Option<&'a TaskFacts>) -> Spot<'a> {
+        Spot {
+            index: self.last,
+            at: self.now,
+            task: task.map(|task| &task.name),
+            op: task.and_then(|task| task.op),
+        }
+    }
+
+    /// The endpoint a task is for, where it is known.
+    pub(super) fn endpoint<'r>(&self, task: &TaskFacts, rules: &'r Rules) -> Option<&'r HostName> {
+        rules.endpoints.get(&self.route_names[task.route?.at()])
+    }
+
+    /// The earliest of its own deadlines that the task can have; `None` if it has none, or nobody knows its
+    /// command.
+    pub(super) fn deadline(&self, task: &TaskFacts) -> Option<u64> {
+        let op = self.ops.get(&task.op?)?;
+        let Some(key) = &op.key else {
+            return op.deadline;
+        };
+        let same = |other: &&OpFacts| other.queue == op.queue && other.key.as_ref() == Some(key);
+        let repetitions = self.ops.values().filter(same);
+        repetitions.filter_map(|op| op.deadline).min()
+    }
+
+    /// Numbers everything the record names and makes the sight of it.
+    pub(super) fn look<'a>(
+        &'a mut self,
+        index: usize,
+        record: &'a Record,
+        rules: &'a Rules,
+    ) -> Sight<'a> {
+        let host = self.host_no(&record.host);
+        let task = task_of(&record.what).map(|task| self.task_no(task));
+        let fed = match &record.what {
+            What::Fed {
+                kind,
+                epoch,
+                route,
+                end,
+                ..
+            } => {
+                let route = route.as_ref().map(|route| self.route_no(route));
+                task.map(|task| Fed {
+                    kind: Kind::of(kind),
+                    task,
+                    epoch: *epoch,
+                    route,
+                    end: end.as_ref(),
+                })
+            }
+            What::Offered { bridge, .. } => {
+                self.host_no(bridge);
+                None
+            }
+            _ => None,
+        };
+        Sight {
+            index,
+            record,
+            at: record.at,
+            host,
+            task,
+            fed,
+            ledger: self,
+            rules,
+        }
+    }
+
+    fn host_no(&mut self, name: &HostName) -> No {
+        let (no, new) = self.hosts.no(name);
+        if new {
+            self.queues.push(QueueFacts {
+                host: name.clone(),
+                boots: 0,
+                opened_at: 0,
+                is_open: false,
+                closed: false,
+                generation: 0,
+                blind: false,
+                sequence: None,
+                max_retries: 0,
+                max_in_doubt: 0,
+                last: None,
+            });
+        }
+        no
+    }
+
+    fn route_no(&mut self, name: &String) -> No {
+        let (no, new) = self.routes.no(name);
+        if new {
+            self.route_names.push(name.clone());
+        }
+        no
+    }
+
+    fn task_no(&mut self, name: &Task) -> No {
+        let (no, new) = self.names.no(name);
+        if new {
+            self.tasks.push(TaskFacts {
+                name: name.clone(),
+                seq: name.seq(),
+                queue: None,
+                route: None,
+                op: None,
+                place: Place::Unsaid,
+                since: 0,
+                generation: 0,
+                epoch: 0,
+                epoch_generation: 0,
+                accepted: None,
+                enqueued: None,
+                executed: None,
+                epoch_used: 0,
+            });
+        }
+        no
+    }
+
+    /// Believes the record.
+    pub(super) fn write(&mut self, index: usize, record: &Record) {
+        self.now = self.now.max(record.at);
+        self.last = index;
+        let host = self.host_no(&record.host);
+        let task = task_of(&record.what).map(|task| self.task_no(task));
+        match &record.what {
+            What::Offered { .. } | What::Declined { .. } => self.write_offer(record),
+            What::Accepted { op, bridge, .. } => {
+                let queue = self.host_no(bridge);
+                let no = task.expect("an acceptance names a task");
+                let route = self.ops.get_mut(op).map(|facts| {
+                    facts.task = Some(no);
+                    facts.route.clone()
+                });
+                let route = route.map(|route| self.route_no(&route));
+                let facts = &mut self.tasks[no.at()];
+                facts.queue.get_or_insert(queue);
+                facts.op.get_or_insert(*op);
+                facts.route = facts.route.or(route);
+                facts.accepted.get_or_insert(record.at);
+            }
+            What::Executing { op, epoch, .. } => {
+                let facts = &mut self.tasks[task.expect("an execution names a task").at()];
+                facts.op.get_or_insert(*op);
+                facts.epoch_used = facts.epoch_used.max(*epoch);
+            }
+            What::Executed { result, .. } if result == "done" => {
+                let facts = &mut self.tasks[task.expect("an execution names a task").at()];
+                facts.executed.get_or_insert(record.at);
+            }
+            What::Fed { .. } => self.write_fed(host, task, record),
+            _ => self.write_life(host, record),
+        }
+    }
+
+    fn write_offer(&mut self, record: &Record) {
+        match &record.what {
+            What::Offered {
+                op,
+                bridge,
+                route,
+                key,
+                print,
+                deadline,
+            } => {
+                let queue = self.host_no(bridge);
+                let facts = self.ops.entry(*op).or_insert_with(|| OpFacts {
+                    first: record.at,
+                    last: record.at,
+                    queue,
+                    route: route.clone(),
+                    key: key.clone(),
+                    print: *print,
+                    deadline: *deadline,
+                    offers: 0,
+                    declined: 0,
+                    task: None,
+                });
+                facts.last = record.at;
+                facts.offers += 1;
+                facts.deadline = [facts.deadline, *deadline].into_iter().flatten().min();
+            }
+            What::Declined { op, .. } => {
+                if let Some(facts) = self.ops.get_mut(op) {
+                    facts.declined += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn write_life(&mut self, host: No, record: &Record) {
+        let queue = &mut self.queues[host.at()];
+        match &record.what {
+            What::Opened {
+                max_retries,
+                max_in_doubt,
+                ..
+            } => {
+                queue.boots += 1;
+                queue.opened_at = record.at;
+                queue.is_open = true;
+                queue.closed = false;
+                queue.generation += 1;
+                queue.blind = false;
+                queue.sequence = None;
+                queue.max_retries = *max_retries;
+                queue.max_in_doubt = *max_in_doubt;
+                queue.last = None;
+            }
+            What::Closed {} => {
+                queue.is_open = false;
+                queue.closed = true;
+            }
+            What::JournalFailed { .. } => {
+                queue.is_open = false;
+                queue.last = Some(HostState::Failed);
+            }
+            What::OpenRefused { .. } => {
+                queue.is_open = false;
+                queue.last = Some(HostState::Refused);
+            }
+            What::Died { .. } => {
+                queue.is_open = false;
+                queue.last = Some(HostState::Died);
+            }
+            What::FeedMissed { .. } => {
+                queue.generation += 1;
+                queue.blind = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn write_fed(&mut self, host: No, task: Option<No>, record: &Record) {
+        let What::Fed {
+            sequence,
+            kind,
+            epoch,
+            route,
+            end,
+            ..
+        } = &record.what
+        else {
+            unreachable!("the caller looked");
+        };
+        let queue = &mut self.queues[host.at()];
+        if queue.sequence.is_some_and(|last| *sequence != last + 1) {
+            queue.generation += 1;
+            queue.blind = true;
+        }
+        queue.sequence = Some(*sequence);
+        let generation = queue.generation;
+        let Some(task) = task else {
+            return;
+        };
+        let route = route.as_ref().map(|route| self.route_no(route));
+        let facts = &mut self.tasks[task.at()];
+        facts.queue = Some(host);
+        facts.route = route.or(facts.route);
+        facts.epoch = facts.epoch.max(epoch.unwrap_or_default());
+        facts.enqueued.get_or_insert(record.at);
+        let place = match Kind::of(kind) {
+            Kind::Enqueued | Kind::Due | Kind::Requeued => Place::Ready,
+            Kind::Granted | Kind::Extended => Place::Leased,
+            Kind::End(_) => match end.as_ref().map(|end| end.next.as_str()) {
+                Some("ready") => Place::Ready,
+                Some("delayed") => Place::Delayed,
+                Some("poison") => Place::Poison,
+                _ => Place::Done,
+            },
+            Kind::Expired => Place::Poison,
+            Kind::Purged => Place::Purged,
+            Kind::Drained => Place::Drained,
+            // Where it stands there depends on where it came from.
+            Kind::Restored => Place::Unsaid,
+            Kind::Rerouted | Kind::Other => facts.place,
+        };
+        if place != facts.place || Kind::of(kind) == Kind::Granted {
+            facts.since = record.at;
+        }
+        facts.place = place;
+        facts.generation = generation;
+        if epoch.is_some() || Kind::of(kind) == Kind::Enqueued {
+            facts.epoch_generation = generation;
+        }
+    }
+}
+
+/// The task a record is about.
+fn task_of(what: &What) -> Option<&Task> {
+    match what {
+        What::Accepted { task, .. }
+        | What::Operated { task, .. }
+        | What::Found { task, .. }
+        | What::Registered { task, .. }
+        | What::Compensated { task, .. }
+        | What::Attempted { task, .. }
+        | What::Executing { task, .. }
+        | What::Executed { task, .. } => Some(task),
+        What::Fed { task, .. } => task.as_ref(),
+        _ => None,
+    }
+}

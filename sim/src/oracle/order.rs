@@ -1,0 +1,137 @@
+//! Group 8, order: within a route the lowest id first among those that are ready.
+//!
+//! The feed's order is the order in which things were applied, so whoever was told to be ready and has not
+//! been granted since is ready at that very grant. A restart or missed news empties what is known: only what
+//! is told to be ready afterwards counts again.
+//!
+//! Whoever is suspected of having killed the bridge must fly alone in the whole queue: it is passed over while
+//! others are in the air, and goes before its neighbours in a quarantine. Who is suspected was decided at an
+//! opening, untold; so a task that may have been held at two deaths of its bridge, without an answer since,
+//! counts neither as overtaken nor as overtaking.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Invariant::OldestFirst;
+use super::findings::{Findings, Secs};
+use super::ledger::{Fed, Kind, No, Outcome, Place, Sight};
+use crate::history::What;
+
+/// Deaths after which a task may be flown alone.
+const DEATHS_BEFORE_ISOLATION: u32 = 2;
+
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// By queue and route: the ready ones, by the number in their name.
+    ready: BTreeMap<(No, Option<No>), BTreeSet<(u64, No)>>,
+    /// By task: deaths of the bridge at which it may have been held.
+    deaths: Vec<u32>,
+}
+
+impl Order {
+    pub(super) fn see(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
+        self.deaths.resize(sight.ledger.tasks.len(), 0);
+        match &sight.record.what {
+            What::Opened { .. } => {
+                self.forget(sight.host);
+                self.count_deaths(sight);
+            }
+            What::FeedMissed { .. } => self.forget(sight.host),
+            _ => {}
+        }
+        let Some(fed) = sight.fed else {
+            return;
+        };
+        if sight.ledger.queue(sight.host).blind {
+            self.forget(sight.host);
+        }
+        self.leave(sight, fed);
+        if fed.kind == Kind::Granted {
+            self.granted(sight, fed, findings);
+        }
+        self.enter(sight, fed);
+    }
+
+    fn forget(&mut self, queue: No) {
+        self.ready.retain(|(of, _), _| *of != queue);
+    }
+
+    fn count_deaths(&mut self, sight: &Sight<'_>) {
+        if sight.ledger.queue(sight.host).closed {
+            return;
+        }
+        for (no, facts) in sight.ledger.tasks_of(sight.host) {
+            if matches!(
+                facts.place,
+                Place::Unsaid | Place::Ready | Place::Delayed | Place::Leased
+            ) {
+                self.deaths[no.at()] += 1;
+            }
+        }
+    }
+
+    /// Whatever happens to a task, it is not where it was.
+    fn leave(&mut self, sight: &Sight<'_>, fed: Fed<'_>) {
+        let facts = sight.ledger.task(fed.task);
+        let Some(seq) = facts.seq else {
+            return;
+        };
+        for route in [facts.route, fed.route] {
+            if let Some(ready) = self.ready.get_mut(&(sight.host, route)) {
+                ready.remove(&(seq, fed.task));
+            }
+        }
+    }
+
+    fn enter(&mut self, sight: &Sight<'_>, fed: Fed<'_>) {
+        let facts = sight.ledger.task(fed.task);
+        let ready = match fed.kind {
+            Kind::Enqueued | Kind::Due | Kind::Requeued => true,
+            Kind::End(_) => fed.end.is_some_and(|end| end.next == "ready"),
+            Kind::Rerouted => facts.place == Place::Ready && sight.ledger.is_certain(facts),
+            _ => false,
+        };
+        match fed.kind {
+            Kind::Requeued
+            | Kind::End(
+                Outcome::Done | Outcome::Rejected | Outcome::Unavailable | Outcome::Refused,
+            ) => self.deaths[fed.task.at()] = 0,
+            _ => {}
+        }
+        if let (true, Some(seq)) = (ready, facts.seq) {
+            let lane = self.ready.entry((sight.host, fed.route)).or_default();
+            lane.insert((seq, fed.task));
+        }
+    }
+
+    fn granted(&self, sight: &Sight<'_>, fed: Fed<'_>, findings: &mut Findings<'_>) {
+        let facts = sight.ledger.task(fed.task);
+        let Some(seq) = facts.seq.filter(|_| !self.is_suspect(fed.task)) else {
+            return;
+        };
+        let Some(ready) = self
+            .ready
+            .get(&(sight.host, fed.route))
+            .filter(|ready| !ready.is_empty())
+        else {
+            return;
+        };
+        let lower = ready.iter().take_while(|(other, _)| *other < seq);
+        let overtaken = lower
+            .map(|(_, task)| *task)
+            .find(|task| !self.is_suspect(*task));
+        findings.check(OldestFirst, overtaken.is_none(), sight.spot(), || {
+            let older = sight.ledger.task(overtaken.expect("it was found"));
+            format!(
+                "{} was granted at {} before {}, which has been ready on the same route since {}",
+                facts.name,
+                Secs(sight.at),
+                older.name,
+                Secs(older.since),
+            )
+        });
+    }
+
+    fn is_suspect(&self, task: No) -> bool {
+        self.deaths[task.at()] >= DEATHS_BEFORE_ISOLATION
+    }
+}

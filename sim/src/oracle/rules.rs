@@ -1,0 +1,330 @@
+//! What applies to a history: which guarantees are lifted, what the commands were meant to do, what was
+//! done to the world.
+//!
+//! The oracle reads a plan only for what no record says: how an endpoint was told to behave, when operators
+//! asked for something, which faults were on. Everything else comes from the history.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Invariant;
+use crate::plan::{
+    Behaviour, DiskFault, FaultKind, FaultSpec, HostName, Inbox, Micros, NetFault, OnLost, OpId,
+    OpKind, OpSpec, Plan, Step,
+};
+
+/// How long a fault may wait for something in flight before it strikes.
+const IN_FLIGHT_WAIT: Micros = Micros::from_secs(1);
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Guarantees that are not judged.
+    pub lifts: BTreeSet<Invariant>,
+    /// The endpoint of each route, where it is known.
+    pub endpoints: BTreeMap<String, HostName>,
+    /// Routes whose doubts wait for a person when the inbox that knows is gone.
+    pub held: BTreeSet<String>,
+    /// What each endpoint remembers; one that isn't named is taken to remember what its inbox id says.
+    pub inboxes: BTreeMap<HostName, Inbox>,
+    /// How long a key is remembered after its task has gone.
+    pub key_window: Option<Micros>,
+    /// Leases that a route may hold at once.
+    pub window: Option<u32>,
+    /// How long a lease may be held in all.
+    pub max_hold: Option<Micros>,
+    /// What is known of single commands; empty if nothing is.
+    pub commands: BTreeMap<OpId, Command>,
+    /// What operators ask for and when; `None` if they may do anything at any time.
+    pub operators: Option<Vec<Asked>>,
+    /// What is done to the world, in the order of its beginnings; `None` if nobody knows.
+    pub troubles: Option<Vec<Trouble>>,
+    /// By how much the clocks of the hosts that wrote the history may differ: zero if one clock wrote it.
+    pub skew: Micros,
+    /// Whether a dying process may take more than the last moment's news of its feed with it.
+    pub feed_lags: bool,
+    /// Whether the history ends with a liveness phase and the state of every task.
+    pub resolves: bool,
+}
+
+/// What a command was made to do to those who handle it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Each execution ends with an answer.
+    Innocent,
+    /// Each execution kills its endpoint or its bridge.
+    Pill,
+    /// Something between.
+    Mixed,
+}
+
+/// Something operators ask for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// From when on it may happen.
+    pub at: Micros,
+    /// To which queue.
+    pub bridge: HostName,
+    /// What.
+    pub what: Ask,
+}
+
+/// What operators can ask for that changes where tasks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Everything out of poison.
+    Requeue,
+    /// At most so many tasks out of the queue.
+    Remove(u64),
+    /// A route stands still until then.
+    Pause(Micros),
+}
+
+/// An episode of the fault model.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// From when.
+    pub from: Micros,
+    /// Until when; the end of time for what may stay on.
+    pub until: Micros,
+    /// What.
+    pub kind: FaultKind,
+}
+
+impl Rules {
+    /// The rules of a simulated run.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let topology = &plan.topology;
+        let routes = topology.routes.iter();
+        let held = routes
+            .clone()
+            .filter(|route| route.on_lost_inbox == OnLost::Hold);
+        let endpoints = topology.endpoints.iter();
+        Self {
+            lifts: plan.lifts.iter().copied().collect(),
+            endpoints: routes
+                .map(|route| (route.name.clone(), route.endpoint.clone()))
+                .collect(),
+            held: held.map(|route| route.name.clone()).collect(),
+            inboxes: endpoints
+                .map(|endpoint| (endpoint.host.clone(), endpoint.inbox))
+                .collect(),
+            key_window: Some(plan.knobs.key_window),
+            window: Some(plan.knobs.window),
+            max_hold: Some(plan.knobs.max_hold),
+            commands: plan.ops.iter().filter_map(command).collect(),
+            operators: Some(plan.ops.iter().filter_map(asked).collect()),
+            troubles: Some(
+                plan.faults
+                    .iter()
+                    .map(|fault| trouble(fault, plan))
+                    .collect(),
+            ),
+            skew: Micros(0),
+            feed_lags: false,
+            resolves: true,
+        }
+    }
+
+    /// The rules of a history that real processes wrote, their clocks at most `skew` apart. Nothing is known
+    /// of their faults and operators, so whatever those may explain is accepted.
+    pub fn of_real(skew: Micros, lifts: impl IntoIterator<Item = Invariant>) -> Self {
+        Self {
+            lifts: lifts.into_iter().collect(),
+            skew,
+            feed_lags: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether an operator may have asked `bridge` for requeues by `now`.
+    pub(super) fn may_be_requeued(&self, bridge: &HostName, now: u64) -> bool {
+        self.operators.as_ref().is_none_or(|asked| {
+            asked
+                .iter()
+                .any(|asked| asked.is_for(bridge, now) && asked.what == Ask::Requeue)
+        })
+    }
+
+    /// How many tasks operators may have taken out of `bridge` by `now`; `None` if nobody knows.
+    pub(super) fn removals(&self, bridge: &HostName, now: u64) -> Option<u64> {
+        let asked = self.operators.as_ref()?.iter();
+        let removed = asked.filter(|asked| asked.is_for(bridge, now));
+        Some(
+            removed
+                .map(|asked| match asked.what {
+                    Ask::Remove(count) => count,
+                    Ask::Requeue | Ask::Pause(_) => 0,
+                })
+                .sum(),
+        )
+    }
+
+    /// Whether anything was done to the path from `bridge` to `endpoint` that satisfies `is`, within the time.
+    pub(super) fn is_troubled(
+        &self,
+        (bridge, endpoint): (&HostName, &HostName),
+        (from, until): (u64, u64),
+        is: impl Fn(&FaultKind) -> bool,
+    ) -> bool {
+        self.troubles.as_ref().is_none_or(|troubles| {
+            troubles.iter().any(|trouble| {
+                trouble.from.0 <= until
+                    && from <= trouble.until.0
+                    && trouble.is_on_path(bridge, endpoint)
+                    && is(&trouble.kind)
+            })
+        })
+    }
+
+    /// Whether something damages what `host` has synced, as far as is known: then a log may be found damaged,
+    /// and an inbox put aside.
+    pub(super) fn may_be_damaged(&self, host: &HostName) -> bool {
+        self.disk_suffers(host, |fault| {
+            matches!(
+                fault,
+                DiskFault::BitFlip
+                    | DiskFault::MisdirectedWrite
+                    | DiskFault::LostEntry
+                    | DiskFault::SyncLies
+            )
+        })
+    }
+
+    /// Whether news from `host` may be late, as far as is known: it waits for the disk, or the whole host stands.
+    pub(super) fn may_be_late(&self, host: &HostName) -> bool {
+        let slow = self.disk_suffers(host, |fault| matches!(fault, DiskFault::SlowSync { .. }));
+        slow || self.troubles.as_ref().is_none_or(|troubles| {
+            troubles.iter().any(|trouble| match &trouble.kind {
+                FaultKind::Pause { host: on }
+                | FaultKind::Slow { host: on, .. }
+                | FaultKind::Drift { host: on, .. } => on == host,
+                _ => false,
+            })
+        })
+    }
+
+    fn disk_suffers(&self, host: &HostName, is: impl Fn(&DiskFault) -> bool) -> bool {
+        self.troubles.as_ref().is_none_or(|troubles| {
+            troubles.iter().any(|trouble| match &trouble.kind {
+                FaultKind::Disk {
+                    host: on, fault, ..
+                } => on == host && is(fault),
+                _ => false,
+            })
+        })
+    }
+
+    /// The most by which a clock is made to run wrong, in parts per million.
+    pub(super) fn drift_ppm(&self) -> u64 {
+        let troubles = self.troubles.iter().flatten();
+        let drifts = troubles.map(|trouble| match trouble.kind {
+            FaultKind::Drift { ppm, .. } => u64::from(ppm.unsigned_abs()),
+            _ => 0,
+        });
+        drifts.max().unwrap_or_default()
+    }
+
+    /// Whether wall clocks are set, as far as is known.
+    pub(super) fn clocks_jump(&self) -> bool {
+        self.troubles.as_ref().is_none_or(|troubles| {
+            troubles
+                .iter()
+                .any(|trouble| matches!(trouble.kind, FaultKind::Jump { .. }))
+        })
+    }
+
+    /// What is known of a command.
+    pub(super) fn command(&self, op: Option<OpId>) -> Option<Command> {
+        self.commands.get(&op?).copied()
+    }
+}
+
+impl Asked {
+    fn is_for(&self, bridge: &HostName, now: u64) -> bool {
+        self.bridge == *bridge && self.at.0 <= now
+    }
+}
+
+impl Trouble {
+    fn is_on_path(&self, bridge: &HostName, endpoint: &HostName) -> bool {
+        let is_end = |host: &HostName| host == bridge || host == endpoint;
+        match &self.kind {
+            FaultKind::Network { a, b, .. } => is_end(a) && is_end(b),
+            other => other.hosts().into_iter().any(is_end),
+        }
+    }
+}
+
+/// Whether a fault can keep an endpoint that lives from being heard.
+pub(super) fn silences(kind: &FaultKind) -> bool {
+    match kind {
+        FaultKind::Network { fault, .. } => !matches!(fault, NetFault::Latency { .. }),
+        FaultKind::Endpoint { .. } | FaultKind::Pause { .. } | FaultKind::Slow { .. } => true,
+        FaultKind::Crash { .. }
+        | FaultKind::PowerCut { .. }
+        | FaultKind::Drain { .. }
+        | FaultKind::Disk { .. }
+        | FaultKind::Drift { .. }
+        | FaultKind::Jump { .. }
+        | FaultKind::Point { .. } => false,
+    }
+}
+
+/// Whether a fault can make a route slower than its bound. In-product points and drifting clocks do not.
+pub(super) fn delays(kind: &FaultKind) -> bool {
+    !matches!(
+        kind,
+        FaultKind::Point { .. } | FaultKind::Drift { .. } | FaultKind::Jump { .. }
+    )
+}
+
+fn command(op: &OpSpec) -> Option<(OpId, Command)> {
+    let OpKind::Enqueue { behaviour, .. } = &op.kind else {
+        return None;
+    };
+    Some((op.id, meant_by(behaviour)))
+}
+
+fn meant_by(behaviour: &Behaviour) -> Command {
+    let kills = |step: &Step| matches!(step, Step::KillEndpoint | Step::KillBridge);
+    let harms = |step: &Step| kills(step) || *step == Step::Silent;
+    let steps = &behaviour.0;
+    if !steps.is_empty() && steps.iter().all(kills) {
+        Command::Pill
+    } else if steps.iter().any(harms) {
+        Command::Mixed
+    } else {
+        Command::Innocent
+    }
+}
+
+fn asked(op: &OpSpec) -> Option<Asked> {
+    let what = match &op.kind {
+        OpKind::Enqueue { .. } => return None,
+        OpKind::RequeueAll => Ask::Requeue,
+        OpKind::Purge { .. } => Ask::Remove(1),
+        OpKind::Drain { count, commit, .. } if *commit => Ask::Remove(u64::from(*count)),
+        OpKind::Drain { .. } => Ask::Remove(0),
+        OpKind::Pause { span, .. } => Ask::Pause(op.at.plus(*span)),
+    };
+    Some(Asked {
+        at: op.at,
+        bridge: op.bridge.clone(),
+        what,
+    })
+}
+
+fn trouble(fault: &FaultSpec, plan: &Plan) -> Trouble {
+    let ends = fault.at.plus(fault.span).plus(IN_FLIGHT_WAIT);
+    // What is on when the liveness phase begins may stay on for ever.
+    let until = if ends >= plan.duration {
+        Micros(u64::MAX)
+    } else {
+        ends
+    };
+    Trouble {
+        from: fault.at,
+        until,
+        kind: fault.kind.clone(),
+    }
+}

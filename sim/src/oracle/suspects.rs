@@ -1,0 +1,194 @@
+//! Group 5, who is charged for silence: only whoever flew alone, or was passed over while others were
+//! answered.
+//!
+//! The feed's order is the order in which things were applied, and no lease outlives an opening, so within an
+//! opening that missed no news the two facts that decide are recomputed exactly for each route: how many
+//! answers there were since the grant, and whether anybody else was in the air at any moment of the lease.
+//! An answer is *done*, *rejected* or *unavailable*, and *refused* if something had been sent.
+//!
+//! A doubt that costs nothing must also lead to isolation: after two in a row, with no answer between, the
+//! task flies alone, and nobody joins it. A doubt that convicts is not charged itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Invariant::{OutagesAreFree, PillsAreConvicted};
+use super::findings::{Findings, Secs};
+use super::ledger::{Fed, Kind, No, Outcome, Sight};
+use crate::history::{LeaseEnd, What};
+
+/// Uncharged doubts in a row after which a task flies alone in its route.
+const UNCHARGED_BEFORE_ISOLATION: u32 = 2;
+
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    lanes: BTreeMap<(No, Option<No>), Lane>,
+    /// By task: uncharged doubts in a row, as far as certain.
+    uncharged: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    air: BTreeSet<No>,
+    leases: BTreeMap<No, Lease>,
+    answers: u64,
+    grants: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    granted_at: u64,
+    answers: u64,
+    /// The count of grants, if nobody else was in the air.
+    alone: Option<u64>,
+}
+
+impl Suspects {
+    pub(super) fn see(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
+        self.uncharged.resize(sight.ledger.tasks.len(), 0);
+        match &sight.record.what {
+            What::Opened { .. } | What::FeedMissed { .. } => self.forget(sight),
+            _ => {}
+        }
+        let Some(fed) = sight.fed else {
+            return;
+        };
+        if sight.ledger.queue(sight.host).blind {
+            self.forget(sight);
+            return;
+        }
+        match fed.kind {
+            Kind::Granted => self.granted(sight, fed, findings),
+            Kind::End(outcome) => self.ended(sight, fed, outcome, findings),
+            Kind::Drained => {
+                self.land(sight.host, fed.task, fed.route);
+            }
+            Kind::Requeued | Kind::Restored => self.uncharged[fed.task.at()] = 0,
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, sight: &Sight<'_>) {
+        self.lanes.retain(|(queue, _), _| *queue != sight.host);
+        for (task, _) in sight.ledger.tasks_of(sight.host) {
+            self.uncharged[task.at()] = 0;
+        }
+    }
+
+    fn lane(&mut self, queue: No, route: Option<No>) -> &mut Lane {
+        self.lanes.entry((queue, route)).or_default()
+    }
+
+    fn granted(&mut self, sight: &Sight<'_>, fed: Fed<'_>, findings: &mut Findings<'_>) {
+        let isolated =
+            |uncharged: &[u32], task: No| uncharged[task.at()] >= UNCHARGED_BEFORE_ISOLATION;
+        let own = isolated(&self.uncharged, fed.task);
+        let lane = self.lanes.entry((sight.host, fed.route)).or_default();
+        lane.air.remove(&fed.task);
+        let others = lane.air.iter().copied();
+        let clash = others
+            .clone()
+            .find(|other| own || isolated(&self.uncharged, *other));
+        let concerned = own || others.clone().any(|other| isolated(&self.uncharged, other));
+        if concerned || (own && lane.air.is_empty()) {
+            findings.check(PillsAreConvicted, clash.is_none(), sight.spot(), || {
+                let (suspect, other) = if own {
+                    (fed.task, clash.expect("it was found"))
+                } else {
+                    (clash.expect("it was found"), fed.task)
+                };
+                format!(
+                    "{} must fly alone after {} doubts that cost nothing, and at {} it was in the air together \
+                     with {}",
+                    sight.ledger.task(suspect).name,
+                    self.uncharged[suspect.at()],
+                    Secs(sight.at),
+                    sight.ledger.task(other).name,
+                )
+            });
+        }
+        let lane = self.lane(sight.host, fed.route);
+        let was_empty = lane.air.is_empty();
+        lane.grants += 1;
+        lane.air.insert(fed.task);
+        let lease = Lease {
+            granted_at: sight.at,
+            answers: lane.answers,
+            alone: was_empty.then_some(lane.grants),
+        };
+        lane.leases.insert(fed.task, lease);
+    }
+
+    fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<Lease> {
+        let lane = self.lane(queue, route);
+        lane.air.remove(&task);
+        lane.leases.remove(&task)
+    }
+
+    fn ended(
+        &mut self,
+        sight: &Sight<'_>,
+        fed: Fed<'_>,
+        outcome: Outcome,
+        findings: &mut Findings<'_>,
+    ) {
+        let lease = self.land(sight.host, fed.task, fed.route);
+        let lane = self.lane(sight.host, fed.route);
+        let sent = fed.end.is_some_and(|end| end.sends > 0);
+        let answer = match outcome {
+            Outcome::Done | Outcome::Rejected | Outcome::Unavailable => true,
+            Outcome::Refused => sent,
+            Outcome::InDoubt | Outcome::NotSent | Outcome::Released => false,
+        };
+        let (answers, grants) = (lane.answers, lane.grants);
+        lane.answers += u64::from(answer);
+        if answer || outcome == Outcome::Refused {
+            self.uncharged[fed.task.at()] = 0;
+        }
+        let (Outcome::InDoubt, Some(lease), Some(end)) = (outcome, lease, fed.end) else {
+            return;
+        };
+        let answered = answers > lease.answers;
+        let alone = lease.alone == Some(grants);
+        judge(sight, end, lease, (answered, alone), findings);
+        if !end.charged {
+            self.uncharged[fed.task.at()] += 1;
+        }
+    }
+}
+
+fn judge(
+    sight: &Sight<'_>,
+    end: &LeaseEnd,
+    lease: Lease,
+    (answered, alone): (bool, bool),
+    findings: &mut Findings<'_>,
+) {
+    let facts = sight.ledger.task(sight.task.expect("it names a task"));
+    let convicted = end.cause.as_deref() == Some("in doubt spent");
+    let (granted, at) = (Secs(lease.granted_at), Secs(sight.at));
+    findings.check(
+        OutagesAreFree,
+        answered || alone || !(end.charged || convicted),
+        sight.spot(),
+        || {
+            let what = if convicted { "convicted" } else { "charged" };
+            format!(
+                "{} was granted at {granted} and {what} for a doubt at {at}, though nobody of its route was answered \
+                 meanwhile and it did not fly alone",
+                facts.name,
+            )
+        },
+    );
+    findings.check(
+        PillsAreConvicted,
+        end.charged || convicted || !(answered || alone),
+        sight.spot(),
+        || {
+            let why = if alone { "it flew alone" } else { "others were answered meanwhile" };
+            format!(
+                "{} was granted at {granted} and in doubt at {at}, and {why}: that had to be charged",
+                facts.name,
+            )
+        },
+    );
+}

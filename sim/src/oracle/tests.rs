@@ -1,0 +1,16 @@
+//! Hand-made histories: bad ones that must be rejected, by the right invariant and with a story that names
+//! times; and good ones that must be accepted, above all those that look bad at first sight.
+
+mod acks;
+mod budgets;
+mod builder;
+mod compensations;
+mod durable;
+mod keys;
+mod leases;
+mod liveness;
+mod lost;
+mod once;
+mod order;
+mod real;
+mod suspects;

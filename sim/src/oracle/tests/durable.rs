@@ -1,0 +1,166 @@
+use super::builder::*;
+use crate::history::What;
+use crate::oracle::Ask;
+use crate::oracle::Invariant::{DoneStaysDone, DurableIsDurable};
+use crate::plan::{DiskFault, FaultKind};
+
+fn poisoned() -> Story {
+    let granted = story().enqueued(1).granted(1, 1);
+    granted.ended("refused", 1, 1, ended("poison").because("refused"))
+}
+
+fn in_poison(epoch: u32) -> Found {
+    Found {
+        cause: Some("refused"),
+        attempts: vec![1],
+        ..found("poison", epoch)
+    }
+}
+
+#[test]
+fn what_is_found_agrees_with_what_was_told() {
+    let done = story().enqueued(1).delivered(1, 1);
+    accepts(
+        &done.clone().found(1, found("gone", 0)),
+        &rules(),
+        &[DoneStaysDone],
+    );
+    let back = done.restarted(ready(0)).found(1, found("ready", 1));
+    rejects(
+        &back,
+        &rules(),
+        DoneStaysDone,
+        &["acked with epoch 1 at 9.000 s", "ready again at 12.000 s"],
+    );
+    accepts(
+        &poisoned().found(1, in_poison(1)),
+        &rules(),
+        &[DurableIsDurable],
+    );
+    let out = poisoned().restarted(ready(1)).found(
+        1,
+        Found {
+            attempts: vec![1],
+            ..found("ready", 1)
+        },
+    );
+    rejects(
+        &out,
+        &rules(),
+        DurableIsDurable,
+        &["in poison since 7.000 s", "and ready at 10.000 s"],
+    );
+    accepts(&out, &asked(rules(), 8, Ask::Requeue), &[DurableIsDurable]);
+}
+
+#[test]
+fn a_requeue_that_somebody_was_told_of_is_kept() {
+    let rules = asked(rules(), 7, Ask::Requeue);
+    let forgotten = poisoned()
+        .operated("requeue", 1)
+        .restarted(ready(1))
+        .found(1, in_poison(1));
+    rejects(
+        &forgotten,
+        &rules,
+        DurableIsDurable,
+        &["requeued at 8.000 s", "in poison at 11.000 s"],
+    );
+    let again = poisoned()
+        .told("requeued", 1)
+        .granted(1, 2)
+        .operated("requeue", 1)
+        .ended("refused", 1, 2, ended("poison").because("refused"))
+        .found(
+            1,
+            Found {
+                attempts: vec![1, 2],
+                ..in_poison(2)
+            },
+        );
+    accepts(&again, &rules, &[DurableIsDurable]);
+}
+
+#[test]
+fn an_acked_task_is_not_delivered_anew() {
+    let delivered = story().enqueued(1).delivered(1, 1).executing(1, 2);
+    rejects(
+        &delivered,
+        &rules(),
+        DoneStaysDone,
+        &[
+            "acked with epoch 1 at 9.000 s",
+            "delivered again with epoch 2",
+        ],
+    );
+    // A send of the acked epoch that was still under way is the inbox's affair.
+    let late = story().enqueued(1).delivered(1, 1).executing(1, 1);
+    accepts(&late, &rules(), &[DoneStaysDone]);
+}
+
+#[test]
+fn what_was_declined_is_not_executed() {
+    let declined = story().offered(1).declined(1, "full");
+    rejects(
+        &declined.clone().executing(1, 1),
+        &rules(),
+        DurableIsDurable,
+        &["op 1 was declined every time"],
+    );
+    let maybe = declined.offered(1).unknown(1).executing(1, 1);
+    accepts(&maybe, &rules(), &[DurableIsDurable]);
+}
+
+#[test]
+fn each_opening_has_an_origin_of_its_own() {
+    let mut twice = story().restarted(ready(0));
+    for record in &mut twice.records {
+        if let What::Opened { origin, .. } = &mut record.what {
+            *origin = "aa".to_owned();
+        }
+    }
+    rejects(
+        &twice,
+        &rules(),
+        DurableIsDurable,
+        &["at 4.000 s with the origin aa, which it has had before"],
+    );
+}
+
+#[test]
+fn a_crash_alone_damages_no_log() {
+    let what = What::OpenRefused {
+        why: "a bad record".to_owned(),
+        damaged: true,
+    };
+    let damaged = story().died(BRIDGE).record(BRIDGE, what);
+    rejects(
+        &damaged,
+        &rules(),
+        DurableIsDurable,
+        &["damaged at 4.000 s"],
+    );
+    let rots = FaultKind::Disk {
+        host: BRIDGE.into(),
+        fault: DiskFault::BitFlip,
+        one_in: 1,
+        times: 1,
+    };
+    accepts(
+        &damaged,
+        &troubled(rules(), 1, 2, rots),
+        &[DurableIsDurable],
+    );
+    let torn = FaultKind::Disk {
+        host: BRIDGE.into(),
+        fault: DiskFault::TornWrite,
+        one_in: 1,
+        times: 1,
+    };
+    rejects(
+        &damaged,
+        &troubled(rules(), 1, 2, torn),
+        DurableIsDurable,
+        &["damaged at 4.000 s"],
+    );
+}

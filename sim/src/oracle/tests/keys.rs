@@ -1,0 +1,115 @@
+use super::builder::*;
+use crate::oracle::Invariant::OneTaskPerKey;
+
+fn bound() -> Story {
+    story()
+        .keyed(1, "k", 7)
+        .fed("enqueued", 1, None, None)
+        .accepted(1, 1, false)
+}
+
+#[test]
+fn a_repetition_is_told_the_same_task() {
+    accepts(
+        &bound().keyed(2, "k", 7).accepted(2, 1, true),
+        &rules(),
+        &[OneTaskPerKey],
+    );
+    let twin = bound().keyed(2, "k", 7).accepted(2, 2, false);
+    rejects(
+        &twin,
+        &rules(),
+        OneTaskPerKey,
+        &[
+            "one key, two tasks: 1-aa was told at 5.000 s",
+            "accepted as 2-aa at 7.000 s",
+        ],
+    );
+    let new_again = bound().keyed(2, "k", 7).accepted(2, 1, false);
+    rejects(
+        &new_again,
+        &rules(),
+        OneTaskPerKey,
+        &["told at 7.000 s that 1-aa is new", "since 5.000 s"],
+    );
+}
+
+#[test]
+fn another_body_is_a_conflict() {
+    accepts(
+        &bound().keyed(2, "k", 8).declined(2, "key_conflict"),
+        &rules(),
+        &[OneTaskPerKey],
+    );
+    let swallowed = bound().keyed(2, "k", 8).accepted(2, 1, true);
+    rejects(
+        &swallowed,
+        &rules(),
+        OneTaskPerKey,
+        &["another route or body"],
+    );
+    let groundless = bound().keyed(2, "k", 7).declined(2, "key_conflict");
+    rejects(
+        &groundless,
+        &rules(),
+        OneTaskPerKey,
+        &["only this one was ever offered"],
+    );
+}
+
+#[test]
+fn a_doubtful_offer_may_have_bound_the_key_or_not() {
+    let doubtful = story().keyed(1, "k", 7).unknown(1).keyed(1, "k", 7);
+    accepts(
+        &doubtful.clone().accepted(1, 1, true),
+        &rules(),
+        &[OneTaskPerKey],
+    );
+    accepts(&doubtful.accepted(1, 1, false), &rules(), &[OneTaskPerKey]);
+    let first = story().keyed(1, "k", 7).accepted(1, 1, true);
+    rejects(&first, &rules(), OneTaskPerKey, &["never offered before"]);
+}
+
+#[test]
+fn a_doubtful_offer_that_shows_as_a_twin_is_rejected() {
+    let twin = bound().keyed(2, "k", 7).unknown(2).executing_for(2, 1, 2);
+    rejects(
+        &twin,
+        &rules(),
+        OneTaskPerKey,
+        &["executes 2-aa for op 2 at 8.000 s", "2-aa is its twin"],
+    );
+}
+
+#[test]
+fn of_two_offers_at_once_either_is_told_first() {
+    let crossed = story()
+        .keyed(1, "k", 7)
+        .keyed(2, "k", 7)
+        .accepted(2, 1, true)
+        .accepted(1, 1, false);
+    accepts(&crossed, &rules(), &[OneTaskPerKey]);
+}
+
+#[test]
+fn behind_the_window_a_finished_task_lets_its_key_go() {
+    let finished = bound().delivered(1, 1).after(4_000);
+    accepts(
+        &finished.clone().keyed(2, "k", 7).accepted(2, 2, false),
+        &rules(),
+        &[OneTaskPerKey],
+    );
+    let lives = bound().after(4_000).keyed(2, "k", 7).accepted(2, 2, false);
+    rejects(&lives, &rules(), OneTaskPerKey, &["one key, two tasks"]);
+}
+
+#[test]
+fn without_a_key_nothing_is_a_duplicate() {
+    let duplicate = story().offered(1).accepted(1, 1, true);
+    rejects(
+        &duplicate,
+        &rules(),
+        OneTaskPerKey,
+        &["op 1 has no key", "4.000 s"],
+    );
+}

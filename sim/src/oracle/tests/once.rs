@@ -1,0 +1,72 @@
+use super::builder::*;
+use crate::oracle::Invariant::EffectivelyOnce;
+use crate::plan::{DiskFault, FaultKind, Inbox};
+
+fn executed() -> Story {
+    story()
+        .enqueued(1)
+        .granted(1, 1)
+        .executing(1, 1)
+        .executed(1, 1)
+}
+
+fn again(story: Story) -> Story {
+    story.executing(1, 1).executed(1, 1)
+}
+
+#[test]
+fn one_memory_executes_once() {
+    accepts(&executed(), &rules(), &[EffectivelyOnce]);
+    let twice = again(executed());
+    rejects(
+        &twice,
+        &rules(),
+        EffectivelyOnce,
+        &[
+            "executed at 8.000 s (epoch 1)",
+            "again by endpoint at 10.000 s",
+        ],
+    );
+}
+
+#[test]
+fn what_was_not_done_may_be_tried_again() {
+    let rejected = story()
+        .enqueued(1)
+        .granted(1, 1)
+        .executing(1, 1)
+        .answered(ENDPOINT, 1, 1, "rejected");
+    let rejected = rejected.rejected(1, 1).due(1).delivered(1, 2);
+    accepts(&rejected, &rules(), &[EffectivelyOnce]);
+}
+
+#[test]
+fn a_memory_that_is_lost_binds_nobody_and_one_on_disk_is_not_lost() {
+    let lost = again(executed().died(ENDPOINT).up("inbox-2"));
+    accepts(&lost, &rules(), &[EffectivelyOnce]);
+    for inbox in [Inbox::File, Inbox::Effect] {
+        let kept = lossless(rules(), inbox);
+        rejects(&lost, &kept, EffectivelyOnce, &["8.000 s", "12.000 s"]);
+        let rots = FaultKind::Disk {
+            host: ENDPOINT.into(),
+            fault: DiskFault::BitFlip,
+            one_in: 1,
+            times: 1,
+        };
+        accepts(&lost, &troubled(kept, 1, 2, rots), &[EffectivelyOnce]);
+    }
+}
+
+#[test]
+fn a_route_that_holds_its_doubts_is_bound_until_its_bridge_restarts() {
+    let mut rules = rules();
+    rules.held.insert(ROUTE.to_owned());
+    let lost = executed().died(ENDPOINT).up("inbox-2");
+    rejects(
+        &again(lost.clone()),
+        &rules,
+        EffectivelyOnce,
+        &["8.000 s", "12.000 s"],
+    );
+    accepts(&again(lost.restarted(ready(1))), &rules, &[EffectivelyOnce]);
+}

@@ -1,0 +1,250 @@
+//! The parent's side: starts children, hands out plans, and makes an answer of whatever becomes of them.
+//!
+//! A child that falls silent for longer than the budget is ended, one that dies is noted with its last words; either
+//! costs the one plan it was at, and the plans behind it go to a new child.
+
+mod process;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, Stream, StreamExt};
+use leasebridge_sim::history::Record;
+use leasebridge_sim::oracle::{Class, Invariant, Verdict, Violation};
+use leasebridge_sim::plan::{Micros, Plan};
+use leasebridge_sim::run::{self, Outcome, Ran};
+use tokio::sync::Semaphore;
+
+use crate::child::protocol::{Keep, Listen, Prints, Reply, Request};
+use crate::cli::exit::Failure;
+use process::End;
+
+/// Real time in which a child must have finished a plan.
+pub(crate) const BUDGET: Duration = Duration::from_secs(60);
+
+/// How children are started. Clones start them alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    /// Which program.
+    pub(crate) program: PathBuf,
+    /// What is added to their environment.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    /// Where they start, if not where the parent is.
+    pub(crate) dir: Option<PathBuf>,
+    /// How long each may take for one plan.
+    pub(crate) budget: Duration,
+    /// How many at once.
+    jobs: usize,
+    /// One permit for each.
+    permits: Arc<Semaphore>,
+}
+
+/// How many pieces of work may be begun for each child that may run: one that takes long then leaves no core idle while
+/// results are taken in order.
+const AHEAD: usize = 4;
+
+/// What became of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Its outcome; the records as far as they were asked for.
+    pub(crate) outcome: Outcome,
+    /// What tracing came to, if it was asked for.
+    pub(crate) prints: Option<Prints>,
+    /// Why two runs of this plan were not the same, if they weren't.
+    pub(crate) differs: Option<String>,
+    /// Real seconds it took, its share of its child's.
+    pub(crate) seconds: f64,
+    /// Processor time it took; the first of a child counts its start as well.
+    pub(crate) cpu: Duration,
+}
+
+impl Answer {
+    /// How the plan ended, over all of its runs.
+    pub(crate) fn class(&self) -> Class {
+        match (self.outcome.class(), &self.differs) {
+            (Class::Pass, Some(_)) => Class::Nondeterminism,
+            (class, _) => class,
+        }
+    }
+}
+
+/// What is wanted beside the outcomes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wish {
+    /// Which records.
+    pub(crate) keep: Keep,
+    /// Which prints.
+    pub(crate) listen: Listen,
+}
+
+impl Pool {
+    /// This program's own children, `jobs` at once; as many as there are cores if it is not said.
+    ///
+    /// # Errors
+    /// When this program doesn't find itself.
+    pub(crate) fn of_this_program(jobs: Option<usize>) -> Result<Self, Failure> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = jobs.unwrap_or(cores).max(1);
+        Ok(Self {
+            program: std::env::current_exe()?,
+            env: Vec::new(),
+            dir: None,
+            budget: BUDGET,
+            jobs,
+            permits: Arc::new(Semaphore::new(jobs)),
+        })
+    }
+
+    /// The results of `work` on each of `items`, in their order; children of all of them together run `jobs` at once.
+    /// Dropping the stream ends the children.
+    pub(crate) fn in_order<'a, T: 'a, F: Future + 'a>(
+        &self,
+        items: impl IntoIterator<Item = T, IntoIter: 'a>,
+        work: impl FnMut(T) -> F + 'a,
+    ) -> impl Stream<Item = F::Output> + 'a {
+        stream::iter(items).map(work).buffered(self.jobs * AHEAD)
+    }
+
+    /// Runs one plan in a child of its own.
+    ///
+    /// # Errors
+    /// When no child can be started, or none that speaks.
+    pub(crate) async fn run_one(&self, plan: Plan, wish: &Wish) -> Result<Answer, Failure> {
+        let mut answers = self.run(vec![plan], wish).await?;
+        Ok(answers.pop().expect("there is an answer for every plan"))
+    }
+
+    /// Runs `plans` in one child, or in as many as it takes.
+    ///
+    /// # Errors
+    /// As [`Pool::run_one`].
+    pub(crate) async fn run(&self, plans: Vec<Plan>, wish: &Wish) -> Result<Vec<Answer>, Failure> {
+        let alone = plans.len() == 1;
+        let (started, count) = (Instant::now(), plans.len());
+        let mut answers = Vec::with_capacity(plans.len());
+        let mut request = Request {
+            plans,
+            keep: wish.keep,
+            listen: wish.listen.clone(),
+            mirror: None,
+        };
+        while !request.plans.is_empty() {
+            let (replies, end) = self.child(&request).await?;
+            let done: Vec<_> = request.plans.drain(..replies.len()).collect();
+            answers.extend(
+                done.into_iter()
+                    .zip(replies)
+                    .map(|(plan, reply)| answer(plan, reply)),
+            );
+            if request.plans.is_empty() {
+                break;
+            }
+            let culprit = request.plans.remove(0);
+            answers.push(match end {
+                End::Died(how) if alone => died(culprit, how),
+                End::Died(_) => Box::pin(self.run_one(culprit, wish)).await?,
+                End::Hung => self.hung(culprit, wish).await?,
+            });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a handful of plans")]
+        let share = started.elapsed().as_secs_f64() / count as f64;
+        for answer in &mut answers {
+            answer.seconds = share;
+        }
+        Ok(answers)
+    }
+
+    /// Runs a plan that hung once more, alone and with everything it does on record.
+    async fn hung(&self, plan: Plan, wish: &Wish) -> Result<Answer, Failure> {
+        let mirror = tempfile::NamedTempFile::new()?;
+        let request = Request {
+            plans: vec![plan.clone()],
+            keep: wish.keep,
+            listen: wish.listen.clone(),
+            mirror: Some(mirror.path().to_owned()),
+        };
+        let (mut replies, end) = self.child(&request).await?;
+        if let Some(reply) = replies.pop() {
+            let mut answer = answer(plan, reply);
+            let budget = self.budget;
+            answer.differs = Some(format!(
+                "it did not end within {budget:?}, and did the second time"
+            ));
+            return Ok(answer);
+        }
+        let text = std::fs::read_to_string(mirror.path())?;
+        let records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        Ok(match end {
+            End::Died(how) => died(plan, how),
+            End::Hung => endless(plan, records, self.budget),
+        })
+    }
+}
+
+fn answer(plan: Plan, reply: Reply) -> Answer {
+    Answer {
+        prints: reply.prints.clone(),
+        cpu: Duration::from_micros(reply.cpu_us),
+        outcome: reply.into_outcome(plan),
+        differs: None,
+        seconds: 0.0,
+    }
+}
+
+/// What is to be said of a plan whose child died.
+fn died(plan: Plan, how: String) -> Answer {
+    let ran = Ran {
+        panic: Some(how),
+        ..Ran::default()
+    };
+    let outcome = run::unjudged(plan, ran);
+    Answer {
+        outcome,
+        prints: None,
+        differs: None,
+        seconds: 0.0,
+        cpu: Duration::ZERO,
+    }
+}
+
+/// What is to be said of a plan that had to be ended.
+fn endless(plan: Plan, records: Vec<Record>, budget: Duration) -> Answer {
+    let last = records.last();
+    let simulated = last.map_or(Micros(0), Record::time);
+    let story = format!(
+        "did not end within {} s of real time; the last event is of {simulated}",
+        budget.as_secs()
+    );
+    let violation = Violation {
+        invariant: Invariant::Liveness,
+        at: simulated,
+        task: None,
+        op: None,
+        story,
+        record: records.len().saturating_sub(1),
+    };
+    let mut outcome = run::unjudged(
+        plan,
+        Ran {
+            records,
+            simulated,
+            ..Ran::default()
+        },
+    );
+    outcome.verdict = Verdict {
+        violations: vec![violation],
+        ..Verdict::default()
+    };
+    Answer {
+        outcome,
+        prints: None,
+        differs: None,
+        seconds: 0.0,
+        cpu: Duration::ZERO,
+    }
+}

@@ -1,0 +1,119 @@
+//! One child process, from its start to its end.
+
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::Pool;
+use crate::child::CHILD;
+use crate::child::protocol::{Reply, Request};
+use crate::cli::exit::Failure;
+
+/// How much of a child's complaints is kept.
+const COMPLAINTS_BYTES_MAX: u64 = 64 << 10;
+
+/// How a child ended; meaningless if it answered for every plan.
+pub(super) enum End {
+    /// By itself; its status and what it said.
+    Died(String),
+    /// It was ended, because it was silent for too long.
+    Hung,
+}
+
+impl Pool {
+    /// Starts a child with `request`: its replies, in the order of the plans, and how it ended.
+    pub(super) async fn child(&self, request: &Request) -> Result<(Vec<Reply>, End), Failure> {
+        let body = serde_json::to_vec(request).map_err(|error| Failure(error.to_string()))?;
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let mut child = self.start()?;
+        let stdin = child.stdin.take().expect("it is a pipe");
+        let stdout = child.stdout.take().expect("it is a pipe");
+        let stderr = child.stderr.take().expect("it is a pipe");
+        let (heard, complaints, ()) = tokio::join!(
+            self.listen(&mut child, stdout),
+            complaints(stderr),
+            feed(stdin, body)
+        );
+        let (replies, hung) = heard?;
+        let status = child.wait().await?;
+        let end = if hung {
+            End::Hung
+        } else {
+            End::Died(last_words(status, &complaints))
+        };
+        Ok((replies, end))
+    }
+
+    fn start(&self) -> Result<Child, Failure> {
+        let mut command = Command::new(&self.program);
+        command.arg(CHILD).envs(self.env.iter().cloned());
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // A group of its own: Ctrl-C is for the parent, which then ends its children in order.
+        command.process_group(0).kill_on_drop(true);
+        command
+            .spawn()
+            .map_err(|error| Failure::about(self.program.display(), error))
+    }
+
+    /// Reads replies until the child closes its stdout, or ends it when one takes too long.
+    async fn listen(
+        &self,
+        child: &mut Child,
+        stdout: ChildStdout,
+    ) -> Result<(Vec<Reply>, bool), Failure> {
+        let mut lines = BufReader::new(stdout).lines();
+        let mut replies = Vec::new();
+        loop {
+            let Ok(line) = timeout(self.budget, lines.next_line()).await else {
+                child.start_kill()?;
+                return Ok((replies, true));
+            };
+            let Some(line) = line? else {
+                return Ok((replies, false));
+            };
+            match serde_json::from_str(&line) {
+                Ok(reply) => replies.push(reply),
+                // A line that is cut off is the last one of a child that died.
+                Err(error) if error.is_eof() => return Ok((replies, false)),
+                Err(error) => return Err(Failure::about("a child's reply can't be read", error)),
+            }
+        }
+    }
+}
+
+/// Hands the request over. A child that dies before it has read it all is noticed by its silence.
+async fn feed(mut stdin: ChildStdin, body: Vec<u8>) {
+    stdin.write_all(&body).await.unwrap_or_default();
+}
+
+/// What the child wrote to stderr.
+async fn complaints(mut stderr: ChildStderr) -> String {
+    let mut text = Vec::new();
+    let mut kept = (&mut stderr).take(COMPLAINTS_BYTES_MAX);
+    kept.read_to_end(&mut text).await.unwrap_or_default();
+    // The rest is read, lest the child wait for room.
+    tokio::io::copy(&mut stderr, &mut tokio::io::sink())
+        .await
+        .unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+fn last_words(status: ExitStatus, complaints: &str) -> String {
+    if complaints.is_empty() {
+        format!("the process ended with {status}")
+    } else {
+        format!("the process ended with {status}: {complaints}")
+    }
+}

@@ -1,0 +1,124 @@
+//! One episode's kind with its parameters.
+
+use super::{happens, pick};
+use crate::plan::{DiskFault, FaultKind, HostName, NetFault, PeerFault};
+use crate::scenario::{DiskWhat, What};
+use crate::seed::Draws;
+
+/// Draws the parameters of `what` on `host`; a network fault lies between it and `other`.
+pub(super) fn draw(
+    what: &What,
+    host: HostName,
+    other: Option<HostName>,
+    draws: &mut Draws,
+) -> FaultKind {
+    if let (Some(b), Some(fault)) = (other, network(what, draws)) {
+        return FaultKind::Network { a: host, b, fault };
+    }
+    match what {
+        What::Crash(in_flight) => FaultKind::Crash {
+            host,
+            in_flight: happens(*in_flight, draws),
+        },
+        What::PowerCut(in_flight) => FaultKind::PowerCut {
+            host,
+            in_flight: happens(*in_flight, draws),
+        },
+        What::Pause => FaultKind::Pause { host },
+        What::Slow(delay) => FaultKind::Slow {
+            host,
+            delay: delay.draw(draws),
+        },
+        What::Drain => FaultKind::Drain { host },
+        What::Peer(fault) => FaultKind::Endpoint {
+            host,
+            fault: fault.clone(),
+        },
+        What::AnswersLate(delay) => FaultKind::Endpoint {
+            host,
+            fault: PeerFault::AnswersLate {
+                delay: delay.draw(draws),
+            },
+        },
+        What::Disk {
+            kind,
+            one_in,
+            times,
+        } => FaultKind::Disk {
+            host,
+            fault: disk(*kind, draws),
+            one_in: one_in.draw(draws),
+            times: times.draw(draws),
+        },
+        What::Drift(ppm) => FaultKind::Drift {
+            host,
+            ppm: ppm.draw(draws),
+        },
+        What::Jump(by) => FaultKind::Jump {
+            host,
+            ms: by.draw(draws).0,
+        },
+        What::Point { points, one_in } => FaultKind::Point {
+            host,
+            point: pick(points, draws).clone(),
+            one_in: one_in.draw(draws),
+        },
+        network => unreachable!("`{}` was drawn above", network.name()),
+    }
+}
+
+fn network(what: &What, draws: &mut Draws) -> Option<NetFault> {
+    Some(match what {
+        What::Partition(ways) => NetFault::Partition {
+            ways: *pick(ways, draws),
+        },
+        What::Hold => NetFault::Hold,
+        What::Latency(range) => {
+            let range = range.narrow(draws);
+            NetFault::Latency {
+                min: range.min,
+                max: range.max,
+            }
+        }
+        What::Loss(one_in) => NetFault::Loss {
+            one_in: one_in.draw(draws),
+        },
+        What::SlowLink(bytes) => NetFault::SlowLink {
+            bytes_per_s: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
+        },
+        What::Reset(bytes) => NetFault::Reset {
+            after_bytes: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
+        },
+        What::AcceptThenSilence => NetFault::AcceptThenSilence,
+        What::ConnectHangs => NetFault::ConnectHangs,
+        What::SwallowsPings => NetFault::SwallowsPings,
+        What::ReconnectStorm(every) => NetFault::ReconnectStorm {
+            every: every.draw(draws),
+        },
+        _ => return None,
+    })
+}
+
+fn disk(kind: DiskWhat, draws: &mut Draws) -> DiskFault {
+    match kind {
+        DiskWhat::TornWrite => DiskFault::TornWrite,
+        DiskWhat::ShortWrite => DiskFault::ShortWrite,
+        DiskWhat::SyncError => DiskFault::SyncError,
+        DiskWhat::SyncLies => DiskFault::SyncLies,
+        DiskWhat::ReadError => DiskFault::ReadError,
+        DiskWhat::WriteError => DiskFault::WriteError,
+        DiskWhat::NoSpace(percent) => DiskFault::NoSpace {
+            percent: percent.draw(draws),
+        },
+        DiskWhat::BitFlip => DiskFault::BitFlip,
+        DiskWhat::MisdirectedWrite => DiskFault::MisdirectedWrite,
+        DiskWhat::SlowSync(range) => {
+            let range = range.narrow(draws);
+            DiskFault::SlowSync {
+                min: range.min,
+                max: range.max,
+            }
+        }
+        DiskWhat::LostEntry => DiskFault::LostEntry,
+    }
+}

@@ -1,0 +1,106 @@
+//! From a scenario and a seed to a plan.
+//!
+//! Every part has a stream of its own, named after it: `config`, `swarm`, `workload`, `operators`, `schedule`,
+//! `liveness`, and one for each entry of the faults, named by family, kind and its number among its like. A
+//! plan's parts therefore don't shift when another part of the scenario changes.
+
+mod clash;
+mod fault;
+mod kind;
+mod knobs;
+mod workload;
+
+use std::collections::BTreeSet;
+
+#[cfg(test)]
+pub(super) use clash::exclude;
+pub(super) use fault::{FAMILIES, IDS_PER_FAMILY};
+pub(super) use knobs::whole_pages;
+
+use super::Scenario;
+use crate::plan::{
+    EndpointSpec, HostName, LivenessSpec, PLAN_FORMAT, Plan, RouteSpec, Topology, Transports,
+};
+use crate::seed::{Draws, Seed};
+
+/// Draws the whole of it.
+pub(super) fn plan(scenario: &Scenario, seed: Seed) -> Plan {
+    let mut config = seed.draws("config");
+    let topology = topology(scenario, &mut config);
+    let knobs = knobs::draw(&scenario.knobs, &mut config);
+    Plan {
+        format: PLAN_FORMAT,
+        scenario: scenario.name.clone(),
+        seed,
+        speed: scenario.speed,
+        tick: scenario.tick,
+        duration: scenario.duration,
+        liveness: liveness(scenario, &topology, &mut seed.draws("liveness")),
+        ops: workload::draw(scenario, seed),
+        faults: fault::draw(scenario, &topology, seed),
+        topology,
+        knobs,
+        lifts: scenario.lifts.clone(),
+        expects: scenario.expects.clone(),
+    }
+}
+
+fn topology(scenario: &Scenario, draws: &mut Draws) -> Topology {
+    let range = &scenario.topology;
+    let endpoint = |endpoint: &super::EndpointRange, draws: &mut Draws| EndpointSpec {
+        host: endpoint.host.clone(),
+        inbox: *pick(&endpoint.inbox, draws),
+        handlers: endpoint.handlers.draw(draws),
+    };
+    let route = |route: &super::RouteRange, draws: &mut Draws| RouteSpec {
+        name: route.name.clone(),
+        endpoint: route.endpoint.clone(),
+        transports: *pick(&route.transports, draws),
+        on_lost_inbox: *pick(&route.on_lost_inbox, draws),
+    };
+    Topology {
+        producers: range.producers.clone(),
+        bridges: range.bridges.clone(),
+        endpoints: range.endpoints.iter().map(|e| endpoint(e, draws)).collect(),
+        routes: range.routes.iter().map(|r| route(r, draws)).collect(),
+    }
+}
+
+/// The core of the liveness phase: one bridge, an endpoint, one transport that all routes to it have.
+fn liveness(scenario: &Scenario, topology: &Topology, draws: &mut Draws) -> LivenessSpec {
+    let range = &scenario.liveness;
+    let endpoints: BTreeSet<&HostName> = topology.routes.iter().map(|r| &r.endpoint).collect();
+    let endpoints: Vec<&HostName> = endpoints.into_iter().collect();
+    let (bridge, endpoint) = (pick(&topology.bridges, draws), *pick(&endpoints, draws));
+    let endpoint = range.endpoint.as_ref().unwrap_or(endpoint);
+    let of_all = |transport: Transports| {
+        let mut routes = topology.routes.iter().filter(|r| r.endpoint == *endpoint);
+        routes.all(|r| r.transports == Transports::Both || r.transports == transport)
+    };
+    let prefers_socket = draws.one_in(2);
+    let transports = match (of_all(Transports::Socket), of_all(Transports::Grpc)) {
+        (true, true) if prefers_socket => Transports::Socket,
+        (true, true) | (false, true) => Transports::Grpc,
+        (true, false) => Transports::Socket,
+        (false, false) => Transports::Both,
+    };
+    LivenessSpec {
+        budget: range.budget,
+        bridge: range.bridge.as_ref().unwrap_or(bridge).clone(),
+        endpoint: endpoint.clone(),
+        transports: range.transports.unwrap_or(transports),
+    }
+}
+
+/// One of them.
+///
+/// # Panics
+/// If there is none; [`Scenario::check`] has seen to it.
+fn pick<'a, T>(choices: &'a [T], draws: &mut Draws) -> &'a T {
+    &choices[draws.index(choices.len())]
+}
+
+/// True in so many of a hundred draws.
+fn happens(share: super::Percent, draws: &mut Draws) -> bool {
+    draws.below(100) < u64::from(share.0)
+}

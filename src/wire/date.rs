@@ -1,0 +1,15 @@
+//! The one header that hyper adds by itself.
+
+use http::HeaderValue;
+use http::header::DATE;
+use tonic::body::Body;
+
+/// hyper would add the wall clock's time to each response; nobody reads it, and it would be the one thing in
+/// a simulated run that differs from the last.
+const FIXED_DATE: HeaderValue = HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
+
+/// A response of a gRPC service, always with the same date.
+pub(crate) fn with_fixed_date(mut response: http::Response<Body>) -> http::Response<Body> {
+    response.headers_mut().insert(DATE, FIXED_DATE);
+    response
+}
