@@ -172,9 +172,9 @@ impl State {
             Event::Extended { delivery, deadline } => {
                 let (slot, at) = self.held_by(*delivery, "extended")?;
                 let lease = &mut self.leases[at as usize];
-                self.lease_ends.remove(&(lease.times.deadline, slot));
+                self.lease_ends.remove(lease.times.deadline, at);
                 lease.times.deadline = *deadline;
-                self.lease_ends.insert((*deadline, slot));
+                self.lease_ends.insert(*deadline, at, slot);
             }
             Event::Sent { delivery } => {
                 let (_, at) = self.held_by(*delivery, "sent")?;
@@ -285,7 +285,7 @@ impl State {
         };
         let at = u32::try_from(self.leases.insert(lease)).expect("fewer than 2^32 leases");
         self.tasks[slot as usize].life = Life::Leased(at);
-        self.lease_ends.insert((times.deadline, slot));
+        self.lease_ends.insert(times.deadline, at, slot);
         if isolation != Isolation::None {
             self.suspects.routes_taken.insert(route);
         }
@@ -458,7 +458,7 @@ impl State {
             Life::Leased(at) => {
                 self.lane_mut(route).counts.leased -= 1;
                 let lease = self.leases.remove(at as usize);
-                self.lease_ends.remove(&(lease.times.deadline, slot));
+                self.lease_ends.remove(lease.times.deadline, at);
                 if isolation != Isolation::None {
                     self.suspects.routes_taken.remove(&route);
                 }

@@ -7,6 +7,7 @@
 
 mod apply;
 pub mod decide;
+mod ends;
 pub mod event;
 pub mod history;
 pub mod ids;

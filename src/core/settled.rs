@@ -1,37 +1,118 @@
 //! Which ids have left for good, as runs: endpoints are told, so that they can forget them.
+//!
+//! Ids leave in any order but close together. So they are ticked off in blocks of 64, and only a block that
+//! is full joins the runs: one look at a small tree for most ids, whatever their order.
 
 use std::collections::BTreeMap;
 
 use super::ids::{Origin, Seq, TaskId};
 
-/// Runs of ids, merged where they touch: as many as there are gaps, which live tasks make.
+/// Ids in a block: the bits of a word.
+const BLOCK_IDS: u64 = 64;
+
+/// Runs of ids: as many pieces as there are gaps, which live tasks make.
 #[derive(Debug, Default)]
 pub(super) struct SettledIds {
-    /// By origin: first of a run to its last.
-    runs: BTreeMap<Origin, BTreeMap<Seq, Seq>>,
+    origins: BTreeMap<Origin, Blocks>,
+}
+
+/// The ids of one origin.
+#[derive(Debug, Default)]
+struct Blocks {
+    /// Full blocks, merged where they touch: first of a run to its last.
+    full: BTreeMap<u64, u64>,
+    /// Blocks with a gap, as bits; the lowest id is the lowest bit.
+    parts: BTreeMap<u64, u64>,
 }
 
 impl SettledIds {
     pub(super) fn insert(&mut self, id: TaskId) {
-        let runs = self.runs.entry(id.origin).or_default();
-        let (mut first, mut last) = (id.seq, id.seq);
-        if let Some((start, end)) = runs.range(..=id.seq).next_back().map(|(a, b)| (*a, *b)) {
-            if end >= id.seq {
-                return;
-            }
-            if end.next() == id.seq {
-                first = start;
-            }
-        }
-        if let Some(end) = runs.remove(&id.seq.next()) {
-            last = end;
-        }
-        runs.insert(first, last);
+        self.origins.entry(id.origin).or_default().insert(id.seq);
     }
 
     pub(super) fn range(&self, id: TaskId) -> Option<(Seq, Seq)> {
-        let (first, last) = self.runs.get(&id.origin)?.range(..=id.seq).next_back()?;
-        (*last >= id.seq).then_some((*first, *last))
+        self.origins.get(&id.origin)?.range(id.seq)
+    }
+}
+
+impl Blocks {
+    fn insert(&mut self, seq: Seq) {
+        let (block, bit) = (seq.0 / BLOCK_IDS, seq.0 % BLOCK_IDS);
+        if self.is_full(block) {
+            return;
+        }
+        let bits = self.parts.entry(block).or_default();
+        *bits |= 1 << bit;
+        if *bits == u64::MAX {
+            self.parts.remove(&block);
+            self.fill(block);
+        }
+    }
+
+    /// A block has become full: it joins the runs that it touches.
+    fn fill(&mut self, block: u64) {
+        let first = self.first_full(block);
+        let last = self.full.remove(&(block + 1)).unwrap_or(block);
+        self.full.insert(first, last);
+    }
+
+    fn range(&self, seq: Seq) -> Option<(Seq, Seq)> {
+        let (block, bit) = (seq.0 / BLOCK_IDS, seq.0 % BLOCK_IDS);
+        if let Some((first, last)) = self.run(block) {
+            return Some((self.first_before(first), self.last_behind(last)));
+        }
+        let bits = self.part(block);
+        let up = u64::from((bits >> bit).trailing_ones());
+        if up == 0 {
+            return None;
+        }
+        let down = u64::from((bits << (BLOCK_IDS - 1 - bit)).leading_ones());
+        let first = match bit + 1 - down {
+            0 => self.first_before(self.first_full(block)),
+            gap => Seq(block * BLOCK_IDS + gap),
+        };
+        let last = match bit + up {
+            BLOCK_IDS => self.last_behind(self.last_full(block)),
+            gap => Seq(block * BLOCK_IDS + gap - 1),
+        };
+        Some((first, last))
+    }
+
+    /// The first of the full blocks that end right before `block`; `block` itself if there is none.
+    fn first_full(&self, block: u64) -> u64 {
+        let run = block.checked_sub(1).and_then(|before| self.run(before));
+        run.map_or(block, |(first, _)| first)
+    }
+
+    /// The last of the full blocks that begin right behind `block`; `block` itself if there is none.
+    fn last_full(&self, block: u64) -> u64 {
+        self.full.get(&(block + 1)).copied().unwrap_or(block)
+    }
+
+    /// Where the run begins that reaches down to the first id of `block`, with no full block before.
+    fn first_before(&self, block: u64) -> Seq {
+        let before = block.checked_sub(1).map_or(0, |before| self.part(before));
+        Seq(block * BLOCK_IDS - u64::from(before.leading_ones()))
+    }
+
+    /// Where the run ends that reaches up to the last id of `block`, with no full block behind.
+    fn last_behind(&self, block: u64) -> Seq {
+        let behind = self.part(block + 1).trailing_ones();
+        Seq(block * BLOCK_IDS + BLOCK_IDS - 1 + u64::from(behind))
+    }
+
+    fn part(&self, block: u64) -> u64 {
+        self.parts.get(&block).copied().unwrap_or_default()
+    }
+
+    fn is_full(&self, block: u64) -> bool {
+        self.run(block).is_some()
+    }
+
+    /// The run of full blocks around `block`.
+    fn run(&self, block: u64) -> Option<(u64, u64)> {
+        let (first, last) = self.full.range(..=block).next_back()?;
+        (*last >= block).then_some((*first, *last))
     }
 }
 
@@ -66,6 +147,26 @@ mod tests {
             settled.insert(id(seq));
         }
         assert_eq!(settled.range(id(7)), Some((Seq(3), Seq(9))));
-        assert_eq!(settled.runs[&Origin(1)].len(), 1);
+    }
+
+    /// Against a plain set, over several blocks, in an order that touches them all in turn.
+    #[test]
+    fn runs_are_those_of_a_plain_set() {
+        let mut settled = SettledIds::default();
+        let mut plain = std::collections::BTreeSet::new();
+        let ids = 5 * BLOCK_IDS + 7;
+        // Steps that share no factor with the count reach each id once.
+        for seq in (0..ids).map(|step| step * 100 % ids) {
+            settled.insert(id(seq));
+            plain.insert(seq);
+            for seq in 0..=ids {
+                let first = (0..=seq).rev().take_while(|seq| plain.contains(seq)).last();
+                let last = (seq..=ids).take_while(|seq| plain.contains(seq)).last();
+                let expected = first.zip(last).map(|(first, last)| (Seq(first), Seq(last)));
+                assert_eq!(settled.range(id(seq)), expected);
+            }
+        }
+        let blocks = &settled.origins[&Origin(1)];
+        assert_eq!((blocks.full.len(), blocks.parts.len()), (1, 1));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::ends::LeaseEnds;
 use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
@@ -33,7 +34,7 @@ pub struct State {
     pub(super) delayed: BTreeSet<(QueueMs, Seq, Slot)>,
     /// Own deadlines of ready and delayed tasks.
     pub(super) expiries: BTreeSet<(QueueMs, Seq, Slot)>,
-    pub(super) lease_ends: BTreeSet<(MonoMs, Slot)>,
+    pub(super) lease_ends: LeaseEnds,
     pub(super) bodies: BTreeMap<SegmentNo, BodyUse>,
     pub(super) live_bytes: u64,
     /// Grants of all routes so far; see [`Lease::queue_grants`].
@@ -271,6 +272,12 @@ impl State {
         self.slot(id).map(|slot| slot as usize)
     }
 
+    /// A live task, with its place in the slab.
+    pub(crate) fn placed(&self, id: TaskId) -> Option<(usize, TaskView<'_>)> {
+        self.slot(id)
+            .map(|slot| (slot as usize, self.view_of(slot)))
+    }
+
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
         let suspect = self.lane(route).suspect();
@@ -280,7 +287,7 @@ impl State {
 
     /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
     pub fn next_wake(&self) -> (Option<MonoMs>, Option<QueueMs>) {
-        let lease_end = self.lease_ends.first().map(|(at, _)| *at);
+        let lease_end = self.lease_ends.first();
         let quarantine = Some(self.suspects.quarantine_until).filter(|at| at.0 > 0);
         let mono = lease_end.into_iter().chain(quarantine).min();
         let delay = self.delayed.first().map(|(at, ..)| *at);
@@ -330,7 +337,7 @@ impl State {
     /// The leases that are held, by their deadlines.
     pub fn held(&self) -> impl Iterator<Item = DeliveryId> + '_ {
         self.lease_ends.iter().map(|(_, slot)| {
-            let task = self.task(*slot);
+            let task = self.task(slot);
             DeliveryId {
                 task: task.id,
                 epoch: task.epoch,

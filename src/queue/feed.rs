@@ -137,6 +137,8 @@ pub(crate) struct News {
 #[derive(Debug)]
 pub(crate) struct Feed {
     sequence: u64,
+    /// Whether somebody listened when last asked: asking takes the channel's lock, for each event too much.
+    listened_to: bool,
     waiting: VecDeque<(Position, Arc<LifecycleEvent>)>,
     sender: broadcast::Sender<Arc<LifecycleEvent>>,
 }
@@ -146,16 +148,19 @@ impl Feed {
         let (sender, _) = broadcast::channel(FEED_EVENTS_MAX);
         Self {
             sequence: 0,
+            listened_to: false,
             waiting: VecDeque::new(),
             sender,
         }
     }
 
+    /// Whether somebody may be listening.
     pub(crate) fn is_listened_to(&self) -> bool {
-        self.sender.receiver_count() > 0
+        self.listened_to
     }
 
-    pub(crate) fn subscribe(&self) -> LifecycleFeed {
+    pub(crate) fn subscribe(&mut self) -> LifecycleFeed {
+        self.listened_to = true;
         LifecycleFeed {
             receiver: self.sender.subscribe(),
         }
@@ -172,7 +177,11 @@ impl Feed {
             return;
         };
         self.sequence += 1;
-        if !self.is_listened_to() {
+        if !self.listened_to {
+            return;
+        }
+        if self.sender.receiver_count() == 0 {
+            self.listened_to = false;
             return;
         }
         let (at, route) = match task {

@@ -98,7 +98,7 @@ impl<T> SafeTaskQueue<T> {
 
     /// Hears what happens from now on, in order, each thing after it is durable.
     pub fn subscribe(&self) -> LifecycleFeed {
-        self.owner.engine.look(|core, _| core.feed.subscribe())
+        self.owner.engine.look_and(|core, _| core.feed.subscribe())
     }
 
     /// The backpressure signal; never active without watermarks.
@@ -209,6 +209,11 @@ impl<T: Payload> SafeTaskQueue<T> {
     pub async fn enqueue(&self, value: T, options: TaskOptions) -> Result<Enqueued, EnqueueError> {
         let mut prepared = self.prepare(&value, options)?;
         let engine = &self.owner.engine;
+        // Whoever finds room waits for no news of it, and need not be told any.
+        match self.submit(std::slice::from_mut(&mut prepared)).await {
+            Err(EnqueueError::Full { .. }) => {}
+            other => return other?.pop().expect("one reply for one command"),
+        }
         loop {
             let mut room = std::pin::pin!(engine.room.notified());
             room.as_mut().enable();
@@ -322,6 +327,11 @@ impl<T: Payload> SafeTaskQueue<T> {
     /// Waits until at least one lease is granted.
     async fn granted(&self, id: RouteId, max: usize) -> Result<Promise<Unclaimed>, LeaseError> {
         let engine = &self.owner.engine;
+        // Whoever finds something ready waits for no news of it.
+        let promise = engine.grant(&self.owner, id, max);
+        if !promise.is_empty() {
+            return Ok(promise);
+        }
         let lane = engine.look(|core, _| core.lanes[id.0 as usize].clone());
         loop {
             // Gone as soon as something is granted: a wake that found it later would wait with it for the

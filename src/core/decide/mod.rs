@@ -157,6 +157,16 @@ pub enum Report {
     Dropped,
 }
 
+impl Report {
+    /// Whether the task may have to wait for a backoff: only then its settlement's jitter counts.
+    pub(crate) fn may_back_off(self) -> bool {
+        match self {
+            Self::Rejected | Self::InDoubt(_) | Self::Released | Self::Dropped => true,
+            Self::Done | Self::Refused | Self::Unavailable { .. } | Self::NotSent => false,
+        }
+    }
+}
+
 /// What a decision says to whoever asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -23,7 +23,7 @@ pub(super) fn open(
     let mut held: Vec<_> = state
         .lease_ends
         .iter()
-        .map(|(_, slot)| state.task(*slot))
+        .map(|(_, slot)| state.task(slot))
         .collect();
     held.sort_by_key(|task| task.id);
     let delayed = state.delayed.iter().map(|(.., slot)| state.task(*slot));

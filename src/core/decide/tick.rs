@@ -23,7 +23,7 @@ pub(super) fn tick(
         .iter()
         .take_while(|(deadline, _)| *deadline <= now.mono);
     for (_, slot) in over.take(limit) {
-        let task = state.task(*slot);
+        let task = state.task(slot);
         let Life::Leased(lease) = task.life else {
             unreachable!("only held tasks have a lease end");
         };

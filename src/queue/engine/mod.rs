@@ -143,16 +143,18 @@ impl Core {
     ) -> Result<Reply, Refusal> {
         let mut events = std::mem::take(&mut self.events);
         let decided = decide(&self.state, &self.policy, now, input, &mut events);
-        for mut event in events.drain(..) {
+        // By reference: an event is large, and each move of it a copy.
+        for event in &mut events {
             if event.is_durable() {
                 let state = &self.state;
-                self.writer.append(|| state.base(), &mut event, body);
+                self.writer.append(|| state.base(), event, body);
                 self.records += 1;
             }
-            let before = self.before(&event);
-            self.state.apply(&event);
+            let before = self.before(event);
+            self.state.apply(event);
             self.notice(before, event);
         }
+        events.clear();
         self.events = events;
         decided
     }

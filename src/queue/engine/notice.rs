@@ -22,16 +22,18 @@ impl Core {
             Event::Granted { delivery, .. } if self.feed.is_listened_to() => delivery.task,
             _ => return Before::default(),
         };
-        let view = self.state.view(id);
+        let Some((slot, view)) = self.state.placed(id) else {
+            return Before::default();
+        };
         Before {
-            route: view.map(|view| view.route),
-            slot: self.state.slot_of(id),
-            isolated: view.is_some_and(|view| view.isolation != Isolation::None),
+            route: Some(view.route),
+            slot: Some(slot),
+            isolated: view.isolation != Isolation::None,
         }
     }
 
-    pub(super) fn notice(&mut self, before: Before, event: Event) {
-        match &event {
+    pub(super) fn notice(&mut self, before: Before, event: &Event) {
+        match event {
             Event::Enqueued(enqueued) => self.wake(enqueued.route),
             Event::Settled(settled) => {
                 if matches!(settled.outcome, Outcome::InDoubt(Doubt::LeaseExpired))
@@ -76,10 +78,10 @@ impl Core {
         self.sequence_news(before, event);
     }
 
-    fn sequence_news(&mut self, before: Before, event: Event) {
+    fn sequence_news(&mut self, before: Before, event: &Event) {
         let position = self.writer.appended();
         let state = &self.state;
-        self.feed.take(position, &event, |id: TaskId| {
+        self.feed.take(position, event, |id: TaskId| {
             let route = before
                 .route
                 .or_else(|| state.view(id).map(|view| view.route));
