@@ -19,8 +19,7 @@ fn beat(sequence: u64) -> Kind {
 fn small() -> (FrameSender, FrameSource) {
     outbox(OutboxLimits {
         queued_bytes_max: 10,
-        frame_bytes_max: 100,
-        write_deadline: WRITE_DEADLINE,
+        ..OutboxLimits::for_peer(100, WRITE_DEADLINE)
     })
 }
 
