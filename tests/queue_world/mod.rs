@@ -9,9 +9,11 @@ use leasebridge::queue::{OpenError, QueueOptions, SafeTaskQueue};
 use leasebridge_sim::clock::{SimClock, TimeSource};
 use leasebridge_sim::disk::SimDisk;
 use leasebridge_sim::entropy::SimEntropy;
+use leasebridge_sim::gate::Gate;
 use leasebridge_sim::host::WALL_START;
+use leasebridge_sim::net::{Network, SimTransport};
+use leasebridge_sim::plan::Micros;
 use leasebridge_sim::seed::Seed;
-use leasebridge_sim::transport::SimTransport;
 
 /// Bytes of a segment: the least that holds a body of [`BODY_BYTES_MAX`] and a task's longest history.
 pub(crate) const SEGMENT_BYTES: u32 = 16 << 10;
@@ -44,7 +46,11 @@ pub(crate) fn options(disk: &SimDisk, boot: u64) -> QueueOptions {
     let clock = SimClock::new(TimeSource::tokio(), WALL_START);
     let env = Env {
         clock: Arc::new(clock),
-        transport: Arc::new(SimTransport),
+        transport: Arc::new(SimTransport::new(
+            "queue".into(),
+            Network::new(Seed(7), [Micros(0); 2]),
+            Gate::default(),
+        )),
         disk: Arc::new(disk.clone()),
         entropy: Arc::new(SimEntropy::new(Seed(7), &format!("boot {boot}"))),
         points: Arc::new(NeverFires),

@@ -1,6 +1,10 @@
 //! One process: first everything is the system's, then everything is the simulation's.
 //!
 //! All in one test, because there is no way back.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what the standard library is told is what this is about"
+)]
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

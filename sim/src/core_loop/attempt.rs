@@ -286,13 +286,15 @@ fn lease_span(lane: &Lane) -> Duration {
 /// Completes when the lease is lost; extends it until then, if asked.
 async fn keep(lane: &Lane, lease: &Lease<Command>, extends: bool) {
     let extending = async {
-        while extends {
+        if !extends {
+            return std::future::pending().await;
+        }
+        loop {
             lane.process.env.clock.sleep(lease_span(lane) / 3).await;
             if lease.extend().await.is_err() {
                 return;
             }
         }
-        std::future::pending().await
     };
     tokio::select! {
         biased;

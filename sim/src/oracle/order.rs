@@ -19,10 +19,13 @@ use crate::history::What;
 /// Deaths after which a task may be flown alone.
 const DEATHS_BEFORE_ISOLATION: u32 = 2;
 
+/// A queue and one of its routes.
+type Lane = (No, Option<No>);
+
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// By queue and route: the ready ones, by the number in their name.
-    ready: BTreeMap<(No, Option<No>), BTreeSet<(u64, No)>>,
+    /// The ready ones of each lane, by the number in their name.
+    ready: BTreeMap<Lane, BTreeSet<(u64, No)>>,
     /// By task: deaths of the bridge at which it may have been held.
     deaths: Vec<u32>,
 }

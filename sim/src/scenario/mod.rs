@@ -131,6 +131,10 @@ impl Scenario {
     ///
     /// # Errors
     /// As [`Scenario::parse`], and when the file can't be read.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "scenarios are the simulator's own input, read before anything is simulated"
+    )]
     pub fn load(file: &Path) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(file).map_err(|source| ScenarioError::Unreadable {
             file: file.to_owned(),

@@ -1,4 +1,8 @@
 //! Tests of scenarios as a whole: the files of the project, and what every drawn plan keeps.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the project's own files are what is tested"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,24 +1,48 @@
 //! How an endpoint misbehaves: the real receiver behind its own socket, and a small bridge that counts what
 //! comes back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use leasebridge::env::{Address, Env, timeout};
+use bytes::{Bytes, BytesMut};
+use leasebridge::env::{Address, BoxFuture, Env, timeout};
+use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 use leasebridge::wire::v1::frame::Kind;
 use leasebridge::wire::{BridgeHello, FrameReader, encode_frame, frame_bytes_for, kind_name, v1};
 use leasebridge_sim::host::SimHost;
 use leasebridge_sim::net::{Network, SOCKET_PORT};
 use leasebridge_sim::plan::{FaultId, FaultKind, FaultSpec, HostName, Micros, PeerFault};
 use leasebridge_sim::seed::Seed;
-use leasebridge_sim::stack::happening::{Happening, History};
-use leasebridge_sim::stack::{ENDPOINT, endpoint};
 use tokio::io::AsyncWriteExt;
 
 use crate::world::{Log, secs, simulation};
 
 const ORIGIN: u64 = 77;
+
+/// The host of the receiver.
+const ENDPOINT: &str = "endpoint";
+
+/// When commands were executed, in simulated time.
+type Executions = Arc<Mutex<Vec<Duration>>>;
+
+/// Notes each execution, and is done with it at once.
+struct Noting(Executions);
+
+impl Handler for Noting {
+    fn handle(&self, command: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
+        let now = turmoil::sim_elapsed().unwrap();
+        self.0.lock().unwrap().push(now);
+        Box::pin(std::future::ready(Ok(command.body)))
+    }
+}
+
+/// The life of the receiver's process.
+async fn endpoint(env: Env, executions: Executions) -> turmoil::Result {
+    let options = ReceiverOptions::new(Address::tcp("0.0.0.0", SOCKET_PORT));
+    let receiver = Receiver::new(options, Arc::new(Noting(executions)))?;
+    let _running = receiver.start(env).await?;
+    std::future::pending().await
+}
 
 fn command(seq: u64) -> Kind {
     Kind::Command(v1::Command {
@@ -91,10 +115,10 @@ struct Seen {
 fn run(fault: PeerFault) -> Seen {
     let mut sim = simulation(1);
     let network = Network::new(Seed(1), [Micros::from_millis(1), Micros::from_millis(5)]);
-    let history = History::default();
+    let executions = Executions::default();
     let (machine, shared) = (
         Arc::new(SimHost::new(ENDPOINT, Seed(1), &network)),
-        history.clone(),
+        executions.clone(),
     );
     sim.host(ENDPOINT, move || endpoint(machine.boot(), shared.clone()));
     let machine = SimHost::new("bridge", Seed(1), &network);
@@ -130,9 +154,8 @@ fn run(fault: PeerFault) -> Seen {
         let (at, text) = line.split_once(' ').unwrap();
         (at.parse().unwrap(), text.to_owned())
     });
-    let executed = history.lines().into_iter().filter(|(at, what)| {
-        (begin..end).contains(at) && matches!(what, Happening::Executed { .. })
-    });
+    let executions = executions.lock().unwrap();
+    let executed = executions.iter().filter(|at| (begin..end).contains(*at));
     Seen {
         lines: lines.collect(),
         executed: executed.count(),
