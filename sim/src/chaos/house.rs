@@ -32,7 +32,6 @@ pub(super) struct House {
     pub(super) producer: Option<Process>,
     /// The input that the producer is sending; sent again until one of them has sent all of it.
     input: u32,
-    starts: u32,
     histories: Vec<PathBuf>,
 }
 
@@ -57,7 +56,6 @@ impl House {
             receiver: None,
             producer: None,
             input: 0,
-            starts: 0,
             histories: Vec::new(),
         };
         let config = format!(
@@ -89,10 +87,10 @@ impl House {
         &self.histories
     }
 
-    /// Arguments of a command of the program, with the history of its own that it is to write.
-    fn args(&mut self, what: &str, more: &[&str]) -> Vec<String> {
-        self.starts += 1;
-        let history = self.folder.join(format!("{:04}-{what}.jsonl", self.starts));
+    /// Arguments of a command of the program, with the history that it is to write: one of a name goes on over
+    /// the lives of its process.
+    fn args(&mut self, what: &str, history: &str, more: &[&str]) -> Vec<String> {
+        let history = self.folder.join(format!("{history}.jsonl"));
         let mut args = vec![
             what.to_owned(),
             "--config".into(),
@@ -101,12 +99,14 @@ impl House {
             history.display().to_string(),
         ];
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
-        self.histories.push(history);
+        if !self.histories.contains(&history) {
+            self.histories.push(history);
+        }
         args
     }
 
-    fn start(&mut self, what: &str, more: &[&str]) -> io::Result<Process> {
-        let args = self.args(what, more);
+    fn start(&mut self, what: &str, history: &str, more: &[&str]) -> io::Result<Process> {
+        let args = self.args(what, history, more);
         let log = self.folder.join(format!("{what}.log"));
         Process::start(&self.program, &args, &log)
     }
@@ -115,10 +115,10 @@ impl House {
     pub(super) fn start_missing(&mut self) -> io::Result<()> {
         if !self.receiver.as_mut().is_some_and(Process::runs) {
             let effects = self.effects().display().to_string();
-            self.receiver = Some(self.start("receiver", &["--out", &effects])?);
+            self.receiver = Some(self.start("receiver", "endpoint", &["--out", &effects])?);
         }
         if !self.bridge.as_mut().is_some_and(Process::runs) {
-            self.bridge = Some(self.start("run", &[])?);
+            self.bridge = Some(self.start("run", "bridge", &[])?);
         }
         Ok(())
     }
@@ -140,7 +140,16 @@ impl House {
             std::fs::write(&input, lines.collect::<String>())?;
         }
         let (input, listen) = (input.display().to_string(), self.listen.to_string());
-        self.producer = Some(self.start("enqueue", &["--quiet", "--bridge", &listen, &input])?);
+        let history = format!("producer-{}", self.input);
+        let args = [
+            "--quiet",
+            "--history-host",
+            &history,
+            "--bridge",
+            &listen,
+            &input,
+        ];
+        self.producer = Some(self.start("enqueue", &history, &args)?);
         Ok(self.input)
     }
 

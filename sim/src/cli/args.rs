@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use leasebridge_sim::seed::Seed;
 
 use super::bench::BenchArgs;
+use super::chaos::ChaosArgs;
 use super::exit::EXIT_CODES;
 use super::planted::PlantedArgs;
 
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Regress(RegressArgs),
     Planted(PlantedArgs),
     Bench(BenchArgs),
+    Chaos(ChaosArgs),
 }
 
 /// How results are printed

@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod chaos;
 mod check;
 pub(crate) mod exit;
 mod explore;
@@ -72,6 +73,7 @@ fn start(cli: Cli) -> Ended {
             Command::Check(args) => check::run(&args),
             Command::Planted(args) => planted::run(args, scenarios).await,
             Command::Bench(args) => bench::run(args).await,
+            Command::Chaos(args) => chaos::run(args).await,
             Command::Regress(args) => regress::run(args, scenarios).await,
         }
     })
