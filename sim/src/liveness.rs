@@ -125,3 +125,100 @@ fn reason(task: &Listed) -> Option<String> {
 fn seconds(left: Duration) -> String {
     format!("{:.1} s", left.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use leasebridge::core::{Epoch, LaneCounts, LaneTotals, MonoMs, Origin, QueueMs, Seq, TaskId};
+
+    use super::*;
+
+    fn listed(seq: u64, state: TaskState, left_ms: u64) -> Listed {
+        Listed {
+            id: TaskId {
+                seq: Seq(seq),
+                origin: Origin(10),
+            },
+            route: Arc::from("b"),
+            state,
+            epoch: Epoch(2),
+            left: Some(Duration::from_millis(left_ms)),
+        }
+    }
+
+    fn status(ready: u64, delayed: u64, leased: u64) -> RouteStatus {
+        RouteStatus {
+            route: "b".into(),
+            counts: LaneCounts {
+                ready,
+                delayed,
+                leased,
+                poison: 3,
+            },
+            totals: LaneTotals::default(),
+            oldest_ready: None,
+            paused: false,
+        }
+    }
+
+    fn words(status: &RouteStatus, tasks: &[Listed]) -> Vec<String> {
+        of_one(status, &tasks.iter().collect::<Vec<_>>(), None)
+    }
+
+    #[test]
+    fn nothing_pending_gives_no_reason() {
+        assert_eq!(words(&status(0, 0, 0), &[]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_ready_task_names_its_route_and_who_does_not_lease() {
+        let task = [listed(1, TaskState::Ready, 0)];
+        let ready = status(1, 0, 0);
+        assert_eq!(
+            words(&ready, &task),
+            ["route b has 1 ready but no pump leasing"]
+        );
+        let paused = RouteStatus {
+            paused: true,
+            ..ready.clone()
+        };
+        let reasons = ["route b has 1 ready but an operator has paused it"];
+        assert_eq!(words(&paused, &task), reasons);
+        let unserved = of_one(&ready, &[&task[0]], Some(None));
+        assert_eq!(
+            unserved,
+            ["route b has 1 ready but no bridge that serves it"]
+        );
+    }
+
+    #[test]
+    fn a_lease_and_a_delay_say_how_long_they_last_or_that_they_are_over() {
+        let (until, at) = (QueueMs(5), MonoMs(5));
+        let tasks = [
+            listed(1, TaskState::Leased(at), 0),
+            listed(2, TaskState::Leased(at), 1_500),
+            listed(3, TaskState::Delayed(until), 0),
+            listed(4, TaskState::Delayed(until), 12_300),
+        ];
+        let reasons = [
+            "lease 1-000000000000000a/2 held past its deadline",
+            "lease 2-000000000000000a/2 held for another 1.5 s",
+            "task 3-000000000000000a delayed, past due",
+            "task 4-000000000000000a delayed for another 12.3 s",
+        ];
+        assert_eq!(words(&status(0, 2, 2), &tasks), reasons);
+    }
+
+    #[test]
+    fn many_are_counted_and_counts_that_disagree_with_the_list_are_said() {
+        let tasks: Vec<Listed> = (0..10)
+            .map(|seq| listed(seq, TaskState::Delayed(QueueMs(5)), 0))
+            .collect();
+        let reasons = words(&status(0, 11, 0), &tasks);
+        assert_eq!(reasons.len(), NAMED_MAX + 2);
+        assert_eq!(reasons[NAMED_MAX], "and 2 more tasks of route b");
+        let last = "route b counts 11 pending tasks and lists 10";
+        assert_eq!(reasons[NAMED_MAX + 1], last);
+    }
+}

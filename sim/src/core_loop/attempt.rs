@@ -189,7 +189,11 @@ impl Attempt {
             Outcome::InDoubt | Outcome::Answered(Answer::Silence)
         );
         lane.doubted(delivery.task, is_doubt.then(|| endpoint.inbox()));
-        lane.reached(!matches!(outcome, Outcome::NotSent));
+        match outcome {
+            Outcome::NotSent => lane.reached(false),
+            Outcome::Answered(_) => lane.reached(true),
+            Outcome::InDoubt | Outcome::Over => {}
+        }
         let failure = match outcome {
             Outcome::Answered(Answer::Done) => None,
             Outcome::Answered(Answer::KillsBridge) => {

@@ -204,7 +204,8 @@ struct Death {
 async fn crash(world: &Arc<World>, name: &HostName, fault: &FaultSpec, death: Death) {
     let until = fault.at.plus(fault.span);
     if let Some(host) = world.host(name) {
-        if death.in_flight {
+        // A machine that is down writes nothing; its disk must not wait for the next process's first word.
+        if death.in_flight && host.running().is_some() {
             strike_next_write(world, host).await;
         }
         host.holds.send_modify(|holds| *holds += 1);

@@ -114,7 +114,7 @@ async fn live(plan: Arc<Plan>) -> Ran {
             }
         }
     }
-    let struck = world.struck().clone();
+    let struck = world.struck();
     Ran {
         records: world.history.take(),
         simulated: world.now(),

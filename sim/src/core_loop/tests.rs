@@ -10,6 +10,9 @@ use crate::plan::{DiskFault, FaultKind, Micros, Plan, Step};
 use crate::run::Ran;
 use plans::{BRIDGE, crash, disk, fault, plan, power_cut};
 
+/// Runs of ten faults each.
+const SWARMS: u64 = 400;
+
 /// Runs a plan that must end well: no panic, nothing pending, everything accepted is done or in poison.
 fn ran(plan: &Plan) -> Ran {
     let ran = run(plan);
@@ -245,6 +248,21 @@ fn a_plan_gives_the_same_records_alone_and_after_others() {
     assert_eq!(differing, None);
     assert_eq!(alone.len(), after.len());
     assert_ne!(text(&run(&plans[0])), text(&run(&plans[1])));
+}
+
+#[test]
+fn whatever_happens_nothing_is_lost_or_executed_twice() {
+    let mut struck = 0;
+    for seed in 0..SWARMS {
+        let plan = plans::swarm(seed, 60);
+        let ran = ran(&plan);
+        struck += ran.struck.len();
+        let effects = effects(&ran);
+        let twice = effects.iter().find(|(_, times)| **times > 1);
+        assert_eq!(twice, None, "seed {seed}\n{}", text(&ran));
+    }
+    // Of ten faults in each run most meet something.
+    assert!(struck > SWARMS as usize * 4, "{struck}");
 }
 
 #[test]

@@ -16,6 +16,16 @@ use super::workload::Bodies;
 use crate::history::{History, What};
 use crate::plan::{FaultId, HostName, Micros, Plan};
 
+/// How often the history says that a fault goes on striking.
+const STRUCK_EVERY: Micros = Micros::from_secs(1);
+
+/// How often a fault has struck, and when the history was last told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Strikes {
+    times: u64,
+    told: Micros,
+}
+
 /// The world of one run. Outlives every process in it.
 pub(super) struct World {
     pub(super) plan: Arc<Plan>,
@@ -28,7 +38,7 @@ pub(super) struct World {
     pub(super) endpoints: BTreeMap<HostName, Arc<Endpoint>>,
     /// True once the workload has ended: nobody tries anything again.
     pub(super) over: watch::Sender<bool>,
-    struck: Mutex<BTreeMap<FaultId, u64>>,
+    struck: Mutex<BTreeMap<FaultId, Strikes>>,
     name: HostName,
     start: Instant,
 }
@@ -72,14 +82,34 @@ impl World {
         self.record(&self.name, what);
     }
 
-    /// A fault has changed an outcome.
+    /// A fault has changed an outcome. Every time counts; the history says so once in a while.
     pub(super) fn strike(&self, fault: FaultId) {
-        *self.struck().entry(fault).or_default() += 1;
-        self.tell(What::Struck { fault });
+        let now = self.now();
+        let is_news = {
+            let mut struck = self.strikes();
+            let strikes = struck.entry(fault).or_default();
+            strikes.times += 1;
+            let is_news = strikes.times == 1 || now >= strikes.told.plus(STRUCK_EVERY);
+            if is_news {
+                strikes.told = now;
+            }
+            is_news
+        };
+        if is_news {
+            self.tell(What::Struck { fault });
+        }
     }
 
-    /// What has struck so far.
-    pub(super) fn struck(&self) -> MutexGuard<'_, BTreeMap<FaultId, u64>> {
+    /// How often each fault has struck so far.
+    pub(super) fn struck(&self) -> BTreeMap<FaultId, u64> {
+        let strikes = self.strikes();
+        strikes
+            .iter()
+            .map(|(fault, strikes)| (*fault, strikes.times))
+            .collect()
+    }
+
+    fn strikes(&self) -> MutexGuard<'_, BTreeMap<FaultId, Strikes>> {
         self.struck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -24,6 +24,9 @@ const SENDS_MAX: u32 = 4;
 const ATTEMPTS_KEPT: usize = 25;
 /// Rounding of times on their way through the product.
 const DEADLINE_SLACK_US: u64 = 5_000;
+/// The budget of doubts from which on nobody who always answers can spend it by coincidence. Each charge may hit
+/// a neighbour (others were answered, and a pill killed the endpoint under it); so many in a row do not.
+const BUDGET_BEYOND_COINCIDENCE: u16 = 10;
 /// Doubts that a pill may have beyond its budget: two uncharged ones before it flies alone in its route,
 /// two before it flies alone in the queue, and the one that convicts it.
 const PILL_DOUBTS_FREE: u32 = 5;
@@ -287,10 +290,12 @@ impl Budgets {
             Some(Command::Innocent) => {
                 let path = sight.ledger.endpoint(facts, sight.rules);
                 let always = (0, sight.at);
-                let silenced = path.is_none_or(|endpoint| {
-                    let path = (&sight.record.host, endpoint);
-                    sight.rules.is_troubled(path, always, silences)
-                });
+                let budget = sight.ledger.queue(sight.host).max_in_doubt;
+                let silenced = budget < BUDGET_BEYOND_COINCIDENCE
+                    || path.is_none_or(|endpoint| {
+                        let path = (&sight.record.host, endpoint);
+                        sight.rules.is_troubled(path, always, silences)
+                    });
                 findings.check(OutagesAreFree, silenced, spot, || {
                     format!(
                         "{}, whose endpoint always answers, went to poison at {} for spent doubts",

@@ -19,8 +19,8 @@ const ENDS_WITHIN_US: u64 = 60_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
     open: BTreeMap<(No, u32), Scope>,
-    /// Attempts that have ended, and when.
-    ended: BTreeMap<(No, u32), u64>,
+    /// Attempts of the living process that have ended: on which host, and when.
+    ended: BTreeMap<(No, u32), (No, u64)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl Scopes {
             }
             What::Died { .. } | What::Opened { .. } => {
                 self.open.retain(|_, scope| scope.host != sight.host);
+                self.ended.retain(|_, (host, _)| *host != sight.host);
             }
             What::Fed { .. } => self.fed(sight),
             _ => {}
@@ -82,7 +83,7 @@ impl Scopes {
         let task = sight.task.expect("it names a task");
         let name = &sight.ledger.task(task).name;
         let at = Secs(sight.at);
-        let over = self.ended.get(&(task, epoch)).copied();
+        let over = self.ended.get(&(task, epoch)).map(|(_, at)| *at);
         findings.check(Compensations, over.is_none(), sight.spot(), || {
             format!(
                 "compensation {number} of {name} (epoch {epoch}) ran at {at}, after its attempt had ended at {}",
@@ -112,7 +113,7 @@ impl Scopes {
         let task = sight.task.expect("it names a task");
         let name = &sight.ledger.task(task).name;
         let at = Secs(sight.at);
-        self.ended.insert((task, epoch), sight.at);
+        self.ended.insert((task, epoch), (sight.host, sight.at));
         let Some(scope) = self.open.remove(&(task, epoch)) else {
             return;
         };

@@ -8,7 +8,8 @@
 //!   *drained* are gone; *poison* is in poison, unless it may have been requeued or turned out done;
 //! - a requeue that an operator was told of is not forgotten: poison again takes another lease or an expiry;
 //! - no endpoint begins with a newer epoch what had been acknowledged before;
-//! - what was definitely declined every time it was offered is never executed.
+//! - what was definitely declined every time it was offered, repetitions under its key included, is never
+//!   executed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,8 +155,11 @@ fn executing(sight: &Sight<'_>, epoch: u32, op: OpId, findings: &mut Findings<'_
     let Some(offered) = sight.ledger.ops.get(&op) else {
         return;
     };
-    let declined = offered.declined >= offered.offers;
-    findings.check(DurableIsDurable, !declined, sight.spot(), || {
+    let kept = sight
+        .ledger
+        .repetitions(offered)
+        .any(|op| op.declined < op.offers);
+    findings.check(DurableIsDurable, kept, sight.spot(), || {
         format!(
             "{op} was declined every time (last offered at {}), and {} executes it at {}",
             Secs(offered.last),

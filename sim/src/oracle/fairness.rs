@@ -125,7 +125,7 @@ impl Fair {
                 rules.is_troubled((bridge, endpoint), (from, waits.until), delays)
             })
         };
-        if from >= waits.until || paused || ailing || troubled(waits.route, since) {
+        if from > waits.until || paused || ailing || troubled(waits.route, since) {
             return;
         }
         let dead = self.lanes.iter().find(|((of, route), lane)| {

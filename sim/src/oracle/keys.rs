@@ -7,8 +7,9 @@
 //! What may be inferred: an offer without an answer may have bound the key or not, so a first answer may
 //! already be *duplicate* if the key was offered before. The window is counted from the enqueue, which lies
 //! between the first offer and its answer, and a task that lives holds its key longer; so a second task is a
-//! violation only if the first still lived by all that was told, or was offered less than a window ago. Only
-//! a drain takes a task out of the product's sight; what happens to its key then is left open.
+//! violation only if the first still lived by all that was told, or was offered less than a window ago. An
+//! opening takes the time from the wall clock, if that is later: where it was set forward, the window is as much
+//! shorter. Only a drain takes a task out of the product's sight; what happens to its key then is left open.
 
 use std::collections::BTreeMap;
 
@@ -204,11 +205,13 @@ fn certainly_holds(bound: &Bound, sight: &Sight<'_>) -> bool {
     }
     let lives =
         !facts.place.is_gone() && facts.executed.is_none() && sight.rules.operators.is_some();
-    let removed = sight.rules.removals(&facts_host(sight, bound), sight.at);
+    let host = facts_host(sight, bound);
+    let removed = sight.rules.removals(&host, sight.at);
     let lives = lives && removed == Some(0);
     let inside = sight.rules.key_window.is_some_and(|window| {
         let slack = window.0 / 100 * WINDOW_SLACK_PERCENT;
-        sight.at < bound.offered + window.0.saturating_sub(slack)
+        let passed = sight.at + sight.rules.leapt(&host, sight.at) + slack;
+        passed < bound.offered + window.0
     });
     lives || inside
 }

@@ -7,6 +7,7 @@
 //! back: an epoch that was told, or that anybody was seen to use before the crash, is never granted again.
 //! That a task is due, say, makes its place certain again, but not its epoch.
 
+use super::Invariant;
 use super::Invariant::{
     DoneStaysDone, DurableIsDurable, EpochsGrow, NothingLost, OldestFirst, OneLiveLease,
     PoisonHasCause, StaleChangesNothing,
@@ -102,11 +103,7 @@ impl Leases {
                 Secs(facts.since),
             )
         });
-        if facts.place.is_gone() {
-            let invariant = match facts.place {
-                Place::Done => DoneStaysDone,
-                _ => DurableIsDurable,
-            };
+        if let Some(invariant) = stays_away(facts.place) {
             findings.check(invariant, false, spot, || {
                 format!("{}, granted again at {at}", place(sight, facts))
             });
@@ -178,8 +175,8 @@ fn ended(
             Secs(sight.at),
         )
     };
-    if facts.place.is_gone() {
-        findings.check(DoneStaysDone, false, sight.spot(), told);
+    if let Some(invariant) = stays_away(facts.place) {
+        findings.check(invariant, false, sight.spot(), told);
         return;
     }
     let current = if sight.ledger.is_epoch_certain(facts) {
@@ -190,6 +187,15 @@ fn ended(
     // Only a late *done* may come when nobody holds the task.
     let held = outcome == Outcome::Done || !certain || facts.place == Place::Leased;
     findings.check(StaleChangesNothing, current && held, sight.spot(), told);
+}
+
+/// What is broken by anything that happens to a task that has left.
+fn stays_away(place: Place) -> Option<Invariant> {
+    match place {
+        Place::Done => Some(DoneStaysDone),
+        Place::Purged | Place::Drained => Some(DurableIsDurable),
+        _ => None,
+    }
 }
 
 /// Events that take a task from one place to another without a lease.
@@ -214,7 +220,10 @@ fn moved(sight: &Sight<'_>, fed: Fed<'_>, facts: &TaskFacts, findings: &mut Find
         ),
         _ => return,
     };
-    let from = from && (fed.kind == Kind::Enqueued || !facts.place.is_gone());
+    let (invariant, from) = match stays_away(facts.place) {
+        Some(gone) => (gone, false),
+        None => (invariant, from),
+    };
     findings.check(invariant, from, sight.spot(), || {
         format!(
             "{}, then told as `{}` at {}",

@@ -141,7 +141,7 @@ pub(super) struct TaskFacts {
     /// When that was said.
     pub(super) since: u64,
     generation: u32,
-    /// The highest epoch the feed has told.
+    /// The epoch the feed has told last.
     pub(super) epoch: u32,
     /// The generation in which it told it: a place may be told anew without it.
     epoch_generation: u32,
@@ -315,12 +315,16 @@ impl Ledger {
     /// command.
     pub(super) fn deadline(&self, task: &TaskFacts) -> Option<u64> {
         let op = self.ops.get(&task.op?)?;
-        let Some(key) = &op.key else {
-            return op.deadline;
+        self.repetitions(op).filter_map(|op| op.deadline).min()
+    }
+
+    /// The operations that offer the same command: itself, and those under its key.
+    pub(super) fn repetitions<'a>(&'a self, op: &'a OpFacts) -> impl Iterator<Item = &'a OpFacts> {
+        let keyed = move |other: &&OpFacts| {
+            op.key.is_some() && other.queue == op.queue && other.key == op.key
         };
-        let same = |other: &&OpFacts| other.queue == op.queue && other.key.as_ref() == Some(key);
-        let repetitions = self.ops.values().filter(same);
-        repetitions.filter_map(|op| op.deadline).min()
+        let others = self.ops.values().filter(keyed);
+        std::iter::once(op).chain(others)
     }
 
     /// Numbers everything the record names and makes the sight of it.
@@ -559,7 +563,11 @@ impl Ledger {
         let facts = &mut self.tasks[task.at()];
         facts.queue = Some(host);
         facts.route = route.or(facts.route);
-        facts.epoch = facts.epoch.max(epoch.unwrap_or_default());
+        facts.epoch = match (Kind::of(kind), *epoch) {
+            // Also if it went back: that was judged, and what follows is judged by what is now.
+            (Kind::Granted, Some(epoch)) => epoch,
+            (_, epoch) => facts.epoch.max(epoch.unwrap_or_default()),
+        };
         facts.enqueued.get_or_insert(record.at);
         let place = match Kind::of(kind) {
             Kind::Enqueued | Kind::Due | Kind::Requeued => Place::Ready,

@@ -226,10 +226,22 @@ impl Rules {
 
     /// Whether wall clocks are set, as far as is known.
     pub(super) fn clocks_jump(&self) -> bool {
-        self.troubles.as_ref().is_none_or(|troubles| {
-            troubles
-                .iter()
-                .any(|trouble| matches!(trouble.kind, FaultKind::Jump { .. }))
+        self.troubles.is_none() || self.jumps().next().is_some()
+    }
+
+    /// By how much the wall clock of `host` was set forward in all by `now`, in microseconds.
+    pub(super) fn leapt(&self, host: &HostName, now: u64) -> u64 {
+        let forward = self.jumps().filter(|(at, on, _)| *at <= now && *on == host);
+        forward
+            .map(|(_, _, ms)| u64::try_from(ms).unwrap_or(0) * 1_000)
+            .sum()
+    }
+
+    fn jumps(&self) -> impl Iterator<Item = (u64, &HostName, i64)> {
+        let troubles = self.troubles.iter().flatten();
+        troubles.filter_map(|trouble| match &trouble.kind {
+            FaultKind::Jump { host, ms } => Some((trouble.from.0, host, *ms)),
+            _ => None,
         })
     }
 

@@ -150,6 +150,16 @@ impl Story {
         self.record(BRIDGE, what)
     }
 
+    /// The budget of doubts is another one than usual.
+    pub(super) fn budget(mut self, budget: u16) -> Self {
+        for record in &mut self.records {
+            if let What::Opened { max_in_doubt, .. } = &mut record.what {
+                *max_in_doubt = budget;
+            }
+        }
+        self
+    }
+
     pub(super) fn died(self, host: &str) -> Self {
         let how = "crash".to_owned();
         self.record(host, What::Died { how })

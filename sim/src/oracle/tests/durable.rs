@@ -112,6 +112,19 @@ fn what_was_declined_is_not_executed() {
 }
 
 #[test]
+fn a_repetition_is_executed_under_the_name_of_the_first() {
+    let first = story().keyed(1, "k", 7).declined(1, "full");
+    let second = first.clone().keyed(2, "k", 7).accepted(2, 2, false);
+    accepts(
+        &second.executing_for(2, 1, 1),
+        &rules(),
+        &[DurableIsDurable],
+    );
+    let words = ["op 1 was declined every time (last offered at 3.000 s)"];
+    rejects(&first.executing(1, 1), &rules(), DurableIsDurable, &words);
+}
+
+#[test]
 fn each_opening_has_an_origin_of_its_own() {
     let mut twice = story().restarted(ready(0));
     for record in &mut twice.records {

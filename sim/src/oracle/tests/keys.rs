@@ -1,5 +1,6 @@
 use super::builder::*;
 use crate::oracle::Invariant::OneTaskPerKey;
+use crate::plan::FaultKind;
 
 fn bound() -> Story {
     story()
@@ -101,6 +102,16 @@ fn behind_the_window_a_finished_task_lets_its_key_go() {
     );
     let lives = bound().after(4_000).keyed(2, "k", 7).accepted(2, 2, false);
     rejects(&lives, &rules(), OneTaskPerKey, &["one key, two tasks"]);
+}
+
+#[test]
+fn a_wall_clock_that_was_set_forward_shortens_the_window() {
+    let finished = bound().delivered(1, 1).restarted(ready(0));
+    let again = finished.keyed(2, "k", 7).accepted(2, 2, false);
+    rejects(&again, &rules(), OneTaskPerKey, &["one key, two tasks"]);
+    let host = BRIDGE.into();
+    let leap = |ms| troubled(rules(), 6, 6, FaultKind::Jump { host, ms });
+    accepts(&again, &leap(3_600_000), &[OneTaskPerKey]);
 }
 
 #[test]
