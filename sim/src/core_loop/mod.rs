@@ -163,6 +163,8 @@ fn begin(world: &Arc<World>, op: &OpSpec, under_way: &mut JoinSet<()>) {
             };
             under_way.spawn(enqueue.run(world.clone(), op.clone()));
         }
+        // Whoever pauses a route resumes it, also after the workload has ended.
+        OpKind::Pause { .. } => drop(tokio::spawn(operator::run(world.clone(), op.clone()))),
         _ => {
             under_way.spawn(operator::run(world.clone(), op.clone()));
         }

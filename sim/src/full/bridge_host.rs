@@ -263,7 +263,9 @@ async fn sample(
         let journal = inside.queue.status().journal;
         gauge("log_bytes", journal.log_bytes, journal.log_bytes_max);
         let pending = inside.queue.counts().pending();
-        gauge("memory_tasks", pending, shared.plan.knobs.capacity);
+        // What is requeued from poison comes on top of what was admitted.
+        let tasks_max = shared.plan.knobs.capacity.saturating_mul(2);
+        gauge("memory_tasks", pending, tasks_max);
         let window = u64::from(shared.plan.knobs.window);
         for route in inside.status().into_iter().flat_map(|status| status.routes) {
             gauge("in_flight", route.in_flight as u64, window);

@@ -150,9 +150,20 @@ impl Budgets {
                 spent.doubts = 0;
             }
             Kind::Restored => self.forget_task(fed.task),
-            Kind::Granted if sight.ledger.task(fed.task).place == Place::Poison => {
-                // Somebody requeued it and the word of it died.
-                self.may_be_requeued(sight);
+            Kind::Granted => {
+                let facts = sight.ledger.task(fed.task);
+                if facts.place == Place::Poison {
+                    // Somebody requeued it and the word of it died.
+                    self.may_be_requeued(sight);
+                }
+                // Leases whose word died: each may have ended with a charge.
+                let untold = fed
+                    .epoch
+                    .unwrap_or_default()
+                    .saturating_sub(facts.epoch + 1);
+                let spent = &mut self.tasks[fed.task.at()];
+                spent.retries.may_add(untold);
+                spent.in_doubt.may_add(untold);
             }
             _ => {}
         }
