@@ -91,7 +91,7 @@ fn a_seed_that_does_not_end_is_ended_and_reported_with_its_last_events() {
     assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
     assert!(said.out.contains("did not end within 1 s"), "{}", said.out);
     assert!(
-        said.out.contains("opened"),
+        said.out.contains("open, boot 1"),
         "its events are missing: {}",
         said.out
     );
