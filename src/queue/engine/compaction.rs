@@ -27,6 +27,8 @@ pub(super) struct Pass {
     segments: u64,
     /// Bytes that were written anew.
     bytes: u64,
+    /// Segments in use when it began.
+    in_use: u32,
 }
 
 /// What the last pass over the whole log found: next to nothing to free.
@@ -37,6 +39,10 @@ pub(super) struct Futile {
     /// or clearly less than this lives.
     live: u64,
 }
+
+/// Segments that a rest after a futile pass leaves alone: one to compact into, one for the traffic meanwhile, one for
+/// the opening after a crash.
+const COMPACTION_RESERVE: u32 = 3;
 
 /// Bytes of bodies moved under one hold of the lock.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -76,20 +82,32 @@ impl Core {
     /// next to nothing to free, and the next one waits until the log has grown.
     fn count_compacted(&mut self, segment: SegmentNo, bytes: u64) {
         let active = self.writer.active_segment();
+        let in_use = self.writer.segments_in_use();
         let pass = self.pass.get_or_insert(Pass {
             until: active,
             segments: 0,
             bytes: 0,
+            in_use,
         });
         pass.segments += 1;
         pass.bytes += bytes;
         if segment >= pass.until {
             let read = pass.segments * self.space.segment_bytes;
-            let in_use = self.writer.segments_in_use();
-            let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
-            sometimes!(Site::CompactionFutile, futile);
-            self.futile = futile.then(|| Futile {
-                up_to: in_use + in_use / 4,
+            let slack = if pass.bytes > read - read / GAIN_SHARE_MIN {
+                Some(in_use / 4)
+            } else if in_use >= pass.in_use {
+                // What it left out by bytes it lost again at the ends of segments, where the next record had no room.
+                // Were such a pass called a gain, the next would follow at once, for ever.
+                Some(1)
+            } else {
+                None
+            };
+            sometimes!(Site::CompactionFutile, slack.is_some());
+            // Leases and settlements go on writing: the log must not grow into what it takes to compact it.
+            let ahead = self.space.spares + self.space.growable(in_use);
+            let spendable = ahead.saturating_sub(COMPACTION_RESERVE);
+            self.futile = slack.map(|slack| Futile {
+                up_to: in_use + slack.min(spendable),
                 live: self.state.live_bytes(),
             });
             self.pass = None;
