@@ -10,6 +10,7 @@ use super::{Core, Engine, Stage};
 use crate::core::ids::{KeyHash, SegmentNo};
 use crate::core::{Event, Input, Now, TaskId};
 use crate::coverage::{Site, always, reached, sometimes};
+use crate::journal::next_batch;
 
 /// Segments beside twice what lives that the log may have before the oldest is compacted: enough
 /// that a short backlog dies of itself before anything is copied.
@@ -25,10 +26,8 @@ pub(super) struct Pass {
     until: SegmentNo,
     /// Segments that were read, because something in them was still needed.
     segments: u64,
-    /// Bytes that were written anew.
+    /// Bytes of the log that what was written anew took.
     bytes: u64,
-    /// Segments in use when it began.
-    in_use: u32,
 }
 
 /// What the last pass over the whole log found: next to nothing to free.
@@ -77,8 +76,8 @@ impl Core {
         (gains && (in_use > roomy || (short && worth_it))).then_some(oldest)
     }
 
-    /// Notes that what lived of a segment has been written anew, in so many bytes. What lives is only
-    /// estimated elsewhere: a pass over the whole log that had to copy nearly all of it shows that there is
+    /// Notes that what lived of a segment has been written anew and took so many bytes. What lives is only
+    /// estimated elsewhere: a pass over the whole log that took nearly as much as it read shows that there is
     /// next to nothing to free, and the next one waits until the log has grown.
     fn count_compacted(&mut self, segment: SegmentNo, bytes: u64) {
         let active = self.writer.active_segment();
@@ -87,27 +86,18 @@ impl Core {
             until: active,
             segments: 0,
             bytes: 0,
-            in_use,
         });
         pass.segments += 1;
         pass.bytes += bytes;
         if segment >= pass.until {
             let read = pass.segments * self.space.segment_bytes;
-            let slack = if pass.bytes > read - read / GAIN_SHARE_MIN {
-                Some(in_use / 4)
-            } else if in_use >= pass.in_use {
-                // What it left out by bytes it lost again at the ends of segments, where the next record had no room.
-                // Were such a pass called a gain, the next would follow at once, for ever.
-                Some(1)
-            } else {
-                None
-            };
-            sometimes!(Site::CompactionFutile, slack.is_some());
+            let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
+            sometimes!(Site::CompactionFutile, futile);
             // Leases and settlements go on writing: the log must not grow into what it takes to compact it.
             let ahead = self.space.spares + self.space.growable(in_use);
             let spendable = ahead.saturating_sub(COMPACTION_RESERVE);
-            self.futile = slack.map(|slack| Futile {
-                up_to: in_use + slack.min(spendable),
+            self.futile = futile.then(|| Futile {
+                up_to: in_use + (in_use / 4).min(spendable),
                 live: self.state.live_bytes(),
             });
             self.pass = None;
@@ -124,12 +114,15 @@ impl Core {
         true
     }
 
-    /// Writes anew what of these records is still needed; says in how many bytes.
+    /// Writes anew what of these records is still needed; says how many bytes of the log that took. The end of
+    /// a segment that had no room for the next record counts: where records are large beside their segments, a pass
+    /// that leaves out a fifth may lose it all again there, and one that were called a gain for what it left out
+    /// would be followed by another at once, for ever.
     fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) -> u64 {
         if self.stage == Stage::Closed {
             return 0;
         }
-        let before = self.writer.pending_bytes();
+        let before = self.end_of_log();
         for record in records {
             let (task, key) = carried(&record.event);
             if let Some(id) = task {
@@ -141,8 +134,13 @@ impl Core {
                 always!(Site::CompactionNeverRefused, moved.is_ok());
             }
         }
-        // Nothing is taken away while the lock is held.
-        self.writer.pending_bytes() - before
+        self.end_of_log() - before
+    }
+
+    /// Where the next batch begins, counted in bytes over all segments that there ever were.
+    fn end_of_log(&self) -> u64 {
+        let full = u64::from(self.writer.active_segment().0) * self.space.segment_bytes;
+        full + u64::from(next_batch(self.writer.active_bytes()))
     }
 }
 
