@@ -320,7 +320,15 @@ impl Host {
             }
             Ok(Stop::Drains { fault }) => {
                 self.strike_if_busy(world, &process, Some(fault));
-                (self.drain(world, &process).await, None)
+                // It may die of something else before it has ended.
+                tokio::select! {
+                    biased;
+                    stop = stops.recv() => match stop.expect("the sender lives in the host") {
+                        Stop::Dies { how, power, .. } => (Some(how), power),
+                        Stop::Drains { .. } => (Some("exit"), None),
+                    },
+                    how = self.drain(world, &process) => (how, None),
+                }
             }
             Err(failure) => {
                 self.journal_failed(world, &failure);

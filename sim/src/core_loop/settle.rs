@@ -89,8 +89,11 @@ pub(super) async fn look_up(world: &World) {
             continue;
         };
         for (task, key) in world.told.of(&host.name) {
-            let found = records::found(&process, task, key.as_deref()).await;
-            world.record(&host.name, found);
+            let found = records::found(&process, task, key.as_deref());
+            match process.answer(found).await {
+                Some(found) => world.record(&host.name, found),
+                None => break,
+            }
         }
         records::count(world, host, &process);
     }
