@@ -171,6 +171,7 @@ catalogue! {
         InboxRebuilt = "inbox_rebuilt": "an inbox was rebuilt from what its store remembered",
         RecoverAsked = "recover_asked": "a handler was asked about an execution that a crash cut off",
         HandlerPanicked = "handler_panicked": "a handler panicked",
+        HandlerWaitEnded = "handler_wait_ended": "a command was turned away because no handler came free in time",
         StoreFailed = "store_failed": "an inbox could record nothing any more",
         AnswerUndelivered = "answer_undelivered": "an answer had no link to go over",
     }

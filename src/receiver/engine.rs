@@ -85,6 +85,8 @@ struct LinkState {
 struct Job {
     run: RunId,
     command: Delivered,
+    /// When it arrived.
+    since: Mono,
 }
 
 /// Something that waits to become durable.
@@ -201,7 +203,12 @@ impl Engine {
         match state.inbox.on_command(waiter) {
             Decision::Run(run) => {
                 self.wait_for_answer(&mut state, waiter);
-                let job = Job { run, command };
+                let since = self.env.clock.now();
+                let job = Job {
+                    run,
+                    command,
+                    since,
+                };
                 match &self.work {
                     Work::Effects(_) => self.submit(&mut state, Pending::Effect(job)),
                     Work::Handler { store, .. } if store.is_volatile() => {

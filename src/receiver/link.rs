@@ -347,6 +347,7 @@ impl<'a> Link<'a> {
                 .force(Kind::Heartbeat(v1::Heartbeat { sequence }));
             sent.map_err(|_| End::WriterGone)?;
         }
+        self.engine.turn_away(now);
         self.engine.tell_working(self.id, now);
         Ok(())
     }

@@ -29,6 +29,10 @@ pub struct ReceiverOptions {
     pub in_flight_max: u32,
     /// Handlers that run at once; further commands wait in the inbox.
     pub handlers_max: usize,
+    /// How long a command waits for a free handler before its bridge is told to come again later. Well below
+    /// the bridge's `max_hold`: a command that is still waiting when its lease ends is in doubt, as if it had
+    /// been executed.
+    pub handler_wait_max: Duration,
     /// Connections over both transports.
     pub connections_max: usize,
     /// What the inbox holds at most.
@@ -67,6 +71,7 @@ impl ReceiverOptions {
             // At 50,000 commands a second this covers a commit and a round trip of 20 ms.
             in_flight_max: 1_024,
             handlers_max: 256,
+            handler_wait_max: Duration::from_secs(10),
             connections_max: 256,
             inbox: InboxLimits {
                 // About 200 bytes each beside the results.
@@ -101,6 +106,7 @@ impl ReceiverOptions {
         let longest = Duration::from_secs(600);
         within("hello_deadline", self.hello_deadline, shortest, longest)?;
         within("write_deadline", self.write_deadline, shortest, longest)?;
+        within("handler_wait_max", self.handler_wait_max, shortest, longest)?;
         // A bridge waits three seconds for a first sign of life; the word needs time to travel.
         let working_max = Duration::from_millis(1_500);
         within("working_after", self.working_after, shortest, working_max)?;
@@ -166,6 +172,10 @@ mod tests {
         };
         assert_eq!(field(|o| o.in_flight_max = 0), "in_flight_max");
         assert_eq!(field(|o| o.handlers_max = 0), "handlers_max");
+        assert_eq!(
+            field(|o| o.handler_wait_max = Duration::ZERO),
+            "handler_wait_max"
+        );
         assert_eq!(field(|o| o.connections_max = 0), "connections_max");
         assert_eq!(field(|o| o.inbox.entries_max = 0), "inbox.entries_max");
         assert_eq!(

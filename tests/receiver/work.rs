@@ -203,6 +203,23 @@ async fn what_a_link_was_not_granted_is_unavailable_and_not_executed() {
 }
 
 #[tokio::test]
+async fn what_finds_no_free_handler_in_time_is_unavailable_and_not_executed() {
+    let mut options = options();
+    options.handlers_max = 1;
+    options.handler_wait_max = Duration::from_millis(50);
+    let (receiver, worker) = start(options).await;
+    let mut socket = Client::socket(&receiver).await;
+    socket.send(command(1, 1, 1, "wait")).await;
+    worker.wait_until_started(1).await;
+    let refused = socket.ask(2, 1, 1, "hi").await;
+    assert!(matches!(refused, Outcome::Unavailable(_)), "{refused:?}");
+    worker.open_gate();
+    assert_eq!(socket.reply().await, (1, 1, 1, done("waited")));
+    assert_eq!(socket.ask(2, 2, 1, "hi").await, done("hi"));
+    assert_eq!(worker.executions(2), 1);
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_refused_for_good() {
     let mut options = options();
     options.body_bytes_max = 4;

@@ -65,6 +65,9 @@ pub(super) async fn run(
     }
 }
 
+/// A command waits for a handler for at most this part of what its lease can last.
+const WAIT_SHARE: u32 = 4;
+
 async fn asked_to_stop(seat: &Seat) {
     while seat.next_order().await != Order::Drain {}
 }
@@ -80,6 +83,9 @@ async fn start(
     options.grpc = Some(Address::tcp("0.0.0.0", GRPC_PORT));
     options.body_bytes_max = shared.body_bytes_max;
     options.handlers_max = spec.handlers as usize;
+    options.handler_wait_max = options
+        .handler_wait_max
+        .min(knobs.max_hold.as_duration() / WAIT_SHARE);
     options.heartbeat = knobs.heartbeat.as_duration();
     options.connections_max = CONNECTIONS_MAX;
     let handler = Arc::new(Executor {

@@ -56,7 +56,7 @@ impl Engine {
         {
             let mut state = self.state();
             for pending in batch {
-                let Pending::Effect(Job { run, command }) = pending else {
+                let Pending::Effect(Job { run, command, .. }) = pending else {
                     unreachable!("an effect log has nothing else to record");
                 };
                 // From here on a rollback comes too late; what was taken back before is left out.

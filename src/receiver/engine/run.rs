@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::{Engine, Job, Pending, Phase, Work};
+use super::{Engine, Job, Pending, Phase, State, Work, full};
 use crate::coverage::{Site, reached};
+use crate::env::Mono;
 use crate::receiver::handler::{Handler, HandlerError, capped};
-use crate::receiver::inbox::Outcome;
+use crate::receiver::inbox::{Outcome, RunId};
+use crate::wire::DeliveryId;
 
 impl Engine {
     /// Starts what waits for a handler, as far as handlers are free.
     pub(super) fn start_ready(self: &Arc<Self>) {
-        let Work::Handler { handler, store } = &self.work else {
+        let Work::Handler { handler, .. } = &self.work else {
             unreachable!("only commands with a handler become ready");
         };
         loop {
@@ -27,11 +29,7 @@ impl Engine {
             let Some(job) = state.ready.pop_front() else {
                 return;
             };
-            let delivery = job.command.delivery;
-            if !state.inbox.on_start(delivery.task, job.run) {
-                if !store.is_volatile() {
-                    self.submit(&mut state, Pending::NotStarted(delivery));
-                }
+            if !self.starts(&mut state, &job) {
                 continue;
             }
             state.running += 1;
@@ -41,9 +39,51 @@ impl Engine {
         }
     }
 
+    /// Whether a command is executed now; not if its bridge has taken it back.
+    fn starts(&self, state: &mut State, job: &Job) -> bool {
+        let delivery = job.command.delivery;
+        let starts = state.inbox.on_start(delivery.task, job.run);
+        if !starts && !self.forgets() {
+            self.submit(state, Pending::NotStarted(delivery));
+        }
+        starts
+    }
+
+    /// Answers what has waited for a handler for too long: not now. Handlers that hang would otherwise hold on
+    /// to everything behind them until its leases end, in doubt for something that was never begun.
+    pub(in crate::receiver) fn turn_away(&self, now: Mono) {
+        let wait_max = self.options.handler_wait_max;
+        let mut state = self.state();
+        while let Some(job) = state.ready.pop_front_if(|job| job.since + wait_max <= now) {
+            if self.starts(&mut state, &job) {
+                reached!(Site::HandlerWaitEnded);
+                self.counters.unavailable.add(1);
+                let outcome = full(format!("no handler came free within {wait_max:?}"));
+                self.conclude(&mut state, job.run, job.command.delivery, outcome);
+            }
+        }
+    }
+
+    /// A run has ended. A store that survives this process has to know before anybody else does.
+    fn conclude(&self, state: &mut State, run: RunId, mut delivery: DeliveryId, outcome: Outcome) {
+        if self.forgets() {
+            self.finish(state, delivery.task, run, &outcome);
+        } else {
+            // A newer epoch may have joined: the outcome is recorded for the newest.
+            let newest = state.inbox.bound_epoch(delivery.task);
+            delivery.epoch = newest.expect("a running task has somebody waiting");
+            self.submit(state, Pending::Finish(run, delivery, outcome));
+        }
+    }
+
+    /// Whether the inbox dies with this process.
+    fn forgets(&self) -> bool {
+        matches!(&self.work, Work::Handler { store, .. } if store.is_volatile())
+    }
+
     async fn run(self: Arc<Self>, job: Job, handler: Arc<dyn Handler>) {
-        let Job { run, command } = job;
-        let mut delivery = command.delivery;
+        let Job { run, command, .. } = job;
+        let delivery = command.delivery;
         // The future is made, polled and dropped inside: wherever its code panics, it is caught.
         let handled = AssertUnwindSafe(async move { handler.handle(command).await });
         let outcome = match handled.catch_unwind().await {
@@ -63,14 +103,7 @@ impl Engine {
         {
             let mut state = self.state();
             state.running -= 1;
-            if matches!(&self.work, Work::Handler { store, .. } if store.is_volatile()) {
-                self.finish(&mut state, delivery.task, run, &outcome);
-            } else {
-                // A newer epoch may have joined: the outcome is recorded for the newest.
-                let newest = state.inbox.bound_epoch(delivery.task);
-                delivery.epoch = newest.expect("a running task has somebody waiting");
-                self.submit(&mut state, Pending::Finish(run, delivery, outcome));
-            }
+            self.conclude(&mut state, run, delivery, outcome);
         }
         self.changed.notify_waiters();
         self.start_ready();

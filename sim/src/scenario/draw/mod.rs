@@ -19,15 +19,18 @@ pub(super) use knobs::whole_pages;
 
 use super::Scenario;
 use crate::plan::{
-    EndpointSpec, HostName, LivenessSpec, PLAN_FORMAT, Plan, RouteSpec, Topology, Transports,
+    EndpointSpec, HostName, LivenessSpec, OpKind, OpSpec, PLAN_FORMAT, Plan, RouteSpec, Step,
+    Topology, Transports,
 };
 use crate::seed::{Draws, Seed};
 
 /// Draws the whole of it.
 pub(super) fn plan(scenario: &Scenario, seed: Seed) -> Plan {
     let mut config = seed.draws("config");
-    let topology = topology(scenario, &mut config);
+    let mut topology = topology(scenario, &mut config);
     let knobs = knobs::draw(&scenario.knobs, &mut config);
+    let ops = workload::draw(scenario, seed);
+    spare_a_handler(&mut topology, &ops);
     Plan {
         format: PLAN_FORMAT,
         scenario: scenario.name.clone(),
@@ -36,7 +39,7 @@ pub(super) fn plan(scenario: &Scenario, seed: Seed) -> Plan {
         tick: scenario.tick,
         duration: scenario.duration,
         liveness: liveness(scenario, &topology, &mut seed.draws("liveness")),
-        ops: workload::draw(scenario, seed),
+        ops,
         faults: fault::draw(scenario, &topology, seed),
         topology,
         knobs,
@@ -63,6 +66,25 @@ fn topology(scenario: &Scenario, draws: &mut Draws) -> Topology {
         bridges: range.bridges.clone(),
         endpoints: range.endpoints.iter().map(|e| endpoint(e, draws)).collect(),
         routes: range.routes.iter().map(|r| route(r, draws)).collect(),
+    }
+}
+
+/// Leaves each endpoint a handler beside those that silent commands keep for good: with none nothing behind them would
+/// ever be executed, and nobody promises that.
+fn spare_a_handler(topology: &mut Topology, ops: &[OpSpec]) {
+    for endpoint in &mut topology.endpoints {
+        let leads_here = |name: &str| {
+            let mut routes = topology.routes.iter();
+            routes.any(|route| route.name == name && route.endpoint == endpoint.host)
+        };
+        let silent = ops.iter().filter(|op| match &op.kind {
+            OpKind::Enqueue {
+                route, behaviour, ..
+            } => behaviour.0.contains(&Step::Silent) && leads_here(route),
+            _ => false,
+        });
+        let kept = u32::try_from(silent.count()).unwrap_or(u32::MAX);
+        endpoint.handlers = endpoint.handlers.max(kept.saturating_add(1));
     }
 }
 
