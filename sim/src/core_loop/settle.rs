@@ -32,6 +32,8 @@ pub(super) async fn settle(world: &Arc<World>) {
     }
     let reasons = reasons(world, &host);
     world.tell(What::Pending { reasons });
+    // What went last is counted as gone already; its record is on its way to the disk, and the feed tells of it after.
+    world.sleep(LOOK).await;
 }
 
 /// Ends whatever was done to the core. What was done to others stays.

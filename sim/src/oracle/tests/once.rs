@@ -68,5 +68,15 @@ fn a_route_that_holds_its_doubts_is_bound_until_its_bridge_restarts() {
         EffectivelyOnce,
         &["8.000 s", "12.000 s"],
     );
-    accepts(&again(lost.restarted(ready(1))), &rules, &[EffectivelyOnce]);
+    accepts(
+        &again(lost.clone().restarted(ready(1))),
+        &rules,
+        &[EffectivelyOnce],
+    );
+    // To requeue what was held is to have it executed, whatever became of it before; an inbox on disk knows better.
+    let held = lost.ended("refused", 1, 1, ended("poison"));
+    let requeued = held.told("requeued", 1).delivered(1, 2);
+    accepts(&requeued, &rules, &[EffectivelyOnce]);
+    let kept = lossless(rules, Inbox::File);
+    rejects(&requeued, &kept, EffectivelyOnce, &["8.000 s", "(epoch 2)"]);
 }
