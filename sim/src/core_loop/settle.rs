@@ -11,6 +11,9 @@ use crate::history::What;
 use crate::liveness;
 use crate::plan::Micros;
 
+/// Within this even a disk that was slow a moment ago has synced what was appended last.
+const LAST_SYNC: Micros = Micros::from_secs(2);
+
 /// How often it is looked whether anything is left.
 const LOOK: Micros = Micros::from_millis(100);
 
@@ -33,7 +36,7 @@ pub(super) async fn settle(world: &Arc<World>) {
     let reasons = reasons(world, &host);
     world.tell(What::Pending { reasons });
     // What went last is counted as gone already; its record is on its way to the disk, and the feed tells of it after.
-    world.sleep(LOOK).await;
+    world.sleep(LAST_SYNC).await;
 }
 
 /// Ends whatever was done to the core. What was done to others stays.

@@ -34,6 +34,10 @@ pub(super) enum Order {
 pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueue<Command>) {
     loop {
         let order = seat.next_order().await;
+        if matches!(order, Order::Purge(..)) {
+            // Asked again after a death in the middle of it, it would take the next one as well.
+            seat.done(&order);
+        }
         match &order {
             Order::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
             Order::Purge(op, route) => purge(shared, seat, queue, *op, route).await,

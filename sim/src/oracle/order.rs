@@ -30,9 +30,20 @@ pub(super) struct Order {
     deaths: Vec<u32>,
 }
 
+/// Deaths at which a task that is heard of for the first time may have been held: none if this is its beginning;
+/// otherwise its enqueue went untold, and with it who knows how much.
+fn deaths_before(sight: &Sight<'_>) -> u32 {
+    let is_new = match &sight.record.what {
+        What::Accepted { duplicate, .. } => !duplicate,
+        _ => sight.fed.is_some_and(|fed| fed.kind == Kind::Enqueued),
+    };
+    if is_new { 0 } else { DEATHS_BEFORE_ISOLATION }
+}
+
 impl Order {
     pub(super) fn see(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
-        self.deaths.resize(sight.ledger.tasks.len(), 0);
+        self.deaths
+            .resize(sight.ledger.tasks.len(), deaths_before(sight));
         match &sight.record.what {
             What::Opened { .. } => {
                 self.forget(sight.host);

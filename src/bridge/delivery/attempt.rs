@@ -40,6 +40,9 @@ pub(super) struct Progress {
     pub(super) marked: bool,
     /// The inbox of the first send in doubt.
     pub(super) doubt: Option<InboxId>,
+    /// The inbox of the send that is listened to. Still there when the attempt is cut off in the middle of that: then
+    /// it is in doubt as well.
+    pub(super) listening: Option<InboxId>,
 }
 
 impl<'a> Attempt<'a> {
@@ -244,7 +247,8 @@ impl<'a> Attempt<'a> {
         let task = self.lease.id();
         match verdict {
             Verdict::Failed(Failure::InDoubt(_)) | Verdict::Lost => {
-                if let Some(inbox) = self.progress().doubt {
+                let progress = self.progress();
+                if let Some(inbox) = progress.doubt.or(progress.listening) {
                     self.route.doubts().remember(task, inbox);
                 }
             }

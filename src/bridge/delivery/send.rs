@@ -60,11 +60,12 @@ impl Attempt<'_> {
             Err(heard) => return heard,
         };
         let heard = self.hear(keeper, link, pending, patience).await;
+        let mut progress = self.progress();
+        progress.listening = None;
         match &heard {
             // It gives its number back; the next send may have it.
-            Heard::NeverSent { .. } => self.progress().sends -= 1,
+            Heard::NeverSent { .. } => progress.sends -= 1,
             Heard::Doubt { .. } => {
-                let mut progress = self.progress();
                 progress.doubt.get_or_insert(link.inbox_id());
                 progress.sends -= u32::from(planted!(Bug::SendNumberReused));
             }
@@ -98,6 +99,7 @@ impl Attempt<'_> {
                     let mut progress = self.progress();
                     progress.sends = number;
                     progress.last = Some(link.transport());
+                    progress.listening = Some(link.inbox_id());
                     return Ok(pending);
                 }
                 Err(NotAsked::Window) => {
