@@ -129,6 +129,52 @@ async fn a_torn_last_line_is_cut_and_its_command_runs() {
     }
 }
 
+/// A power cut may leave out any block of what was not synced; the file system gives it back as zeros.
+#[tokio::test]
+async fn a_hole_in_the_last_write_is_cut_and_one_before_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let receiver = effects(&path).await;
+    let mut socket = Client::socket(&receiver).await;
+    for seq in 1..=4 {
+        socket.ask(seq, 1, 1, "body").await;
+    }
+    drop(socket);
+    stop(receiver).await;
+    let whole = fs::read(&path).unwrap();
+    let line = "orders\t2-0000000000c0ffee\t1\tkey\tbody\n".len();
+    let second = whole.len() - 3 * line;
+    for hole in [
+        second..second + 1,
+        second + line - 2..second + line + 3,
+        second + 5..whole.len(),
+    ] {
+        let mut torn = whole.clone();
+        torn[hole].fill(0);
+        fs::write(&path, &torn).unwrap();
+        let receiver = effects(&path).await;
+        assert_eq!(fs::read(&path).unwrap(), whole[..second]);
+        let mut socket = Client::socket(&receiver).await;
+        for seq in 1..=4 {
+            assert_eq!(socket.ask(seq, 2, 1, "body").await, done(""));
+        }
+        assert_eq!(receiver.stats().executed, 3);
+        drop(socket);
+        stop(receiver).await;
+    }
+    let mut rotten = whole.clone();
+    rotten[second + 1] = 0;
+    let later = &whole[whole.len() - line..];
+    rotten.extend(later.repeat((300 << 10) / line));
+    fs::write(&path, &rotten).unwrap();
+    let refused = try_effects(&path).await.err().expect("refused");
+    assert!(
+        refused.to_string().contains("line 3: it has a hole"),
+        "{refused}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), rotten, "left as it was");
+}
+
 #[tokio::test]
 async fn a_malformed_line_before_the_last_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();

@@ -97,6 +97,16 @@ impl Pool {
         })
     }
 
+    /// The same, with a child of its own beside them. For what is awaited between two results of [`Self::in_order`]:
+    /// nobody polls the others meanwhile, and they don't give back what they hold.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            jobs: 1,
+            permits: Arc::new(Semaphore::new(1)),
+            ..self.clone()
+        }
+    }
+
     /// The results of `work` on each of `items`, in their order; children of all of them together run `jobs` at once.
     /// Dropping the stream ends the children.
     pub(crate) fn in_order<'a, T: 'a, F: Future + 'a>(

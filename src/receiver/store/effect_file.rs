@@ -4,9 +4,10 @@
 //! the file itself because the lines *are* the inbox's memory: whoever removes or empties the file
 //! loses that memory and with it, as is right, the id; a side file could outlive what it names.
 //!
-//! Every other line is written by [`EffectLine::write`]. Many commands go out with one write and one
-//! `fdatasync` before any of them is answered. A crash may leave a torn last line: it was never
-//! answered, and is cut when the file is opened. A malformed line before that is damage and refused.
+//! Every other line is written by [`EffectLine::write`]. Many commands go out with one write of bounded size and
+//! one `fdatasync` before any of them is answered. A crash may leave a torn last line, and a power cut may leave out
+//! any block of the last write, which then reads as zeros: what follows was never answered, and is cut when the file
+//! is opened. A malformed line before that is damage and refused.
 //! Settled ids are not recorded: a task of theirs that was executed is in the file anyway.
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,10 @@ use crate::wire::InboxId;
 
 /// How the first line starts.
 const HEADER: &str = "# leasebridge-inbox 1 ";
+
+/// Bytes that are written before a sync, unless one line alone has more. Larger writes would win little, and this is
+/// how far before its end a file may be torn.
+const APPEND_BYTES_MAX: usize = 256 << 10;
 
 /// An effect log in one text file. See the module's description of its format.
 pub struct EffectFile {
@@ -89,11 +94,11 @@ impl Backing for Lines {
                 offset += piece.len() as u64;
                 scan.take(&piece)?;
             }
-            let whole = scan.finish()?;
+            let whole = scan.finish(file.size())?;
             if whole < file.size() {
                 tracing::warn!(
                     file = %self.path.display(), bytes = file.size() - whole,
-                    "cutting a torn last line: its command was never answered"
+                    "cutting a torn last write: its commands were never answered"
                 );
                 file.cut(whole).await?;
             }
@@ -118,7 +123,14 @@ impl Backing for Lines {
             let (file, _) = self.open.as_mut().ok_or(StoreError::Stopped)?;
             self.buffer.clear();
             for command in &commands {
+                let before = self.buffer.len();
                 EffectLine::write(command, &mut self.buffer);
+                if self.buffer.len() > APPEND_BYTES_MAX && before > 0 {
+                    let line = self.buffer.split_off(before);
+                    file.write(&self.buffer).await?;
+                    file.sync().await?;
+                    self.buffer = line;
+                }
             }
             file.write(&self.buffer).await?;
             file.sync().await
@@ -134,8 +146,20 @@ struct Scan<'a> {
     lines: u64,
     /// Bytes of all whole lines.
     whole: u64,
+    /// Where the first line with a hole starts; nothing behind it is looked at.
+    hole: Option<Hole>,
     id: Option<InboxId>,
     stored: StoredInbox,
+}
+
+/// The first line with a hole.
+struct Hole {
+    /// How many bytes stand before it.
+    at: u64,
+    /// Which line it is.
+    line: u64,
+    /// Lines behind it.
+    after: u64,
 }
 
 impl<'a> Scan<'a> {
@@ -145,6 +169,7 @@ impl<'a> Scan<'a> {
             rest: Vec::new(),
             lines: 0,
             whole: 0,
+            hole: None,
             id: None,
             stored: StoredInbox::default(),
         }
@@ -168,7 +193,20 @@ impl<'a> Scan<'a> {
 
     fn line(&mut self, line: &[u8]) -> Result<(), StoreError> {
         self.lines += 1;
+        let at = self.whole;
         self.whole += line.len() as u64 + 1;
+        if let Some(hole) = &mut self.hole {
+            hole.after += 1;
+            return Ok(());
+        }
+        if line.contains(&0) {
+            self.hole = Some(Hole {
+                at,
+                line: self.lines,
+                after: 0,
+            });
+            return Ok(());
+        }
         if self.lines == 1 {
             let id = parse_header(line).ok_or_else(|| self.wrong(LineError::Header))?;
             self.id = Some(id);
@@ -181,13 +219,29 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// The bytes to keep.
-    fn finish(&self) -> Result<u64, StoreError> {
+    /// The bytes to keep of so many.
+    fn finish(&self, size: u64) -> Result<u64, StoreError> {
+        if let Some(hole) = &self.hole {
+            // The last write begins in this line or before it, and only a line of its own may be longer.
+            let in_last_write = size - hole.at <= APPEND_BYTES_MAX as u64
+                || (hole.after == 0 && self.rest.is_empty());
+            return if in_last_write && hole.line > 1 {
+                Ok(hole.at)
+            } else {
+                Err(StoreError::Line {
+                    path: self.path.to_owned(),
+                    line: hole.line,
+                    error: LineError::Hole,
+                })
+            };
+        }
         // Without a first line this must be an empty file, or one whose creation was cut off: never
         // touch a file that is somebody else's.
         let ours = HEADER.as_bytes();
-        let common = ours.len().min(self.rest.len());
-        if self.lines == 0 && self.rest[..common] != ours[..common] {
+        let start = self.rest.iter().position(|byte| *byte == 0);
+        let start = &self.rest[..start.unwrap_or(self.rest.len())];
+        let common = ours.len().min(start.len());
+        if self.lines == 0 && start[..common] != ours[..common] {
             return Err(StoreError::Line {
                 path: self.path.to_owned(),
                 line: 1,

@@ -1,9 +1,9 @@
 //! The lines of an effect file: `route`, task id, epoch, key and body, separated by tabs.
 //!
 //! In route, key and body a backslash is written `\\`, a tab `\t`, a newline `\n`, a carriage return
-//! `\r`, and a byte that is no UTF-8 `\xHH` (two lower-case hexadecimal digits). Everything else stands
-//! for itself, so that text stays readable, a line is always one command, and the exact bytes can be
-//! had back. A `#` at the start of a route is written `\x23`: lines that start with one are not
+//! `\r`, and a zero byte or one that is no UTF-8 `\xHH` (two lower-case hexadecimal digits). Everything else
+//! stands for itself, so that text stays readable, a line is always one command, and the exact bytes can be
+//! had back. With no zero byte ever written, a block that never reached the disk shows. A `#` at the start of a route is written `\x23`: lines that start with one are not
 //! commands.
 
 use bytes::BytesMut;
@@ -44,6 +44,9 @@ pub enum LineError {
     /// The third field is no epoch.
     #[error("the third field is no epoch")]
     Epoch,
+    /// A zero byte, which is never written.
+    #[error("it has a hole: bytes that were never written, or were lost")]
+    Hole,
     /// A field holds an escape that is never written.
     #[error("the {field} holds a broken escape")]
     Escape {
@@ -84,6 +87,9 @@ impl EffectLine {
     /// # Errors
     /// [`LineError`] when it was not written by [`EffectLine::write`].
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        if line.contains(&0) {
+            return Err(LineError::Hole);
+        }
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
         let [route, id, epoch, key, body] = fields[..] else {
             return Err(LineError::Fields {
@@ -111,13 +117,14 @@ fn escape(bytes: &[u8], out: &mut BytesMut) {
         let mut rest = chunk.valid().as_bytes();
         while let Some(at) = rest
             .iter()
-            .position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'))
+            .position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r' | 0))
         {
             out.extend_from_slice(&rest[..at]);
             out.extend_from_slice(match rest[at] {
                 b'\\' => b"\\\\",
                 b'\t' => b"\\t",
                 b'\n' => b"\\n",
+                0 => b"\\x00",
                 _ => b"\\r",
             });
             rest = &rest[at + 1..];
@@ -211,7 +218,7 @@ mod tests {
             let written = line(&command(&route, &key, &body));
             let (end, text) = written.split_last().unwrap();
             prop_assert_eq!(*end, b'\n');
-            prop_assert!(!text.contains(&b'\n') && !text.starts_with(b"#"));
+            prop_assert!(!text.contains(&b'\n') && !text.contains(&0) && !text.starts_with(b"#"));
             prop_assert!(std::str::from_utf8(text).is_ok());
             let read = EffectLine::parse(text).unwrap();
             prop_assert_eq!(read.route, route.as_bytes());
@@ -253,6 +260,7 @@ mod tests {
                 b"o\t1-0000000000000001\t1\tk\t\xff",
                 LineError::Escape { field: "body" },
             ),
+            (b"o\t1-0000000000000001\t1\tk\tb\0c", LineError::Hole),
             (
                 b"o\t1-0000000000000001\t1\tk\tb\r",
                 LineError::Escape { field: "body" },

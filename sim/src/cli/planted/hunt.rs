@@ -155,7 +155,7 @@ async fn hunt_once(
 
 /// Whether the plan passes without the bug.
 async fn is_guilty(pool: &Pool, answer: &Answer) -> Result<bool, Failure> {
-    let mut innocent = pool.clone();
+    let mut innocent = pool.beside();
     innocent.env.retain(|(name, _)| name != CHOSEN);
     let without = innocent
         .run_one(answer.outcome.plan.clone(), &Wish::default())
