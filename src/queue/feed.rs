@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use crate::core::event::{LifeImage, Next, Removal, Settled};
-use crate::core::{Epoch, Event, QueueMs, TaskId};
+use crate::core::{Epoch, Event, MonoMs, QueueMs, TaskId};
 use crate::journal::Position;
 
 /// Events a listener may fall behind before it misses some.
@@ -27,6 +27,8 @@ pub struct LifecycleEvent {
     pub epoch: Option<Epoch>,
     /// On which route.
     pub route: Option<Arc<str>>,
+    /// For a grant and an extension: when the lease ends, by the monotonic clock of this process.
+    pub until: Option<MonoMs>,
     /// For the end of a lease, and a late *done*: what it came to.
     pub end: Option<LeaseEnd>,
     /// More, in words.
@@ -200,6 +202,11 @@ impl Feed {
             }),
             _ => None,
         };
+        let until = match event {
+            Event::Granted { lease, .. } => Some(lease.deadline),
+            Event::Extended { deadline, .. } => Some(*deadline),
+            _ => None,
+        };
         let sequence = self.sequence;
         let told = LifecycleEvent {
             sequence,
@@ -208,6 +215,7 @@ impl Feed {
             task,
             epoch,
             route,
+            until,
             end,
             detail,
         };

@@ -13,6 +13,7 @@ pub fn fed(event: &LifecycleEvent) -> What {
         task: event.task.map(|id| Task(id.to_string())),
         epoch: event.epoch.map(|epoch| epoch.0),
         route: event.route.as_deref().map(str::to_owned),
+        until_ms: event.until.map(|until| until.0),
         end: event.end.map(|end| {
             let (next, cause, until) = match end.next {
                 Next::Done => ("done", None, None),

@@ -163,6 +163,9 @@ pub enum What {
         /// Of which route.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         route: Option<String>,
+        /// For a grant and an extension: when the lease ends, by the host's own monotonic clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
         /// For the end of a lease: where the task went, what it cost, its sends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         end: Option<LeaseEnd>,

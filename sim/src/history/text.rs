@@ -119,6 +119,7 @@ mod tests {
                 task: Some(Task("00ff-1".into())),
                 epoch: Some(1),
                 route: Some("orders".into()),
+                until_ms: None,
                 end: Some(LeaseEnd {
                     next: "delayed".into(),
                     cause: None,

@@ -26,6 +26,8 @@ pub(super) struct Leases {
     used_before: Vec<u32>,
     /// By task: when its lease was granted.
     granted: Vec<u64>,
+    /// By task: when its lease ends, by the clock of its holder, if that was told.
+    until_ms: Vec<Option<u64>>,
 }
 
 impl Leases {
@@ -33,6 +35,7 @@ impl Leases {
         let tasks = sight.ledger.tasks.len();
         self.used_before.resize(tasks, 0);
         self.granted.resize(tasks, 0);
+        self.until_ms.resize(tasks, None);
         match &sight.record.what {
             What::Opened { .. } => self.remember(sight.host, sight),
             What::Found { epoch, state, .. } => found(sight, *epoch, state, findings),
@@ -44,7 +47,10 @@ impl Leases {
         let facts = sight.ledger.task(fed.task);
         match fed.kind {
             Kind::Granted => self.granted(sight, fed, facts, findings),
-            Kind::Extended => self.extended(sight, fed, facts, findings),
+            Kind::Extended => {
+                self.extended(sight, fed, facts, findings);
+                self.until_ms[fed.task.at()] = fed.until_ms;
+            }
             Kind::End(outcome) => ended(sight, fed, facts, outcome, findings),
             Kind::Drained => {
                 let held = facts.place == Place::Leased || !sight.ledger.is_certain(facts);
@@ -76,6 +82,7 @@ impl Leases {
         let epoch = fed.epoch.unwrap_or_default();
         let certain = sight.ledger.is_certain(facts);
         self.granted[fed.task.at()] = sight.at;
+        self.until_ms[fed.task.at()] = fed.until_ms;
         findings.check(OneLiveLease, !(certain && facts.place == Place::Leased), spot, || {
             format!(
                 "{} was granted with epoch {epoch} at {at} while its lease of {} with epoch {} was still held",
@@ -125,6 +132,33 @@ impl Leases {
         });
     }
 
+    /// An extension lasts no longer than a lease from its own moment on, so that it tells when that was at the latest:
+    /// the time of what it extends must not have been over by then.
+    fn renewed(
+        &self,
+        sight: &Sight<'_>,
+        fed: Fed<'_>,
+        facts: &TaskFacts,
+        findings: &mut Findings<'_>,
+    ) {
+        let (Some(lease), Some(before), Some(until)) = (
+            sight.rules.lease,
+            self.until_ms[fed.task.at()],
+            fed.until_ms,
+        ) else {
+            return;
+        };
+        let earliest = until.saturating_sub(lease.0 / 1_000);
+        findings.check(StaleChangesNothing, earliest < before, sight.spot(), || {
+            format!(
+                "{} was extended at {}, at least {} ms after its lease was over",
+                facts.name,
+                Secs(sight.at),
+                earliest - before,
+            )
+        });
+    }
+
     fn extended(
         &self,
         sight: &Sight<'_>,
@@ -142,6 +176,9 @@ impl Leases {
                 Secs(sight.at),
             )
         });
+        if held && certain {
+            self.renewed(sight, fed, facts, findings);
+        }
         if let (Some(max), true) = (sight.rules.max_hold, held && certain) {
             let granted = self.granted[fed.task.at()];
             let last = granted + max.0 + TOLD_LATE_US;

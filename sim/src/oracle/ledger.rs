@@ -125,6 +125,7 @@ pub(super) struct Fed<'a> {
     pub(super) task: No,
     pub(super) epoch: Option<u32>,
     pub(super) route: Option<No>,
+    pub(super) until_ms: Option<u64>,
     pub(super) end: Option<&'a LeaseEnd>,
 }
 
@@ -341,6 +342,7 @@ impl Ledger {
                 kind,
                 epoch,
                 route,
+                until_ms,
                 end,
                 ..
             } => {
@@ -350,6 +352,7 @@ impl Ledger {
                     task,
                     epoch: *epoch,
                     route,
+                    until_ms: *until_ms,
                     end: end.as_ref(),
                 })
             }

@@ -30,6 +30,8 @@ pub struct Rules {
     pub key_window: Option<Micros>,
     /// Leases that a route may hold at once.
     pub window: Option<u32>,
+    /// For how long a lease is granted, and extended, at most.
+    pub lease: Option<Micros>,
     /// How long a lease may be held in all.
     pub max_hold: Option<Micros>,
     /// What is known of single commands; empty if nothing is.
@@ -110,6 +112,7 @@ impl Rules {
                 .collect(),
             key_window: Some(plan.knobs.key_window),
             window: Some(plan.knobs.window),
+            lease: Some(plan.knobs.lease),
             max_hold: Some(plan.knobs.max_hold),
             commands: plan.ops.iter().filter_map(command).collect(),
             operators: Some(plan.ops.iter().filter_map(asked).collect()),

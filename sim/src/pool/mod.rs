@@ -99,6 +99,7 @@ impl Pool {
 
     /// The same, with a child of its own beside them. For what is awaited between two results of [`Self::in_order`]:
     /// nobody polls the others meanwhile, and they don't give back what they hold.
+    #[cfg(leasebridge_planted)]
     pub(crate) fn beside(&self) -> Self {
         Self {
             jobs: 1,

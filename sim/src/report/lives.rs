@@ -238,6 +238,7 @@ mod tests {
                 task: Some(Task("1-00".into())),
                 epoch: Some(1),
                 route: None,
+                until_ms: None,
                 end,
             },
         }

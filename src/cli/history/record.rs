@@ -59,6 +59,8 @@ pub(crate) enum What {
         #[serde(skip_serializing_if = "Option::is_none")]
         route: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         end: Option<LeaseEnd>,
     },
     /// The feed lost some.
@@ -141,6 +143,7 @@ pub(super) fn fed(event: &LifecycleEvent) -> What {
         task: event.task.map(|id| id.to_string()),
         epoch: event.epoch.map(|epoch| epoch.0),
         route: event.route.as_deref().map(str::to_owned),
+        until_ms: event.until.map(|until| until.0),
         end: event.end.map(|end| {
             let (next, cause, until) = match end.next {
                 Next::Done => ("done", None, None),

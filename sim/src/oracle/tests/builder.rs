@@ -176,10 +176,25 @@ impl Story {
     }
 
     pub(super) fn fed(
-        mut self,
+        self,
         kind: &str,
         number: u32,
         epoch: Option<u32>,
+        end: Option<LeaseEnd>,
+    ) -> Self {
+        self.fed_until(kind, number, (epoch, None), end)
+    }
+
+    /// Granted or extended until then, by the clock of the bridge.
+    pub(super) fn held_until(self, kind: &str, number: u32, epoch: u32, until_ms: u64) -> Self {
+        self.fed_until(kind, number, (Some(epoch), Some(until_ms)), None)
+    }
+
+    fn fed_until(
+        mut self,
+        kind: &str,
+        number: u32,
+        (epoch, until_ms): (Option<u32>, Option<u64>),
         end: Option<LeaseEnd>,
     ) -> Self {
         self.sequence += 1;
@@ -189,6 +204,7 @@ impl Story {
             task: Some(task(number)),
             epoch,
             route: Some(self.route.to_owned()),
+            until_ms,
             end,
         };
         self.record(BRIDGE, what)
@@ -350,6 +366,7 @@ pub(super) fn rules() -> Rules {
         inboxes: BTreeMap::from([(ENDPOINT.into(), Inbox::Memory)]),
         key_window: Some(Micros::from_secs(3_600)),
         window: Some(4),
+        lease: Some(Micros::from_secs(30)),
         max_hold: Some(Micros::from_secs(300)),
         operators: Some(Vec::new()),
         troubles: Some(Vec::new()),

@@ -286,6 +286,27 @@ fn a_lease_is_not_held_for_ever() {
 }
 
 #[test]
+fn a_lease_that_is_over_is_not_extended() {
+    let granted = story().enqueued(1).held_until("granted", 1, 1, 40_000);
+    let in_time = granted.clone().held_until("extended", 1, 1, 69_999);
+    accepts(&in_time, &rules(), &[StaleChangesNothing]);
+    let too_late = granted.held_until("extended", 1, 1, 70_000);
+    rejects(
+        &too_late,
+        &rules(),
+        StaleChangesNothing,
+        &["1-aa was extended at 7.000 s, at least 0 ms after its lease was over"],
+    );
+    let twice = in_time.held_until("extended", 1, 1, 100_500);
+    rejects(
+        &twice,
+        &rules(),
+        StaleChangesNothing,
+        &["at 8.000 s, at least 501 ms after"],
+    );
+}
+
+#[test]
 fn missed_news_makes_places_uncertain() {
     let missed = story().enqueued(1).granted(1, 1).missed(2).granted(1, 2);
     accepts(&missed, &rules(), &[EpochsGrow]);
