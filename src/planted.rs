@@ -106,8 +106,6 @@ catalogue! {
         "the first compensation that fails ends the run of the others",
     CompensatedAfterSuccess = "compensated_after_success" in "pipeline":
         "a step's success leaves its compensation registered, and the end of the attempt runs it",
-    FallbackWithoutRollback = "fallback_without_rollback" in "bridge":
-        "gRPC is tried without asking the endpoint to forget the send in doubt",
     ReplyMatchedByTask = "reply_matched_by_task" in "bridge":
         "a reply finds its waiter by its task, whatever epoch and send it names",
     DeadLinkNeverSent = "dead_link_never_sent" in "bridge":
@@ -116,8 +114,6 @@ catalogue! {
         "the retry over gRPC takes the number of the send in doubt again",
     WorkingTakenForDone = "working_taken_for_done" in "bridge":
         "the endpoint's word that it works on a command is taken for its answer",
-    ExpiredStillSent = "expired_still_sent" in "bridge":
-        "the deadline is looked at when the lease is granted, and not again before a send",
     BreakerNeverCloses = "breaker_never_closes" in "bridge":
         "an answer counts for a closed breaker only, so that an open one stays open",
     LaneStopsAfterFailure = "lane_stops_after_failure" in "bridge":

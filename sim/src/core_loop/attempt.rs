@@ -117,6 +117,7 @@ impl Attempt {
         let delivery = self.lease.delivery();
         let mut scope = Context::new(self.lane.process.env.clone(), ContextOptions::default());
         self.register(&scope, delivery);
+        self.step(&scope, delivery);
         let doubt = self.lane.doubt(delivery.task);
         if self.lane.on_lost == OnLost::Hold && doubt.is_some_and(|inbox| inbox != endpoint.inbox())
         {
@@ -148,6 +149,22 @@ impl Attempt {
             }
         };
         self.settle(scope, outcome, sends, &endpoint).await;
+    }
+
+    /// A step that succeeds: what it had registered runs never, whatever becomes of the attempt.
+    fn step(&self, scope: &Context, delivery: DeliveryId) {
+        let (lane, (task, epoch)) = (self.lane.clone(), named(delivery));
+        let step = scope.child();
+        step.register_compensation("undo the step", move || async move {
+            let compensated = What::Compensated {
+                task,
+                epoch,
+                number: 0,
+            };
+            lane.world.record(&lane.host.name, compensated);
+            Ok(())
+        });
+        step.succeed();
     }
 
     fn register(&mut self, scope: &Context, delivery: DeliveryId) {

@@ -18,13 +18,15 @@ use super::Invariant::{CountsAddUp, NothingLost};
 use super::Rules;
 use super::findings::{Findings, Secs};
 use super::leases::is_gone;
-use super::ledger::{Ledger, No, Place, Sight, TaskFacts};
+use super::ledger::{Fed, Kind, Ledger, No, Place, Sight, TaskFacts};
 use crate::history::{Counts, What};
 
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     /// How each task was found at the end; by its index.
     found: BTreeMap<No, Found>,
+    /// By queue: how many tasks operators were said to have taken out.
+    removed: BTreeMap<No, u64>,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,28 @@ impl Lost {
             What::Found { state, .. } => self.found(sight, state),
             _ => {}
         }
+        if let Some(fed) = sight
+            .fed
+            .filter(|fed| matches!(fed.kind, Kind::Purged | Kind::Drained))
+        {
+            self.removed(sight, fed, findings);
+        }
+    }
+
+    /// Operators take out what they ask for, and nothing goes by their name that they didn't.
+    fn removed(&mut self, sight: &Sight<'_>, fed: Fed<'_>, findings: &mut Findings<'_>) {
+        let removed = self.removed.entry(sight.host).or_default();
+        *removed += 1;
+        let Some(asked) = sight.rules.removals(&sight.record.host, sight.at) else {
+            return;
+        };
+        findings.check(NothingLost, *removed <= asked, sight.spot(), || {
+            format!(
+                "{} was taken out at {}, the {removed}. that left so: operators had asked for {asked}",
+                sight.ledger.task(fed.task).name,
+                Secs(sight.at),
+            )
+        });
     }
 
     fn found(&mut self, sight: &Sight<'_>, state: &str) {

@@ -125,9 +125,7 @@ impl<'a> Attempt<'a> {
             }
             Heard::Doubt { why, open, silent } => {
                 report(keeper, pass, silent);
-                if !planted!(Bug::FallbackWithoutRollback) {
-                    self.undo(&mut scope).await;
-                }
+                self.undo(&mut scope).await;
                 let in_progress = match self.learned.take_last() {
                     Some(RollbackState::AlreadyDone) => return End::Answered(Verdict::Done),
                     // It won't run: its answer is not waited for.
@@ -159,7 +157,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn is_expired(&self) -> bool {
-        self.lease.expires_in() == Some(Duration::ZERO) && !planted!(Bug::ExpiredStillSent)
+        self.lease.expires_in() == Some(Duration::ZERO)
     }
 
     /// With `on_lost_inbox = hold`, a task in doubt goes to the inbox that knows, or to nobody.

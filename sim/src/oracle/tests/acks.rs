@@ -39,6 +39,47 @@ fn an_ack_of_what_nobody_executed_is_rejected() {
 }
 
 #[test]
+fn a_rejection_is_of_its_own_lease() {
+    let sent = |epoch| move |story: Story| story.granted(1, epoch).executing(1, epoch);
+    let no = |story: Story, epoch| story.answered(ENDPOINT, 1, epoch, "rejected");
+    let first = no(sent(1)(story().enqueued(1)), 1);
+    accepts(&first.clone().rejected(1, 1), &rules(), &[AckMeansExecuted]);
+    // A newer epoch joins what runs, and has its answer.
+    let silent = |story: Story| story.ended("in doubt", 1, 1, ended("delayed").charged());
+    let joined = silent(sent(1)(story().enqueued(1))).due(1).granted(1, 2);
+    accepts(&no(joined, 1).rejected(1, 2), &rules(), &[AckMeansExecuted]);
+    let late = sent(2)(silent(first).due(1)).rejected(1, 2);
+    rejects(
+        &late,
+        &rules(),
+        AckMeansExecuted,
+        &[
+            "1-aa was rejected with epoch 2",
+            "last rejected it at 8.000 s (epoch 1), before its grant at",
+        ],
+    );
+}
+
+#[test]
+fn what_was_not_sent_arrives_nowhere() {
+    let unsent = |story: Story| story.ended("not sent", 1, 1, ended("ready").sent(0));
+    let granted = story().enqueued(1).granted(1, 1);
+    let again = unsent(granted.clone()).granted(1, 2).executing(1, 2);
+    accepts(&again, &rules(), &[AckMeansExecuted]);
+    for arrived in [
+        unsent(granted.clone()).executing(1, 1),
+        unsent(granted.executing(1, 1)),
+    ] {
+        rejects(
+            &arrived,
+            &rules(),
+            AckMeansExecuted,
+            &["given back unsent with epoch 1", "began to execute it"],
+        );
+    }
+}
+
+#[test]
 fn another_endpoint_than_the_routes_does_not_count() {
     let elsewhere = story()
         .enqueued(1)

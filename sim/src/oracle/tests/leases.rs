@@ -185,6 +185,7 @@ fn a_late_done_of_the_current_epoch_counts_wherever_the_task_is() {
 
 #[test]
 fn what_left_by_an_operators_hand_stays_away() {
+    let rules = asked(rules(), 1, Ask::Remove(3));
     let purged = story()
         .enqueued(1)
         .granted(1, 1)
@@ -193,24 +194,19 @@ fn what_left_by_an_operators_hand_stays_away() {
         .granted(1, 2);
     rejects(
         &purged,
-        &rules(),
+        &rules,
         DurableIsDurable,
         &["purged at 8.000 s", "granted again at 9.000 s"],
     );
     let from_nowhere = story().enqueued(1).told("purged", 1);
     rejects(
         &from_nowhere,
-        &rules(),
+        &rules,
         StaleChangesNothing,
         &["ready since 4.000 s", "`purged` at 6.000 s"],
     );
     let unleased = story().enqueued(1).fed("drained", 1, Some(1), None);
-    rejects(
-        &unleased,
-        &rules(),
-        StaleChangesNothing,
-        &["left by a drain"],
-    );
+    rejects(&unleased, &rules, StaleChangesNothing, &["left by a drain"]);
 }
 
 #[test]

@@ -136,6 +136,26 @@ fn counts_and_listing_agree() {
 }
 
 #[test]
+fn nothing_is_taken_out_that_nobody_asked_for() {
+    let taken = |number| story().enqueued(number).granted(number, 1);
+    let drained = taken(1).fed("drained", 1, Some(1), None);
+    let once = asked(rules(), 1, Ask::Remove(1));
+    accepts(&drained, &once, &[NothingLost]);
+    let tried = asked(rules(), 1, Ask::Remove(0));
+    rejects(
+        &drained,
+        &tried,
+        NothingLost,
+        &["1-aa was taken out at 7.000 s", "operators had asked for 0"],
+    );
+    let twice = drained
+        .enqueued(2)
+        .granted(2, 1)
+        .fed("drained", 2, Some(1), None);
+    rejects(&twice, &once, NothingLost, &["the 2. that left so"]);
+}
+
+#[test]
 fn an_operator_may_have_taken_it_out() {
     let drained = story()
         .enqueued(1)
