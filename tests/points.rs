@@ -11,7 +11,7 @@ use leasebridge::bridge::{Bridge, BridgeOptions, RouteOptions, RunningBridge};
 use leasebridge::core::event::TransportKind;
 use leasebridge::coverage::{self, Site};
 use leasebridge::env::{Address, BoxFuture, Env, Point};
-use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Command, Failure, QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 use leasebridge_sim::disk::{SimDisk, TokioSpawner};
 use leasebridge_sim::points::SimPoints;
@@ -70,6 +70,29 @@ fn a_late_promise_is_told_later_and_kept() {
         .expect("nothing is stuck")
     };
     assert!(took(&["late_promise"]) >= took(&[]) + Duration::from_millis(20));
+}
+
+#[test]
+fn a_late_tick_makes_what_is_due_wait() {
+    let waited = |names: &[&str]| {
+        life(|| async {
+            let queue = queue_with(&always(names)).await;
+            put(&queue, "a").await;
+            let lease = queue.lease("default").await.expect("it is open");
+            let clock = queue.env().clock.clone();
+            let before = clock.now();
+            let not_now = Failure::Unavailable {
+                retry_after: Duration::from_secs(1),
+                reason: "not now".into(),
+            };
+            lease.fail(not_now).await.expect("it is held");
+            let again = queue.lease("default").await.expect("it is open");
+            again.ack().await.expect("it is held");
+            clock.now().saturating_since(before)
+        })
+        .expect("nothing is stuck")
+    };
+    assert!(waited(&["late_tick"]) >= waited(&[]) + Duration::from_millis(200));
 }
 
 #[test]

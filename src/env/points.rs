@@ -44,11 +44,13 @@ pub enum Point {
     SpuriousWake,
     /// The oldest segment is compacted although the log has room.
     EarlyCompaction,
+    /// Leases end, delays end and commands expire a while after their time has come.
+    LateTick,
 }
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BatchOfOne,
         Self::LatePromise,
         Self::ForcedFallback,
@@ -57,6 +59,7 @@ impl Point {
         Self::EarlyHeartbeat,
         Self::SpuriousWake,
         Self::EarlyCompaction,
+        Self::LateTick,
     ];
 
     /// What plans and reports call it.
@@ -70,6 +73,7 @@ impl Point {
             Self::EarlyHeartbeat => "early_heartbeat",
             Self::SpuriousWake => "spurious_wake",
             Self::EarlyCompaction => "early_compaction",
+            Self::LateTick => "late_tick",
         }
     }
 }

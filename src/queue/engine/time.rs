@@ -7,10 +7,13 @@ use tokio::sync::Notify;
 
 use super::Engine;
 use crate::core::{Input, MonoMs, Now, QueueMs, Reply, State};
-use crate::env::{Clock, Mono, Wall};
+use crate::env::{Clock, Mono, Point, Wall};
 
 /// Events of one tick under the lock: a few hundred microseconds of it.
 const TICK_EVENTS_MAX: usize = 1024;
+
+/// By how much time does its work late, where that point fires.
+const LATE: Duration = Duration::from_millis(200);
 
 /// Turns the monotonic clock into queue time: it starts where the log ended or at the wall clock,
 /// whichever is later, and from there follows the monotonic clock alone. So it never runs backwards,
@@ -107,7 +110,7 @@ pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
         if engine.is_closed() {
             return;
         }
-        let clock = engine.env.clock.clone();
+        let (clock, points) = (engine.env.clock.clone(), engine.env.points.clone());
         let next = match engine.tick() {
             Err(More) => {
                 tokio::task::yield_now().await;
@@ -129,7 +132,11 @@ pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
         tokio::select! {
             biased;
             () = rearm.notified() => {}
-            () = asleep => {}
+            () = asleep => {
+                if points.fires(Point::LateTick) {
+                    clock.sleep(LATE).await;
+                }
+            }
         }
     }
 }
