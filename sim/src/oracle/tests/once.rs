@@ -1,4 +1,5 @@
 use super::builder::*;
+use crate::oracle::Ask;
 use crate::oracle::Invariant::EffectivelyOnce;
 use crate::plan::{DiskFault, FaultKind, Inbox};
 
@@ -73,8 +74,9 @@ fn a_route_that_holds_its_doubts_is_bound_until_its_bridge_restarts() {
         &rules,
         &[EffectivelyOnce],
     );
+    let rules = asked(rules, 1, Ask::Requeue);
     // To requeue what was held is to have it executed, whatever became of it before; an inbox on disk knows better.
-    let held = lost.ended("refused", 1, 1, ended("poison"));
+    let held = lost.ended("refused", 1, 1, ended("poison").because("refused"));
     let requeued = held.told("requeued", 1).delivered(1, 2);
     accepts(&requeued, &rules, &[EffectivelyOnce]);
     let kept = lossless(rules, Inbox::File);

@@ -91,7 +91,11 @@ fn a_suspect_of_two_deaths_is_passed_over_and_jumps() {
 /// Route `bills` is cut off from the start; on `orders` task 1 waits.
 #[test]
 fn whoever_was_never_told_of_may_be_a_suspect() {
-    let untold = story().restarted(ready(1)).told("due", 2);
+    let untold = story()
+        .offered(2)
+        .unknown(2)
+        .restarted(ready(1))
+        .told("due", 2);
     accepts(
         &untold.enqueued(3).granted(3, 1).granted(2, 4),
         &rules(),
