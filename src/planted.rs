@@ -128,6 +128,8 @@ catalogue! {
         "a rollback of a send that never arrived leaves nothing behind",
     AnswerBeforeEffect = "answer_before_effect" in "receiver":
         "the bridge is answered while the effect is still on its way to the disk",
+    LastLinesNotRewritten = "last_lines_not_rewritten" in "receiver":
+        "an effect file is believed as the page cache has it after a sync that failed",
 }
 
 /// One more than the chosen bug's number; zero for none.

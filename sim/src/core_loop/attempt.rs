@@ -391,9 +391,16 @@ fn passage(lane: &Lane, endpoint: &Endpoint, draws: &mut Draws) -> Passage {
     let latency = min.plus(Micros(draws.below(max.0.saturating_sub(min.0) + 1)));
     passage.delay = passage.delay.plus(latency);
     passage.not_sent |= !endpoint.is_up();
-    if let Some((fault, PeerFault::BeatsButDoesNotWork)) = endpoint.fault() {
-        passage.request_lost = true;
-        passage.by = Some(fault);
+    match endpoint.fault() {
+        Some((fault, PeerFault::BeatsButDoesNotWork)) => {
+            passage.request_lost = true;
+            passage.by = Some(fault);
+        }
+        Some((fault, PeerFault::TakesLate { delay })) => {
+            passage.delay = passage.delay.plus(delay);
+            passage.by = Some(fault);
+        }
+        _ => {}
     }
     passage
 }
@@ -438,7 +445,10 @@ async fn heard(
     }
     let strike = |fault: FaultId| lane.world.strike(fault);
     match endpoint.fault() {
-        Some((fault, PeerFault::NeverAnswers | PeerFault::WrongDeliveryId)) => {
+        Some((
+            fault,
+            PeerFault::NeverAnswers | PeerFault::WrongDeliveryId | PeerFault::TalksGarbage,
+        )) => {
             strike(fault);
             Answer::Silence
         }

@@ -2,7 +2,8 @@
 //!
 //! It keeps what the inbox keeps: what was executed is answered *done* from memory, whatever epoch asks; any
 //! other answer binds its own epoch only; a newer epoch joins an execution that runs, an older one that comes
-//! late is not executed. A crash ends what runs; an inbox in memory forgets with it.
+//! late is not executed. A crash ends what runs; an inbox in memory forgets with it, a blind one refuses what it cut
+//! off.
 //!
 //! How often a task was executed is counted outside of the process: it is what the plan's behaviours go by.
 
@@ -72,6 +73,8 @@ struct State {
 struct Memory {
     epoch: u32,
     done: bool,
+    /// A crash cut an execution off, and nobody can say what became of it.
+    cut: bool,
     answer: Option<Answer>,
     running: Option<watch::Receiver<Option<Answer>>>,
 }
@@ -126,7 +129,8 @@ impl Endpoint {
                 state.memory.clear();
             }
             for memory in state.memory.values_mut() {
-                memory.running = None;
+                let was_running = memory.running.take().is_some();
+                memory.cut |= was_running && self.spec.inbox == Inbox::Blind;
             }
         }
         let how = how.to_owned();
@@ -219,6 +223,9 @@ impl Endpoint {
         if epoch > memory.epoch {
             memory.epoch = epoch;
             memory.answer = None;
+        }
+        if std::mem::take(&mut memory.cut) {
+            memory.answer = Some(Answer::Refused);
         }
         if let Some(answer) = memory.answer {
             return Taken::Known(answer);

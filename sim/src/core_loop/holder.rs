@@ -18,6 +18,9 @@ use crate::plan::{Micros, OnLost};
 /// How long a lane waits after nobody could be reached: at first, and at most.
 const UNREACHABLE: [Micros; 2] = [Micros::from_millis(100), Micros::from_secs(2)];
 
+/// A lane stops its pump and starts another before one batch in so many.
+const PUMP_STOPS: u32 = 64;
+
 /// One route of one process.
 pub(super) struct Lane {
     pub(super) world: Arc<World>,
@@ -71,17 +74,22 @@ impl Lane {
         let window = self.world.plan.knobs.window.max(1) as usize;
         let permits = Arc::new(Semaphore::new(window));
         let width = 1 + draws.index(window);
-        let mut source = if draws.one_in(2) {
-            let queue = self.process.queue.clone();
-            match TaskQueueChannelAdapter::create_for_route(queue, &self.route, width, false) {
-                Ok(pump) => Source::Pump(pump),
-                Err(error) => unreachable!("the route was defined and the width is small: {error}"),
-            }
-        } else {
-            Source::Batches(width)
+        let mut source = match draws.one_in(2) {
+            true => self.pump(width),
+            false => Source::Batches(width),
         };
         let kept = matches!(source, Source::Pump(_));
         loop {
+            if draws.one_in(PUMP_STOPS) {
+                source = match source {
+                    Source::Pump(pump) => {
+                        // What nobody has read goes back; if the journal fails over it, the process ends too.
+                        let _stopped = pump.stop().await;
+                        self.pump(width)
+                    }
+                    batches => batches,
+                };
+            }
             self.until_reachable(&source).await;
             // Room for one at least: what is leased beyond it waits in its lease's time, as in a bridge.
             let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -102,6 +110,14 @@ impl Lane {
                     drop(permit);
                 });
             }
+        }
+    }
+
+    fn pump(&self, width: usize) -> Source {
+        let queue = self.process.queue.clone();
+        match TaskQueueChannelAdapter::create_for_route(queue, &self.route, width, false) {
+            Ok(pump) => Source::Pump(pump),
+            Err(error) => unreachable!("the route was defined and the width is small: {error}"),
         }
     }
 

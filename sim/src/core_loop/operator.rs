@@ -1,8 +1,10 @@
 //! What operators ask of a queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasebridge::core::TaskId;
+use leasebridge::env::timeout;
 use leasebridge::queue::LeaseError;
 
 use super::host::Process;
@@ -13,6 +15,9 @@ use crate::plan::{Micros, OpId, OpKind, OpSpec};
 
 /// Tasks listed at once.
 const PAGE: usize = 64;
+
+/// A restore waits for room; the tasks' leases don't.
+const RESTORE_WAIT: Duration = Duration::from_millis(100);
 
 /// How long an operator's drained tasks stay in the hands of whoever took them.
 const DRAIN_HELD: Micros = Micros::from_millis(20);
@@ -30,6 +35,10 @@ pub(super) async fn run(world: Arc<World>, spec: OpSpec) {
         OpKind::Enqueue { .. } => {}
         OpKind::RequeueAll => requeue_all(&world, &process, &spec).await,
         OpKind::Purge { route } => purge(&world, &process, &spec, route).await,
+        OpKind::MoveRoute { route, to } => {
+            // What has moved and what has not, the feed says.
+            let _moved = process.answer(process.queue.move_route(route, to)).await;
+        }
         OpKind::Drain {
             route,
             count,
@@ -91,6 +100,11 @@ async fn drain(
         return;
     };
     process.answer(world.sleep(DRAIN_HELD)).await;
+    // Somebody takes them for those of another queue. They are known here, so that they must all be refused: taken
+    // in, they would be told of as restored.
+    let restored = process.queue.restore(drained.tasks());
+    let restored = timeout(&*process.env.clock, RESTORE_WAIT, restored);
+    process.answer(restored).await;
     if !commit {
         return;
     }

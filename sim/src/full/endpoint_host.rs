@@ -83,6 +83,7 @@ async fn start(
     options.grpc = Some(Address::tcp("0.0.0.0", GRPC_PORT));
     options.body_bytes_max = shared.body_bytes_max;
     options.handlers_max = spec.handlers as usize;
+    options.in_flight_max = spec.in_flight;
     options.handler_wait_max = options
         .handler_wait_max
         .min(knobs.max_hold.as_duration() / WAIT_SHARE);
@@ -92,10 +93,11 @@ async fn start(
         env: env.clone(),
         seat: Arc::clone(seat),
         shared: Arc::clone(shared),
+        is_blind: spec.inbox == Inbox::Blind,
     });
     let receiver = match spec.inbox {
         Inbox::Memory => Receiver::new(options, handler),
-        Inbox::File => {
+        Inbox::File | Inbox::Blind => {
             let store = Arc::new(FileStore::new(&env, INBOX_FILE)?);
             Receiver::with_store(options, handler, store)
         }
@@ -159,10 +161,19 @@ impl EffectLog for Effects {
     fn load(&self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
         Box::pin(async move {
             let loaded = self.file.load().await?;
+            let done = &loaded.1.done;
             // What the last process wrote and could not tell.
             for task in self.shared.ledger.begun_effects() {
-                if loaded.1.done.contains(task) {
+                if done.contains(task) {
                     self.written(task);
+                }
+            }
+            // What was told: the file itself is the effect, so what is missing there was undone.
+            for task in self.shared.ledger.effects_at(&self.seat.name) {
+                if !done.contains(task) {
+                    let task = Task(task.to_string());
+                    self.shared
+                        .record(&self.seat.name, What::Forgotten { task });
                 }
             }
             Ok(loaded)
@@ -200,7 +211,7 @@ impl EffectLog for Effects {
 
 impl Effects {
     fn written(&self, task: leasebridge::wire::TaskId) {
-        let Some((delivery, op)) = self.shared.ledger.end_effect(task) else {
+        let Some((delivery, op)) = self.shared.ledger.end_effect(&self.seat.name, task) else {
             return;
         };
         let what = What::Executed {

@@ -24,6 +24,8 @@ pub(super) struct Executor {
     pub(super) env: Env,
     pub(super) seat: Arc<Seat>,
     pub(super) shared: Arc<Shared>,
+    /// Whether it can't say what became of an execution that was cut off.
+    pub(super) is_blind: bool,
 }
 
 impl Handler for Executor {
@@ -43,7 +45,9 @@ impl Handler for Executor {
             };
             self.executed(&command, body.op, word);
             if result.is_ok() {
-                self.shared.ledger.effect(command.delivery.task);
+                self.shared
+                    .ledger
+                    .effect(&self.seat.name, command.delivery.task);
             }
             result
         })
@@ -51,10 +55,10 @@ impl Handler for Executor {
 
     /// Asks the world whether the effect is there: what a careful handler can find out.
     fn recover(&self, task: TaskId) -> BoxFuture<'_, RecoverOutcome> {
-        let known = if self.shared.ledger.is_effected(task) {
-            RecoverOutcome::Done(Bytes::new())
-        } else {
-            RecoverOutcome::NotDone
+        let known = match self.shared.ledger.is_effected(task) {
+            _ if self.is_blind => RecoverOutcome::Unknown,
+            true => RecoverOutcome::Done(Bytes::new()),
+            false => RecoverOutcome::NotDone,
         };
         Box::pin(std::future::ready(known))
     }

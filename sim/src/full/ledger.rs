@@ -1,6 +1,6 @@
 //! What outlives processes beside disks: what producers know, and what endpoints have done to the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use leasebridge::core;
@@ -17,7 +17,7 @@ struct Books {
     offers: BTreeMap<OpId, Offer>,
     told: BTreeMap<HostName, BTreeMap<core::TaskId, Option<String>>>,
     executions: BTreeMap<TaskId, usize>,
-    effects: BTreeSet<TaskId>,
+    effects: BTreeMap<TaskId, HostName>,
     begun: BTreeMap<TaskId, (DeliveryId, OpId)>,
 }
 
@@ -76,12 +76,19 @@ impl Ledger {
 
     /// The effect of a task is in the world.
     pub(super) fn is_effected(&self, task: TaskId) -> bool {
-        self.books().effects.contains(&task)
+        self.books().effects.contains_key(&task)
     }
 
-    /// Puts the effect of a task into the world.
-    pub(super) fn effect(&self, task: TaskId) {
-        self.books().effects.insert(task);
+    /// Puts the effect of a task into the world, by the hands of this endpoint.
+    pub(super) fn effect(&self, endpoint: &HostName, task: TaskId) {
+        self.books().effects.insert(task, endpoint.clone());
+    }
+
+    /// The effects that an endpoint has had.
+    pub(super) fn effects_at(&self, endpoint: &HostName) -> Vec<TaskId> {
+        let books = self.books();
+        let of_endpoint = books.effects.iter().filter(|(_, at)| *at == endpoint);
+        of_endpoint.map(|(task, _)| *task).collect()
     }
 
     /// An effect is being written, and its outcome isn't known yet.
@@ -90,9 +97,13 @@ impl Ledger {
     }
 
     /// The effect was written; says under which delivery, if it was being written.
-    pub(super) fn end_effect(&self, task: TaskId) -> Option<(DeliveryId, OpId)> {
+    pub(super) fn end_effect(
+        &self,
+        endpoint: &HostName,
+        task: TaskId,
+    ) -> Option<(DeliveryId, OpId)> {
         let mut books = self.books();
-        books.effects.insert(task);
+        books.effects.insert(task, endpoint.clone());
         books.begun.remove(&task)
     }
 

@@ -20,6 +20,8 @@ pub(super) enum Order {
     RequeueAll(OpId),
     /// The oldest in poison of a route, out for good.
     Purge(OpId, String),
+    /// What waits on the first route goes to the second one.
+    Move(String, String),
     /// A route stops.
     Pause(String),
     /// A route goes on.
@@ -41,6 +43,9 @@ pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueu
         match &order {
             Order::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
             Order::Purge(op, route) => purge(shared, seat, queue, *op, route).await,
+            Order::Move(from, to) => {
+                said(shared, seat, queue.move_route(from, to).await.map(drop));
+            }
             Order::Pause(route) => said(shared, seat, queue.pause(route).await),
             Order::Resume(route) => said(shared, seat, queue.resume(route).await),
             Order::Find => find_all(shared, seat, queue).await,

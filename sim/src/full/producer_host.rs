@@ -13,7 +13,7 @@ use leasebridge::wire::v1::ingest_client::IngestClient;
 use leasebridge::wire::v1::{self, enqueue_reply, refusal::Reason};
 use tokio::sync::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 
 use super::body::{Body, print};
 use super::ledger::Offer;
@@ -27,6 +27,8 @@ use crate::plan::{HostName, OpId, OpKind, OpSpec};
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer may take before the command is in doubt.
 const ANSWER: Duration = Duration::from_secs(2);
+/// One operation in so many is asked for on a stream.
+const STREAMED: u32 = 4;
 /// The first wait before another try; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest wait.
@@ -175,8 +177,14 @@ impl Desk {
             key: command.key.clone().unwrap_or_default(),
             deadline_unix_ms: deadline.map_or(0, |(wall, _)| wall),
         };
-        let answer = match timeout(&*self.env.clock, ANSWER, client.enqueue(request)).await {
-            Ok(Ok(reply)) => read(reply.into_inner()),
+        let asked = async {
+            match op.0.is_multiple_of(STREAMED) {
+                true => enqueue_on_a_stream(&mut client, request).await,
+                false => client.enqueue(request).await.map(Response::into_inner),
+            }
+        };
+        let answer = match timeout(&*self.env.clock, ANSWER, asked).await {
+            Ok(Ok(reply)) => read(reply),
             Ok(Err(status)) => judge(&status),
             Err(elapsed) => Answer::Unknown(elapsed.to_string()),
         };
@@ -235,6 +243,17 @@ impl Desk {
             line.client = None;
         }
     }
+}
+
+/// Asks on a stream, which waits for room where a single request is refused.
+async fn enqueue_on_a_stream(
+    client: &mut IngestClient<Channel>,
+    request: v1::EnqueueRequest,
+) -> Result<v1::EnqueueReply, Status> {
+    let requests = futures_util::stream::iter([request]);
+    let mut replies = client.enqueue_stream(requests).await?.into_inner();
+    let reply = replies.message().await?;
+    reply.ok_or_else(|| Status::unknown("the stream ended without a reply"))
 }
 
 async fn dial(

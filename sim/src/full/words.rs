@@ -75,6 +75,8 @@ fn peer(fault: &PeerFault) -> String {
         PeerFault::AnswersTwice => "answers twice".to_owned(),
         PeerFault::AnswersLate { delay } => format!("answers {delay} late"),
         PeerFault::WrongDeliveryId => "answers for another delivery".to_owned(),
+        PeerFault::TalksGarbage => "answers with garbage".to_owned(),
+        PeerFault::TakesLate { delay } => format!("takes commands {delay} late"),
         PeerFault::BeatsButDoesNotWork => "beats but does not work".to_owned(),
         PeerFault::WorksButDoesNotBeat => "works but does not beat".to_owned(),
     }

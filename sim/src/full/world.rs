@@ -10,7 +10,7 @@ use super::faults::On;
 use super::operator::Order;
 use super::shared::{Shared, world};
 use super::{Work, build, panics};
-use crate::history::What;
+use crate::history::{Task, What};
 use crate::net::Network;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
 use crate::process_time;
@@ -137,6 +137,7 @@ impl<'p> World<'p> {
                 OpKind::Enqueue { .. } | OpKind::Drain { .. } => continue,
                 OpKind::RequeueAll => Order::RequeueAll(op.id),
                 OpKind::Purge { route } => Order::Purge(op.id, route.clone()),
+                OpKind::MoveRoute { route, to } => Order::Move(route.clone(), to.clone()),
                 OpKind::Pause { route, span } => {
                     let until = now.plus(*span);
                     self.resumes.push((until, op.bridge.clone(), route.clone()));
@@ -171,6 +172,14 @@ impl<'p> World<'p> {
             return Err(Panicked);
         }
         process_time::set(self.sim.elapsed().into());
+        for (at, told) in self.network.take_never_came() {
+            let what = What::RolledBack {
+                task: Task(told.delivery.task.to_string()),
+                epoch: told.delivery.epoch.get(),
+                send: told.send,
+            };
+            self.shared.history.add(at.into(), &world(), what);
+        }
         self.bury();
         Ok(())
     }

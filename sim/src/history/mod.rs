@@ -266,6 +266,22 @@ pub enum What {
         op: OpId,
     },
 
+    /// An endpoint says that it does not know a send that was rolled back, and so that it will not run.
+    RolledBack {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// The send.
+        send: u32,
+    },
+    /// An endpoint whose effects are lines of a file started, and a command that it had told to be executed is not
+    /// there any more.
+    Forgotten {
+        /// The task.
+        task: Task,
+    },
+
     // ── the world ──
     /// A fault began, or happened.
     Fault {

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::conn::{Conn, ConnId, Half, Side, Wire};
+use super::conn::{Conn, ConnId, Cut, Half, Side, Wire};
 use super::links::{Links, Pair, cuts, pair};
-use super::rules::{Rule, Rules};
+use super::rules::{NeverCame, Rule, Rules};
 use super::{Dead, SOCKET_PORT};
 use crate::gate::Gate;
 use crate::plan::{FaultId, FaultKind, HostName, Micros, NetFault, PeerFault};
@@ -81,8 +81,8 @@ impl Active {
 /// What a write may do.
 #[derive(Debug)]
 pub(crate) enum WriteVerdict {
-    /// The connection was reset.
-    Reset,
+    /// The connection was ended.
+    Cut(Cut),
     /// Wait until something changes.
     Wait,
     /// It goes nowhere, and the writer doesn't notice.
@@ -96,7 +96,7 @@ pub(crate) enum WriteVerdict {
 /// What a read may do.
 #[derive(Debug)]
 pub(crate) enum ReadVerdict {
-    Reset,
+    Cut(Cut),
     Wait,
     Pass(usize, Rules),
 }
@@ -109,6 +109,8 @@ pub(crate) struct Books {
     pub(crate) faults: BTreeMap<FaultId, Active>,
     pub(crate) dead: BTreeMap<(Pair, u16), Dead>,
     pub(crate) struck: BTreeMap<FaultId, u64>,
+    /// What endpoints told while it was noted, and when.
+    pub(super) never_came: Vec<(Duration, NeverCame)>,
     links: Links,
     /// When a slow link has room again, by fault and whether the sender is its `a`.
     room_at: BTreeMap<(FaultId, bool), Duration>,
@@ -124,6 +126,7 @@ impl Books {
             faults: BTreeMap::new(),
             dead: BTreeMap::new(),
             struck: BTreeMap::new(),
+            never_came: Vec::new(),
             links: Links::default(),
             room_at: BTreeMap::new(),
             connecting: Vec::new(),
@@ -201,8 +204,8 @@ impl Books {
         let Some(conn) = self.conns.get(&id) else {
             return WriteVerdict::Pass(usize::MAX, Rules::new());
         };
-        if conn.reset {
-            return WriteVerdict::Reset;
+        if let Some(cut) = conn.cut {
+            return WriteVerdict::Cut(cut);
         }
         if conn.ignored.is_some() && side == Side::Server {
             return WriteVerdict::Wait;
@@ -287,8 +290,8 @@ impl Books {
         let Some(conn) = self.conns.get(&id) else {
             return ReadVerdict::Pass(usize::MAX, Rules::new());
         };
-        if conn.reset {
-            return ReadVerdict::Reset;
+        if let Some(cut) = conn.cut {
+            return ReadVerdict::Cut(cut);
         }
         let key = (pair(&conn.client, &conn.server), conn.port);
         let ignored = conn.ignored.is_some() && side == Side::Server;
@@ -317,15 +320,18 @@ impl Books {
         }
         let burnt = conn.fuses.iter().find(|(_, left)| *left == 0);
         if let Some((fault, _)) = burnt.copied() {
-            self.reset(id, fault);
+            let active = self.faults.get_mut(&fault);
+            let orderly = active.is_some_and(|active| active.draws.one_in(2));
+            let cut = if orderly { Cut::Closed } else { Cut::Reset };
+            self.cut(id, fault, cut);
         }
     }
 
-    fn reset(&mut self, id: ConnId, fault: FaultId) {
-        let Some(conn) = self.conns.get_mut(&id).filter(|conn| !conn.reset) else {
+    fn cut(&mut self, id: ConnId, fault: FaultId, cut: Cut) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.cut.is_none()) else {
             return;
         };
-        conn.reset = true;
+        conn.cut = Some(cut);
         conn.wire.troubled.store(true, Ordering::Relaxed);
         conn.wire.wake();
         self.strike(fault);
@@ -368,7 +374,8 @@ impl Books {
                 .filter(|(_, conn)| conn.is_between(&a, &b))
                 .map(|(id, _)| *id)
                 .collect();
-            hit.into_iter().for_each(|id| self.reset(id, fault));
+            hit.into_iter()
+                .for_each(|id| self.cut(id, fault, Cut::Reset));
         }
     }
 }

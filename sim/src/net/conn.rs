@@ -83,6 +83,15 @@ impl Wire {
     }
 }
 
+/// How both ends see that something between them has ended their connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// As *connection reset*.
+    Reset,
+    /// As an orderly end, wherever in a frame it comes: proxies do that.
+    Closed,
+}
+
 /// A connection in the network's books.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -92,7 +101,8 @@ pub(crate) struct Conn {
     pub(crate) wire: Arc<Wire>,
     /// Ends that are open, by [`Side`].
     pub(crate) open: [bool; 2],
-    pub(crate) reset: bool,
+    /// How it was ended from between its ends, if it was.
+    pub(crate) cut: Option<Cut>,
     /// The server's end neither reads nor writes.
     pub(crate) ignored: Option<FaultId>,
     /// Directions that have lost a segment: nothing of them arrives any more.
@@ -111,7 +121,7 @@ impl Conn {
             port,
             wire: Arc::default(),
             open: [false; 2],
-            reset: false,
+            cut: None,
             ignored: None,
             lost: [false; 2],
             swallowed: [0; 2],
@@ -121,7 +131,10 @@ impl Conn {
 
     /// Whether something has happened to it for good, or is about to.
     pub(crate) fn is_scarred(&self) -> bool {
-        self.reset || self.ignored.is_some() || self.lost.contains(&true) || !self.fuses.is_empty()
+        self.cut.is_some()
+            || self.ignored.is_some()
+            || self.lost.contains(&true)
+            || !self.fuses.is_empty()
     }
 
     pub(crate) fn host(&self, side: Side) -> &HostName {

@@ -13,7 +13,7 @@
 //! | latency | turmoil's link | segments sent from now on take so long |
 //! | loss | stream | one write in so many is lost, and with it all that follows in that direction; one connect in so many hangs for good. turmoil's own loss breaks the whole link instead of one stream |
 //! | slow link | stream | all connections of the pair share so many bytes a second in each direction |
-//! | reset | stream | after so many more bytes were read at either end, both ends get *connection reset*: the last frame is cut |
+//! | reset | stream | after so many more bytes were read at either end, both ends get *connection reset*, or each an orderly end: the last frame is cut |
 //! | accept, then silence | stream | connections accepted while it is on are neither read nor written at the server's end, for ever |
 //! | connect hangs | connect | attempts wait until the end |
 //! | swallows pings | stream, gRPC | each end's HTTP/2 pings are answered beside it and not passed on: they prove nothing about the other end. The socket's frames are not touched: a proxy that doesn't know the protocol can't answer for it |
@@ -42,6 +42,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use rules::NeverCame;
 pub use stream::SimStream;
 pub use transport::SimTransport;
 
@@ -185,6 +186,12 @@ impl Network {
             }
         }
         struck
+    }
+
+    /// What endpoints have told since the last call of sends that they never received, in the order of the times.
+    /// It is noted while an endpoint takes commands late.
+    pub fn take_never_came(&self) -> Vec<(Duration, NeverCame)> {
+        std::mem::take(&mut self.books().never_came)
     }
 
     /// Ends of connections that are open on a host.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use leasebridge::wire::v1::{self, frame::Kind};
-use leasebridge::wire::{FrameDecoder, encode_frame};
+use leasebridge::wire::{DeliveryId, FrameDecoder, encode_frame};
 
 use super::tap::Action;
 use crate::plan::{FaultId, Micros, PeerFault};
@@ -25,8 +25,12 @@ pub(crate) enum Rule {
     DoubleReplies,
     DelayReplies(Duration),
     MisnameReplies,
+    GarbleReplies,
     DropCommands,
+    DelayCommands(Duration),
     DropHeartbeats,
+    /// Changes nothing; notes what the endpoint answers to rollbacks.
+    NoteRollbacks,
     /// Answers the pings of its own side instead of passing them on.
     AnswerPings,
 }
@@ -41,14 +45,22 @@ impl Rule {
                 Some(Self::DelayReplies(Micros::as_duration(*delay)))
             }
             PeerFault::WrongDeliveryId => Some(Self::MisnameReplies),
+            PeerFault::TalksGarbage => Some(Self::GarbleReplies),
             PeerFault::WorksButDoesNotBeat => Some(Self::DropHeartbeats),
+            PeerFault::TakesLate { .. } => Some(Self::NoteRollbacks),
             PeerFault::BeatsButDoesNotWork | PeerFault::Rejects | PeerFault::Refuses => None,
         }
     }
 
     /// What it does to what it receives.
     pub(crate) fn on_received(fault: &PeerFault) -> Option<Self> {
-        matches!(fault, PeerFault::BeatsButDoesNotWork).then_some(Self::DropCommands)
+        match fault {
+            PeerFault::BeatsButDoesNotWork => Some(Self::DropCommands),
+            PeerFault::TakesLate { delay } => {
+                Some(Self::DelayCommands(Micros::as_duration(*delay)))
+            }
+            _ => None,
+        }
     }
 
     /// What becomes of this frame at the time `now`; `None` if the rule isn't about it.
@@ -66,11 +78,35 @@ impl Rule {
                 Some(Action::Drop)
             }
             (Self::DoubleReplies, Kind::Reply(_)) => Some(Action::Twice),
-            (Self::DelayReplies(delay), Kind::Reply(_)) => Some(Action::Later(now + delay)),
+            (Self::DelayReplies(delay), Kind::Reply(_))
+            | (Self::DelayCommands(delay), Kind::Command(_)) => Some(Action::Later(now + delay)),
             (Self::MisnameReplies, Kind::Reply(reply)) => misnamed(reply).map(Action::Replace),
+            (Self::GarbleReplies, Kind::Reply(reply)) => Some(Action::Replace(garbage(&reply))),
             _ => None,
         }
     }
+}
+
+/// A send that an endpoint has told never to have received: should it still arrive, it must not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeverCame {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// Which send of it.
+    pub send: u32,
+}
+
+/// What a frame says of a send that never came, if it says that.
+pub(super) fn never_came(frame: &[u8]) -> Option<NeverCame> {
+    let mut decoder = FrameDecoder::new(u32::MAX);
+    decoder.push(frame);
+    let Kind::RollbackReply(reply) = decoder.take().ok()?? else {
+        return None;
+    };
+    let (delivery, send) = DeliveryId::from_wire(reply.delivery, reply.send).ok()?;
+    let send = send.get();
+    let unknown = reply.state() == v1::rollback_reply::State::Unknown;
+    unknown.then_some(NeverCame { delivery, send })
 }
 
 /// The rules of one direction, each with the fault it comes from.
@@ -92,6 +128,22 @@ fn misnamed(mut reply: v1::Reply) -> Option<Bytes> {
     let mut bytes = BytesMut::new();
     encode_frame(&frame, &mut bytes);
     Some(bytes.freeze())
+}
+
+/// Bytes that no frame of the protocol begins with: of no length, of one beyond every limit, none that can be
+/// read, or of a message that nobody knows.
+const GARBAGE: [&[u8]; 4] = [
+    &[0, 0, 0, 0],
+    &[0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4],
+    &[0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff],
+    &[0, 0, 0, 3, 0xfa, 0x3f, 0],
+];
+
+fn garbage(reply: &v1::Reply) -> Bytes {
+    let task = reply.delivery.as_ref().and_then(|of| of.task.as_ref());
+    let seq = task.map_or(0, |task| task.seq);
+    let kind = usize::try_from(seq % GARBAGE.len() as u64).unwrap_or(0);
+    Bytes::from_static(GARBAGE[kind])
 }
 
 fn is_ping(frame: &[u8]) -> bool {

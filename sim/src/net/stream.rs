@@ -14,8 +14,8 @@ use tokio::time::Sleep;
 use turmoil::net::TcpStream;
 
 use super::books::{ReadVerdict, WriteVerdict};
-use super::conn::{Conn, ConnId, Half, Side, Wire, format_of};
-use super::rules::{Rule, Rules, pong};
+use super::conn::{Conn, ConnId, Cut, Half, Side, Wire, format_of};
+use super::rules::{Rule, Rules, never_came, pong};
 use super::tap::{Action, Format, Tap};
 use super::transport::SimTransport;
 use crate::gate::Gate;
@@ -39,8 +39,10 @@ pub struct SimStream {
     received: Tap,
     /// The writer's: when a slow link has room again.
     room: Timer,
-    /// The reader's, who is always there: when a late frame is due.
+    /// The reader's, who is always there: when a late frame of its own is due.
     due: Timer,
+    /// When a late frame of the other side is due.
+    due_here: Timer,
 }
 
 impl SimStream {
@@ -66,6 +68,7 @@ impl SimStream {
             received: Tap::new(format, preface(side.other())),
             room: Timer::default(),
             due: Timer::default(),
+            due_here: Timer::default(),
         }
     }
 
@@ -76,7 +79,13 @@ impl SimStream {
     ) -> Poll<io::Result<usize>> {
         let verdict = self.network.books().before_write(self.id, self.side, now());
         let (room, rules) = match verdict {
-            WriteVerdict::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            WriteVerdict::Cut(cut) => {
+                let kind = match cut {
+                    Cut::Reset => io::ErrorKind::ConnectionReset,
+                    Cut::Closed => io::ErrorKind::BrokenPipe,
+                };
+                return Poll::Ready(Err(kind.into()));
+            }
             WriteVerdict::Wait => {
                 self.wire.park(self.side, Half::Write, cx);
                 return Poll::Pending;
@@ -152,7 +161,7 @@ impl SimStream {
         }
         let verdict = self.network.books().before_write(self.id, self.side, now());
         match verdict {
-            WriteVerdict::Swallow | WriteVerdict::Reset => self.sent.discard(),
+            WriteVerdict::Swallow | WriteVerdict::Cut(_) => self.sent.discard(),
             WriteVerdict::Wait | WriteVerdict::WaitUntil(_) => {}
             WriteVerdict::Pass(..) => {
                 let held = self.sent.out.len();
@@ -177,9 +186,15 @@ impl SimStream {
             // Once it fires, the line below lets the frame go.
             let _ = self.due.poll_until(due, cx);
         }
+        if let Some(due) = self.received.next_due() {
+            let _ = self.due_here.poll_until(due, cx);
+        }
         self.pump_in_passing(cx)?;
         let (room, rules) = match self.network.books().before_read(self.id, self.side) {
-            ReadVerdict::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            ReadVerdict::Cut(Cut::Reset) => {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            ReadVerdict::Cut(Cut::Closed) => return Poll::Ready(Ok(())),
             ReadVerdict::Wait => {
                 self.wire.park(self.side, Half::Read, cx);
                 return Poll::Pending;
@@ -190,7 +205,7 @@ impl SimStream {
             self.received.pass(&[]);
         }
         loop {
-            self.received.release_due(Duration::ZERO);
+            self.received.release_due(now());
             if !self.received.out.is_empty() {
                 let bytes = self.received.take_out(buffer.remaining());
                 buffer.put_slice(&bytes);
@@ -208,8 +223,9 @@ impl SimStream {
                 if self.received.is_plain() {
                     return Poll::Ready(Ok(()));
                 }
-                // The peer ended within a frame: what there is of it is to be seen.
+                // The peer ended within a frame: what there is of it is to be seen. What is late comes never.
                 self.received.pass(&[]);
+                self.received.forget_late();
                 continue;
             }
             self.network
@@ -258,6 +274,11 @@ impl Timer {
 /// The first rule that is about the frame decides; the fault it comes from has struck.
 fn judge(network: &super::Network, rules: &Rules, frame: &[u8], received: &mut Tap) -> Action {
     for (fault, rule) in rules {
+        if *rule == Rule::NoteRollbacks {
+            let told = never_came(frame).map(|told| (now(), told));
+            network.books().never_came.extend(told);
+            continue;
+        }
         if let Some(action) = rule.judge(frame, now()) {
             network.books().strike(*fault);
             if *rule == Rule::AnswerPings {

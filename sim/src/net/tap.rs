@@ -200,6 +200,11 @@ impl Tap {
         }
     }
 
+    /// Forgets what is late: its sender has hung up.
+    pub(crate) fn forget_late(&mut self) {
+        self.late.clear();
+    }
+
     /// Forgets everything that is held: the other end is not there to get it.
     pub(crate) fn discard(&mut self) {
         self.out.clear();

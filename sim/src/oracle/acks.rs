@@ -106,7 +106,7 @@ impl Acks {
         let rejected = *of == epoch || at + TOLD_LATE_US >= facts.since;
         findings.check(AckMeansExecuted, rejected, sight.spot(), || {
             format!(
-                "{} was rejected with epoch {epoch} at {}, but though an endpoint had last rejected it at {} (epoch {of}), before its grant at {}",
+                "{} was rejected with epoch {epoch} at {}, though an endpoint had last rejected it at {} (epoch {of}), before its grant at {}",
                 facts.name,
                 Secs(sight.at),
                 Secs(*at),

@@ -1,6 +1,9 @@
 //! Group 6: after a failed attempt each registered compensation ran exactly once, last first; after a
 //! success none did.
 //!
+//! A send's own compensation is its rollback: what an endpoint, asked to roll it back, says never to have received
+//! must not run when it comes.
+//!
 //! An attempt is a lease, `(task, epoch)`, in its holder's eyes. A process that dies takes its attempts with
 //! it: what they had registered can't run any more. An attempt whose lease has long been over and which
 //! nobody ended is one whose compensations never ran.
@@ -19,6 +22,8 @@ const ENDS_WITHIN_US: u64 = 60_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
     open: BTreeMap<(No, u32), Scope>,
+    /// Sends that an endpoint has told never to have received, when somebody rolled them back.
+    never_came: BTreeMap<(No, u32, u32), u64>,
     /// Attempts of the living process that have ended: on which host, and when.
     ended: BTreeMap<(No, u32), (No, u64)>,
 }
@@ -44,6 +49,15 @@ impl Scopes {
             What::Attempted { epoch, success, .. } => {
                 self.attempted(sight, *epoch, *success, findings);
             }
+            What::RolledBack { epoch, send, .. } => {
+                let task = sight.task.expect("it names a task");
+                self.never_came.insert((task, *epoch, *send), sight.at);
+            }
+            What::Executing { epoch, send, .. } => {
+                self.executing(sight, (*epoch, *send), findings);
+            }
+            // Nor can the connections on which they might still arrive outlive their endpoint.
+            What::Up { .. } => self.never_came.clear(),
             What::Died { .. } | What::Opened { .. } => {
                 self.open.retain(|_, scope| scope.host != sight.host);
                 self.ended.retain(|_, (host, _)| *host != sight.host);
@@ -51,6 +65,20 @@ impl Scopes {
             What::Fed { .. } => self.fed(sight),
             _ => {}
         }
+    }
+
+    /// What was rolled back before it came doesn't run when it comes.
+    fn executing(&self, sight: &Sight<'_>, (epoch, send): (u32, u32), findings: &mut Findings<'_>) {
+        let task = sight.task.expect("an execution names a task");
+        let told = self.never_came.get(&(task, epoch, send)).copied();
+        findings.check(Compensations, told.is_none(), sight.spot(), || {
+            format!(
+                "{} (epoch {epoch}) send {send} was rolled back at {}, before it had come, and is executed at {}",
+                sight.ledger.task(task).name,
+                Secs(told.unwrap_or_default()),
+                Secs(sight.at),
+            )
+        });
     }
 
     fn scope(&mut self, sight: &Sight<'_>, epoch: u32) -> &mut Scope {

@@ -7,6 +7,8 @@
 //! - what a task is found to be at the end agrees with the last that was told of it: *done*, *purged* and
 //!   *drained* are gone; *poison* is in poison, unless it may have been requeued or turned out done;
 //! - a requeue that an operator was told of is not forgotten: poison again takes another lease or an expiry;
+//! - an effect that an endpoint has told of, being a line of its file, is there at every start, unless something
+//!   damaged its disk;
 //! - no endpoint begins with a newer epoch what had been acknowledged before;
 //! - what was definitely declined every time it was offered, repetitions under its key included, is never
 //!   executed.
@@ -69,6 +71,15 @@ impl Durable {
                 }
             }
             What::Executing { epoch, op, .. } => executing(sight, *epoch, *op, findings),
+            What::Forgotten { task } => {
+                let may = sight.rules.may_be_damaged(host);
+                findings.check(DurableIsDurable, may, sight.spot(), || {
+                    format!(
+                        "{task} was executed by {host}, which had told so, and is gone from its effect file at {at}, \
+                         though nothing had damaged its disk"
+                    )
+                });
+            }
             _ => {}
         }
         if let Some(fed) = sight.fed.filter(|fed| fed.kind == Kind::Requeued) {

@@ -609,7 +609,9 @@ fn task_of(what: &What) -> Option<&Task> {
         | What::Compensated { task, .. }
         | What::Attempted { task, .. }
         | What::Executing { task, .. }
-        | What::Executed { task, .. } => Some(task),
+        | What::Executed { task, .. }
+        | What::RolledBack { task, .. }
+        | What::Forgotten { task } => Some(task),
         What::Fed { task, .. } => task.as_ref(),
         _ => None,
     }

@@ -315,7 +315,7 @@ fn meant_by(behaviour: &Behaviour) -> Command {
 
 fn asked(op: &OpSpec) -> Option<Asked> {
     let what = match &op.kind {
-        OpKind::Enqueue { .. } => return None,
+        OpKind::Enqueue { .. } | OpKind::MoveRoute { .. } => return None,
         OpKind::RequeueAll => Ask::Requeue,
         OpKind::Purge { .. } => Ask::Remove(1),
         OpKind::Drain { count, commit, .. } if *commit => Ask::Remove(u64::from(*count)),

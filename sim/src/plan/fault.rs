@@ -221,6 +221,13 @@ pub enum PeerFault {
     },
     /// Replies name another delivery.
     WrongDeliveryId,
+    /// In the place of each reply come bytes that are no frame.
+    TalksGarbage,
+    /// Each command is taken so much later; everything else at once.
+    TakesLate {
+        /// How much.
+        delay: Micros,
+    },
     /// Heartbeats are answered, commands are not taken.
     BeatsButDoesNotWork,
     /// Commands are executed, heartbeats neither sent nor answered.

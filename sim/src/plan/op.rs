@@ -69,7 +69,15 @@ pub enum OpKind {
         /// How long.
         span: Micros,
     },
-    /// Core world: takes so many tasks with `drain()`, and commits or drops the guard.
+    /// An operator moves what waits on a route to another one.
+    MoveRoute {
+        /// From where.
+        route: String,
+        /// To where.
+        to: String,
+    },
+    /// Core world: takes so many tasks with `drain()`, offers them to the queue that has them, which refuses, and
+    /// commits or drops the guard.
     Drain {
         /// Which route.
         route: String,

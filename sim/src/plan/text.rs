@@ -78,6 +78,7 @@ mod tests {
                     host: endpoint.clone(),
                     inbox: Inbox::Effect,
                     handlers: 16,
+                    in_flight: 1_024,
                 }],
                 routes: vec![RouteSpec {
                     name: "orders".into(),

@@ -50,6 +50,14 @@ pub struct EndpointSpec {
     pub inbox: Inbox,
     /// Handlers at once.
     pub handlers: u32,
+    /// Commands it lets be under way on one connection.
+    #[serde(default = "in_flight_default")]
+    pub in_flight: u32,
+}
+
+/// The product's own limit.
+fn in_flight_default() -> u32 {
+    1_024
 }
 
 /// What an endpoint's inbox keeps.
@@ -60,6 +68,8 @@ pub enum Inbox {
     Memory,
     /// On its disk, with `recover` (the product's `FileStore`).
     File,
+    /// As `File`, but `recover` can't say what became of an execution that a crash cut off: it is refused.
+    Blind,
     /// Effect and record in one durable write (the product's `EffectFile`).
     Effect,
 }

@@ -56,6 +56,7 @@ fn counted(plan: &Plan) -> String {
             OpKind::RequeueAll => "requeue all".to_owned(),
             OpKind::Purge { .. } => "purge".to_owned(),
             OpKind::Pause { .. } => "pause".to_owned(),
+            OpKind::MoveRoute { .. } => "move route".to_owned(),
             OpKind::Drain { .. } => "drain".to_owned(),
         };
         *kinds.entry(kind).or_default() += 1;

@@ -44,8 +44,12 @@ impl Kind {
             | What::Registered { .. }
             | What::Compensated { .. }
             | What::Attempted { .. } => Self::Queue,
-            What::Up { .. } | What::Executing { .. } | What::Executed { .. } => Self::Endpoint,
-            What::JournalFailed { .. }
+            What::Up { .. }
+            | What::Executing { .. }
+            | What::Executed { .. }
+            | What::RolledBack { .. } => Self::Endpoint,
+            What::Forgotten { .. }
+            | What::JournalFailed { .. }
             | What::OpenRefused { .. }
             | What::Fault { .. }
             | What::Healed { .. }
@@ -72,7 +76,9 @@ pub fn task_of(what: &What) -> Option<&Task> {
         | What::Compensated { task, .. }
         | What::Attempted { task, .. }
         | What::Executing { task, .. }
-        | What::Executed { task, .. } => Some(task),
+        | What::Executed { task, .. }
+        | What::RolledBack { task, .. }
+        | What::Forgotten { task } => Some(task),
         What::Fed { task, .. } => task.as_ref(),
         _ => None,
     }
@@ -176,6 +182,13 @@ pub fn of(record: &Record) -> String {
             result,
             ..
         } => format!("{} {result}", lease(task, *epoch)),
+        What::RolledBack { task, epoch, send } => {
+            format!(
+                "{} send {send} never came, and is not to run",
+                lease(task, *epoch)
+            )
+        }
+        What::Forgotten { task } => format!("{task} is not in the effect file any more"),
         What::Fed { .. }
         | What::Found { .. }
         | What::Fault { .. }

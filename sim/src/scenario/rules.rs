@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use leasebridge::journal::{Geometry, GeometryOptions};
 
 use super::draw::{FAMILIES, IDS_PER_FAMILY, whole_pages};
-use super::{Act, DiskWhat, FaultRange, Hosts, Scenario, What};
+use super::{Act, DiskWhat, FaultRange, Hosts, Scenario, StepKind, What};
 use crate::oracle::Invariant;
-use crate::plan::{Family, HostName, Speed};
+use crate::plan::{Family, HostName, Inbox, Speed};
 
 /// A scenario that breaks a rule. Nothing was drawn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +143,28 @@ fn workload(scenario: &Scenario) -> Checked {
     holds(workload.from <= until, "workload", || {
         format!("it ends at {until}, before it begins at {}", workload.from)
     })?;
+    let calls_handlers = scenario.speed == Speed::Core
+        || scenario
+            .topology
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.inbox.iter().any(|inbox| *inbox != Inbox::Effect));
+    let mut steps = workload.behaviours.iter().flat_map(|mix| &mix.steps);
+    let needs_handlers =
+        steps.any(|step| !matches!(step.kind, StepKind::Done(_) | StepKind::KillEndpoint));
+    holds(calls_handlers || !needs_handlers, "workload", || {
+        "an `effect` inbox calls no handler, so that all it can do is `done` and `kill_endpoint`: give an endpoint \
+         an `inbox` of another kind"
+            .to_owned()
+    })?;
+    let moves = workload
+        .operators
+        .iter()
+        .any(|operator| operator.act == Act::MoveRoute);
+    let routes = scenario.topology.routes.len();
+    holds(!moves || routes > 1, "operator", || {
+        "`move_route` needs another route to move to".to_owned()
+    })?;
     let drains = workload
         .operators
         .iter()
@@ -184,6 +206,9 @@ fn places(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
         (hosts, role) => hosts == role,
     };
     let roles: &[Hosts] = match fault.what.family() {
+        Family::Disk if has_inbox_disk(scenario, &fault.what) => {
+            &[Hosts::Bridges, Hosts::Endpoints]
+        }
         Family::Disk | Family::Points => &[Hosts::Bridges],
         Family::Endpoint => &[Hosts::Endpoints],
         _ => &[Hosts::Bridges, Hosts::Endpoints, Hosts::Producers],
@@ -210,6 +235,18 @@ fn places(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
         return Err(format!("`{name}` lies between a host and itself"));
     }
     Ok(())
+}
+
+/// An endpoint has a disk of its own in the full world, whose room nobody measures by a queue's log.
+fn has_inbox_disk(scenario: &Scenario, what: &What) -> bool {
+    let by_log = matches!(
+        what,
+        What::Disk {
+            kind: DiskWhat::NoSpace(_),
+            ..
+        }
+    );
+    scenario.speed == Speed::Full && !by_log
 }
 
 /// The core world models the network by what becomes of a request, so that it has no pings to swallow.

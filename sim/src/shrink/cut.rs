@@ -113,6 +113,7 @@ fn route(op: &OpSpec) -> Option<&str> {
         OpKind::Enqueue { route, .. }
         | OpKind::Purge { route }
         | OpKind::Pause { route, .. }
+        | OpKind::MoveRoute { route, .. }
         | OpKind::Drain { route, .. } => Some(route),
         OpKind::RequeueAll => None,
     }

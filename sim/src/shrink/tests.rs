@@ -72,6 +72,7 @@ fn endpoint(host: &str) -> EndpointSpec {
         host: host.into(),
         inbox: Inbox::Effect,
         handlers: 4,
+        in_flight: 1_024,
     }
 }
 

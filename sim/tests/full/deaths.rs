@@ -111,6 +111,7 @@ fn an_endpoint_outside_of_the_core_may_stay_dead() {
         host: dead.clone(),
         inbox: Inbox::Memory,
         handlers: 4,
+        in_flight: 1_024,
     });
     plan.topology.routes.push(RouteSpec {
         name: "nowhere".into(),

@@ -48,6 +48,7 @@ pub(crate) fn plan(seed: u64, commands: u32, duration: Micros) -> Plan {
                 host: endpoint.clone(),
                 inbox: Inbox::Memory,
                 handlers: 16,
+                in_flight: 1_024,
             }],
             routes: vec![RouteSpec {
                 name: ROUTE.into(),

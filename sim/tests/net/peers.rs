@@ -89,8 +89,14 @@ async fn bridge(env: Env, log: Log) {
             let Ok(frame) = timeout(&*env.clock, left, reader.next()).await else {
                 break;
             };
-            let kind = frame.unwrap().expect("the link stays");
             let at = env.clock.now().as_millis();
+            let kind = match frame {
+                Ok(kind) => kind.expect("the link stays"),
+                Err(error) => {
+                    log.lock().unwrap().push(format!("{at} error {error}"));
+                    return;
+                }
+            };
             let about = match &kind {
                 Kind::Reply(reply) => {
                     let delivery = reply.delivery.unwrap();
@@ -261,4 +267,37 @@ fn an_endpoint_that_only_works_does_not_beat() {
     assert_eq!(seen.count("heartbeat_ack").0, 0);
     assert_eq!(seen.count("heartbeat").0, 0);
     assert!(seen.count("heartbeat_ack").1 >= 5);
+}
+
+#[test]
+fn an_endpoint_that_talks_garbage_has_executed() {
+    let seen = run(PeerFault::TalksGarbage);
+    assert_eq!(seen.count("reply"), (0, 4), "none but those before it");
+    assert_eq!(seen.count("error"), (1, 0), "the first one ends the link");
+    assert_eq!((seen.executed, seen.struck), (1, 1));
+}
+
+#[test]
+fn an_endpoint_takes_commands_late_and_heartbeats_at_once() {
+    let delay = Micros::from_millis(2500);
+    let seen = run(PeerFault::TakesLate { delay });
+    let replies = seen
+        .lines
+        .iter()
+        .filter(|(_, text)| text.starts_with("reply"));
+    let replies: Vec<(u64, u64)> = replies
+        .map(|(at, text)| (*at, text.split(' ').nth(1).unwrap().parse().unwrap()))
+        .collect();
+    assert_eq!(replies.len(), 12, "none is lost: {replies:?}");
+    for (at, seq) in replies {
+        let late = at - (seq * 1000 - 900);
+        let is_late = (5..=9).contains(&seq);
+        assert_eq!(late >= 2500, is_late, "{seq} after {late} ms");
+        assert!(late < 2600, "{seq} after {late} ms");
+    }
+    assert_eq!(
+        seen.executed, 2,
+        "the last three of five come when it is over"
+    );
+    assert!(seen.count("heartbeat_ack").0 >= 4);
 }

@@ -15,6 +15,9 @@ pub(super) const RESERVED_SEGMENTS: u32 = 4;
 /// Bytes appended and not yet written at which enqueues are refused for the moment.
 const PENDING_BYTES_MAX: u64 = 64 << 20;
 
+/// Nor may more than this part of the log wait: a small queue is small in memory too.
+const PENDING_SHARE: u64 = 8;
+
 /// What a record takes beside its body, about: the same for admission as for the live bytes.
 const RECORD_OVERHEAD_BYTES: u64 = 96;
 
@@ -113,7 +116,8 @@ impl Core {
             reached!(Site::RefusedByPoison);
             return full(FullBecause::Poison);
         }
-        if self.writer.pending_bytes() > PENDING_BYTES_MAX {
+        let backlog_max = PENDING_BYTES_MAX.min(options.log_bytes_max / PENDING_SHARE);
+        if self.writer.pending_bytes() > backlog_max {
             reached!(Site::RefusedByBacklog);
             return full(FullBecause::Backlog);
         }

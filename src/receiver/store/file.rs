@@ -189,6 +189,7 @@ impl Log {
         let mut live = Live::default();
         let mut tasks = BTreeMap::new();
         let mut offset = FILE_HEADER_BYTES as u64;
+        let mut last_block = offset;
         while offset < file.size() {
             let Some(payload) = read_block(&file, id, offset).await? else {
                 if let Some(next) = find_block_after(&file, id, offset).await? {
@@ -211,10 +212,11 @@ impl Log {
                 live.note(&record, place(start, before, payload.len() - rest.len()));
                 remember(&mut tasks, record);
             }
-            offset = start + payload.len() as u64;
+            (last_block, offset) = (offset, start + payload.len() as u64);
         }
-        // What was read may never have been synced: it is about to be answered from.
-        file.sync().await?;
+        // It is about to be answered from; and the file may have got its name a moment before a crash.
+        file.sync_found(last_block).await?;
+        sync_parent(&*self.disk, &self.path).await?;
         let stored = StoredInbox {
             tasks: tasks
                 .into_iter()

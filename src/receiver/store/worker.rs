@@ -150,6 +150,25 @@ impl AppendFile {
         Ok(())
     }
 
+    /// Makes durable what was found, the last write among it, which begins at `from` or behind it.
+    ///
+    /// That write may stand in the page cache alone: its process may have died before the sync, or because the
+    /// sync failed, after which another sync proves nothing. Written anew, as it is, it counts as changed, and
+    /// the sync as one of its own.
+    pub(super) async fn sync_found(&self, from: u64) -> Result<(), StoreError> {
+        let mut offset = from;
+        while offset < self.size {
+            let piece = self.read_on(offset).await?;
+            if piece.is_empty() {
+                break;
+            }
+            let written = self.file.write_at(offset, &piece).await;
+            written.map_err(|error| io_error("write again the end of", &self.path, error))?;
+            offset += piece.len() as u64;
+        }
+        self.sync().await
+    }
+
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
         let synced = self.file.sync().await;
         synced.map_err(|error| io_error("make durable", &self.path, error))

@@ -40,6 +40,7 @@ pub(super) fn plan(commands: u32) -> Plan {
                 host: ENDPOINT.into(),
                 inbox: Inbox::Effect,
                 handlers: 16,
+                in_flight: 1_024,
             }],
             routes: ROUTES.iter().map(route).collect(),
         },

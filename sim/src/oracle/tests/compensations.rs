@@ -113,3 +113,28 @@ fn an_attempt_that_nobody_ends_is_rejected() {
         &["ended at 9.000 s, but its attempt never did"],
     );
 }
+
+#[test]
+fn a_send_that_was_rolled_back_before_it_came_does_not_run() {
+    let told = |send| What::RolledBack {
+        task: task(1),
+        epoch: 1,
+        send,
+    };
+    let leased = story().enqueued(1).granted(1, 1);
+    let late = leased.clone().record(ENDPOINT, told(1)).executing(1, 1);
+    rejects(
+        &late,
+        &rules(),
+        Compensations,
+        &["send 1 was rolled back at 7.000 s", "executed at 8.000 s"],
+    );
+    let next = leased.clone().record(ENDPOINT, told(2)).executing(1, 1);
+    accepts(&next, &rules(), &[Compensations]);
+    let anew = leased.record(ENDPOINT, told(1)).died(ENDPOINT);
+    accepts(
+        &anew.up("inbox-2").executing(1, 1),
+        &rules(),
+        &[Compensations],
+    );
+}

@@ -177,3 +177,25 @@ fn a_crash_alone_damages_no_log() {
         &["damaged at 4.000 s"],
     );
 }
+
+#[test]
+fn an_effect_that_was_told_is_there_after_a_start() {
+    let delivered = story().enqueued(1).delivered(1, 1).died(ENDPOINT);
+    let forgotten = delivered.record(ENDPOINT, What::Forgotten { task: task(1) });
+    rejects(
+        &forgotten,
+        &rules(),
+        DurableIsDurable,
+        &["gone from its effect file at 11.000 s"],
+    );
+    let disk = |fault| FaultKind::Disk {
+        host: ENDPOINT.into(),
+        fault,
+        one_in: 1,
+        times: 1,
+    };
+    let lies = troubled(rules(), 1, 2, disk(DiskFault::SyncLies));
+    accepts(&forgotten, &lies, &[DurableIsDurable]);
+    let fails = troubled(rules(), 1, 2, disk(DiskFault::SyncError));
+    rejects(&forgotten, &fails, DurableIsDurable, &["effect file"]);
+}

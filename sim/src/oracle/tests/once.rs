@@ -82,3 +82,48 @@ fn a_route_that_holds_its_doubts_is_bound_until_its_bridge_restarts() {
     let kept = lossless(rules, Inbox::File);
     rejects(&requeued, &kept, EffectivelyOnce, &["8.000 s", "(epoch 2)"]);
 }
+
+#[test]
+fn what_may_have_been_executed_stays_with_its_endpoint() {
+    let answered = story().enqueued(1).granted(1, 1).executing(1, 1);
+    let answered = answered.answered(ENDPOINT, 1, 1, "rejected");
+    // A second send of that lease was executed all the same.
+    let done = answered.rejected(1, 1).executed(1, 1).due(1);
+    let moved = done.clone().on("bills").told("rerouted", 1);
+    let again = moved.granted(1, 2).answered(OTHER, 1, 2, "done");
+    rejects(&again, &rules(), EffectivelyOnce, &["by endpoint-2"]);
+    let rules = asked(rules(), 1, Ask::Requeue);
+    let by_hand = done
+        .granted(1, 2)
+        .answered(ENDPOINT, 1, 2, "refused")
+        .ended("refused", 1, 2, ended("poison").because("refused"));
+    let by_hand = by_hand.told("requeued", 1).on("bills").told("rerouted", 1);
+    let by_hand = by_hand.granted(1, 3).answered(OTHER, 1, 3, "done");
+    accepts(&by_hand, &rules, &[EffectivelyOnce]);
+}
+
+#[test]
+fn a_blind_inbox_executes_again_what_a_person_requeued() {
+    let rules = asked(lossless(rules(), Inbox::Blind), 1, Ask::Requeue);
+    let cut = executed().died(ENDPOINT).up("inbox");
+    rejects(&again(cut.clone()), &rules, EffectivelyOnce, &["8.000 s"]);
+    let refused = cut.ended("refused", 1, 1, ended("poison").because("refused"));
+    let by_hand = refused.told("requeued", 1).delivered(1, 2);
+    accepts(&by_hand, &rules, &[EffectivelyOnce]);
+}
+
+#[test]
+fn an_inbox_begins_nothing_for_an_older_lease() {
+    let newer = story().enqueued(1).granted(1, 1).executing(1, 1);
+    let newer = newer.answered(ENDPOINT, 1, 1, "rejected").rejected(1, 1);
+    let newer = newer.due(1).granted(1, 2).executing(1, 2);
+    let older = newer.clone().executing(1, 1);
+    rejects(
+        &older,
+        &rules(),
+        EffectivelyOnce,
+        &["begins 1-", "epoch 1 at 13.000 s", "for epoch 2"],
+    );
+    let forgotten = newer.died(ENDPOINT).up("inbox-2").executing(1, 1);
+    accepts(&forgotten, &rules(), &[EffectivelyOnce]);
+}

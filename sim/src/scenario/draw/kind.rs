@@ -40,6 +40,12 @@ pub(super) fn draw(
                 delay: delay.draw(draws),
             },
         },
+        What::TakesLate(delay) => FaultKind::Endpoint {
+            host,
+            fault: PeerFault::TakesLate {
+                delay: delay.draw(draws),
+            },
+        },
         What::Disk {
             kind,
             one_in,

@@ -27,7 +27,7 @@ use crate::seed::{Draws, Seed};
 /// Draws the whole of it.
 pub(super) fn plan(scenario: &Scenario, seed: Seed) -> Plan {
     let mut config = seed.draws("config");
-    let mut topology = topology(scenario, &mut config);
+    let mut topology = topology(scenario, seed, &mut config);
     let knobs = knobs::draw(&scenario.knobs, &mut config);
     let ops = workload::draw(scenario, seed);
     spare_a_handler(&mut topology, &ops);
@@ -48,12 +48,14 @@ pub(super) fn plan(scenario: &Scenario, seed: Seed) -> Plan {
     }
 }
 
-fn topology(scenario: &Scenario, draws: &mut Draws) -> Topology {
+fn topology(scenario: &Scenario, seed: Seed, draws: &mut Draws) -> Topology {
     let range = &scenario.topology;
-    let endpoint = |endpoint: &super::EndpointRange, draws: &mut Draws| EndpointSpec {
+    let mut limits = seed.draws("limits");
+    let mut endpoint = |endpoint: &super::EndpointRange, draws: &mut Draws| EndpointSpec {
         host: endpoint.host.clone(),
         inbox: *pick(&endpoint.inbox, draws),
         handlers: endpoint.handlers.draw(draws),
+        in_flight: endpoint.in_flight.draw(&mut limits),
     };
     let route = |route: &super::RouteRange, draws: &mut Draws| RouteSpec {
         name: route.name.clone(),
@@ -69,8 +71,8 @@ fn topology(scenario: &Scenario, draws: &mut Draws) -> Topology {
     }
 }
 
-/// Leaves each endpoint a handler beside those that silent commands keep for good: with none nothing behind them would
-/// ever be executed, and nobody promises that.
+/// Leaves each endpoint a handler, and a place on each connection, beside those that silent commands keep for good: with
+/// none nothing behind them would ever be executed, and nobody promises that.
 fn spare_a_handler(topology: &mut Topology, ops: &[OpSpec]) {
     for endpoint in &mut topology.endpoints {
         let leads_here = |name: &str| {
@@ -84,7 +86,9 @@ fn spare_a_handler(topology: &mut Topology, ops: &[OpSpec]) {
             _ => false,
         });
         let kept = u32::try_from(silent.count()).unwrap_or(u32::MAX);
-        endpoint.handlers = endpoint.handlers.max(kept.saturating_add(1));
+        let least = kept.saturating_add(1);
+        endpoint.handlers = endpoint.handlers.max(least);
+        endpoint.in_flight = endpoint.in_flight.max(least);
     }
 }
 

@@ -246,6 +246,14 @@ fn operator_act(scenario: &Scenario, act: &OperatorAct, draws: &mut Draws) -> Op
             route,
             span: span.draw(draws),
         },
+        Act::MoveRoute => {
+            let others = topology.routes.iter().filter(|other| other.name != route);
+            let others: Vec<&String> = others.map(|other| &other.name).collect();
+            OpKind::MoveRoute {
+                to: (*pick(&others, draws)).clone(),
+                route,
+            }
+        }
         Act::Drain { take, commit } => OpKind::Drain {
             route,
             count: take.draw(draws),

@@ -83,6 +83,8 @@ pub enum What {
     Peer(PeerFault),
     /// Replies so much later.
     AnswersLate(Between<Micros>),
+    /// Commands are taken so much later.
+    TakesLate(Between<Micros>),
     /// What a disk does.
     Disk {
         /// Which kind.
@@ -153,6 +155,7 @@ impl What {
             Self::Drain => "drain",
             Self::Peer(fault) => peer_name(fault),
             Self::AnswersLate(_) => "answers_late",
+            Self::TakesLate(_) => "takes_late",
             Self::Disk { kind, .. } => kind.name(),
             Self::Drift(_) => "drift",
             Self::Jump(_) => "jump",
@@ -176,7 +179,7 @@ impl What {
             Self::Crash(_) | Self::PowerCut(_) | Self::Pause | Self::Slow(_) | Self::Drain => {
                 Family::Host
             }
-            Self::Peer(_) | Self::AnswersLate(_) => Family::Endpoint,
+            Self::Peer(_) | Self::AnswersLate(_) | Self::TakesLate(_) => Family::Endpoint,
             Self::Disk { .. } => Family::Disk,
             Self::Drift(_) | Self::Jump(_) => Family::Clock,
             Self::Point { .. } => Family::Points,
@@ -228,6 +231,8 @@ fn peer_name(fault: &PeerFault) -> &'static str {
         PeerFault::AnswersTwice => "answers_twice",
         PeerFault::AnswersLate { .. } => "answers_late",
         PeerFault::WrongDeliveryId => "wrong_delivery_id",
+        PeerFault::TalksGarbage => "talks_garbage",
+        PeerFault::TakesLate { .. } => "takes_late",
         PeerFault::BeatsButDoesNotWork => "beats_but_does_not_work",
         PeerFault::WorksButDoesNotBeat => "works_but_does_not_beat",
     }

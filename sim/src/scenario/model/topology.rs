@@ -25,6 +25,8 @@ pub struct EndpointRange {
     pub inbox: Vec<Inbox>,
     /// Handlers at once.
     pub handlers: Between<u32>,
+    /// Commands it lets be under way on one connection.
+    pub in_flight: Between<u32>,
 }
 
 /// One route.
@@ -47,6 +49,7 @@ impl EndpointRange {
             host: host.into(),
             inbox: vec![Inbox::Effect],
             handlers: Between::only(16),
+            in_flight: Between::only(1_024),
         }
     }
 }

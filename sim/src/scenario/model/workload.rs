@@ -93,6 +93,8 @@ pub enum Act {
     Purge,
     /// Pause a route for so long.
     Pause(Between<Micros>),
+    /// Move what waits on a route to another one.
+    MoveRoute,
     /// Take tasks with `drain()`; core speed only.
     Drain {
         /// How many at most.

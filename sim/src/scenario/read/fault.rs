@@ -61,6 +61,8 @@ fn kinds() -> Vec<(&'static str, What)> {
         What::Peer(PeerFault::AnswersTwice),
         What::AnswersLate(millis(100, 15_000)),
         What::Peer(PeerFault::WrongDeliveryId),
+        What::Peer(PeerFault::TalksGarbage),
+        What::TakesLate(millis(100, 15_000)),
         What::Peer(PeerFault::BeatsButDoesNotWork),
         What::Peer(PeerFault::WorksButDoesNotBeat),
         once(DiskWhat::TornWrite),
@@ -143,6 +145,7 @@ fn parameters(section: &Section<'_>, what: What) -> Result<What, ScenarioError> 
         What::PowerCut(default) => What::PowerCut(section.one("in_flight", SHARE, default)?),
         What::Slow(default) => What::Slow(section.range("delay", any_time, default)?),
         What::AnswersLate(default) => What::AnswersLate(section.range("delay", any_time, default)?),
+        What::TakesLate(default) => What::TakesLate(section.range("delay", any_time, default)?),
         What::Disk {
             kind,
             one_in,

@@ -114,7 +114,9 @@ fn what_the_design_does_not_survive_wants_a_word() {
         core("[[fault]]\nkind = \"read_error\"\ntimes = 0"),
         core("[[fault]]\nkind = \"swallows_pings\""),
         complaint("[[operator]]\nact = \"drain\""),
-        complaint("[[fault]]\nkind = \"slow_sync\"\nhost = \"endpoints\""),
+        complaint("[[operator]]\nact = \"move_route\""),
+        complaint("[[workload.behaviour]]\nsteps = [\"reject 5ms\"]"),
+        complaint("[[fault]]\nkind = \"no_space\"\nhost = \"endpoints\""),
         complaint("[[fault]]\nkind = \"rejects\"\nhost = \"bridge\""),
         complaint("[[fault]]\nkind = \"hold\"\nbetween = [\"bridges\", \"bridges\"]"),
         complaint(

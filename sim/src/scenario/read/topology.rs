@@ -11,9 +11,13 @@ const HOSTS: Between<u32> = Between::new(1, 8);
 /// Handlers of one endpoint.
 const HANDLERS: Between<u32> = Between::new(1, 1_024);
 
-const INBOXES: [(&str, Inbox); 3] = [
+/// Commands under way on one connection.
+const IN_FLIGHT: Between<u32> = Between::new(1, 65_536);
+
+const INBOXES: [(&str, Inbox); 4] = [
     ("memory", Inbox::Memory),
     ("file", Inbox::File),
+    ("blind", Inbox::Blind),
     ("effect", Inbox::Effect),
 ];
 
@@ -81,6 +85,7 @@ fn endpoint(section: &Section<'_>) -> Result<EndpointRange, ScenarioError> {
         endpoint.inbox = field.choices("inbox", &INBOXES)?;
     }
     endpoint.handlers = section.range("handlers", HANDLERS, endpoint.handlers)?;
+    endpoint.in_flight = section.range("in_flight", IN_FLIGHT, endpoint.in_flight)?;
     section.finish()?;
     Ok(endpoint)
 }

@@ -122,10 +122,11 @@ pub(super) fn operators(
 
 fn act(section: &Section<'_>) -> Result<Act, ScenarioError> {
     let field = section.need("act")?;
-    let names = ["requeue_all", "purge", "pause", "drain"].map(|name| (name, name));
+    let names = ["requeue_all", "purge", "pause", "move_route", "drain"].map(|name| (name, name));
     Ok(match field.choice("act", &names)? {
         "requeue_all" => Act::RequeueAll,
         "purge" => Act::Purge,
+        "move_route" => Act::MoveRoute,
         "pause" => {
             let default = Between::new(Micros::from_secs(1), Micros::from_secs(5));
             Act::Pause(section.range("span", WORK, default)?)
