@@ -108,10 +108,18 @@ function drawTop() {
   faults.forEach((fault, index) => {
     const y = AXIS + bands[index] * BAND;
     bar(pen, fault.from, fault.to, y + 1, BAND - 3, color("fault"), fault.struck ? 0.75 : 0.32);
+    // A text may go on behind its band, up to the next one.
+    const behind = faults.filter((other, at) => bands[at] === bands[index] && other.from > fault.from);
+    const right = Math.min(width() - PAD, ...behind.map((other) => x(other.from) - 3));
     const left = Math.max(x(fault.from), LABEL) + 4;
-    if (x(fault.to) > LABEL && left < width() - PAD - 30) {
+    if (x(fault.to) > LABEL && left < right) {
+      pen.save();
+      pen.beginPath();
+      pen.rect(left, y, right - left, BAND);
+      pen.clip();
       pen.fillStyle = color("ink");
-      pen.fillText(fault.text, left, y + BAND / 2 - 0.5, width() - PAD - left);
+      pen.fillText(fault.text, left, y + BAND / 2 - 0.5);
+      pen.restore();
     }
   });
   if (bandRows) label(pen, "faults", AXIS + BAND / 2);
