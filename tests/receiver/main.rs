@@ -1,6 +1,7 @@
 //! A receiver over real TCP and gRPC sockets and real files, driven by a small raw client.
 
 mod client;
+mod failed_sync;
 mod links;
 mod memory;
 mod syncs;

@@ -1,6 +1,8 @@
 //! Many seeds: the table, the formats for machines, determinism.
 
-use crate::{SOME, scenarios, sim};
+use std::process::{Command, Stdio};
+
+use crate::{SOME, root, scenarios, sim};
 
 #[test]
 fn every_scenario_holds_for_a_few_seeds() {
@@ -57,4 +59,41 @@ fn two_processes_do_the_same_and_two_seeds_do_not() {
     let said = sim(&["meta", SOME, "--seeds", "2"]);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     assert!(said.out.contains("the same"), "{}", said.out);
+}
+
+/// Whether a process of this one's making runs.
+#[cfg(target_os = "linux")]
+fn has_a_child(parent: u32) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("it lists processes");
+    let parents = processes.filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        // After the name, which may hold anything: the state, and the parent.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.split(' ').nth(1)?.parse::<u32>().ok()
+    });
+    parents.into_iter().any(|of| of == parent)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_exploration_shows_what_ran_so_far() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasebridge-sim"));
+    command.args(["explore", "happy_path", "--seeds", "1000000"]);
+    command.current_dir(root()).stdout(Stdio::piped());
+    let exploring = command.stderr(Stdio::piped()).spawn().unwrap();
+    // It listens for the signal before it starts the first run.
+    while !has_a_child(exploring.id()) {
+        std::thread::yield_now();
+    }
+    let pid = exploring.id().to_string();
+    let told = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(told.expect("there is a `kill`").success());
+    let ended = exploring.wait_with_output().unwrap();
+    let out = String::from_utf8(ended.stdout).unwrap();
+    assert!(
+        out.contains("interrupted: this is what ran so far"),
+        "{out}"
+    );
+    assert!(out.contains("happy_path"), "{out}");
+    assert_eq!(ended.status.code(), Some(0), "nothing had failed: {out}");
 }
