@@ -592,7 +592,9 @@ impl Ledger {
             facts.since = record.at;
         }
         facts.place = place;
-        facts.generation = generation;
+        if !matches!(Kind::of(kind), Kind::Rerouted | Kind::Other) {
+            facts.generation = generation;
+        }
         if epoch.is_some() || Kind::of(kind) == Kind::Enqueued {
             facts.epoch_generation = generation;
         }

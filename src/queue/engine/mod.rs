@@ -291,9 +291,10 @@ impl Engine {
 
     /// Numbers about the journal, for status.
     pub(crate) fn journal_numbers(&self) -> JournalNumbers {
-        let spares = self.files.spares();
+        // Not what is in use and the spares: a segment that a waiting batch will begin is a spare until it is written.
+        let segments = self.files.on_disk();
         self.look(|core, _| JournalNumbers {
-            segments: core.writer.segments_in_use() + spares,
+            segments,
             segments_in_use: core.writer.segments_in_use(),
             live_bytes: core.state.live_bytes(),
             syncs: core.syncs,

@@ -131,6 +131,12 @@ impl SegmentFiles {
         u32::try_from(self.table().segments()).unwrap_or(u32::MAX)
     }
 
+    /// How many segment files there are, spare ones included.
+    pub fn on_disk(&self) -> u32 {
+        let table = self.table();
+        u32::try_from(table.segments() + table.spares()).unwrap_or(u32::MAX)
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir

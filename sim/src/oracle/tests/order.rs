@@ -155,3 +155,15 @@ fn a_route_with_troubles_of_its_own_may_wait() {
     // Nobody is dead.
     accepts(&waits(60).on(ROUTE), &rules(), &[]);
 }
+
+#[test]
+fn a_task_that_is_moved_stands_where_it_stood() {
+    let waits = story().enqueued(1).granted(1, 1).executing(1, 1);
+    let waits = waits.answered(ENDPOINT, 1, 1, "rejected").rejected(1, 1);
+    let early = waits.clone().told("rerouted", 1).granted(1, 2);
+    let words = ["granted with epoch 2 at 11.000 s before its delay was over"];
+    rejects(&early, &rules(), OldestFirst, &words);
+    // What an opening has made due, it doesn't tell.
+    let due = waits.restarted(ready(1)).told("rerouted", 1);
+    accepts(&due.granted(1, 2), &rules(), &[OldestFirst]);
+}
