@@ -1,5 +1,6 @@
 //! Many seeds: the table, the formats for machines, determinism.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use crate::{SOME, root, scenarios, sim};
@@ -61,28 +62,37 @@ fn two_processes_do_the_same_and_two_seeds_do_not() {
     assert!(said.out.contains("the same"), "{}", said.out);
 }
 
-/// Whether a process of this one's making runs.
+/// When so many seeds have begun, the first one has been counted.
 #[cfg(target_os = "linux")]
-fn has_a_child(parent: u32) -> bool {
+const BEGUN: usize = 8;
+
+/// The processes of this one's making that run now.
+#[cfg(target_os = "linux")]
+fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("it lists processes");
-    let parents = processes.filter_map(|entry| {
+    let ours = processes.filter_map(|entry| {
         let stat = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let (pid, rest) = stat.split_once(' ')?;
         // After the name, which may hold anything: the state, and the parent.
-        let (_, rest) = stat.rsplit_once(") ")?;
-        rest.split(' ').nth(1)?.parse::<u32>().ok()
+        let (_, rest) = rest.rsplit_once(") ")?;
+        let of: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+        (of == parent).then(|| pid.parse().ok())?
     });
-    parents.into_iter().any(|of| of == parent)
+    ours.collect()
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn an_interrupted_exploration_shows_what_ran_so_far() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasebridge-sim"));
-    command.args(["explore", "happy_path", "--seeds", "1000000"]);
+    command.args(["explore", "happy_path", "--seeds", "1000000", "--jobs", "1"]);
     command.current_dir(root()).stdout(Stdio::piped());
-    let exploring = command.stderr(Stdio::piped()).spawn().unwrap();
-    // It listens for the signal before it starts the first run.
-    while !has_a_child(exploring.id()) {
+    let mut exploring = command.stderr(Stdio::piped()).spawn().unwrap();
+    // Each seed has a process of its own, and few are begun before the first one is counted.
+    let mut begun = BTreeSet::new();
+    while begun.len() < BEGUN {
+        begun.extend(children(exploring.id()));
+        assert!(exploring.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::yield_now();
     }
     let pid = exploring.id().to_string();
