@@ -62,13 +62,18 @@ async fn records(disk: &SimDisk) -> StoredInbox {
     stored
 }
 
-#[tokio::test]
-async fn an_effect_that_was_shown_outlives_a_power_cut() {
+/// Runs a check that says whether what was not synced was shown: it must be, now and then.
+async fn for_all_seeds(check: impl AsyncFn(u64) -> bool) {
     let mut shown = 0;
     for seed in 0..SEEDS {
-        shown += u64::from(what_is_shown_is_kept(seed).await);
+        shown += u64::from(check(seed).await);
     }
     assert!(0 < shown, "the page cache never has it");
+}
+
+#[tokio::test]
+async fn an_effect_that_was_shown_outlives_a_power_cut() {
+    for_all_seeds(what_is_shown_is_kept).await;
 }
 
 /// Says whether the effect whose sync failed was there.
@@ -88,11 +93,7 @@ async fn what_is_shown_is_kept(seed: u64) -> bool {
 
 #[tokio::test]
 async fn a_record_that_was_shown_outlives_a_power_cut() {
-    let mut shown = 0;
-    for seed in 0..SEEDS {
-        shown += u64::from(what_is_recorded_is_kept(seed).await);
-    }
-    assert!(0 < shown, "the page cache never has it");
+    for_all_seeds(what_is_recorded_is_kept).await;
 }
 
 /// Says whether the record whose sync failed was there.

@@ -80,16 +80,15 @@ impl Lane {
         };
         let kept = matches!(source, Source::Pump(_));
         loop {
-            if draws.one_in(PUMP_STOPS) {
-                source = match source {
-                    Source::Pump(pump) => {
-                        // What nobody has read goes back; if the journal fails over it, the process ends too.
-                        let _stopped = pump.stop().await;
-                        self.pump(width)
-                    }
-                    batches => batches,
-                };
-            }
+            let stops = draws.one_in(PUMP_STOPS);
+            source = match source {
+                Source::Pump(pump) if stops => {
+                    // What nobody has read goes back; if the journal fails over it, the process ends too.
+                    let _stopped = pump.stop().await;
+                    self.pump(width)
+                }
+                source => source,
+            };
             self.until_reachable(&source).await;
             // Room for one at least: what is leased beyond it waits in its lease's time, as in a bridge.
             let Ok(permit) = permits.clone().acquire_owned().await else {

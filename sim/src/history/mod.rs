@@ -336,6 +336,26 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The task it is about.
+    pub fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Accepted { task, .. }
+            | Self::Operated { task, .. }
+            | Self::Found { task, .. }
+            | Self::Registered { task, .. }
+            | Self::Compensated { task, .. }
+            | Self::Attempted { task, .. }
+            | Self::Executing { task, .. }
+            | Self::Executed { task, .. }
+            | Self::RolledBack { task, .. }
+            | Self::Forgotten { task } => Some(task),
+            Self::Fed { task, .. } => task.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// How many tasks are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {

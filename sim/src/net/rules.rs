@@ -68,10 +68,7 @@ impl Rule {
         if self == Self::AnswerPings {
             return is_ping(frame).then_some(Action::Drop);
         }
-        let mut decoder = FrameDecoder::new(u32::MAX);
-        decoder.push(frame);
-        let kind = decoder.take().ok()??;
-        match (self, kind) {
+        match (self, decoded(frame)?) {
             (Self::DropReplies, Kind::Reply(_))
             | (Self::DropCommands, Kind::Command(_))
             | (Self::DropHeartbeats, Kind::Heartbeat(_) | Kind::HeartbeatAck(_)) => {
@@ -87,6 +84,13 @@ impl Rule {
     }
 }
 
+/// What a whole frame of the socket says.
+fn decoded(frame: &[u8]) -> Option<Kind> {
+    let mut decoder = FrameDecoder::new(u32::MAX);
+    decoder.push(frame);
+    decoder.take().ok()?
+}
+
 /// A send that an endpoint has told never to have received: should it still arrive, it must not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeverCame {
@@ -98,9 +102,7 @@ pub struct NeverCame {
 
 /// What a frame says of a send that never came, if it says that.
 pub(super) fn never_came(frame: &[u8]) -> Option<NeverCame> {
-    let mut decoder = FrameDecoder::new(u32::MAX);
-    decoder.push(frame);
-    let Kind::RollbackReply(reply) = decoder.take().ok()?? else {
+    let Kind::RollbackReply(reply) = decoded(frame)? else {
         return None;
     };
     let (delivery, send) = DeliveryId::from_wire(reply.delivery, reply.send).ok()?;

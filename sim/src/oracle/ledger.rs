@@ -336,7 +336,7 @@ impl Ledger {
         rules: &'a Rules,
     ) -> Sight<'a> {
         let host = self.host_no(&record.host);
-        let task = task_of(&record.what).map(|task| self.task_no(task));
+        let task = record.what.task().map(|task| self.task_no(task));
         let fed = match &record.what {
             What::Fed {
                 kind,
@@ -430,7 +430,7 @@ impl Ledger {
         self.now = self.now.max(record.at);
         self.last = index;
         let host = self.host_no(&record.host);
-        let task = task_of(&record.what).map(|task| self.task_no(task));
+        let task = record.what.task().map(|task| self.task_no(task));
         match &record.what {
             What::Offered { .. } | What::Declined { .. } => self.write_offer(record),
             What::Accepted { op, bridge, .. } => {
@@ -598,23 +598,5 @@ impl Ledger {
         if epoch.is_some() || Kind::of(kind) == Kind::Enqueued {
             facts.epoch_generation = generation;
         }
-    }
-}
-
-/// The task a record is about.
-fn task_of(what: &What) -> Option<&Task> {
-    match what {
-        What::Accepted { task, .. }
-        | What::Operated { task, .. }
-        | What::Found { task, .. }
-        | What::Registered { task, .. }
-        | What::Compensated { task, .. }
-        | What::Attempted { task, .. }
-        | What::Executing { task, .. }
-        | What::Executed { task, .. }
-        | What::RolledBack { task, .. }
-        | What::Forgotten { task } => Some(task),
-        What::Fed { task, .. } => task.as_ref(),
-        _ => None,
     }
 }

@@ -18,6 +18,7 @@ pub use fault::{DiskFault, Family, FaultId, FaultKind, FaultSpec, NetFault, Peer
 pub use op::{Behaviour, OpId, OpKind, OpSpec, Step};
 pub use text::PlanError;
 pub use time::Micros;
+pub(crate) use topology::in_flight_default;
 pub use topology::{
     EndpointSpec, HostName, Inbox, Knobs, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
 };

@@ -56,7 +56,7 @@ pub struct EndpointSpec {
 }
 
 /// The product's own limit.
-fn in_flight_default() -> u32 {
+pub(crate) fn in_flight_default() -> u32 {
     1_024
 }
 

@@ -35,7 +35,7 @@ fn data(outcome: &Outcome, reproduce: &str) -> serde_json::Value {
                 "host": record.host,
                 "kind": Kind::of(&record.what).as_str(),
                 "text": words::of(record),
-                "task": words::task_of(&record.what),
+                "task": record.what.task(),
             })
         })
         .collect();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::words;
 use crate::history::{Record, What};
 use crate::plan::FaultId;
 
@@ -154,7 +153,7 @@ impl Teller {
     }
 
     fn see_task(&mut self, record: &Record, what: &What) {
-        let Some(task) = words::task_of(what) else {
+        let Some(task) = what.task() else {
             return;
         };
         let key = (task.seq(), task.0.clone());

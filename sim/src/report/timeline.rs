@@ -86,7 +86,7 @@ fn matters(index: usize, record: &Record, violation: Option<&Violation>) -> bool
     };
     let at = violation.record;
     let is_near = (at.saturating_sub(BEFORE)..=at + AFTER).contains(&index);
-    let task = words::task_of(&record.what);
+    let task = record.what.task();
     let is_its_own = |wanted: &Task| task == Some(wanted);
     let own = violation.task.as_ref().is_some_and(is_its_own);
     let op = violation

@@ -66,24 +66,6 @@ impl Kind {
     }
 }
 
-/// The task a record is about.
-pub fn task_of(what: &What) -> Option<&Task> {
-    match what {
-        What::Accepted { task, .. }
-        | What::Operated { task, .. }
-        | What::Found { task, .. }
-        | What::Registered { task, .. }
-        | What::Compensated { task, .. }
-        | What::Attempted { task, .. }
-        | What::Executing { task, .. }
-        | What::Executed { task, .. }
-        | What::RolledBack { task, .. }
-        | What::Forgotten { task } => Some(task),
-        What::Fed { task, .. } => task.as_ref(),
-        _ => None,
-    }
-}
-
 /// A time as people compare times: seconds with as many decimals as it needs, three at least.
 pub fn seconds(at: Micros) -> String {
     let (whole, micros) = (at.0 / 1_000_000, at.0 % 1_000_000);

@@ -126,11 +126,6 @@ impl SegmentFiles {
         u32::try_from(self.table().spares()).unwrap_or(u32::MAX)
     }
 
-    /// How many segments are part of the log.
-    pub fn segments(&self) -> u32 {
-        u32::try_from(self.table().segments()).unwrap_or(u32::MAX)
-    }
-
     /// How many segment files there are, spare ones included.
     pub fn on_disk(&self) -> u32 {
         let table = self.table();

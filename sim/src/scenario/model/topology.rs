@@ -1,7 +1,7 @@
 //! Who is there, with what may be drawn about them.
 
 use super::Between;
-use crate::plan::{HostName, Inbox, OnLost, Transports};
+use crate::plan::{HostName, Inbox, OnLost, Transports, in_flight_default};
 
 /// Hosts and routes. Start from the default: one producer, one bridge, one endpoint, one route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl EndpointRange {
             host: host.into(),
             inbox: vec![Inbox::Effect],
             handlers: Between::only(16),
-            in_flight: Between::only(1_024),
+            in_flight: Between::only(in_flight_default()),
         }
     }
 }
