@@ -15,37 +15,62 @@ Exit codes, the most severe class of all runs:
   3    liveness: something did not end in time
   4    nondeterminism: the same run twice was not the same
   5    coverage: something was never reached, or a check had nothing to check
-  101  panic";
+  101  panic
+  130  interrupted, and nothing had failed so far";
 
 /// The exit code for bad usage.
 pub(crate) const USAGE: u8 = 1;
 
-/// Why a command could not do its work, for the person who typed it.
+/// The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Why a command has no verdict to end with, for the person who typed it.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) enum Failure {
+    /// It could not do its work.
+    Broken(String),
+    /// Somebody pressed Ctrl-C before it was through.
+    Interrupted,
+}
 
 impl Failure {
+    /// A failure to do the work.
+    pub(crate) fn because(why: impl fmt::Display) -> Self {
+        Self::Broken(why.to_string())
+    }
+
     /// A failure that names what it is about.
     pub(crate) fn about(subject: impl fmt::Display, why: impl fmt::Display) -> Self {
-        Self(format!("{subject}: {why}"))
+        Self::Broken(format!("{subject}: {why}"))
+    }
+
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Broken(_) => USAGE,
+            Self::Interrupted => INTERRUPTED,
+        }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Broken(why) => write!(f, "error: {why}"),
+            Self::Interrupted => f.write_str("interrupted before it was through"),
+        }
     }
 }
 
 impl From<String> for Failure {
     fn from(message: String) -> Self {
-        Self(message)
+        Self::Broken(message)
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+        Self::because(error)
     }
 }
 
@@ -79,7 +104,9 @@ mod tests {
             let line = format!("\n  {:<4} ", class.exit_code());
             assert!(EXIT_CODES.contains(&line), "{class:?}");
         }
-        assert!(EXIT_CODES.contains(&format!("\n  {USAGE:<4} ")));
+        for code in [USAGE, INTERRUPTED] {
+            assert!(EXIT_CODES.contains(&format!("\n  {code:<4} ")), "{code}");
+        }
     }
 
     #[test]

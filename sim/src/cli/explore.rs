@@ -61,7 +61,10 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     }
     let failures = explored.failures.keys().map(|(class, _)| *class);
     let holes = holes.first().map(|_| Class::Coverage);
-    Ok(worst(failures.chain(holes)))
+    match worst(failures.chain(holes)) {
+        Class::Pass if explored.interrupted => Err(Failure::Interrupted),
+        class => Ok(class),
+    }
 }
 
 fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result<(), Failure> {

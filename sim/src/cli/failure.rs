@@ -125,7 +125,7 @@ pub(crate) async fn search(
             searching.await
         }
     };
-    joined.map_err(|error| Failure(error.to_string()))?
+    joined.map_err(Failure::because)?
 }
 
 fn failing(answer: &Answer) -> Failing {

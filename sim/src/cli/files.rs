@@ -25,7 +25,7 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
         .map(|up| up.join("scenarios"))
         .find(|folder| folder.is_dir());
     found.ok_or_else(|| {
-        Failure("there is no folder `scenarios` here or above; name it with --scenarios".to_owned())
+        Failure::because("there is no folder `scenarios` here or above; name it with --scenarios")
     })
 }
 
@@ -97,13 +97,13 @@ pub(crate) fn scenario(name: &str, given: Option<PathBuf>) -> Result<Scenario, F
     } else {
         names.join(", ")
     };
-    Err(Failure(format!(
+    Err(Failure::from(format!(
         "there is no scenario `{name}`; there are: {known}"
     )))
 }
 
 fn load(file: &Path) -> Result<Scenario, Failure> {
-    Scenario::load(file).map_err(|error| Failure(error.to_string()))
+    Scenario::load(file).map_err(Failure::because)
 }
 
 /// A saved plan.

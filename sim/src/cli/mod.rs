@@ -45,8 +45,8 @@ pub(crate) fn main() -> ExitCode {
     match start(cli) {
         Ok(class) => ExitCode::from(class.exit_code()),
         Err(failure) => {
-            out::complain(&format!("error: {failure}"));
-            ExitCode::from(USAGE)
+            out::complain(&failure.to_string());
+            ExitCode::from(failure.exit_code())
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::plan::OpId;
 #[derive(Debug, Default)]
 pub(super) struct Durable {
     origins: BTreeSet<(No, String)>,
-    /// The epoch at the last requeue that the feed told of.
+    /// The epoch at the last requeue that the feed told of, if its operator was not told of it yet.
     fed: BTreeMap<No, u32>,
     /// Requeues that operators were told of: when, and the epoch the task had in poison.
     requeued: BTreeMap<No, (u64, u32)>,
@@ -51,11 +51,11 @@ impl Durable {
             What::Operated { act, .. } if act == "requeue" => {
                 let task = sight.task.expect("it names a task");
                 let facts = sight.ledger.task(task);
-                // The feed may have told of it already, and of the next lease too.
-                let told = self.fed.get(&task).copied();
-                let epoch = match facts.place {
-                    Place::Poison => facts.epoch,
-                    _ => told.unwrap_or_default(),
+                // The feed may have told of it already, of the next lease, and of poison again.
+                let epoch = match self.fed.remove(&task) {
+                    Some(epoch) => epoch,
+                    None if facts.place == Place::Poison => facts.epoch,
+                    None => 0,
                 };
                 self.requeued.insert(task, (sight.at, epoch));
             }

@@ -25,7 +25,7 @@ pub(super) enum End {
 impl Pool {
     /// Starts a child with `request`: its replies, in the order of the plans, and how it ended.
     pub(super) async fn child(&self, request: &Request) -> Result<(Vec<Reply>, End), Failure> {
-        let body = serde_json::to_vec(request).map_err(|error| Failure(error.to_string()))?;
+        let body = serde_json::to_vec(request).map_err(Failure::because)?;
         let _permit = self
             .permits
             .acquire()

@@ -24,7 +24,7 @@ pub(super) fn seconds() -> Result<f64, Failure> {
     for _ in 0..ROUNDS {
         let before = processor_time();
         if once() == 0 {
-            return Err(Failure("the calibration loop came to nothing".to_owned()));
+            return Err(Failure::because("the calibration loop came to nothing"));
         }
         rounds.push((processor_time() - before).as_secs_f64());
     }

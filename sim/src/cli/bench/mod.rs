@@ -62,7 +62,7 @@ pub(crate) async fn run(args: BenchArgs) -> Ended {
     }
     let failed: u64 = figures.iter().map(|figure| figure.failed).sum();
     if failed > 0 {
-        return Err(Failure(format!(
+        return Err(Failure::from(format!(
             "{failed} of the measured runs did not pass: explore first"
         )));
     }

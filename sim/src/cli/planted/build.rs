@@ -40,8 +40,8 @@ pub(super) fn build_and_hand_over() -> Ended {
         .status()
         .map_err(|error| Failure::about("cargo can't be started", error))?;
     if !status.success() {
-        return Err(Failure(
-            "the build with planted bugs failed; cargo said why".to_owned(),
+        return Err(Failure::because(
+            "the build with planted bugs failed; cargo said why",
         ));
     }
     match become_(&target.join("sim/leasebridge-sim")) {
@@ -64,9 +64,8 @@ fn root() -> Result<PathBuf, Failure> {
         .ancestors()
         .find(|up| up.join("sim/shim/Cargo.toml").is_file());
     found.map(Path::to_owned).ok_or_else(|| {
-        Failure(
-            "planted bugs are built from source: run this inside a checkout of leasebridge"
-                .to_owned(),
+        Failure::because(
+            "planted bugs are built from source: run this inside a checkout of leasebridge",
         )
     })
 }

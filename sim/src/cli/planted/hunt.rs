@@ -80,7 +80,7 @@ fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
         let found = ALL.iter().copied().find(|bug| bug.name() == name);
         found.ok_or_else(|| {
             let names: Vec<_> = ALL.iter().map(|bug| bug.name()).collect();
-            Failure(format!(
+            Failure::from(format!(
                 "there is no planted bug `{name}`; there are: {}",
                 names.join(", ")
             ))

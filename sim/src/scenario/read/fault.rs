@@ -18,6 +18,9 @@ const SPAN: Between<Micros> = Between::new(Micros(0), Micros::from_secs(86_400))
 /// One in so many.
 const ONE_IN: Between<u32> = Between::new(1, 1_000_000);
 
+/// One in so many passes, for points: what is done early at every pass may cause the next one, and so never end.
+const PASSES: Between<u32> = Between::new(2, 1_000_000);
+
 /// Crashes are ten times likelier while something is in flight than out of the blue.
 const IN_FLIGHT: Percent = Percent(91);
 
@@ -162,7 +165,7 @@ fn parameters(section: &Section<'_>, what: What) -> Result<What, ScenarioError> 
         }
         What::Point { one_in, .. } => What::Point {
             points: points(section)?,
-            one_in: section.range("one_in", ONE_IN, one_in)?,
+            one_in: section.range("one_in", PASSES, one_in)?,
         },
         plain => plain,
     })
