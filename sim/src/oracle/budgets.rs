@@ -3,8 +3,9 @@
 //! Each task's charges since its last requeue are kept as a range. The feed tells every end of a lease but
 //! those of an opening (the leases of the process that died end in doubt before anybody can listen) and
 //! those whose news died with a process. So an opening may add one rejection and two doubts to what a
-//! pending task has at most; what it has at least only grows by what was told. Where a process may take
-//! more of its news with it than the last moment's, or news was missed, nothing is said about the most.
+//! pending task has at most; what it has at least only grows by what was told. A task whose first word is not
+//! that it was enqueued may have lived through every opening but the first. Where a process may take more of its
+//! news with it than the last moment's, or news was missed, nothing is said about the most.
 //!
 //! Poison is checked against the range, the event's own outcome and, for *expired*, the command's own
 //! deadline. Who is charged for silence is [`super::suspects`]' part.
@@ -39,6 +40,8 @@ pub(super) struct Budgets {
 /// What one task has spent since it was last requeued.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
+    /// Whether the feed, or what was found, has told of it.
+    told: bool,
     retries: Range,
     in_doubt: Range,
     /// Doubts that were told, charged or not, and openings that found it held.
@@ -69,10 +72,21 @@ impl Range {
     }
 }
 
+impl Spent {
+    /// So many openings may have found it held.
+    fn may_be_held_at(&mut self, openings: u32) {
+        self.retries.may_add(openings);
+        self.in_doubt.may_add(openings.saturating_mul(2));
+    }
+}
+
 impl Budgets {
     pub(super) fn see(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
         self.tasks
             .resize(sight.ledger.tasks.len(), Spent::default());
+        if matches!(sight.record.what, What::Fed { .. } | What::Found { .. }) {
+            self.told(sight);
+        }
         match &sight.record.what {
             What::Opened { .. } => self.opened(sight),
             What::FeedMissed { .. } => self.forget_most(sight.host, sight.ledger),
@@ -94,13 +108,30 @@ impl Budgets {
         }
     }
 
+    fn told(&mut self, sight: &Sight<'_>) {
+        let Some(task) = sight.task else {
+            return;
+        };
+        let spent = &mut self.tasks[task.at()];
+        if std::mem::replace(&mut spent.told, true) {
+            return;
+        }
+        let is_new = sight.fed.is_some_and(|fed| fed.kind == Kind::Enqueued);
+        if !is_new {
+            let boots = sight.ledger.queue(sight.host).boots;
+            spent.may_be_held_at(boots.saturating_sub(1));
+        }
+    }
+
     fn opened(&mut self, sight: &Sight<'_>) {
         for (no, facts) in sight.ledger.tasks_of(sight.host) {
             let spent = &mut self.tasks[no.at()];
+            if !spent.told {
+                continue;
+            }
             match facts.place {
                 Place::Unsaid | Place::Ready | Place::Delayed | Place::Leased => {
-                    spent.retries.may_add(1);
-                    spent.in_doubt.may_add(2);
+                    spent.may_be_held_at(1);
                     spent.doubts += u32::from(facts.place == Place::Leased);
                 }
                 Place::Poison if sight.rules.may_be_requeued(&sight.record.host, sight.at) => {
@@ -172,7 +203,10 @@ impl Budgets {
     /// It comes with what it had spent elsewhere.
     fn forget_task(&mut self, task: No) {
         let spent = &mut self.tasks[task.at()];
-        *spent = Spent::default();
+        *spent = Spent {
+            told: true,
+            ..Spent::default()
+        };
         spent.retries.most = u32::MAX;
         spent.in_doubt.most = u32::MAX;
     }

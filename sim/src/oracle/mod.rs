@@ -1,7 +1,7 @@
 //! The oracle: judges a history by what the product promises, knowing nothing of how it keeps it.
 //!
 //! Fed only by what producers were told, what endpoints executed, and the queue's public event feed and admin
-//! API. One pass: for each record every group sees it beside the [`ledger`], which holds what everybody was
+//! API. One pass: for each record every group sees it beside the `ledger`, which holds what everybody was
 //! told before it; then the ledger believes the record.
 //!
 //! ## What may be inferred

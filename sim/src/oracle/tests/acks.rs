@@ -1,5 +1,5 @@
 use super::builder::*;
-use crate::oracle::Invariant::AckMeansExecuted;
+use crate::oracle::Invariant::{AckMeansExecuted, EpochsGrow, OneLiveLease};
 
 #[test]
 fn an_ack_behind_its_execution_is_good_whatever_its_epoch() {
@@ -77,6 +77,11 @@ fn what_was_not_sent_arrives_nowhere() {
             &["given back unsent with epoch 1", "began to execute it"],
         );
     }
+    // Where epochs come again, it was the other one.
+    let mut again = rules();
+    again.lifts.insert(EpochsGrow);
+    let twice = story().enqueued(1).granted(1, 1).executing(1, 1);
+    accepts(&unsent(twice), &again, &[OneLiveLease]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::builder::*;
+use crate::history::Counts;
 use crate::oracle::Command::{Innocent, Pill};
 use crate::oracle::Invariant::{
     HistoryInOrder, OutagesAreFree, PillsAreConvicted, PoisonHasCause, WithinBudget,
@@ -82,6 +83,37 @@ fn a_crash_may_have_charged_one_more_untold() {
         &rules(),
         PoisonHasCause,
         &["after 1 charged rejections"],
+    );
+}
+
+#[test]
+fn what_a_process_took_with_it_may_have_been_held() {
+    let in_doubt = |in_doubt| Found {
+        cause: Some("expired"),
+        in_doubt,
+        attempts: vec![1],
+        ..found("poison", 1)
+    };
+    let counts = Counts {
+        poison: 1,
+        ..Counts::default()
+    };
+    let known = story().offered(1).restarted(counts);
+    let known = known.offered(1).accepted(1, 1, false);
+    let charged = known.clone().found(1, in_doubt(1));
+    accepts(&charged, &rules(), &[WithinBudget]);
+    rejects(
+        &known.found(1, in_doubt(3)),
+        &rules(),
+        WithinBudget,
+        &["has 3 charged doubts", "told of 0 to 2"],
+    );
+    let at_once = story().offered(1).accepted(1, 1, false);
+    rejects(
+        &at_once.found(1, in_doubt(1)),
+        &rules(),
+        WithinBudget,
+        &["told of 0 to 0"],
     );
 }
 
