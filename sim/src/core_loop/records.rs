@@ -1,11 +1,11 @@
 //! What the admin API of a queue says, as records.
 
-use leasebridge::core::{LaneCounts, TaskId, TaskState};
+use leasebridge::core::{LaneCounts, TaskId};
 use leasebridge::queue::{OpenError, storage};
 
 use super::host::{Host, Process};
 use super::world::World;
-use crate::history::{Counts, Task, What};
+use crate::history::{self, Counts, Task, What};
 
 /// A task's name in histories.
 pub(super) fn task(id: TaskId) -> Task {
@@ -54,40 +54,9 @@ pub(super) fn count(world: &World, host: &Host, process: &Process) {
 /// One task as the admin API shows it now.
 pub(super) async fn found(process: &Process, id: TaskId, key: Option<&str>) -> What {
     let queue = &process.queue;
-    let Some(explained) = queue.explain(id).await else {
-        let by_key = key.and_then(|key| queue.find_key(key));
-        let done = by_key.is_some_and(|(found, state)| found == id && state == TaskState::Done);
-        let state = if done { "done" } else { "gone" };
-        return What::Found {
-            task: task(id),
-            state: state.to_owned(),
-            cause: None,
-            epoch: 0,
-            retries: 0,
-            in_doubt: 0,
-            attempts: Vec::new(),
-        };
-    };
-    let (state, cause) = match explained.state {
-        TaskState::Ready => ("ready", None),
-        TaskState::Delayed(_) => ("delayed", None),
-        TaskState::Leased(_) => ("leased", None),
-        TaskState::Poison(cause) => ("poison", Some(cause.as_str().to_owned())),
-        TaskState::Done => ("done", None),
-        TaskState::Removed => ("gone", None),
-    };
-    let attempts = explained.history.as_ref().map(|history| {
-        let attempts = history.attempts();
-        attempts.map(|attempt| attempt.epoch.0).collect()
-    });
-    What::Found {
-        task: task(id),
-        state: state.to_owned(),
-        cause,
-        epoch: explained.epoch.0,
-        retries: explained.retries,
-        in_doubt: explained.in_doubt,
-        attempts: attempts.unwrap_or_default(),
+    match queue.explain(id).await {
+        Some(explained) => history::found(&explained),
+        None => history::gone(id, key.and_then(|key| queue.find_key(key))),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use leasebridge::core::{TaskId, TaskState};
-use leasebridge::queue::{Command, Explained, LeaseError, SafeTaskQueue};
+use leasebridge::core::TaskId;
+use leasebridge::queue::{Command, LeaseError, SafeTaskQueue};
 
 use super::seat::Seat;
 use super::shared::Shared;
-use crate::history::{Task, What};
+use crate::history::{self, Task, What};
 use crate::plan::OpId;
 
 /// Tasks of a poison store looked at together.
@@ -114,45 +114,9 @@ fn said(shared: &Shared, seat: &Seat, result: Result<(), LeaseError>) {
 async fn find_all(shared: &Shared, seat: &Seat, queue: &SafeTaskQueue<Command>) {
     for (id, key) in shared.ledger.tasks_of(&seat.name) {
         let found = match queue.explain(id).await {
-            Some(explained) => found(&explained),
-            None => gone(id, key.and_then(|key| queue.find_key(&key))),
+            Some(explained) => history::found(&explained),
+            None => history::gone(id, key.and_then(|key| queue.find_key(&key))),
         };
         shared.record(&seat.name, found);
-    }
-}
-
-fn found(explained: &Explained<Command>) -> What {
-    let (state, cause) = match explained.state {
-        TaskState::Ready => ("ready", None),
-        TaskState::Delayed(_) => ("delayed", None),
-        TaskState::Leased(_) => ("leased", None),
-        TaskState::Poison(cause) => ("poison", Some(cause.as_str().to_owned())),
-        TaskState::Done => ("done", None),
-        TaskState::Removed => ("gone", None),
-    };
-    let history = explained.history.as_ref();
-    let attempts = history.into_iter().flat_map(|history| history.attempts());
-    What::Found {
-        task: Task(explained.id.to_string()),
-        state: state.to_owned(),
-        cause,
-        epoch: explained.epoch.0,
-        retries: explained.retries,
-        in_doubt: explained.in_doubt,
-        attempts: attempts.map(|attempt| attempt.epoch.0).collect(),
-    }
-}
-
-/// A task that no longer lives: *done* if its key still knows.
-fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
-    let is_done = by_key == Some((id, TaskState::Done));
-    What::Found {
-        task: Task(id.to_string()),
-        state: if is_done { "done" } else { "gone" }.to_owned(),
-        cause: None,
-        epoch: 0,
-        retries: 0,
-        in_doubt: 0,
-        attempts: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 //! nothing in it depends on the product's own types.
 
 mod feed;
+mod found;
 mod log;
 mod text;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use feed::fed;
+pub use found::{found, gone};
 pub use log::{History, mirror_to};
 pub use text::{Header, HistoryError, read, write};
 
@@ -201,6 +203,10 @@ pub enum What {
         /// Outcomes that its history counts, and the epochs of the attempts it kept, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         attempts: Vec<u32>,
+        /// The epochs of kept attempts that a death of the bridge ended, and that were charged for it or brought
+        /// the task to poison.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blamed_for_deaths: Vec<u32>,
     },
 
     // ── compensations, as those who registered them saw them ──

@@ -6,6 +6,10 @@
 //! answers there were since the grant, and whether anybody else was in the air at any moment of the lease.
 //! An answer is *done*, *rejected* or *unavailable*, and *refused* if something had been sent.
 //!
+//! A death of the bridge is a doubt too, and only who flew alone in the whole queue is charged for it. The feed
+//! tells nothing of an opening's own ends, but a task's history does, and whoever was told to be in the air
+//! together was.
+//!
 //! A doubt that costs nothing must also lead to isolation: after two in a row, with no answer between, the
 //! task flies alone, and nobody joins it. A doubt that convicts is not charged itself.
 
@@ -24,6 +28,8 @@ pub(super) struct Suspects {
     lanes: BTreeMap<(No, Option<No>), Lane>,
     /// By task: uncharged doubts in a row, as far as certain.
     uncharged: Vec<u32>,
+    /// Leases with company in their queue at some moment.
+    accompanied: BTreeSet<(No, No, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +42,7 @@ struct Lane {
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
+    epoch: u32,
     granted_at: u64,
     answers: u64,
     /// The count of grants, if nobody else was in the air.
@@ -47,6 +54,9 @@ impl Suspects {
         self.uncharged.resize(sight.ledger.tasks.len(), 0);
         match &sight.record.what {
             What::Opened { .. } | What::FeedMissed { .. } => self.forget(sight),
+            What::Found {
+                blamed_for_deaths, ..
+            } => self.blamed_for_deaths(sight, blamed_for_deaths, findings),
             _ => {}
         }
         let Some(fed) = sight.fed else {
@@ -106,16 +116,50 @@ impl Suspects {
                 )
             });
         }
+        let epoch = fed.epoch.unwrap_or_default();
+        self.accompany(sight.host, fed.task, epoch);
         let lane = self.lane(sight.host, fed.route);
         let was_empty = lane.air.is_empty();
         lane.grants += 1;
         lane.air.insert(fed.task);
         let lease = Lease {
+            epoch,
             granted_at: sight.at,
             answers: lane.answers,
             alone: was_empty.then_some(lane.grants),
         };
         lane.leases.insert(fed.task, lease);
+    }
+
+    /// Takes note of everybody who flies together from now on.
+    fn accompany(&mut self, queue: No, task: No, epoch: u32) {
+        let lanes = self.lanes.iter().filter(|((of, _), _)| *of == queue);
+        let others = lanes.flat_map(|(_, lane)| &lane.leases);
+        let mut flight: Vec<_> = others
+            .filter(|(other, _)| **other != task)
+            .map(|(other, lease)| (queue, *other, lease.epoch))
+            .collect();
+        // The epoch may be one that was given before, where the disk took that back.
+        self.accompanied.remove(&(queue, task, epoch));
+        if !flight.is_empty() {
+            flight.push((queue, task, epoch));
+        }
+        self.accompanied.extend(flight);
+    }
+
+    fn blamed_for_deaths(&self, sight: &Sight<'_>, epochs: &[u32], findings: &mut Findings<'_>) {
+        let task = sight.task.expect("it names a task");
+        for epoch in epochs {
+            let accompanied = self.accompanied.contains(&(sight.host, task, *epoch));
+            findings.check(OutagesAreFree, !accompanied, sight.spot(), || {
+                format!(
+                    "{} was charged or convicted at {} for a death of its bridge under the lease of epoch {epoch}, and \
+                     did not fly alone",
+                    sight.ledger.task(task).name,
+                    Secs(sight.at),
+                )
+            });
+        }
     }
 
     fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<Lease> {

@@ -253,6 +253,7 @@ impl Story {
             retries: found.retries,
             in_doubt: found.in_doubt,
             attempts: found.attempts,
+            blamed_for_deaths: found.blamed_for_deaths,
         };
         self.record(BRIDGE, what)
     }
@@ -346,6 +347,7 @@ pub(super) struct Found {
     pub(super) retries: u16,
     pub(super) in_doubt: u16,
     pub(super) attempts: Vec<u32>,
+    pub(super) blamed_for_deaths: Vec<u32>,
 }
 
 pub(super) fn found(state: &'static str, epoch: u32) -> Found {

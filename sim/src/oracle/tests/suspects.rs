@@ -1,4 +1,5 @@
 use super::builder::*;
+use crate::history::Counts;
 use crate::oracle::Invariant::{OutagesAreFree, PillsAreConvicted};
 
 fn doubt() -> crate::history::LeaseEnd {
@@ -146,4 +147,39 @@ fn a_suspect_flies_alone() {
         .granted(1, 4)
         .granted(2, 3);
     accepts(&answered, &rules(), &[PillsAreConvicted]);
+}
+
+#[test]
+fn whoever_had_company_is_not_charged_for_a_death() {
+    let delayed = |count| Counts {
+        delayed: count,
+        ..Counts::default()
+    };
+    let blamed = |epoch| Found {
+        in_doubt: 1,
+        attempts: vec![epoch],
+        blamed_for_deaths: vec![epoch],
+        ..found("delayed", epoch)
+    };
+    let free = |epoch| Found {
+        in_doubt: 0,
+        blamed_for_deaths: Vec::new(),
+        ..blamed(epoch)
+    };
+    let two = story().enqueued(1).enqueued(2).granted(1, 1).granted(2, 1);
+    let died = two.restarted(delayed(2));
+    let both = |first, second| died.clone().found(1, first).found(2, second);
+    accepts(&both(free(1), free(1)), &rules(), &[]);
+    for one_of_them in [both(blamed(1), free(1)), both(free(1), blamed(1))] {
+        rejects(
+            &one_of_them,
+            &rules(),
+            OutagesAreFree,
+            &["death of its bridge under the lease of epoch 1, and did not fly alone"],
+        );
+    }
+    // Under a lease that nobody heard of, or alone.
+    accepts(&both(free(1), blamed(2)), &rules(), &[OutagesAreFree]);
+    let alone = story().enqueued(1).granted(1, 1).restarted(delayed(1));
+    accepts(&alone.found(1, blamed(1)), &rules(), &[OutagesAreFree]);
 }

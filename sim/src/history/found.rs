@@ -1,0 +1,63 @@
+//! One task as the admin API shows it, as a record.
+
+use leasebridge::core::event::{Doubt, Outcome, PoisonCause};
+use leasebridge::core::history::Attempt;
+use leasebridge::core::{TaskId, TaskState};
+use leasebridge::queue::Explained;
+
+use super::{Task, What};
+
+/// A task that lives.
+pub fn found<T>(explained: &Explained<T>) -> What {
+    let (state, cause) = match explained.state {
+        TaskState::Ready => ("ready", None),
+        TaskState::Delayed(_) => ("delayed", None),
+        TaskState::Leased(_) => ("leased", None),
+        TaskState::Poison(cause) => ("poison", Some(cause)),
+        TaskState::Done => ("done", None),
+        TaskState::Removed => ("gone", None),
+    };
+    let history = explained.history.as_ref();
+    let kept: Vec<&Attempt> = history
+        .into_iter()
+        .flat_map(|history| history.attempts())
+        .collect();
+    What::Found {
+        task: Task(explained.id.to_string()),
+        state: state.to_owned(),
+        cause: cause.map(|cause| cause.as_str().to_owned()),
+        epoch: explained.epoch.0,
+        retries: explained.retries,
+        in_doubt: explained.in_doubt,
+        attempts: kept.iter().map(|attempt| attempt.epoch.0).collect(),
+        blamed_for_deaths: blamed_for_deaths(&kept, cause),
+    }
+}
+
+/// A task that no longer lives: *done* if its key still knows.
+pub fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
+    let is_done = by_key == Some((id, TaskState::Done));
+    What::Found {
+        task: Task(id.to_string()),
+        state: if is_done { "done" } else { "gone" }.to_owned(),
+        cause: None,
+        epoch: 0,
+        retries: 0,
+        in_doubt: 0,
+        attempts: Vec::new(),
+        blamed_for_deaths: Vec::new(),
+    }
+}
+
+/// The attempts that a death of the bridge ended and that were charged for it, or convicted, which is not
+/// charged any more.
+fn blamed_for_deaths(attempts: &[&Attempt], cause: Option<PoisonCause>) -> Vec<u32> {
+    let last = attempts.last().map(|attempt| attempt.epoch);
+    let is_convicted = cause == Some(PoisonCause::InDoubtSpent);
+    attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == Outcome::InDoubt(Doubt::BridgeDied))
+        .filter(|attempt| attempt.charged || (is_convicted && Some(attempt.epoch) == last))
+        .map(|attempt| attempt.epoch.0)
+        .collect()
+}
