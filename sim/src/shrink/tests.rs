@@ -219,6 +219,27 @@ fn a_step_that_ends_differently_is_not_taken() {
 }
 
 #[test]
+fn a_behaviour_keeps_its_last_step() {
+    let simplest = Behaviour(vec![Step::Done(Micros(0))]);
+    let mut run = |candidates: &[Plan]| {
+        let fails = |plan: &Plan| {
+            plan.ops.iter().any(|op| {
+                matches!(&op.kind, OpKind::Enqueue { behaviour, .. } if op.id.0 == 8 && *behaviour != simplest)
+            })
+        };
+        let failing = || violation(8, Micros::from_secs(50));
+        let results = candidates.iter().map(|plan| fails(plan).then(failing));
+        Some(results.collect())
+    };
+    let failing = violation(8, Micros::from_secs(50));
+    let small = shrink(plan(), failing, PLENTY, &mut run);
+    let OpKind::Enqueue { behaviour, .. } = &small.plan.ops[0].kind else {
+        panic!("{:?}", small.plan)
+    };
+    assert_eq!(*behaviour, Behaviour(vec![Step::Done(Micros(9))]));
+}
+
+#[test]
 fn the_first_cut_needs_few_runs() {
     // The violation's task alone, on its own hosts, in front of its time: one candidate each.
     let mut asked = 0;

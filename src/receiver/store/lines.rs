@@ -3,8 +3,8 @@
 //! In route, key and body a backslash is written `\\`, a tab `\t`, a newline `\n`, a carriage return
 //! `\r`, and a zero byte or one that is no UTF-8 `\xHH` (two lower-case hexadecimal digits). Everything else
 //! stands for itself, so that text stays readable, a line is always one command, and the exact bytes can be
-//! had back. With no zero byte ever written, a block that never reached the disk shows. A `#` at the start of a route is written `\x23`: lines that start with one are not
-//! commands.
+//! had back. With no zero byte ever written, a block that never reached the disk shows. A `#` at the start of a
+//! route is written `\x23`: lines that start with one are not commands.
 
 use bytes::BytesMut;
 
