@@ -5,7 +5,7 @@ use leasebridge::queue::{OpenError, storage};
 
 use super::host::{Host, Process};
 use super::world::World;
-use crate::history::{self, Counts, Task, What};
+use crate::history::{Counts, Task, What};
 
 /// A task's name in histories.
 pub(super) fn task(id: TaskId) -> Task {
@@ -48,15 +48,6 @@ pub(super) fn count(world: &World, host: &Host, process: &Process) {
             limit,
         };
         world.record(&host.name, gauge);
-    }
-}
-
-/// One task as the admin API shows it now.
-pub(super) async fn found(process: &Process, id: TaskId, key: Option<&str>) -> What {
-    let queue = &process.queue;
-    match queue.explain(id).await {
-        Some(explained) => history::found(&explained),
-        None => history::gone(id, key.and_then(|key| queue.find_key(key))),
     }
 }
 

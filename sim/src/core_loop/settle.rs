@@ -7,7 +7,7 @@ use super::host::{Host, Process};
 use super::records;
 use super::world::World;
 use crate::clock::DriftPpm;
-use crate::history::What;
+use crate::history::{self, What};
 use crate::liveness;
 use crate::plan::Micros;
 
@@ -94,7 +94,7 @@ pub(super) async fn look_up(world: &World) {
             continue;
         };
         for (task, key) in world.told.of(&host.name) {
-            let found = records::found(&process, task, key.as_deref());
+            let found = history::found(&process.queue, task, key.as_deref());
             match process.answer(found).await {
                 Some(found) => world.record(&host.name, found),
                 None => break,

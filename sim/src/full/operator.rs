@@ -113,10 +113,7 @@ fn said(shared: &Shared, seat: &Seat, result: Result<(), LeaseError>) {
 
 async fn find_all(shared: &Shared, seat: &Seat, queue: &SafeTaskQueue<Command>) {
     for (id, key) in shared.ledger.tasks_of(&seat.name) {
-        let found = match queue.explain(id).await {
-            Some(explained) => history::found(&explained),
-            None => history::gone(id, key.and_then(|key| queue.find_key(&key))),
-        };
+        let found = history::found(queue, id, key.as_deref()).await;
         shared.record(&seat.name, found);
     }
 }

@@ -3,12 +3,19 @@
 use leasebridge::core::event::{Doubt, Outcome, PoisonCause};
 use leasebridge::core::history::Attempt;
 use leasebridge::core::{TaskId, TaskState};
-use leasebridge::queue::Explained;
+use leasebridge::queue::{Explained, Payload, SafeTaskQueue};
 
 use super::{Task, What};
 
-/// A task that lives.
-pub fn found<T>(explained: &Explained<T>) -> What {
+/// The task as the queue shows it now; one that no longer lives is looked for by its key.
+pub async fn found<T: Payload>(queue: &SafeTaskQueue<T>, id: TaskId, key: Option<&str>) -> What {
+    match queue.explain(id).await {
+        Some(explained) => alive(&explained),
+        None => gone(id, key.and_then(|key| queue.find_key(key))),
+    }
+}
+
+fn alive<T>(explained: &Explained<T>) -> What {
     let (state, cause) = match explained.state {
         TaskState::Ready => ("ready", None),
         TaskState::Delayed(_) => ("delayed", None),
@@ -35,7 +42,7 @@ pub fn found<T>(explained: &Explained<T>) -> What {
 }
 
 /// A task that no longer lives: *done* if its key still knows.
-pub fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
+fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
     let is_done = by_key == Some((id, TaskState::Done));
     What::Found {
         task: Task(id.to_string()),

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use feed::fed;
-pub use found::{found, gone};
+pub use found::found;
 pub use log::{History, mirror_to};
 pub use text::{Header, HistoryError, read, write};
 

@@ -34,7 +34,7 @@ pub(super) struct Suspects {
 
 #[derive(Debug, Default)]
 struct Lane {
-    air: BTreeSet<No>,
+    /// Who is in the air.
     leases: BTreeMap<No, Lease>,
     answers: u64,
     grants: u64,
@@ -93,13 +93,13 @@ impl Suspects {
             |uncharged: &[u32], task: No| uncharged[task.at()] >= UNCHARGED_BEFORE_ISOLATION;
         let own = isolated(&self.uncharged, fed.task);
         let lane = self.lanes.entry((sight.host, fed.route)).or_default();
-        lane.air.remove(&fed.task);
-        let others = lane.air.iter().copied();
+        lane.leases.remove(&fed.task);
+        let others = lane.leases.keys().copied();
         let clash = others
             .clone()
             .find(|other| own || isolated(&self.uncharged, *other));
         let concerned = own || others.clone().any(|other| isolated(&self.uncharged, other));
-        if concerned || (own && lane.air.is_empty()) {
+        if concerned || (own && lane.leases.is_empty()) {
             findings.check(PillsAreConvicted, clash.is_none(), sight.spot(), || {
                 let (suspect, other) = if own {
                     (fed.task, clash.expect("it was found"))
@@ -119,9 +119,8 @@ impl Suspects {
         let epoch = fed.epoch.unwrap_or_default();
         self.accompany(sight.host, fed.task, epoch);
         let lane = self.lane(sight.host, fed.route);
-        let was_empty = lane.air.is_empty();
+        let was_empty = lane.leases.is_empty();
         lane.grants += 1;
-        lane.air.insert(fed.task);
         let lease = Lease {
             epoch,
             granted_at: sight.at,
@@ -163,9 +162,7 @@ impl Suspects {
     }
 
     fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<Lease> {
-        let lane = self.lane(queue, route);
-        lane.air.remove(&task);
-        lane.leases.remove(&task)
+        self.lane(queue, route).leases.remove(&task)
     }
 
     fn ended(
