@@ -153,7 +153,7 @@ impl SimHost {
     pub fn crash(&self, sim: &mut turmoil::Sim<'_>) {
         self.disk.kill();
         self.network.set_power(sim, &self.name, Power::Crashed);
-        sim.crash(self.name.0.as_str());
+        sim.crash(&*self.name.0);
         self.disk.restart_process();
         self.gate.forget_process();
     }
@@ -161,7 +161,7 @@ impl SimHost {
     /// The machine loses power: nobody is told, and `seed` draws what is left of what its disk hadn't synced.
     pub fn power_cut(&self, sim: &mut turmoil::Sim<'_>, seed: Seed) {
         self.network.set_power(sim, &self.name, Power::Dark);
-        sim.crash(self.name.0.as_str());
+        sim.crash(&*self.name.0);
         self.disk.power_cut(seed);
         self.gate.forget_process();
     }
@@ -169,7 +169,7 @@ impl SimHost {
     /// Starts the host again after its death, or in place of a process that has ended.
     pub fn start(&self, sim: &mut turmoil::Sim<'_>) {
         self.network.set_power(sim, &self.name, Power::Up);
-        sim.bounce(self.name.0.as_str());
+        sim.bounce(&*self.name.0);
     }
 
     fn faults(&self) -> MutexGuard<'_, BTreeMap<FaultId, FaultKind>> {

@@ -13,6 +13,10 @@ mod pool;
 
 use std::process::ExitCode;
 
+/// Runs are made of small things that live shortly, on one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if !cfg!(tokio_unstable) {
         return cli::refuse_to_start(

@@ -17,8 +17,7 @@ use super::endpoint::{Answer, Endpoint, Sent};
 use super::holder::Lane;
 use super::host::Stop;
 use super::network::Passage;
-use super::records;
-use crate::history::What;
+use crate::history::{Task, What};
 use crate::plan::{FaultId, Micros, OnLost, OpId, PeerFault};
 use crate::seed::Draws;
 
@@ -297,7 +296,7 @@ impl Attempt {
 }
 
 fn named(delivery: DeliveryId) -> (crate::history::Task, u32) {
-    (records::task(delivery.task), delivery.epoch.0)
+    (Task::from(delivery.task), delivery.epoch.0)
 }
 
 fn lease_span(lane: &Lane) -> Duration {

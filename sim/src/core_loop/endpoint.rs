@@ -14,9 +14,8 @@ use leasebridge::core::{DeliveryId, TaskId};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::records;
 use super::world::World;
-use crate::history::What;
+use crate::history::{Task, What};
 use crate::plan::{EndpointSpec, FaultId, HostName, Inbox, Micros, OpId, PeerFault, Step};
 
 /// What an execution came to.
@@ -264,7 +263,7 @@ impl Endpoint {
         self.wait_out(&world).await;
         let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.0);
         let executing = What::Executing {
-            task: records::task(task),
+            task: Task::from(task),
             epoch,
             send: u32::from(sent.send),
             op: sent.op,
@@ -286,7 +285,7 @@ impl Endpoint {
         self.wait_out(&world).await;
         drop(handler);
         let executed = What::Executed {
-            task: records::task(task),
+            task: Task::from(task),
             epoch,
             result: result.to_owned(),
             op: sent.op,

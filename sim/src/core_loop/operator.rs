@@ -8,9 +8,8 @@ use leasebridge::env::timeout;
 use leasebridge::queue::LeaseError;
 
 use super::host::Process;
-use super::records;
 use super::world::World;
-use crate::history::What;
+use crate::history::{Task, What};
 use crate::plan::{Micros, OpId, OpKind, OpSpec};
 
 /// Tasks listed at once.
@@ -133,7 +132,7 @@ fn told(
         Some(Ok(())) => {
             let operated = What::Operated {
                 op: spec.id,
-                task: records::task(task),
+                task: Task::from(task),
                 act: act.to_owned(),
             };
             world.record(&spec.bridge, operated);

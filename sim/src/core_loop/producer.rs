@@ -9,10 +9,9 @@ use leasebridge::env::{Clock, Wall};
 use leasebridge::queue::{EnqueueError, Enqueued, TaskOptions};
 
 use super::host::{Host, Process};
-use super::records;
 use super::workload::print;
 use super::world::World;
-use crate::history::What;
+use crate::history::{Task, What};
 use crate::plan::{HostName, Micros, OpId, OpSpec};
 use crate::seed::Draws;
 
@@ -165,7 +164,7 @@ impl Enqueue {
         let accepted = What::Accepted {
             op: self.op,
             bridge: host.name.clone(),
-            task: records::task(enqueued.id),
+            task: Task::from(enqueued.id),
             duplicate: enqueued.duplicate,
         };
         world.record(&self.producer, accepted);

@@ -1,16 +1,11 @@
 //! What the admin API of a queue says, as records.
 
-use leasebridge::core::{LaneCounts, TaskId};
+use leasebridge::core::LaneCounts;
 use leasebridge::queue::{OpenError, storage};
 
 use super::host::{Host, Process};
 use super::world::World;
-use crate::history::{Counts, Task, What};
-
-/// A task's name in histories.
-pub(super) fn task(id: TaskId) -> Task {
-    Task(id.to_string())
-}
+use crate::history::{Counts, What};
 
 /// The counts in histories.
 pub(super) fn counts(counts: LaneCounts) -> Counts {
@@ -43,7 +38,7 @@ pub(super) fn count(world: &World, host: &Host, process: &Process) {
     ];
     for (name, value, limit) in gauges {
         let gauge = What::Gauge {
-            name: name.to_owned(),
+            name: name.into(),
             value,
             limit,
         };

@@ -22,8 +22,11 @@ pub(super) struct Body {
     padding: u32,
 }
 
-/// By the operation.
-pub(super) struct Bodies(BTreeMap<OpId, Body>);
+/// Those of a plan.
+pub(super) struct Bodies {
+    by_op: BTreeMap<OpId, Body>,
+    padding_max: u32,
+}
 
 impl Bodies {
     pub(super) fn of(plan: &Plan) -> Self {
@@ -55,12 +58,16 @@ impl Bodies {
             };
             bodies.insert(op.id, body);
         }
-        Self(bodies)
+        let paddings = bodies.values().map(|body: &Body| body.padding);
+        Self {
+            padding_max: paddings.max().unwrap_or_default(),
+            by_op: bodies,
+        }
     }
 
     /// The command of an operation.
     pub(super) fn command(&self, op: OpId) -> Command {
-        let body = &self.0[&op];
+        let body = &self.by_op[&op];
         let mut bytes = vec![0; OP_BYTES + body.padding as usize];
         bytes[..OP_BYTES].copy_from_slice(&body.first.0.to_le_bytes());
         Command::new(bytes)
@@ -70,18 +77,17 @@ impl Bodies {
     pub(super) fn op(&self, body: &Bytes) -> Option<OpId> {
         let number = body.first_chunk::<OP_BYTES>()?;
         let op = OpId(u32::from_le_bytes(*number));
-        self.0.contains_key(&op).then_some(op)
+        self.by_op.contains_key(&op).then_some(op)
     }
 
     /// What an operation's command does.
     pub(super) fn behaviour(&self, op: OpId) -> &Behaviour {
-        &self.0[&op].behaviour
+        &self.by_op[&op].behaviour
     }
 
     /// The largest padding.
     pub(super) fn padding_max(&self) -> u32 {
-        let paddings = self.0.values().map(|body| body.padding);
-        paddings.max().unwrap_or_default()
+        self.padding_max
     }
 }
 

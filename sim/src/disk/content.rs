@@ -272,11 +272,13 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 fn write(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    let end = offset + data.len();
-    if bytes.len() < end && !data.is_empty() {
-        bytes.resize(end, 0);
+    if data.is_empty() {
+        return;
     }
-    if !data.is_empty() {
-        bytes[offset..end].copy_from_slice(data);
+    if bytes.len() < offset {
+        bytes.resize(offset, 0);
     }
+    let there = (bytes.len() - offset).min(data.len());
+    bytes[offset..offset + there].copy_from_slice(&data[..there]);
+    bytes.extend_from_slice(&data[there..]);
 }

@@ -168,7 +168,7 @@ fn queue_options(shared: &Shared, env: &Env) -> QueueOptions {
 
 fn route_options(shared: &Shared, route: &RouteSpec) -> RouteOptions {
     let knobs = &shared.plan.knobs;
-    let address = |port| Address::tcp(route.endpoint.0.clone(), port);
+    let address = |port| Address::tcp(&*route.endpoint.0, port);
     let mut options = RouteOptions::new(&route.name);
     if route.transports != Transports::Grpc {
         options = options.socket(address(SOCKET_PORT));
@@ -256,8 +256,8 @@ async fn sample(
             listed: None,
         };
         shared.record(&seat.name, what);
-        let gauge = |name: &str, value, limit| {
-            let name = name.to_owned();
+        let gauge = |name: &'static str, value, limit| {
+            let name = name.into();
             shared.record(&seat.name, What::Gauge { name, value, limit });
         };
         let journal = inside.queue.status().journal;

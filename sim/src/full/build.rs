@@ -39,19 +39,19 @@ pub(super) fn build(
     for name in &topology.producers {
         let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.seat(name)));
         let process = move || producer_host::run(Arc::clone(&shared), Arc::clone(&seat));
-        sim.host(name.0.as_str(), process);
+        sim.host(&*name.0, process);
     }
     for name in &topology.bridges {
         let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.seat(name)));
         let process = move || bridge_host::run(Arc::clone(&shared), Arc::clone(&seat));
-        sim.host(name.0.as_str(), process);
+        sim.host(&*name.0, process);
     }
     for spec in &topology.endpoints {
         let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.seat(&spec.host)));
         let (name, spec) = (spec.host.0.clone(), spec.clone());
         let process =
             move || endpoint_host::run(Arc::clone(&shared), Arc::clone(&seat), spec.clone());
-        sim.host(name.as_str(), process);
+        sim.host(&*name, process);
     }
     (sim, network, shared)
 }

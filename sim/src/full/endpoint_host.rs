@@ -171,7 +171,7 @@ impl EffectLog for Effects {
             // What was told: the file itself is the effect, so what is missing there was undone.
             for task in self.shared.ledger.effects_at(&self.seat.name) {
                 if !done.contains(task) {
-                    let task = Task(task.to_string());
+                    let task = Task::from(task);
                     self.shared
                         .record(&self.seat.name, What::Forgotten { task });
                 }
@@ -215,7 +215,7 @@ impl Effects {
             return;
         };
         let what = What::Executed {
-            task: Task(task.to_string()),
+            task: Task::from(task),
             epoch: delivery.epoch.get(),
             result: "done".into(),
             op,

@@ -116,7 +116,7 @@ impl Executor {
 
     fn executed(&self, command: &Delivered, op: OpId, result: &str) {
         let what = What::Executed {
-            task: Task(command.delivery.task.to_string()),
+            task: Task::from(command.delivery.task),
             epoch: command.delivery.epoch.get(),
             result: result.to_owned(),
             op,
@@ -128,7 +128,7 @@ impl Executor {
 /// The record of a command that begins to be executed.
 pub(super) fn executing(shared: &Shared, command: &Delivered, op: OpId) -> What {
     What::Executing {
-        task: Task(command.delivery.task.to_string()),
+        task: Task::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
         send: command.send.get(),
         op,

@@ -96,7 +96,7 @@ fn told(
         Ok(()) => {
             let what = What::Operated {
                 op,
-                task: Task(id.to_string()),
+                task: Task::from(id),
                 act: act.to_owned(),
             };
             shared.record(&seat.name, what);

@@ -198,7 +198,7 @@ impl Desk {
                 let what = What::Accepted {
                     op,
                     bridge: command.bridge.clone(),
-                    task: Task(id.to_string()),
+                    task: Task::from(id),
                     duplicate: accepted.duplicate,
                 };
                 (what, true)
@@ -261,7 +261,7 @@ async fn dial(
     bridge: &HostName,
 ) -> Result<IngestClient<Channel>, tonic::transport::Error> {
     let transport = Arc::clone(&env.transport);
-    let address = Address::tcp(bridge.0.clone(), INGEST_PORT);
+    let address = Address::tcp(&*bridge.0, INGEST_PORT);
     let connector = tower::service_fn(move |_: Uri| {
         let transport = Arc::clone(&transport);
         let address = address.clone();

@@ -174,7 +174,7 @@ impl<'p> World<'p> {
         process_time::set(self.sim.elapsed().into());
         for (at, told) in self.network.take_never_came() {
             let what = What::RolledBack {
-                task: Task(told.delivery.task.to_string()),
+                task: Task::from(told.delivery.task),
                 epoch: told.delivery.epoch.get(),
                 send: told.send,
             };

@@ -9,10 +9,10 @@ use super::{LeaseEnd, Task, What};
 pub fn fed(event: &LifecycleEvent) -> What {
     What::Fed {
         sequence: event.sequence,
-        kind: event.kind.as_str().to_owned(),
-        task: event.task.map(|id| Task(id.to_string())),
+        kind: event.kind.as_str().into(),
+        task: event.task.map(Task::from),
         epoch: event.epoch.map(|epoch| epoch.0),
-        route: event.route.as_deref().map(str::to_owned),
+        route: event.route.clone(),
         until_ms: event.until.map(|until| until.0),
         end: event.end.map(|end| {
             let (next, cause, until) = match end.next {
@@ -22,7 +22,7 @@ pub fn fed(event: &LifecycleEvent) -> What {
                 Next::Poison(cause) => ("poison", Some(cause.as_str().to_owned()), None),
             };
             LeaseEnd {
-                next: next.to_owned(),
+                next: next.into(),
                 cause,
                 charged: end.charged,
                 sends: u32::from(end.sends),

@@ -30,7 +30,7 @@ fn alive<T>(explained: &Explained<T>) -> What {
         .flat_map(|history| history.attempts())
         .collect();
     What::Found {
-        task: Task(explained.id.to_string()),
+        task: Task::from(explained.id),
         state: state.to_owned(),
         cause: cause.map(|cause| cause.as_str().to_owned()),
         epoch: explained.epoch.0,
@@ -45,7 +45,7 @@ fn alive<T>(explained: &Explained<T>) -> What {
 fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
     let is_done = by_key == Some((id, TaskState::Done));
     What::Found {
-        task: Task(id.to_string()),
+        task: Task::from(id),
         state: if is_done { "done" } else { "gone" }.to_owned(),
         cause: None,
         epoch: 0,

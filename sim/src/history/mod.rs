@@ -7,9 +7,12 @@
 mod feed;
 mod found;
 mod log;
+mod name;
 mod text;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +48,7 @@ impl Record {
 /// A task's name as everybody prints it, `seq-origin`. Compared as text only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Task(pub String);
+pub struct Task(pub Arc<str>);
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +158,7 @@ pub enum What {
         /// As the feed names it: `enqueued`, `granted`, `extended`, `done`, `rejected`, `refused`, `unavailable`,
         /// `in doubt`, `not sent`, `released`, `due`, `expired`, `requeued`, `purged`, `drained`, `restored`,
         /// `rerouted`, `paused`, `resumed`.
-        kind: String,
+        kind: Cow<'static, str>,
         /// Which task.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<Task>,
@@ -164,7 +167,7 @@ pub enum What {
         epoch: Option<u32>,
         /// Of which route.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        route: Option<String>,
+        route: Option<Arc<str>>,
         /// For a grant and an extension: when the lease ends, by the host's own monotonic clock.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_ms: Option<u64>,
@@ -329,7 +332,7 @@ pub enum What {
     /// Sizes that have limits. In units of the name.
     Gauge {
         /// `log_bytes`, `memory_tasks`, `connections`, `in_flight`, `inbox_entries`.
-        name: String,
+        name: Cow<'static, str>,
         /// How much.
         value: u64,
         /// How much is allowed.
@@ -379,7 +382,7 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseEnd {
     /// `done`, `ready`, `delayed`, `poison`.
-    pub next: String,
+    pub next: Cow<'static, str>,
     /// The cause, if it went to poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,

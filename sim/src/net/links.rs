@@ -108,7 +108,7 @@ impl Links {
 }
 
 fn tell(sim: &turmoil::Sim<'_>, pair: &Pair, before: LinkState, now: LinkState) {
-    let (first, second) = (pair.0.0.as_str(), pair.1.0.as_str());
+    let (first, second) = (&*pair.0.0, &*pair.1.0);
     if before.latency != now.latency {
         // The first call sets both ends of the range: turmoil has none that sets the shortest alone.
         sim.set_link_latency(first, second, now.latency[0].as_duration());

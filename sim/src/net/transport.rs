@@ -63,7 +63,7 @@ impl Transport for SimTransport {
     fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<BoxStream>> {
         Box::pin(async move {
             let (host, port) = tcp(address)?;
-            let to = HostName(host.to_owned());
+            let to = HostName::from(host);
             self.admitted(&to, port).await?;
             let attempt = Attempt {
                 network: self.network.clone(),
@@ -152,7 +152,7 @@ impl SimListener {
             client: peer,
             server: inner.local_addr()?,
         };
-        let client = HostName(name.clone());
+        let client = HostName::from(name.as_str());
         let conn = Conn::new(client, self.transport.host.clone(), self.port);
         let stream = SimStream::new(inner, &self.transport, id, Side::Server, conn);
         Ok((

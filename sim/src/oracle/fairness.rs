@@ -120,7 +120,7 @@ impl Fair {
         let bridge = &queue.host;
         let troubled = |route: No, from: u64| {
             let name = &ledger.route_names[route.at()];
-            let endpoint = rules.endpoints.get(name);
+            let endpoint = rules.endpoints.get(&**name);
             endpoint.is_none_or(|endpoint| {
                 rules.is_troubled((bridge, endpoint), (from, waits.until), delays)
             })

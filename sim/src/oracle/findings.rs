@@ -1,6 +1,6 @@
 //! What is found while a history is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Invariant, Rules, Verdict, Violation};
@@ -28,7 +28,8 @@ pub(super) struct Spot<'a> {
 pub(super) struct Findings<'a> {
     rules: &'a Rules,
     violations: Vec<Violation>,
-    checks: BTreeMap<Invariant, u64>,
+    /// By the invariant's place in [`Invariant::ALL`].
+    checks: [u64; Invariant::ALL.len()],
     /// One violation of each kind per task is enough.
     told: BTreeSet<(Invariant, Option<Task>)>,
 }
@@ -38,7 +39,7 @@ impl<'a> Findings<'a> {
         Self {
             rules,
             violations: Vec::new(),
-            checks: BTreeMap::new(),
+            checks: [0; Invariant::ALL.len()],
             told: BTreeSet::new(),
         }
     }
@@ -54,7 +55,7 @@ impl<'a> Findings<'a> {
         if self.rules.lifts.contains(&invariant) {
             return;
         }
-        *self.checks.entry(invariant).or_default() += 1;
+        self.checks[invariant as usize] += 1;
         if holds || self.violations.len() >= VIOLATIONS_MAX {
             return;
         }
@@ -75,7 +76,11 @@ impl<'a> Findings<'a> {
         self.violations.sort_by_key(|violation| violation.record);
         Verdict {
             violations: self.violations,
-            checks: self.checks,
+            checks: Invariant::ALL
+                .into_iter()
+                .zip(self.checks)
+                .filter(|(_, checks)| *checks > 0)
+                .collect(),
         }
     }
 }

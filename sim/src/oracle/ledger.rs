@@ -6,6 +6,7 @@
 //! was told. The groups say what may follow from an uncertain place.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Rules;
 use super::findings::Spot;
@@ -190,7 +191,7 @@ pub(super) struct OpFacts {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) queue: No,
-    pub(super) route: String,
+    pub(super) route: Arc<str>,
     pub(super) key: Option<String>,
     pub(super) print: u64,
     pub(super) deadline: Option<u64>,
@@ -210,9 +211,9 @@ impl OpFacts {
 #[derive(Debug)]
 pub(super) struct Ledger {
     hosts: Names<HostName>,
-    routes: Names<String>,
+    routes: Names<Arc<str>>,
     names: Names<Task>,
-    pub(super) route_names: Vec<String>,
+    pub(super) route_names: Vec<Arc<str>>,
     pub(super) tasks: Vec<TaskFacts>,
     /// By host; a host without a queue has none.
     pub(super) queues: Vec<QueueFacts>,
@@ -309,7 +310,7 @@ impl Ledger {
 
     /// The endpoint a task is for, where it is known.
     pub(super) fn endpoint<'r>(&self, task: &TaskFacts, rules: &'r Rules) -> Option<&'r HostName> {
-        rules.endpoints.get(&self.route_names[task.route?.at()])
+        rules.endpoints.get(&*self.route_names[task.route?.at()])
     }
 
     /// The earliest of its own deadlines that the task can have; `None` if it has none, or nobody knows its
@@ -394,7 +395,7 @@ impl Ledger {
         no
     }
 
-    fn route_no(&mut self, name: &String) -> No {
+    fn route_no(&mut self, name: &Arc<str>) -> No {
         let (no, new) = self.routes.no(name);
         if new {
             self.route_names.push(name.clone());
@@ -425,12 +426,10 @@ impl Ledger {
         no
     }
 
-    /// Believes the record.
-    pub(super) fn write(&mut self, index: usize, record: &Record) {
+    /// Believes the record, which names this host and this task.
+    pub(super) fn write(&mut self, index: usize, record: &Record, host: No, task: Option<No>) {
         self.now = self.now.max(record.at);
         self.last = index;
-        let host = self.host_no(&record.host);
-        let task = record.what.task().map(|task| self.task_no(task));
         match &record.what {
             What::Offered { .. } | What::Declined { .. } => self.write_offer(record),
             What::Accepted { op, bridge, .. } => {
@@ -476,7 +475,7 @@ impl Ledger {
                     first: record.at,
                     last: record.at,
                     queue,
-                    route: route.clone(),
+                    route: route.as_str().into(),
                     key: key.clone(),
                     print: *print,
                     deadline: *deadline,
@@ -575,7 +574,7 @@ impl Ledger {
         let place = match Kind::of(kind) {
             Kind::Enqueued | Kind::Due | Kind::Requeued => Place::Ready,
             Kind::Granted | Kind::Extended => Place::Leased,
-            Kind::End(_) => match end.as_ref().map(|end| end.next.as_str()) {
+            Kind::End(_) => match end.as_ref().map(|end| &*end.next) {
                 Some("ready") => Place::Ready,
                 Some("delayed") => Place::Delayed,
                 Some("poison") => Place::Poison,

@@ -164,7 +164,8 @@ pub fn judge(records: &[Record], rules: &Rules) -> Verdict {
     for (index, record) in records.iter().enumerate() {
         let sight = ledger.look(index, record, rules);
         groups.see(&sight, &mut findings);
-        ledger.write(index, record);
+        let (host, task) = (sight.host, sight.task);
+        ledger.write(index, record, host, task);
     }
     groups.end(&ledger, rules, &mut findings);
     findings.verdict()

@@ -132,7 +132,7 @@ fn is_held(sight: &Sight<'_>, facts: &TaskFacts) -> bool {
     let route = facts
         .route
         .map(|route| &sight.ledger.route_names[route.at()]);
-    let holds = route.is_some_and(|route| sight.rules.held.contains(route));
+    let holds = route.is_some_and(|route| sight.rules.held.contains(&**route));
     let queue = facts.queue.map(|queue| sight.ledger.queue(queue));
     holds && queue.is_some_and(|queue| queue.boots == 1)
 }

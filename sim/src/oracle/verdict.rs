@@ -3,7 +3,7 @@
 use super::{Class, Invariant, Verdict};
 
 impl Invariant {
-    /// All of them, in the order of the specification.
+    /// All of them, in the order of the specification and of their declaration.
     pub const ALL: [Self; 20] = [
         Self::NothingLost,
         Self::CountsAddUp,
@@ -59,6 +59,13 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_invariants_stand_in_the_order_of_their_declaration() {
+        for (place, invariant) in Invariant::ALL.into_iter().enumerate() {
+            assert_eq!(invariant as usize, place);
+        }
+    }
 
     #[test]
     fn an_invariant_is_unchecked_until_one_of_the_runs_had_something_to_check() {

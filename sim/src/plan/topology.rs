@@ -1,15 +1,16 @@
 //! Hosts, routes and product options of a run.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Micros;
 
-/// A simulated machine: `bridge`, `bridge-2`, `endpoint`, `producer`, …
+/// A simulated machine: `bridge`, `bridge-2`, `endpoint`, `producer`, … Every record names one: copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct HostName(pub String);
+pub struct HostName(pub Arc<str>);
 
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,7 +20,7 @@ impl fmt::Display for HostName {
 
 impl From<&str> for HostName {
     fn from(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 }
 

@@ -140,11 +140,11 @@ impl Teller {
                 }
             }
             What::Died { .. } | What::Closed {} => {
-                self.down.entry(record.host.0.clone()).or_insert(at);
+                self.down.entry(record.host.0.to_string()).or_insert(at);
             }
             What::Opened { .. } | What::Up { .. } => {
-                if let Some(from) = self.down.remove(&record.host.0) {
-                    let host = record.host.0.clone();
+                if let Some(from) = self.down.remove(&*record.host.0) {
+                    let host = record.host.0.to_string();
                     self.downs.push(Down { host, from, to: at });
                 }
             }
@@ -156,13 +156,13 @@ impl Teller {
         let Some(task) = what.task() else {
             return;
         };
-        let key = (task.seq(), task.0.clone());
+        let key = (task.seq(), task.0.to_string());
         let living = self.tasks.entry(key).or_default();
         let at = record.at;
         match what {
             What::Fed { kind, end, .. } => {
-                living.bridge.clone_from(&record.host.0);
-                match (kind.as_str(), end) {
+                living.bridge = record.host.0.to_string();
+                match (&**kind, end) {
                     ("enqueued" | "restored" | "requeued" | "due", _) => {
                         living.go(Some("ready"), at)
                     }
@@ -222,7 +222,7 @@ mod tests {
 
     fn fed(at: u64, kind: &str, next: Option<&str>) -> Record {
         let end = next.map(|next| LeaseEnd {
-            next: next.into(),
+            next: next.to_owned().into(),
             cause: None,
             charged: false,
             sends: 1,
@@ -233,7 +233,7 @@ mod tests {
             host: "bridge".into(),
             what: What::Fed {
                 sequence: at,
-                kind: kind.into(),
+                kind: kind.to_owned().into(),
                 task: Some(Task("1-00".into())),
                 epoch: Some(1),
                 route: None,

@@ -49,11 +49,11 @@ pub fn perfetto(outcome: &Outcome) -> String {
 type Pids = BTreeMap<String, usize>;
 
 fn pids(records: &[Record]) -> Pids {
-    let mut hosts: Vec<&String> = records.iter().map(|record| &record.host.0).collect();
+    let mut hosts: Vec<&str> = records.iter().map(|record| &*record.host.0).collect();
     hosts.sort();
     hosts.dedup();
     let numbered = hosts.into_iter().zip(FAULTS_PID + 1..);
-    numbered.map(|(host, pid)| (host.clone(), pid)).collect()
+    numbered.map(|(host, pid)| (host.to_owned(), pid)).collect()
 }
 
 fn pid(pids: &Pids, host: &str) -> usize {

@@ -17,7 +17,7 @@ pub fn summary(plan: &Plan) -> String {
     );
     let topology = &plan.topology;
     let hosts = topology.producers.iter().chain(&topology.bridges);
-    let hosts = hosts.map(|host| host.0.clone());
+    let hosts = hosts.map(|host| host.0.to_string());
     let endpoints = topology.endpoints.iter().map(|endpoint| {
         format!(
             "{} ({})",

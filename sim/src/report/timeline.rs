@@ -57,11 +57,11 @@ pub fn timeline(outcome: &Outcome, show: Show) -> String {
 fn hosts(records: &[Record]) -> Vec<HostName> {
     let mut hosts: Vec<HostName> = Vec::new();
     for record in records {
-        if record.host.0 != "world" && !hosts.contains(&record.host) {
+        if &*record.host.0 != "world" && !hosts.contains(&record.host) {
             hosts.push(record.host.clone());
         }
     }
-    let rank = |host: &HostName| match host.0.as_str() {
+    let rank = |host: &HostName| match &*host.0 {
         name if name.starts_with("producer") => 0,
         name if name.starts_with("bridge") => 1,
         name if name.starts_with("endpoint") => 2,

@@ -80,7 +80,7 @@ pub fn seconds(at: Micros) -> String {
 pub fn short(task: &Task) -> String {
     match task.seq() {
         Some(seq) => format!("#{seq}"),
-        None => task.0.clone(),
+        None => task.0.to_string(),
     }
 }
 
@@ -197,12 +197,12 @@ fn rest(what: &What, host: &HostName) -> String {
             let whose = match (task, epoch) {
                 (Some(task), Some(epoch)) => lease(task, *epoch),
                 (Some(task), None) => short(task),
-                _ => route.clone().unwrap_or_default(),
+                _ => route.as_deref().unwrap_or_default().to_owned(),
             };
             let end = end.as_ref().map_or_else(String::new, |end| {
                 let cause = end.cause.as_ref().map(|cause| format!(" ({cause})"));
                 let charged = if end.charged { ", charged" } else { "" };
-                match end.next.as_str() {
+                match &*end.next {
                     "done" => String::new(),
                     next => format!(" → {next}{}{charged}", cause.unwrap_or_default()),
                 }

@@ -91,7 +91,7 @@ fn topology(scenario: &Scenario) -> Checked {
         holds(seen.insert(host), "topology", || {
             format!("two hosts are called `{host}`")
         })?;
-        let is_role = ["bridges", "endpoints", "producers", "world", ""].contains(&host.0.as_str());
+        let is_role = ["bridges", "endpoints", "producers", "world", ""].contains(&&*host.0);
         holds(!is_role, "topology", || {
             format!("no host can be called `{host}`")
         })?;

@@ -109,7 +109,7 @@ fn violation(op: u32, at: Micros) -> Failing {
         violation: Some(Violation {
             invariant: Invariant::NothingLost,
             at,
-            task: Some(Task(format!("{op}-00ff"))),
+            task: Some(Task(format!("{op}-00ff").into())),
             op: Some(OpId(op)),
             story: String::new(),
             record: 0,

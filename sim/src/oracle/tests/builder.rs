@@ -37,7 +37,7 @@ pub(super) fn story() -> Story {
 }
 
 pub(super) fn task(number: u32) -> Task {
-    Task(format!("{number}-aa"))
+    Task(format!("{number}-aa").into())
 }
 
 /// Counts with so many tasks ready.
@@ -200,10 +200,10 @@ impl Story {
         self.sequence += 1;
         let what = What::Fed {
             sequence: self.sequence,
-            kind: kind.to_owned(),
+            kind: kind.to_owned().into(),
             task: Some(task(number)),
             epoch,
-            route: Some(self.route.to_owned()),
+            route: Some(self.route.into()),
             until_ms,
             end,
         };
@@ -304,7 +304,7 @@ impl Story {
 /// The end of a lease that cost nothing.
 pub(super) fn ended(next: &str) -> LeaseEnd {
     LeaseEnd {
-        next: next.to_owned(),
+        next: next.to_owned().into(),
         cause: None,
         charged: false,
         sends: 1,

@@ -60,7 +60,7 @@ fn a_run_that_breaks_off_is_not_alive() {
 #[test]
 fn sizes_stay_under_their_limits() {
     let gauge = |value| {
-        let name = "log_bytes".to_owned();
+        let name = "log_bytes".into();
         story().record(
             BRIDGE,
             What::Gauge {

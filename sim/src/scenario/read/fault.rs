@@ -231,7 +231,7 @@ fn choices(scenario: &Scenario) -> Vec<(&str, Hosts)> {
     let named = |host: &'_ HostName| Hosts::Named(host.clone());
     let hosts = topology.bridges.iter().chain(endpoints);
     let hosts = hosts.chain(&topology.producers);
-    let mut choices: Vec<(&str, Hosts)> = hosts.map(|h| (h.0.as_str(), named(h))).collect();
+    let mut choices: Vec<(&str, Hosts)> = hosts.map(|h| (&*h.0, named(h))).collect();
     choices.push(("bridges", Hosts::Bridges));
     choices.push(("endpoints", Hosts::Endpoints));
     choices.push(("producers", Hosts::Producers));

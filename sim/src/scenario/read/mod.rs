@@ -186,7 +186,7 @@ fn swarm(section: &Section<'_>) -> Result<Swarm, ScenarioError> {
 fn host(field: &Field<'_>, role: &str, hosts: &[HostName]) -> Result<HostName, ScenarioError> {
     let choices: Vec<(&str, HostName)> = hosts
         .iter()
-        .map(|host| (host.0.as_str(), host.clone()))
+        .map(|host| (&*host.0, host.clone()))
         .collect();
     field.choice(role, &choices)
 }

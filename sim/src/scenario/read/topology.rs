@@ -66,21 +66,21 @@ pub(super) fn read(section: &Section<'_>) -> Result<TopologyRange, ScenarioError
 /// `bridge`, `bridge-2`, `bridge-3`, …
 fn numbered(role: &str, number: u32) -> HostName {
     match number {
-        1 => HostName(role.to_owned()),
-        number => HostName(format!("{role}-{number}")),
+        1 => HostName::from(role),
+        number => HostName(format!("{role}-{number}").into()),
     }
 }
 
 fn route_to(endpoint: &EndpointRange, number: u32) -> RouteRange {
     RouteRange {
         endpoint: endpoint.host.clone(),
-        ..RouteRange::new(numbered("orders", number).0, "")
+        ..RouteRange::new(&*numbered("orders", number).0, "")
     }
 }
 
 fn endpoint(section: &Section<'_>) -> Result<EndpointRange, ScenarioError> {
     let mut endpoint = EndpointRange::new("");
-    endpoint.host = HostName(section.need("name")?.text()?.to_owned());
+    endpoint.host = HostName::from(section.need("name")?.text()?);
     if let Some(field) = section.get("inbox") {
         endpoint.inbox = field.choices("inbox", &INBOXES)?;
     }
