@@ -24,9 +24,18 @@ fn mirror(record: &Record) {
     output.write_all(&line).unwrap_or_default();
 }
 
+/// Records of an ordinary run: room for so many is made at the start.
+const RECORDS: usize = 4096;
+
 /// The records of a run, in the order in which they happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct History(Arc<Mutex<Vec<Record>>>);
+
+impl Default for History {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Vec::with_capacity(RECORDS))))
+    }
+}
 
 impl History {
     /// Adds a record.

@@ -51,7 +51,12 @@ mod tests {
 
     #[test]
     fn a_task_is_called_what_its_queue_calls_it() {
-        for (seq, origin) in [(0, 0), (7, 0xa), (10, u64::MAX), (u64::MAX, 0xc0ff_ee00_c0ff_ee00)] {
+        for (seq, origin) in [
+            (0, 0),
+            (7, 0xa),
+            (10, u64::MAX),
+            (u64::MAX, 0xc0ff_ee00_c0ff_ee00),
+        ] {
             let in_queue = core::TaskId {
                 seq: core::Seq(seq),
                 origin: core::Origin(origin),

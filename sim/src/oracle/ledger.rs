@@ -6,7 +6,11 @@
 //! was told. The groups say what may follow from an uncertain place.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hash};
 use std::sync::Arc;
+
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
 
 use super::Rules;
 use super::findings::Spot;
@@ -27,11 +31,17 @@ impl No {
     }
 }
 
-/// Names and their numbers, in the order in which they came up.
+/// Names and their numbers, in the order in which they came up. Asked for every record, and never listed.
 #[derive(Debug)]
-struct Names<N>(BTreeMap<N, No>);
+struct Names<N>(HashMap<N, No, BuildHasherDefault<SipHasher13>>);
 
-impl<N: Ord + Clone> Names<N> {
+impl<N> Default for Names<N> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<N: Eq + Hash + Clone> Names<N> {
     fn no(&mut self, name: &N) -> (No, bool) {
         if let Some(no) = self.0.get(name) {
             return (*no, false);
@@ -255,9 +265,9 @@ impl<'a> Sight<'a> {
 impl Ledger {
     pub(super) fn new() -> Self {
         Self {
-            hosts: Names(BTreeMap::new()),
-            routes: Names(BTreeMap::new()),
-            names: Names(BTreeMap::new()),
+            hosts: Names::default(),
+            routes: Names::default(),
+            names: Names::default(),
             route_names: Vec::new(),
             tasks: Vec::new(),
             queues: Vec::new(),

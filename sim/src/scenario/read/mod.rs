@@ -184,9 +184,7 @@ fn swarm(section: &Section<'_>) -> Result<Swarm, ScenarioError> {
 
 /// The host that the text names among `hosts`.
 fn host(field: &Field<'_>, role: &str, hosts: &[HostName]) -> Result<HostName, ScenarioError> {
-    let choices: Vec<(&str, HostName)> = hosts
-        .iter()
-        .map(|host| (&*host.0, host.clone()))
-        .collect();
+    let choices: Vec<(&str, HostName)> =
+        hosts.iter().map(|host| (&*host.0, host.clone())).collect();
     field.choice(role, &choices)
 }
