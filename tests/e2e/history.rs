@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use leasebridge_sim::history::{Record, What, read};
+use leasebridge_sim::history::{Record, Task, What, read};
 use rustix::process::Signal;
 
 use crate::harness::executed::Counter;
@@ -86,7 +86,7 @@ fn histories_of_killed_processes_are_whole_and_agree_with_each_other() {
 }
 
 /// Every execution has a beginning and one end. Returns when each task was executed.
-fn check_endpoint(records: &[Record]) -> BTreeMap<String, u64> {
+fn check_endpoint(records: &[Record]) -> BTreeMap<Task, u64> {
     let mut begun = BTreeSet::new();
     let mut executed = BTreeMap::new();
     let mut lives = 0;
@@ -96,11 +96,11 @@ fn check_endpoint(records: &[Record]) -> BTreeMap<String, u64> {
                 lives += 1;
                 assert_eq!(*boot, lives);
             }
-            What::Executing { task, .. } => drop(begun.insert(task.0.clone())),
+            What::Executing { task, .. } => drop(begun.insert(task.clone())),
             What::Executed { task, result, .. } => {
-                assert!(begun.contains(&task.0), "{task} ended before it began");
+                assert!(begun.contains(task), "{task} ended before it began");
                 assert_eq!(result, "done");
-                let before = executed.insert(task.0.clone(), record.at);
+                let before = executed.insert(task.clone(), record.at);
                 assert_eq!(before, None, "{task} was executed twice");
             }
             other => panic!("an endpoint tells no {other:?}"),
@@ -111,7 +111,7 @@ fn check_endpoint(records: &[Record]) -> BTreeMap<String, u64> {
 }
 
 /// What is told as done was told as executed before, and the end is told whole.
-fn check_bridge(records: &[Record], executed: &BTreeMap<String, u64>) {
+fn check_bridge(records: &[Record], executed: &BTreeMap<Task, u64>) {
     let mut lives = 0;
     let mut done = 0;
     for record in records {
@@ -121,7 +121,7 @@ fn check_bridge(records: &[Record], executed: &BTreeMap<String, u64>) {
                 assert_eq!(*boot, lives);
             }
             What::Fed { kind, task, .. } if kind == "done" => {
-                let task = &task.as_ref().expect("a task is done").0;
+                let task = task.as_ref().expect("a task is done");
                 let at = executed.get(task);
                 assert!(
                     at.is_some_and(|at| *at <= record.at),
@@ -141,16 +141,16 @@ fn check_bridge(records: &[Record], executed: &BTreeMap<String, u64>) {
 }
 
 /// Every line was offered and in the end accepted, as a task that was executed.
-fn check_producer(records: &[Record], executed: &BTreeMap<String, u64>) {
+fn check_producer(records: &[Record], executed: &BTreeMap<Task, u64>) {
     let (mut offered, mut accepted) = (BTreeSet::new(), BTreeMap::new());
     for record in records {
         match &record.what {
             What::Offered { op, .. } => drop(offered.insert(*op)),
             What::Accepted { op, task, .. } => {
                 assert!(offered.contains(op), "{op} was answered before it was sent");
-                assert!(executed.contains_key(&task.0), "{task} was not executed");
-                let before = accepted.insert(*op, task.0.clone());
-                assert!(before.is_none_or(|before| before == task.0), "{op}: {task}");
+                assert!(executed.contains_key(task), "{task} was not executed");
+                let before = accepted.insert(*op, task.clone());
+                assert!(before.is_none_or(|before| before == *task), "{op}: {task}");
             }
             What::Unknown { op, .. } => assert!(offered.contains(op)),
             What::Declined { op, why } => assert_eq!(why, "full", "{op}"),
