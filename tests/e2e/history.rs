@@ -96,11 +96,11 @@ fn check_endpoint(records: &[Record]) -> BTreeMap<Task, u64> {
                 lives += 1;
                 assert_eq!(*boot, lives);
             }
-            What::Executing { task, .. } => drop(begun.insert(task.clone())),
+            What::Executing { task, .. } => drop(begun.insert(*task)),
             What::Executed { task, result, .. } => {
                 assert!(begun.contains(task), "{task} ended before it began");
                 assert_eq!(result, "done");
-                let before = executed.insert(task.clone(), record.at);
+                let before = executed.insert(*task, record.at);
                 assert_eq!(before, None, "{task} was executed twice");
             }
             other => panic!("an endpoint tells no {other:?}"),
@@ -149,7 +149,7 @@ fn check_producer(records: &[Record], executed: &BTreeMap<Task, u64>) {
             What::Accepted { op, task, .. } => {
                 assert!(offered.contains(op), "{op} was answered before it was sent");
                 assert!(executed.contains_key(task), "{task} was not executed");
-                let before = accepted.insert(*op, task.clone());
+                let before = accepted.insert(*op, *task);
                 assert!(before.is_none_or(|before| before == *task), "{op}: {task}");
             }
             What::Unknown { op, .. } => assert!(offered.contains(op)),

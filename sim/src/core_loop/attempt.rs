@@ -170,14 +170,14 @@ impl Attempt {
         let (lane, (task, epoch)) = (&self.lane, named(delivery));
         for number in 1..=1 + u32::try_from(self.draws.below(3)).unwrap_or(0) {
             let registered = What::Registered {
-                task: task.clone(),
+                task,
                 epoch,
                 number,
             };
             lane.world.record(&lane.host.name, registered);
             let takes = Duration::from_millis(if self.draws.one_in(4) { 2 } else { 0 });
             let fails = self.draws.one_in(8);
-            let (lane, task) = (lane.clone(), task.clone());
+            let (lane, task) = (lane.clone(), task);
             scope.register_compensation("undo", move || async move {
                 if !takes.is_zero() {
                     lane.process.env.clock.sleep(takes).await;
@@ -413,7 +413,7 @@ fn carry(
 ) -> oneshot::Receiver<Answer> {
     let (mut answered, answer) = oneshot::channel();
     let (world, endpoint) = (lane.world.clone(), endpoint.clone());
-    drop(tokio::spawn(async move {
+    let carrying = async move {
         if passage.request_lost {
             // The sender hears nothing for as long as it waits.
             answered.closed().await;
@@ -423,7 +423,8 @@ fn carry(
         let answer = endpoint.deliver(&world, sent).await;
         // The sender may have gone.
         let _heard = answered.send(answer);
-    }));
+    };
+    drop(tokio::spawn(Box::pin(carrying)));
     answer
 }
 

@@ -246,7 +246,7 @@ impl Endpoint {
             world.strike(by);
         }
         let work = self.clone().execute(world.clone(), sent, step, told);
-        state.tasks.spawn(work);
+        state.tasks.spawn(Box::pin(work));
         Taken::Runs(running)
     }
 

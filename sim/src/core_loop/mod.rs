@@ -161,7 +161,8 @@ fn begin(world: &Arc<World>, op: &OpSpec, under_way: &mut JoinSet<()>) {
                 key: key.clone(),
                 deadline: *deadline,
             };
-            under_way.spawn(enqueue.run(world.clone(), op.clone()));
+            // A large future is moved several times on its way to the runtime, and once more when it has ended.
+            under_way.spawn(Box::pin(enqueue.run(world.clone(), op.clone())));
         }
         // Whoever pauses a route resumes it, also after the workload has ended.
         OpKind::Pause { .. } => drop(tokio::spawn(operator::run(world.clone(), op.clone()))),

@@ -43,7 +43,7 @@ fn pending(record: &Record) -> Option<&[String]> {
 /// Where each task that producers were told of was found.
 fn ends(ran: &Ran) -> BTreeMap<Task, String> {
     let found = ran.records.iter().filter_map(|record| match &record.what {
-        What::Found { task, state, .. } => Some((task.clone(), state.clone())),
+        What::Found { task, state, .. } => Some((*task, state.clone())),
         _ => None,
     });
     found.collect()
@@ -63,7 +63,7 @@ fn count(ran: &Ran, is: impl Fn(&What) -> bool) -> usize {
 
 fn accepted(ran: &Ran) -> BTreeSet<Task> {
     let accepted = ran.records.iter().filter_map(|record| match &record.what {
-        What::Accepted { task, .. } => Some(task.clone()),
+        What::Accepted { task, .. } => Some(*task),
         _ => None,
     });
     accepted.collect()
@@ -76,7 +76,7 @@ fn effects(ran: &Ran) -> BTreeMap<Task, u32> {
         if let What::Executed { task, result, .. } = &record.what
             && result == "done"
         {
-            *effects.entry(task.clone()).or_default() += 1;
+            *effects.entry(*task).or_default() += 1;
         }
     }
     effects
@@ -217,11 +217,11 @@ fn a_command_that_kills_its_bridge_is_convicted_and_its_neighbours_are_not() {
         if let What::Found { task, state, .. } = &record.what
             && state == "poison"
         {
-            poison.insert(task.clone());
+            poison.insert(*task);
         }
     }
     let convicted = ran.records.iter().find_map(|record| match &record.what {
-        What::Accepted { op, task, .. } if *op == pill => Some(task.clone()),
+        What::Accepted { op, task, .. } if *op == pill => Some(*task),
         _ => None,
     });
     assert_eq!(poison, convicted.into_iter().collect(), "{}", text(&ran));

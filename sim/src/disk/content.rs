@@ -105,10 +105,10 @@ impl Content {
     /// A sync that covers `serials` has succeeded.
     pub(super) fn commit(&mut self, serials: &[Serial]) {
         let durable = &mut self.durable;
-        self.pending.retain(|pending| {
+        self.pending.retain_mut(|pending| {
             let covered = serials.binary_search(&pending.serial).is_ok();
             if covered {
-                apply(durable, &pending.change);
+                settle_down(durable, &mut pending.change);
             }
             !covered
         });
@@ -261,6 +261,15 @@ fn reached_end(change: &Change, reach: &Reach, sector: usize, end: usize) -> Opt
         Reach::Nothing => None,
         Reach::Prefix(bytes) => (offset + bytes > start).then(|| end.min(offset + bytes)),
         Reach::Sectors(flags) => flags[sector - offset / SECTOR_BYTES].then_some(end),
+    }
+}
+
+/// Applies a change that nobody needs afterwards. The first write to a new file is most of what a run writes:
+/// it becomes the file.
+fn settle_down(bytes: &mut Vec<u8>, change: &mut Change) {
+    match change {
+        Change::Write { offset: 0, data } if bytes.is_empty() => *bytes = std::mem::take(data),
+        change => apply(bytes, change),
     }
 }
 

@@ -11,7 +11,6 @@ mod name;
 mod text;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use feed::fed;
 pub use found::found;
 pub use log::{History, mirror_to};
+pub use name::{NoTask, Task};
 pub use text::{Header, HistoryError, read, write};
 
 use crate::plan::{FaultId, HostName, Micros, OpId};
@@ -42,24 +42,6 @@ impl Record {
     /// When, as a time.
     pub fn time(&self) -> Micros {
         Micros(self.at)
-    }
-}
-
-/// A task's name as everybody prints it, `seq-origin`. Compared as text only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Task(pub Arc<str>);
-
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Task {
-    /// Its number within the order of its queue; `None` for a name of another form.
-    pub fn seq(&self) -> Option<u64> {
-        self.0.split('-').next()?.parse().ok()
     }
 }
 
@@ -347,7 +329,7 @@ pub enum What {
 
 impl What {
     /// The task it is about.
-    pub fn task(&self) -> Option<&Task> {
+    pub fn task(&self) -> Option<Task> {
         match self {
             Self::Accepted { task, .. }
             | Self::Operated { task, .. }
@@ -358,8 +340,8 @@ impl What {
             | Self::Executing { task, .. }
             | Self::Executed { task, .. }
             | Self::RolledBack { task, .. }
-            | Self::Forgotten { task } => Some(task),
-            Self::Fed { task, .. } => task.as_ref(),
+            | Self::Forgotten { task } => Some(*task),
+            Self::Fed { task, .. } => *task,
             _ => None,
         }
     }

@@ -94,7 +94,7 @@ pub fn write(mut output: impl Write, header: &Header, records: &[Record]) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Counts, LeaseEnd, Task, What};
+    use crate::history::{Counts, LeaseEnd, What};
 
     fn header() -> Header {
         Header {
@@ -116,7 +116,7 @@ mod tests {
             What::Fed {
                 sequence: 3,
                 kind: "rejected".into(),
-                task: Some(Task("00ff-1".into())),
+                task: Some("1-00ff".parse().expect("a name")),
                 epoch: Some(1),
                 route: Some("orders".into()),
                 until_ms: None,

@@ -119,8 +119,8 @@ impl Fair {
         let ailing = lane.troubled.is_some_and(|at| at >= since);
         let bridge = &queue.host;
         let troubled = |route: No, from: u64| {
-            let name = &ledger.route_names[route.at()];
-            let endpoint = rules.endpoints.get(&**name);
+            let name = ledger.route_name(route);
+            let endpoint = rules.endpoints.get(name);
             endpoint.is_none_or(|endpoint| {
                 rules.is_troubled((bridge, endpoint), (from, waits.until), delays)
             })
@@ -141,10 +141,10 @@ impl Fair {
             format!(
                 "{} has been ready on the healthy route `{}` since {} and was not granted before {}, while `{}` is dead",
                 ledger.task(waits.task).name,
-                ledger.route_names[waits.route.at()],
+                ledger.route_name(waits.route),
                 Secs(from),
                 Secs(waits.until),
-                ledger.route_names[dead.at()],
+                ledger.route_name(*dead),
             )
         });
     }

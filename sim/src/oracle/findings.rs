@@ -60,7 +60,7 @@ impl<'a> Findings<'a> {
             return;
         }
         let task = spot.task.cloned();
-        if self.told.insert((invariant, task.clone())) {
+        if self.told.insert((invariant, task)) {
             self.violations.push(Violation {
                 invariant,
                 at: Micros(spot.at),

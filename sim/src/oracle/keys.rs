@@ -92,7 +92,7 @@ impl Keys {
             return;
         };
         let task = sight.task.expect("an acceptance names a task");
-        let name = &sight.ledger.task(task).name;
+        let name = sight.ledger.task(task).name;
         let (at, spot) = (Secs(sight.at), with_op(sight, op));
         let Some(key) = self.key(sight, op) else {
             // Without a key nothing can be recognised.
@@ -171,12 +171,12 @@ impl Keys {
     /// What an unanswered offer came to shows when it is executed.
     fn executing(&mut self, sight: &Sight<'_>, op: OpId, findings: &mut Findings<'_>) {
         let task = sight.task.expect("an execution names a task");
-        let name = &sight.ledger.task(task).name;
+        let name = sight.ledger.task(task).name;
         let Some(bound) = self.key(sight, op).and_then(|key| key.bound.as_ref()) else {
             return;
         };
         // An older task of the key may still be at work when the window has let a new one in.
-        let newer = sight.ledger.task(task).seq > sight.ledger.task(bound.task).seq;
+        let newer = name.seq() > sight.ledger.task(bound.task).name.seq();
         let twin = bound.task != task && newer && certainly_holds(bound, sight);
         findings.check(OneTaskPerKey, !twin, sight.spot(), || {
             let says = format!(
@@ -189,7 +189,7 @@ impl Keys {
     }
 }
 
-fn two_tasks(sight: &Sight<'_>, bound: &Bound, twin: &Task, says: &str) -> String {
+fn two_tasks(sight: &Sight<'_>, bound: &Bound, twin: Task, says: &str) -> String {
     format!(
         "one key, two tasks: {} was told at {}, and {says}, so {twin} is its twin",
         sight.ledger.task(bound.task).name,

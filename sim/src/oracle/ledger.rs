@@ -31,17 +31,45 @@ impl No {
     }
 }
 
-/// Names and their numbers, in the order in which they came up. Asked for every record, and never listed.
-#[derive(Debug)]
-struct Names<N>(HashMap<N, No, BuildHasherDefault<SipHasher13>>);
+/// Text and its numbers, in the order in which they came up.
+#[derive(Debug, Default)]
+struct Names {
+    list: Vec<Arc<str>>,
+    numbers: Numbers<Arc<str>>,
+}
 
-impl<N> Default for Names<N> {
+impl Names {
+    /// How many names are known by their address first: in a simulated run all that there are.
+    const SHARED: usize = 12;
+
+    fn get(&self, name: &Arc<str>) -> Option<No> {
+        let shared = self.list.iter().take(Self::SHARED);
+        match shared.enumerate().find(|(_, it)| Arc::ptr_eq(it, name)) {
+            Some((at, _)) => Some(No(u32::try_from(at).expect("at most a dozen"))),
+            None => self.numbers.0.get(name).copied(),
+        }
+    }
+
+    fn no(&mut self, name: &Arc<str>) -> (No, bool) {
+        if let Some(no) = self.get(name) {
+            return (no, false);
+        }
+        self.list.push(name.clone());
+        self.numbers.no(name)
+    }
+}
+
+/// Numbers of what came up, in that order. Asked for every record, and never listed.
+#[derive(Debug)]
+struct Numbers<N>(HashMap<N, No, BuildHasherDefault<SipHasher13>>);
+
+impl<N> Default for Numbers<N> {
     fn default() -> Self {
         Self(HashMap::default())
     }
 }
 
-impl<N: Eq + Hash + Clone> Names<N> {
+impl<N: Eq + Hash + Clone> Numbers<N> {
     fn no(&mut self, name: &N) -> (No, bool) {
         if let Some(no) = self.0.get(name) {
             return (*no, false);
@@ -144,7 +172,6 @@ pub(super) struct Fed<'a> {
 #[derive(Debug)]
 pub(super) struct TaskFacts {
     pub(super) name: Task,
-    pub(super) seq: Option<u64>,
     pub(super) queue: Option<No>,
     pub(super) route: Option<No>,
     /// The operation that made it, once somebody said so.
@@ -220,10 +247,9 @@ impl OpFacts {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    hosts: Names<HostName>,
-    routes: Names<Arc<str>>,
-    names: Names<Task>,
-    pub(super) route_names: Vec<Arc<str>>,
+    hosts: Names,
+    routes: Names,
+    names: Numbers<Task>,
     pub(super) tasks: Vec<TaskFacts>,
     /// By host; a host without a queue has none.
     pub(super) queues: Vec<QueueFacts>,
@@ -267,8 +293,7 @@ impl Ledger {
         Self {
             hosts: Names::default(),
             routes: Names::default(),
-            names: Names::default(),
-            route_names: Vec::new(),
+            names: Numbers::default(),
             tasks: Vec::new(),
             queues: Vec::new(),
             ops: BTreeMap::new(),
@@ -279,7 +304,7 @@ impl Ledger {
 
     /// The number of a host that has come up.
     pub(super) fn host(&self, name: &HostName) -> Option<No> {
-        self.hosts.0.get(name).copied()
+        self.hosts.get(&name.0)
     }
 
     pub(super) fn task(&self, no: No) -> &TaskFacts {
@@ -320,7 +345,11 @@ impl Ledger {
 
     /// The endpoint a task is for, where it is known.
     pub(super) fn endpoint<'r>(&self, task: &TaskFacts, rules: &'r Rules) -> Option<&'r HostName> {
-        rules.endpoints.get(&*self.route_names[task.route?.at()])
+        rules.endpoints.get(self.route_name(task.route?))
+    }
+
+    pub(super) fn route_name(&self, route: No) -> &str {
+        &self.routes.list[route.at()]
     }
 
     /// The earliest of its own deadlines that the task can have; `None` if it has none, or nobody knows its
@@ -386,7 +415,7 @@ impl Ledger {
     }
 
     fn host_no(&mut self, name: &HostName) -> No {
-        let (no, new) = self.hosts.no(name);
+        let (no, new) = self.hosts.no(&name.0);
         if new {
             self.queues.push(QueueFacts {
                 host: name.clone(),
@@ -406,19 +435,14 @@ impl Ledger {
     }
 
     fn route_no(&mut self, name: &Arc<str>) -> No {
-        let (no, new) = self.routes.no(name);
-        if new {
-            self.route_names.push(name.clone());
-        }
-        no
+        self.routes.no(name).0
     }
 
-    fn task_no(&mut self, name: &Task) -> No {
-        let (no, new) = self.names.no(name);
+    fn task_no(&mut self, name: Task) -> No {
+        let (no, new) = self.names.no(&name);
         if new {
             self.tasks.push(TaskFacts {
-                name: name.clone(),
-                seq: name.seq(),
+                name,
                 queue: None,
                 route: None,
                 op: None,

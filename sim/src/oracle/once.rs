@@ -129,10 +129,8 @@ fn is_kept(sight: &Sight<'_>) -> bool {
 
 /// Whether the bridge withholds the task from an inbox that has changed.
 fn is_held(sight: &Sight<'_>, facts: &TaskFacts) -> bool {
-    let route = facts
-        .route
-        .map(|route| &sight.ledger.route_names[route.at()]);
-    let holds = route.is_some_and(|route| sight.rules.held.contains(&**route));
+    let route = facts.route.map(|route| sight.ledger.route_name(route));
+    let holds = route.is_some_and(|route| sight.rules.held.contains(route));
     let queue = facts.queue.map(|queue| sight.ledger.queue(queue));
     holds && queue.is_some_and(|queue| queue.boots == 1)
 }

@@ -86,9 +86,7 @@ impl Order {
     /// Whatever happens to a task, it is not where it was.
     fn leave(&mut self, sight: &Sight<'_>, fed: Fed<'_>) {
         let facts = sight.ledger.task(fed.task);
-        let Some(seq) = facts.seq else {
-            return;
-        };
+        let seq = facts.name.seq();
         for route in [facts.route, fed.route] {
             if let Some(ready) = self.ready.get_mut(&(sight.host, route)) {
                 ready.remove(&(seq, fed.task));
@@ -111,17 +109,18 @@ impl Order {
             ) => self.deaths[fed.task.at()] = 0,
             _ => {}
         }
-        if let (true, Some(seq)) = (ready, facts.seq) {
+        if ready {
             let lane = self.ready.entry((sight.host, fed.route)).or_default();
-            lane.insert((seq, fed.task));
+            lane.insert((facts.name.seq(), fed.task));
         }
     }
 
     fn granted(&self, sight: &Sight<'_>, fed: Fed<'_>, findings: &mut Findings<'_>) {
         let facts = sight.ledger.task(fed.task);
-        let Some(seq) = facts.seq.filter(|_| !self.is_suspect(fed.task)) else {
+        if self.is_suspect(fed.task) {
             return;
-        };
+        }
+        let seq = facts.name.seq();
         let Some(ready) = self
             .ready
             .get(&(sight.host, fed.route))

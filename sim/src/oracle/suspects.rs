@@ -34,8 +34,8 @@ pub(super) struct Suspects {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Who is in the air.
-    leases: BTreeMap<No, Lease>,
+    /// Who is in the air: a few, and never twice.
+    leases: Vec<(No, Lease)>,
     answers: u64,
     grants: u64,
 }
@@ -47,6 +47,15 @@ struct Lease {
     answers: u64,
     /// The count of grants, if nobody else was in the air.
     alone: Option<u64>,
+    /// Had company in its queue at some moment.
+    accompanied: bool,
+}
+
+impl Lane {
+    fn land(&mut self, task: No) -> Option<Lease> {
+        let at = self.leases.iter().position(|(of, _)| *of == task)?;
+        Some(self.leases.swap_remove(at).1)
+    }
 }
 
 impl Suspects {
@@ -93,8 +102,8 @@ impl Suspects {
             |uncharged: &[u32], task: No| uncharged[task.at()] >= UNCHARGED_BEFORE_ISOLATION;
         let own = isolated(&self.uncharged, fed.task);
         let lane = self.lanes.entry((sight.host, fed.route)).or_default();
-        lane.leases.remove(&fed.task);
-        let others = lane.leases.keys().copied();
+        lane.land(fed.task);
+        let others = lane.leases.iter().map(|(task, _)| *task);
         let clash = others
             .clone()
             .find(|other| own || isolated(&self.uncharged, *other));
@@ -117,7 +126,7 @@ impl Suspects {
             });
         }
         let epoch = fed.epoch.unwrap_or_default();
-        self.accompany(sight.host, fed.task, epoch);
+        let accompanied = self.accompany(sight.host, fed.task, epoch);
         let lane = self.lane(sight.host, fed.route);
         let was_empty = lane.leases.is_empty();
         lane.grants += 1;
@@ -126,24 +135,29 @@ impl Suspects {
             granted_at: sight.at,
             answers: lane.answers,
             alone: was_empty.then_some(lane.grants),
+            accompanied,
         };
-        lane.leases.insert(fed.task, lease);
+        lane.leases.push((fed.task, lease));
     }
 
-    /// Takes note of everybody who flies together from now on.
-    fn accompany(&mut self, queue: No, task: No, epoch: u32) {
-        let lanes = self.lanes.iter().filter(|((of, _), _)| *of == queue);
-        let others = lanes.flat_map(|(_, lane)| &lane.leases);
-        let mut flight: Vec<_> = others
-            .filter(|(other, _)| **other != task)
-            .map(|(other, lease)| (queue, *other, lease.epoch))
-            .collect();
-        // The epoch may be one that was given before, where the disk took that back.
-        self.accompanied.remove(&(queue, task, epoch));
-        if !flight.is_empty() {
-            flight.push((queue, task, epoch));
+    /// Takes note of everybody who flies together from now on. Returns whether `task` has company.
+    fn accompany(&mut self, queue: No, task: No, epoch: u32) -> bool {
+        let lanes = self.lanes.iter_mut().filter(|((of, _), _)| *of == queue);
+        let others = lanes.flat_map(|(_, lane)| &mut lane.leases);
+        let mut alone = true;
+        for (other, lease) in others.filter(|(other, _)| *other != task) {
+            alone = false;
+            if !std::mem::replace(&mut lease.accompanied, true) {
+                self.accompanied.insert((queue, *other, lease.epoch));
+            }
         }
-        self.accompanied.extend(flight);
+        if alone {
+            // The epoch may be one that was given before, where the disk took that back.
+            self.accompanied.remove(&(queue, task, epoch));
+        } else {
+            self.accompanied.insert((queue, task, epoch));
+        }
+        !alone
     }
 
     fn blamed_for_deaths(&self, sight: &Sight<'_>, epochs: &[u32], findings: &mut Findings<'_>) {
@@ -162,7 +176,7 @@ impl Suspects {
     }
 
     fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<Lease> {
-        self.lane(queue, route).leases.remove(&task)
+        self.lane(queue, route).land(task)
     }
 
     fn ended(

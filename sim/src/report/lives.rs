@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::history::{Record, What};
+use crate::history::{Record, Task, What};
 use crate::plan::FaultId;
 
 /// A stretch of time, in microseconds.
@@ -77,11 +77,9 @@ pub fn lives(records: &[Record], end: u64) -> Lives {
     teller.end(end)
 }
 
-type TaskKey = (Option<u64>, String);
-
 #[derive(Default)]
 struct Teller {
-    tasks: BTreeMap<TaskKey, Living>,
+    tasks: BTreeMap<Task, Living>,
     faults: BTreeMap<FaultId, Episode>,
     down: BTreeMap<String, u64>,
     downs: Vec<Down>,
@@ -156,8 +154,7 @@ impl Teller {
         let Some(task) = what.task() else {
             return;
         };
-        let key = (task.seq(), task.0.to_string());
-        let living = self.tasks.entry(key).or_default();
+        let living = self.tasks.entry(task).or_default();
         let at = record.at;
         match what {
             What::Fed { kind, end, .. } => {
@@ -192,11 +189,11 @@ impl Teller {
             });
         }
         self.downs.sort_by_key(|down| down.from);
-        let tasks = self.tasks.into_iter().map(|((_, task), mut living)| {
+        let tasks = self.tasks.into_iter().map(|(task, mut living)| {
             living.stop_executing(end);
             living.go(None, end);
             Life {
-                task,
+                task: task.to_string(),
                 bridge: living.bridge,
                 spans: living.spans,
                 done: living.done,
@@ -218,7 +215,7 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{LeaseEnd, Task};
+    use crate::history::LeaseEnd;
 
     fn fed(at: u64, kind: &str, next: Option<&str>) -> Record {
         let end = next.map(|next| LeaseEnd {
@@ -234,7 +231,7 @@ mod tests {
             what: What::Fed {
                 sequence: at,
                 kind: kind.to_owned().into(),
-                task: Some(Task("1-00".into())),
+                task: Some("1-00".parse().expect("a name")),
                 epoch: Some(1),
                 route: None,
                 until_ms: None,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{self, Kind};
-use crate::history::{Record, Task};
+use crate::history::Record;
 use crate::oracle::Violation;
 use crate::plan::HostName;
 use crate::run::Outcome;
@@ -87,8 +87,7 @@ fn matters(index: usize, record: &Record, violation: Option<&Violation>) -> bool
     let at = violation.record;
     let is_near = (at.saturating_sub(BEFORE)..=at + AFTER).contains(&index);
     let task = record.what.task();
-    let is_its_own = |wanted: &Task| task == Some(wanted);
-    let own = violation.task.as_ref().is_some_and(is_its_own);
+    let own = violation.task.is_some_and(|wanted| task == Some(wanted));
     let op = violation
         .op
         .is_some_and(|op| words::of(record).starts_with(&format!("{op} ")));

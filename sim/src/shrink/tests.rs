@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::history::Task;
 use crate::plan::{
     Behaviour, EndpointSpec, FaultId, FaultKind, FaultSpec, HostName, Inbox, Knobs, LivenessSpec,
     Micros, OnLost, OpId, OpKind, OpSpec, PLAN_FORMAT, RouteSpec, Speed, Step, Topology,
@@ -109,7 +108,7 @@ fn violation(op: u32, at: Micros) -> Failing {
         violation: Some(Violation {
             invariant: Invariant::NothingLost,
             at,
-            task: Some(Task(format!("{op}-00ff").into())),
+            task: Some(format!("{op}-00ff").parse().expect("a name")),
             op: Some(OpId(op)),
             story: String::new(),
             record: 0,

@@ -12,8 +12,8 @@ use crate::coverage::{Site, reached};
 use crate::env::{Disk, DiskFile};
 use crate::journal::{Batch, Geometry, Sealer, SegmentHeader, SlotNo, Start};
 
-/// Zeros written at once when a segment is made.
-const ZEROS_BYTES: usize = 1 << 20;
+/// Written again and again when a segment is made.
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// The files of an open log; shared by its drivers. Whoever opened them holds the folder's lock.
 ///
@@ -220,11 +220,10 @@ impl SegmentFiles {
         let file = self.disk.open(path, true).await;
         let file = file.map_err(|error| ("making", error))?;
         let bytes = self.geometry.segment_bytes() as usize;
-        let zeros = vec![0; ZEROS_BYTES.min(bytes)];
         let mut written = 0;
         while written < bytes {
-            let count = zeros.len().min(bytes - written);
-            let write = file.write_at(written as u64, &zeros[..count]).await;
+            let count = ZEROS.len().min(bytes - written);
+            let write = file.write_at(written as u64, &ZEROS[..count]).await;
             if planted!(Bug::FullDiskIgnored) && write.as_ref().is_err_and(is_full) {
                 break;
             }

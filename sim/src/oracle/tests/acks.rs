@@ -54,7 +54,7 @@ fn a_rejection_is_of_its_own_lease() {
         &rules(),
         AckMeansExecuted,
         &[
-            "1-aa was rejected with epoch 2",
+            "1-00000000000000aa was rejected with epoch 2",
             "last rejected it at 8.000 s (epoch 1), before its grant at",
         ],
     );

@@ -14,7 +14,7 @@ pub(super) const SECOND: u64 = 1_000_000;
 pub(super) const MAX_RETRIES: u16 = 2;
 pub(super) const MAX_IN_DOUBT: u16 = 3;
 
-/// A history under construction. Task `n` is made by op `n` and is called `n-aa`.
+/// A history under construction. Task `n` is made by op `n` and is called `n-00000000000000aa`.
 #[derive(Clone, Debug)]
 pub(super) struct Story {
     pub(super) records: Vec<Record>,
@@ -37,7 +37,7 @@ pub(super) fn story() -> Story {
 }
 
 pub(super) fn task(number: u32) -> Task {
-    Task(format!("{number}-aa").into())
+    format!("{number}-aa").parse().expect("a name")
 }
 
 /// Counts with so many tasks ready.

@@ -22,8 +22,8 @@ fn a_repetition_is_told_the_same_task() {
         &rules(),
         OneTaskPerKey,
         &[
-            "one key, two tasks: 1-aa was told at 5.000 s",
-            "accepted as 2-aa at 7.000 s",
+            "one key, two tasks: 1-00000000000000aa was told at 5.000 s",
+            "accepted as 2-00000000000000aa at 7.000 s",
         ],
     );
     let new_again = bound().keyed(2, "k", 7).accepted(2, 1, false);
@@ -31,7 +31,10 @@ fn a_repetition_is_told_the_same_task() {
         &new_again,
         &rules(),
         OneTaskPerKey,
-        &["told at 7.000 s that 1-aa is new", "since 5.000 s"],
+        &[
+            "told at 7.000 s that 1-00000000000000aa is new",
+            "since 5.000 s",
+        ],
     );
 }
 
@@ -78,7 +81,10 @@ fn a_doubtful_offer_that_shows_as_a_twin_is_rejected() {
         &twin,
         &rules(),
         OneTaskPerKey,
-        &["executes 2-aa for op 2 at 8.000 s", "2-aa is its twin"],
+        &[
+            "executes 2-00000000000000aa for op 2 at 8.000 s",
+            "2-00000000000000aa is its twin",
+        ],
     );
 }
 

@@ -291,7 +291,7 @@ fn a_lease_that_is_over_is_not_extended() {
         &too_late,
         &rules(),
         StaleChangesNothing,
-        &["1-aa was extended at 7.000 s, at least 0 ms after its lease was over"],
+        &["1-00000000000000aa was extended at 7.000 s, at least 0 ms after its lease was over"],
     );
     let twice = in_time.held_until("extended", 1, 1, 100_500);
     rejects(

@@ -62,7 +62,7 @@ fn an_accepted_task_that_nobody_finds_is_lost() {
         &nowhere,
         &rules(),
         NothingLost,
-        &["2-aa, accepted at 8.000 s, is nowhere"],
+        &["2-00000000000000aa, accepted at 8.000 s, is nowhere"],
     );
 }
 
@@ -146,7 +146,10 @@ fn nothing_is_taken_out_that_nobody_asked_for() {
         &drained,
         &tried,
         NothingLost,
-        &["1-aa was taken out at 7.000 s", "operators had asked for 0"],
+        &[
+            "1-00000000000000aa was taken out at 7.000 s",
+            "operators had asked for 0",
+        ],
     );
     let twice = drained
         .enqueued(2)

@@ -17,7 +17,10 @@ fn the_lowest_ready_id_goes_first() {
         &overtaken,
         &rules(),
         OldestFirst,
-        &["3-aa was granted at 13.000 s before 2-aa", "since 7.000 s"],
+        &[
+            "3-00000000000000aa was granted at 13.000 s before 2-00000000000000aa",
+            "since 7.000 s",
+        ],
     );
 }
 
@@ -26,7 +29,7 @@ fn whoever_waits_for_a_time_is_overtaken() {
     let delayed = story().enqueued(1).enqueued(2).granted(1, 1).rejected(1, 1);
     accepts(&delayed.clone().granted(2, 1), &rules(), &[OldestFirst]);
     let due = delayed.due(1).granted(2, 1);
-    rejects(&due, &rules(), OldestFirst, &["before 1-aa"]);
+    rejects(&due, &rules(), OldestFirst, &["before 1-00000000000000aa"]);
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn what_came_back_keeps_its_place() {
         &released.granted(2, 1),
         &rules(),
         OldestFirst,
-        &["before 1-aa", "since 10.000 s"],
+        &["before 1-00000000000000aa", "since 10.000 s"],
     );
 }
 
@@ -85,7 +88,7 @@ fn a_suspect_of_two_deaths_is_passed_over_and_jumps() {
         .due(1)
         .enqueued(2)
         .granted(2, 1);
-    rejects(&once, &rules(), OldestFirst, &["before 1-aa"]);
+    rejects(&once, &rules(), OldestFirst, &["before 1-00000000000000aa"]);
 }
 
 /// Route `bills` is cut off from the start; on `orders` task 1 waits.

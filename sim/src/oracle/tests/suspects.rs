@@ -138,7 +138,10 @@ fn a_suspect_flies_alone() {
         &joined,
         &rules(),
         PillsAreConvicted,
-        &["1-aa must fly alone after 2 doubts", "together with 2-aa"],
+        &[
+            "1-00000000000000aa must fly alone after 2 doubts",
+            "together with 2-00000000000000aa",
+        ],
     );
     let answered = suspected()
         .granted(1, 3)
