@@ -110,6 +110,10 @@ catalogue! {
         "a reply finds its waiter by its task, whatever epoch and send it names",
     DeadLinkNeverSent = "dead_link_never_sent" in "bridge":
         "when a link dies, what it had not had an answer to counts as never sent",
+    DeadLinkUntold = "dead_link_untold" in "bridge":
+        "when a link dies, whoever waits for an answer on it is not told",
+    MissesEndNothing = "misses_end_nothing" in "bridge":
+        "missed heartbeats are counted and never end a link",
     SendNumberReused = "send_number_reused" in "bridge":
         "the retry over gRPC takes the number of the send in doubt again",
     WorkingTakenForDone = "working_taken_for_done" in "bridge":

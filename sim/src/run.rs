@@ -58,11 +58,16 @@ impl Outcome {
 ///
 /// The full stack is the same for the same plan only in a process that ran nothing before it.
 pub fn run(plan: Plan) -> Outcome {
-    let ran = match plan.speed {
-        Speed::Core => core_loop::run(&plan),
-        Speed::Full => full::run(&plan),
-    };
+    let ran = played(&plan);
     judged(plan, ran)
+}
+
+/// Runs a plan and judges nothing yet.
+pub fn played(plan: &Plan) -> Ran {
+    match plan.speed {
+        Speed::Core => core_loop::run(plan),
+        Speed::Full => full::run(plan),
+    }
 }
 
 /// A run with what the oracle says of it.

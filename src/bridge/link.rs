@@ -112,6 +112,11 @@ impl Link {
         !self.draining.load(Ordering::Acquire) && !self.sender.is_closed()
     }
 
+    /// Whether it has ended, and everybody who waits was told so.
+    pub(super) fn is_dead(&self) -> bool {
+        self.heart.stopped.load(Ordering::Acquire)
+    }
+
     /// Waits until the outbox has room or is closed. Cancel safe.
     pub(super) async fn room(&self) {
         self.sender.room().await;
@@ -242,7 +247,9 @@ impl Link {
         self.sender.close();
         self.heart.stopped.store(true, Ordering::Release);
         self.heart.beat.notify_waiters();
-        self.waiters.end();
+        if !planted!(Bug::DeadLinkUntold) {
+            self.waiters.end();
+        }
     }
 }
 

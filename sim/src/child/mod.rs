@@ -9,6 +9,7 @@
 
 pub(crate) mod listen;
 pub(crate) mod protocol;
+pub(crate) mod watch;
 
 use std::io::{Read, Write};
 use std::panic::AssertUnwindSafe;
@@ -53,7 +54,12 @@ pub(crate) fn main() -> ExitCode {
 
 fn obey(request: &Request) -> std::io::Result<()> {
     std::panic::set_hook(Box::new(|info| {
-        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.to_string());
+        let said = info.to_string();
+        // Should the process not survive it, this is what is left of it.
+        std::io::stderr()
+            .write_all(format!("{said}\n").as_bytes())
+            .unwrap_or_default();
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }));
     #[cfg(leasebridge_planted)]
     if let Ok(bug) = std::env::var(crate::cli::planted::CHOSEN) {
@@ -63,6 +69,7 @@ fn obey(request: &Request) -> std::io::Result<()> {
         history::mirror_to(std::fs::File::create(file)?);
     }
     let listener = Listener::start(&request.listen)?;
+    watch::start()?;
     let mut told = Duration::ZERO;
     for plan in &request.plans {
         leasebridge_sim_shim::activate(plan.seed.0, leasebridge_sim::process_time::ns);
@@ -93,8 +100,14 @@ pub(crate) fn processor_time() -> Duration {
 
 /// Runs one plan; what escapes from it as a panic is its outcome.
 fn one(plan: &Plan, request: &Request, listener: Option<&Listener>) -> Reply {
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run::run(plan.clone())));
-    let mut outcome = ended.unwrap_or_else(|_| {
+    let running = watch::Running::begin();
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run::played(plan)));
+    drop(running);
+    let judged = |ran| {
+        let judge = AssertUnwindSafe(|| run::judged(plan.clone(), ran));
+        std::panic::catch_unwind(judge)
+    };
+    let mut outcome = ended.and_then(judged).unwrap_or_else(|_| {
         let told = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
         let panic = Some(told.unwrap_or_else(|| "a panic without words".to_owned()));
         run::unjudged(

@@ -127,7 +127,7 @@ pub(crate) struct ReplayArgs {
 
 /// Run many seeds of many scenarios
 ///
-/// Ends with a table; the first failure of each kind is shrunk, and its plan saved.
+/// Ends with a table; of each kind of failure the one with the smallest plan is shrunk, and its plan saved.
 #[derive(Debug, Args)]
 pub(crate) struct ExploreArgs {
     /// Names or files of scenarios [default: all there are]

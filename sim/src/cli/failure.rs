@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use leasebridge_sim::oracle::Class;
 use leasebridge_sim::plan::Plan;
 use leasebridge_sim::report;
 use leasebridge_sim::report::timeline::Show;
@@ -139,7 +140,10 @@ async fn run_all(
     candidates: &[Plan],
     goal: Goal,
 ) -> Result<Vec<Option<Failing>>, Failure> {
-    let wish = Wish::default();
+    let wish = Wish {
+        may_hang: goal.class == Class::Liveness,
+        ..Wish::default()
+    };
     let answers = pool.in_order(candidates.to_vec(), |plan| pool.run_one(plan, &wish));
     let answers: Vec<_> = answers.collect().await;
     let results = answers.into_iter().map(|answer| {

@@ -13,7 +13,8 @@ thread_local! {
     static WAITING: RefCell<Option<Waker>> = const { RefCell::new(None) };
 }
 
-/// The process's hook goes on to whoever was there before, for threads without a run.
+/// The process's hook goes on to whoever was there before, for threads without a run, and for the first panic of a run:
+/// it may be the last thing that the process does.
 static HOOK: Once = Once::new();
 
 /// Runs `run`; says what panicked in it.
@@ -21,15 +22,17 @@ pub(super) fn catch(run: impl FnOnce()) -> Option<String> {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let ours = FIRST.with_borrow_mut(|first| {
-                if let Some(first) = first {
-                    first.get_or_insert_with(|| info.to_string());
+            let (ours, is_first) = FIRST.with_borrow_mut(|first| {
+                let is_first = matches!(first, Some(None));
+                if is_first {
+                    *first = Some(Some(info.to_string()));
                 }
-                first.is_some()
+                (first.is_some(), is_first)
             });
-            if !ours {
+            if is_first || !ours {
                 before(info);
-            } else if let Some(waiting) = WAITING.take() {
+            }
+            if let (true, Some(waiting)) = (ours, WAITING.take()) {
                 waiting.wake();
             }
         }));

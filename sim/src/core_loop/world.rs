@@ -15,6 +15,7 @@ use super::stillness::Stillness;
 use super::workload::Bodies;
 use crate::history::{History, What};
 use crate::plan::{FaultId, HostName, Micros, Plan};
+use crate::process_time;
 
 /// How often the history says that a fault goes on striking.
 const STRUCK_EVERY: Micros = Micros::from_secs(1);
@@ -74,7 +75,9 @@ impl World {
 
     /// Adds a record of `host`, now.
     pub(super) fn record(&self, host: &HostName, what: What) {
-        self.history.add(self.now(), host, what);
+        let now = self.now();
+        process_time::set(now);
+        self.history.add(now, host, what);
     }
 
     /// Adds a record of the world itself.

@@ -55,8 +55,10 @@ pub(crate) fn holes(explored: &Explored, scenarios: &[Scenario], all: bool) -> V
     holes
 }
 
+/// Whether some seed of a scenario came to a good end, and none had anything to check.
 fn idle(tally: &Tally, invariant: Invariant) -> bool {
-    tally.seeds > 0 && tally.checks.get(&invariant).is_none_or(|count| *count == 0)
+    let ended = tally.seeds > tally.failures.values().sum();
+    ended && tally.checks.get(&invariant).is_none_or(|count| *count == 0)
 }
 
 /// Sites of the product's catalogue that nobody reached.

@@ -2,7 +2,7 @@
 //!
 //! Plans of the full stack get a process each, those of the core loop come in batches; whatever fails in a batch runs
 //! once more alone. A few percent of all seeds run twice with every TRACE event compared, as a standing watch over
-//! determinism. Results are taken in order, so that the first failure of each kind is the same whatever the number of
+//! determinism. Results are taken in order, so that the failure that is shown of each kind is the same whatever the number of
 //! cores.
 
 pub(crate) mod coverage;
@@ -50,12 +50,27 @@ pub(crate) struct Exploration<'a> {
 pub(crate) struct Explored {
     /// For each scenario.
     pub(crate) tallies: Vec<Tally>,
-    /// The first failure of each kind, in the order in which they were found.
+    /// Of each kind of failure the one with the smallest plan: it is understood, and shrunk, soonest.
     pub(crate) failures: BTreeMap<Kind, Answer>,
     /// Every seed, for other programs; nothing if nobody asked.
     pub(crate) ended: Vec<Ended>,
     /// Whether it was ended before its time.
     pub(crate) interrupted: bool,
+}
+
+impl Explored {
+    /// Keeps a failure, unless there is one like it whose plan is as small.
+    fn keep(&mut self, answer: Answer) {
+        let size = |answer: &Answer| {
+            let plan = &answer.outcome.plan;
+            (plan.faults.len(), plan.ops.len())
+        };
+        let kind = kind(&answer);
+        let known = self.failures.get(&kind);
+        if known.is_none_or(|known| size(&answer) < size(known)) {
+            self.failures.insert(kind, answer);
+        }
+    }
 }
 
 /// Failures of one kind have one cause more often than not.
@@ -119,7 +134,7 @@ impl Exploration<'_> {
                     explored.ended.push(ended(&answer, &again(&answer)));
                 }
                 if answer.class() != Class::Pass {
-                    explored.failures.entry(kind(&answer)).or_insert(answer);
+                    explored.keep(answer);
                 }
             }
         }

@@ -45,7 +45,8 @@ fn install() {
     }));
 }
 
-/// Notes a panic of a run; says whether it was one.
+/// Notes a panic of a run; says whether that is all there is to do. The first one is told further: it may be the last
+/// thing that the process does.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     let text = info.payload_as_str().unwrap_or("without a message");
     WATCH.with_borrow_mut(|watch| {
@@ -55,6 +56,7 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
         if text != PLANNED && first.is_none() {
             let place = info.location().map(ToString::to_string);
             *first = Some(format!("{text} at {}", place.unwrap_or_default()));
+            return false;
         }
         true
     })

@@ -1,7 +1,7 @@
 //! The parent's side: starts children, hands out plans, and makes an answer of whatever becomes of them.
 //!
-//! A child that falls silent for longer than the budget is ended, one that dies is noted with its last words; either
-//! costs the one plan it was at, and the plans behind it go to a new child.
+//! A child that falls silent for longer than the budget is ended, one that stands still ends itself, one that dies is
+//! noted with its last words; each costs the one plan it was at, and the plans behind it go to a new child.
 
 mod process;
 
@@ -77,6 +77,8 @@ pub(crate) struct Wish {
     pub(crate) keep: Keep,
     /// Which prints.
     pub(crate) listen: Listen,
+    /// A plan that hangs is expected: it is put on record the first time, which costs those that don't.
+    pub(crate) may_hang: bool,
 }
 
 impl Pool {
@@ -133,6 +135,10 @@ impl Pool {
     /// As [`Pool::run_one`].
     pub(crate) async fn run(&self, plans: Vec<Plan>, wish: &Wish) -> Result<Vec<Answer>, Failure> {
         let alone = plans.len() == 1;
+        if alone && wish.may_hang {
+            let plan = plans.into_iter().next().expect("there is one");
+            return Ok(vec![self.on_record(plan, wish, None).await?]);
+        }
         let (started, count) = (Instant::now(), plans.len());
         let mut answers = Vec::with_capacity(plans.len());
         let mut request = Request {
@@ -156,7 +162,7 @@ impl Pool {
             answers.push(match end {
                 End::Died(how) if alone => died(culprit, how),
                 End::Died(_) => Box::pin(self.run_one(culprit, wish)).await?,
-                End::Hung => self.hung(culprit, wish).await?,
+                End::Hung(how) => self.on_record(culprit, wish, Some(how)).await?,
             });
         }
         #[expect(clippy::cast_precision_loss, reason = "a handful of plans")]
@@ -167,8 +173,14 @@ impl Pool {
         Ok(answers)
     }
 
-    /// Runs a plan that hung once more, alone and with everything it does on record.
-    async fn hung(&self, plan: Plan, wish: &Wish) -> Result<Answer, Failure> {
+    /// Runs a plan alone and with everything it does on record, so that something is left if it hangs. With how it hung
+    /// before, if it did.
+    async fn on_record(
+        &self,
+        plan: Plan,
+        wish: &Wish,
+        before: Option<String>,
+    ) -> Result<Answer, Failure> {
         let mirror = tempfile::NamedTempFile::new()?;
         let request = Request {
             plans: vec![plan.clone()],
@@ -179,10 +191,7 @@ impl Pool {
         let (mut replies, end) = self.child(&request).await?;
         if let Some(reply) = replies.pop() {
             let mut answer = answer(plan, reply);
-            let budget = self.budget;
-            answer.differs = Some(format!(
-                "it did not end within {budget:?}, and did the second time"
-            ));
+            answer.differs = before.map(|how| format!("it {how}, and ended the second time"));
             return Ok(answer);
         }
         let text = std::fs::read_to_string(mirror.path())?;
@@ -192,7 +201,7 @@ impl Pool {
             .collect();
         Ok(match end {
             End::Died(how) => died(plan, how),
-            End::Hung => endless(plan, records, self.budget),
+            End::Hung(how) => endless(plan, records, &how),
         })
     }
 }
@@ -224,13 +233,10 @@ fn died(plan: Plan, how: String) -> Answer {
 }
 
 /// What is to be said of a plan that had to be ended.
-fn endless(plan: Plan, records: Vec<Record>, budget: Duration) -> Answer {
+fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
     let last = records.last();
     let simulated = last.map_or(Micros(0), Record::time);
-    let story = format!(
-        "did not end within {} s of real time; the last event is of {simulated}",
-        budget.as_secs()
-    );
+    let story = format!("{how}; the last event is of {simulated}");
     let violation = Violation {
         invariant: Invariant::Liveness,
         at: simulated,

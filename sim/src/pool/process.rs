@@ -9,17 +9,21 @@ use tokio::time::timeout;
 use super::Pool;
 use crate::child::CHILD;
 use crate::child::protocol::{Reply, Request};
+use crate::child::watch::{PATIENCE, STOOD_STILL};
 use crate::cli::exit::Failure;
 
 /// How much of a child's complaints is kept.
 const COMPLAINTS_BYTES_MAX: u64 = 64 << 10;
 
+/// How many of its last lines are shown. Panics that it survived come before.
+const LAST_LINES: usize = 6;
+
 /// How a child ended; meaningless if it answered for every plan.
 pub(super) enum End {
     /// By itself; its status and what it said.
     Died(String),
-    /// It was ended, because it was silent for too long.
-    Hung,
+    /// It was ended, because it was silent for too long, or ended itself, because it stood still. What it did not do.
+    Hung(String),
 }
 
 impl Pool {
@@ -42,8 +46,15 @@ impl Pool {
         );
         let (replies, hung) = heard?;
         let status = child.wait().await?;
+        let stood_still = status.code() == Some(i32::from(STOOD_STILL));
         let end = if hung {
-            End::Hung
+            let budget = self.budget.as_secs();
+            End::Hung(format!("did not end within {budget} s of real time"))
+        } else if stood_still {
+            let patience = PATIENCE.as_secs();
+            End::Hung(format!(
+                "made no step forward in {patience} s of processor time"
+            ))
         } else {
             End::Died(last_words(status, &complaints))
         };
@@ -111,9 +122,11 @@ async fn complaints(mut stderr: ChildStderr) -> String {
 }
 
 fn last_words(status: ExitStatus, complaints: &str) -> String {
-    if complaints.is_empty() {
+    let lines: Vec<&str> = complaints.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    if last.is_empty() {
         format!("the process ended with {status}")
     } else {
-        format!("the process ended with {status}: {complaints}")
+        format!("the process ended with {status}: {}", last.join(" "))
     }
 }

@@ -98,6 +98,19 @@ fn a_seed_that_does_not_end_is_ended_and_reported_with_its_last_events() {
 }
 
 #[test]
+fn a_seed_that_stands_still_ends_itself_long_before_its_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = changed(folder.path(), |plan| plan.tick = Micros(0));
+    let said = sim(&["replay", &file, "--budget", "3600"]);
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    assert!(
+        said.out.contains("made no step forward in 2 s of processor time"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
 fn a_panic_costs_one_seed_and_is_reported_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let file = changed(folder.path(), |plan| {

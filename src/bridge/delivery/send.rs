@@ -134,7 +134,14 @@ impl Attempt<'_> {
         let mut limit = patience;
         let mut working = false;
         loop {
-            match timeout(&*self.route.env.clock, limit, pending.next()).await {
+            let sign = timeout(&*self.route.env.clock, limit, pending.next()).await;
+            debug_assert!(
+                sign.is_ok() || !link.is_dead(),
+                "{} waited {limit:?} for a {transport} link that was dead: whoever waits for an answer is told of the \
+                 link's death at once",
+                self.delivery
+            );
+            match sign {
                 Ok(Sign::Answer(answer)) => {
                     keeper.answered();
                     return Heard::Answer(answer);

@@ -157,7 +157,7 @@ async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
         } else {
             misses += 1;
         }
-        if misses >= beat.misses {
+        if misses >= beat.misses && !planted!(Bug::MissesEndNothing) {
             return Death::Heartbeat {
                 misses,
                 interval: beat.interval,
