@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use leasebridge::bridge::{BridgeRouteStatus, BridgeStatus};
+use leasebridge::bridge::{BreakerState, BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};
 use leasebridge::core::TaskState;
 use leasebridge::queue::{Listed, RouteStatus, SafeTaskQueue};
 
@@ -89,8 +89,9 @@ fn ready(status: &RouteStatus, bridge: Option<Option<&BridgeRouteStatus>>) -> St
         None => "but no pump leasing".to_owned(),
         Some(None) => "but no bridge that serves it".to_owned(),
         Some(Some(route)) if !route.open => {
-            let links: Vec<String> = route.links.iter().map(link).collect();
-            format!("but its bridge takes none: {}", links.join(", "))
+            let links = route.links.iter().map(link);
+            let parts: Vec<String> = breaker(route.breaker).into_iter().chain(links).collect();
+            format!("but its bridge takes none: {}", parts.join(", "))
         }
         Some(Some(_)) => "and an open bridge, but no pump leasing".to_owned(),
     };
@@ -99,9 +100,30 @@ fn ready(status: &RouteStatus, bridge: Option<Option<&BridgeRouteStatus>>) -> St
     text
 }
 
-fn link(link: &leasebridge::bridge::LinkStatus) -> String {
-    let error = link.last_error.as_deref().unwrap_or("no error");
-    format!("{} {:?} ({error})", link.transport.as_str(), link.state)
+/// What a route's breaker does about it, unless it is closed.
+fn breaker(state: BreakerState) -> Option<String> {
+    let text = match state {
+        BreakerState::Closed { .. } => return None,
+        BreakerState::Open { .. } => "its breaker is open",
+        BreakerState::Probing { .. } => "its breaker waits for what becomes of one task",
+    };
+    Some(text.to_owned())
+}
+
+fn link(link: &LinkStatus) -> String {
+    let state = match link.state {
+        LinkState::Connecting => "connects",
+        LinkState::Up { .. } => "is up",
+        LinkState::Draining => "drains",
+        LinkState::Waiting { .. } => "waits before it connects again",
+        LinkState::Closed => "is closed",
+    };
+    let mut text = format!("{} {state}", link.transport.as_str());
+    if let Some(error) = &link.last_error {
+        // Writing to a string doesn't fail.
+        let _written = write!(text, " (its last error: {error})");
+    }
+    text
 }
 
 /// Why one task that is held or delayed has not gone on; `None` for the others.
@@ -130,7 +152,10 @@ fn seconds(left: Duration) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use leasebridge::bridge::{LinkCounts, RouteCounts};
+    use leasebridge::core::event::TransportKind;
     use leasebridge::core::{Epoch, LaneCounts, LaneTotals, MonoMs, Origin, QueueMs, Seq, TaskId};
+    use leasebridge::env::{Address, Mono};
 
     use super::*;
 
@@ -189,6 +214,44 @@ mod tests {
         assert_eq!(
             unserved,
             ["route b has 1 ready but no bridge that serves it"]
+        );
+    }
+
+    #[test]
+    fn a_bridge_that_takes_nothing_says_what_its_breaker_and_its_links_do() {
+        let link = |transport, state, last_error: Option<&str>| LinkStatus {
+            transport,
+            address: Address::tcp("endpoint", 1),
+            state,
+            software: None,
+            inbox_id: None,
+            in_flight: 0,
+            breaker: BreakerState::Closed { unanswered: 0 },
+            breaker_opened: 0,
+            last_error: last_error.map(str::to_owned),
+            counts: LinkCounts::default(),
+        };
+        let since = Mono::default();
+        let refused = Some("connection refused");
+        let bridge = BridgeRouteStatus {
+            name: "b".into(),
+            open: false,
+            in_flight: 0,
+            breaker: BreakerState::Probing { since },
+            breaker_opened: 1,
+            links: vec![
+                link(TransportKind::Socket, LinkState::Up { since }, None),
+                link(TransportKind::Grpc, LinkState::Connecting, refused),
+            ],
+            counts: RouteCounts::default(),
+            compensations_abandoned: 0,
+            last_error: None,
+        };
+        let reasons = of_one(&status(1, 0, 0), &[], Some(Some(&bridge)));
+        assert_eq!(
+            reasons[0],
+            "route b has 1 ready but its bridge takes none: its breaker waits for what becomes of one task, socket is up, \
+             grpc connects (its last error: connection refused)"
         );
     }
 

@@ -104,7 +104,8 @@ fn a_seed_that_stands_still_ends_itself_long_before_its_budget() {
     let said = sim(&["replay", &file, "--budget", "3600"]);
     assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
     assert!(
-        said.out.contains("made no step forward in 2 s of processor time"),
+        said.out
+            .contains("made no step forward in 2 s of processor time"),
         "{}",
         said.out
     );
