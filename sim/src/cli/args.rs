@@ -127,7 +127,8 @@ pub(crate) struct ReplayArgs {
 
 /// Run many seeds of many scenarios
 ///
-/// Ends with a table; of each kind of failure the one with the smallest plan is shrunk, and its plan saved.
+/// Scenarios take turns, a few seeds of each at a time. Ends with a table; of each kind of failure the one with the
+/// smallest plan is shrunk, and its plan saved.
 #[derive(Debug, Args)]
 pub(crate) struct ExploreArgs {
     /// Names or files of scenarios [default: all there are]
@@ -153,6 +154,10 @@ pub(crate) struct ExploreArgs {
     /// Show for each site of the product's coverage catalogue how often which scenario reached it
     #[arg(long)]
     pub(crate) sites: bool,
+
+    /// Go on to the last seed, whatever fails; without it, the turn in which something failed is the last one
+    #[arg(long)]
+    pub(crate) no_fail_fast: bool,
 
     /// Report failures as they are
     #[arg(long)]

@@ -11,7 +11,7 @@ use super::exit::{Ended, Failure, worst};
 use super::progress::Progress;
 use super::run::pool;
 use super::{failure, files, out};
-use crate::explore::{Exploration, Explored, coverage, show};
+use crate::explore::{End, Exploration, Explored, coverage, show};
 
 /// Explores, reports, shrinks.
 pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
@@ -23,12 +23,11 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         from: args.seed_from,
         seeds: args.seeds,
         pool: &pool,
+        fail_fast: !args.no_fail_fast,
         each: args.format != Format::Human || args.junit.is_some(),
     };
-    let progress = Progress::new(
-        args.seeds * scenarios.len() as u64,
-        args.format != Format::Human,
-    );
+    let asked = args.seeds.saturating_mul(scenarios.len() as u64);
+    let progress = Progress::new(asked, args.format != Format::Human);
     let explored = exploration.run(&progress).await?;
     progress.finish();
     if let Some(file) = &args.junit {
@@ -36,7 +35,7 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     }
     let holes = coverage::holes(&explored, &scenarios, all);
     match args.format {
-        Format::Human => summary(&explored, &holes, &progress)?,
+        Format::Human => summary(&explored, asked, &holes, &progress)?,
         Format::Jsonl => {
             let lines: String = explored.ended.iter().map(machine::json_line).collect();
             out::print(&(lines + &jsonl(&explored, &holes)))?;
@@ -51,7 +50,7 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         out::print(&format!("\n{}", show::sites(&explored.tallies)))?;
     }
     for answer in explored.failures.values() {
-        let small = (!args.no_shrink && !explored.interrupted).then_some(&pool);
+        let small = (!args.no_shrink && explored.end != End::Interrupted).then_some(&pool);
         let told = failure::tell(answer, small, &args.failures).await?;
         if args.format == Format::Human {
             out::print(&told)?;
@@ -62,12 +61,17 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     let failures = explored.failures.keys().map(|(class, _)| *class);
     let holes = holes.first().map(|_| Class::Coverage);
     match worst(failures.chain(holes)) {
-        Class::Pass if explored.interrupted => Err(Failure::Interrupted),
+        Class::Pass if explored.end == End::Interrupted => Err(Failure::Interrupted),
         class => Ok(class),
     }
 }
 
-fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result<(), Failure> {
+fn summary(
+    explored: &Explored,
+    asked: u64,
+    holes: &[String],
+    progress: &Progress,
+) -> Result<(), Failure> {
     out::print(&show::table(&explored.tallies))?;
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
     let (seconds, simulated) = (progress.seconds(), progress.simulated().as_secs_f64());
@@ -77,11 +81,15 @@ fn summary(explored: &Explored, holes: &[String], progress: &Progress) -> Result
         "\n{seeds} seeds in {seconds:.1} s: {rate:.1} seeds/s, {:.0} simulated s/s",
         simulated / seconds
     ))?;
-    if explored.interrupted {
-        out::print("interrupted: this is what ran so far")?;
+    match explored.end {
+        End::All => {}
+        End::AtFailures => out::print(&format!(
+            "ended at the first failures of {asked} seeds; `--no-fail-fast` runs them all"
+        ))?,
+        End::Interrupted => out::print("interrupted: this is what ran so far")?,
     }
     let never: Vec<_> = coverage::never_reached(&explored.tallies).collect();
-    if !never.is_empty() {
+    if explored.end == End::All && !never.is_empty() {
         let of = leasebridge::coverage::SITES.len();
         out::print(&format!(
             "never reached, {} of {of} sites: {}",

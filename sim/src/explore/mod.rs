@@ -1,5 +1,8 @@
 //! Many seeds of many scenarios, and what came of them.
 //!
+//! Scenarios take turns: a round of a few seeds of each, then the next. What breaks a promise often shows within seconds
+//! then, whatever scenario it takes, and the exploration ends with the round.
+//!
 //! Plans of the full stack get a process each, those of the core loop come in batches; whatever fails in a batch runs
 //! once more alone. A few percent of all seeds run twice with every TRACE event compared, as a standing watch over
 //! determinism. Results are taken in order, so that the failure that is shown of each kind is the same whatever the number of
@@ -10,6 +13,7 @@ pub(crate) mod show;
 pub(crate) mod tally;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use futures_util::StreamExt;
 use leasebridge_sim::oracle::{Class, Invariant};
@@ -29,6 +33,10 @@ use tally::Tally;
 
 /// Plans of the core loop that a child gets at once.
 const BATCH: u64 = 32;
+/// Seeds of each scenario in the first round, which is over soon; in later ones there are as many as fill a batch.
+const ROUND_FIRST: u64 = 8;
+/// So many failures end a round early: they may take long each, and there is enough to choose from.
+const FAILURES_ENOUGH: u64 = 4;
 /// One seed in so many runs twice.
 const TWICE_ONE_IN: u64 = 32;
 
@@ -44,6 +52,8 @@ pub(crate) struct Exploration<'a> {
     pub(crate) pool: &'a Pool,
     /// Whether every seed is to be told of.
     pub(crate) each: bool,
+    /// Whether it ends with the round in which something failed.
+    pub(crate) fail_fast: bool,
 }
 
 /// What was found.
@@ -54,8 +64,19 @@ pub(crate) struct Explored {
     pub(crate) failures: BTreeMap<Kind, Answer>,
     /// Every seed, for other programs; nothing if nobody asked.
     pub(crate) ended: Vec<Ended>,
-    /// Whether it was ended before its time.
-    pub(crate) interrupted: bool,
+    /// How far it came.
+    pub(crate) end: End,
+}
+
+/// Why an exploration was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every seed ran.
+    All,
+    /// Something failed, which was enough.
+    AtFailures,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
 }
 
 impl Explored {
@@ -88,6 +109,13 @@ pub(crate) fn kind(answer: &Answer) -> Kind {
     (answer.class(), first.map(|violation| violation.invariant))
 }
 
+/// A piece of work, and where it belongs.
+struct Piece {
+    round: u64,
+    scenario: usize,
+    work: Work,
+}
+
 /// What one piece of work consists of.
 enum Work {
     /// Plans for one child.
@@ -97,7 +125,7 @@ enum Work {
 }
 
 impl Exploration<'_> {
-    /// Explores, until everything ran or somebody presses Ctrl-C.
+    /// Explores, until everything ran, enough failed, or somebody presses Ctrl-C.
     ///
     /// # Errors
     /// When the children can't be started.
@@ -106,20 +134,20 @@ impl Exploration<'_> {
             tallies: self.scenarios.iter().map(Tally::of).collect(),
             failures: BTreeMap::new(),
             ended: Vec::new(),
-            interrupted: false,
+            end: End::All,
         };
-        let results = self
-            .pool
-            .in_order(self.work(), |(scenario, work)| async move {
-                Ok::<_, Failure>((scenario, self.answers(work).await?))
-            });
+        let results = self.pool.in_order(self.work(), |piece| async move {
+            let answers = self.answers(piece.work).await?;
+            Ok::<_, Failure>((piece.round, piece.scenario, answers))
+        });
         let mut results = std::pin::pin!(results);
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let (mut failed, mut failed_in) = (0, None);
         loop {
-            let (scenario, answers) = tokio::select! {
+            let (round, scenario, answers) = tokio::select! {
                 biased;
                 _ = &mut interrupt => {
-                    explored.interrupted = true;
+                    explored.end = End::Interrupted;
                     return Ok(explored);
                 }
                 next = results.next() => match next {
@@ -127,6 +155,11 @@ impl Exploration<'_> {
                     Some(result) => result?,
                 },
             };
+            let over = failed_in.is_some_and(|failed_in| failed_in < round);
+            if self.fail_fast && (over || failed >= FAILURES_ENOUGH) {
+                explored.end = End::AtFailures;
+                return Ok(explored);
+            }
             for answer in answers {
                 progress.ran(&answer);
                 explored.tallies[scenario].add(&answer);
@@ -134,30 +167,45 @@ impl Exploration<'_> {
                     explored.ended.push(ended(&answer, &again(&answer)));
                 }
                 if answer.class() != Class::Pass {
+                    failed += 1;
+                    failed_in.get_or_insert(round);
                     explored.keep(answer);
                 }
             }
         }
     }
 
-    /// All pieces of work, each with the index of its scenario. Plans are drawn when their turn comes.
-    fn work(&self) -> impl Iterator<Item = (usize, Work)> {
-        let scenarios = self.scenarios.iter().enumerate();
-        scenarios.flat_map(move |(index, scenario)| {
-            let size = batch_size(scenario);
-            let starts = (0..self.seeds).step_by(usize::try_from(size).unwrap_or(1));
-            starts.flat_map(move |start| {
-                let draw = move |at: u64| scenario.draw(Seed(self.from.0.wrapping_add(at)));
-                let seeds = start..(start + size).min(self.seeds);
-                let (twice, once): (Vec<_>, Vec<_>) =
-                    seeds.partition(|at| at % TWICE_ONE_IN == TWICE_ONE_IN - 1);
-                let once: Vec<_> = once.into_iter().map(draw).collect();
-                let once = (!once.is_empty()).then_some(Work::Once(once));
-                let twice = twice
-                    .into_iter()
-                    .map(move |at| Work::Twice(Box::new(draw(at))));
-                once.into_iter().chain(twice).map(move |work| (index, work))
+    /// All pieces of work, round by round. Plans are drawn when their turn comes.
+    fn work(&self) -> impl Iterator<Item = Piece> {
+        rounds(self.seeds).flat_map(move |seeds| {
+            let scenarios = self.scenarios.iter().enumerate();
+            scenarios.flat_map(move |(index, scenario)| {
+                let round = seeds.start;
+                self.work_of(scenario, seeds.clone())
+                    .map(move |work| Piece {
+                        round,
+                        scenario: index,
+                        work,
+                    })
             })
+        })
+    }
+
+    /// Some of the seeds of one scenario.
+    fn work_of(&self, scenario: &Scenario, seeds: Range<u64>) -> impl Iterator<Item = Work> {
+        let size = batch_size(scenario);
+        let starts = seeds.clone().step_by(usize::try_from(size).unwrap_or(1));
+        starts.flat_map(move |start| {
+            let draw = move |at: u64| scenario.draw(Seed(self.from.0.wrapping_add(at)));
+            let seeds = start..(start + size).min(seeds.end);
+            let (twice, once): (Vec<_>, Vec<_>) =
+                seeds.partition(|at| at % TWICE_ONE_IN == TWICE_ONE_IN - 1);
+            let once: Vec<_> = once.into_iter().map(draw).collect();
+            let once = (!once.is_empty()).then_some(Work::Once(once));
+            let twice = twice
+                .into_iter()
+                .map(move |at| Work::Twice(Box::new(draw(at))));
+            once.into_iter().chain(twice)
         })
     }
 
@@ -167,6 +215,14 @@ impl Exploration<'_> {
             Work::Twice(plan) => Ok(vec![twice(self.pool, *plan).await?]),
         }
     }
+}
+
+/// The seeds of each round, counted from the first one of the exploration.
+fn rounds(seeds: u64) -> impl Iterator<Item = Range<u64>> {
+    let first = ROUND_FIRST.min(seeds);
+    let later = (first..seeds).step_by(usize::try_from(BATCH).unwrap_or(1));
+    let later = later.map(move |start| start..(start + BATCH).min(seeds));
+    (first > 0).then_some(0..first).into_iter().chain(later)
 }
 
 /// How many plans of a scenario go to one child.
@@ -180,10 +236,9 @@ pub(crate) fn batch_size(scenario: &Scenario) -> u64 {
 /// Runs plans once; those that failed in company once more alone.
 pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<Answer>, Failure> {
     let wish = Wish::default();
-    let in_company = plans.len() > 1;
     let mut answers = pool.run(plans, &wish).await?;
     for answer in &mut answers {
-        if in_company && answer.class() != Class::Pass {
+        if !answer.alone && answer.class() != Class::Pass {
             let alone = pool.run_one(answer.outcome.plan.clone(), &wish).await?;
             if kind(&alone) != kind(answer) {
                 let [alone, company] = [kind(&alone), kind(answer)].map(words);
@@ -216,5 +271,20 @@ pub(crate) fn words((class, invariant): Kind) -> String {
     match invariant {
         None => class,
         Some(invariant) => format!("{class}, {}", report::verdict::name(&invariant)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_cover_every_seed_once_and_the_first_is_short() {
+        for seeds in [0, 1, 7, 8, 9, 40, 41, 1_000] {
+            let all: Vec<_> = rounds(seeds).flatten().collect();
+            assert_eq!(all, (0..seeds).collect::<Vec<_>>());
+        }
+        let first: Vec<_> = rounds(1_000).take(2).collect();
+        assert_eq!(first, [0..8, 8..40]);
     }
 }

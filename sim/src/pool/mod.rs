@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) prints: Option<Prints>,
     /// Why two runs of this plan were not the same, if they weren't.
     pub(crate) differs: Option<String>,
+    /// Whether it ran in a process of its own.
+    pub(crate) alone: bool,
     /// Real seconds it took, its share of its child's.
     pub(crate) seconds: f64,
     /// Processor time it took; the first of a child counts its start as well.
@@ -153,7 +155,7 @@ impl Pool {
             answers.extend(
                 done.into_iter()
                     .zip(replies)
-                    .map(|(plan, reply)| answer(plan, reply)),
+                    .map(|(plan, reply)| answer(plan, reply, alone)),
             );
             if request.plans.is_empty() {
                 break;
@@ -190,7 +192,7 @@ impl Pool {
         };
         let (mut replies, end) = self.child(&request).await?;
         if let Some(reply) = replies.pop() {
-            let mut answer = answer(plan, reply);
+            let mut answer = answer(plan, reply, true);
             answer.differs = before.map(|how| format!("it {how}, and ended the second time"));
             return Ok(answer);
         }
@@ -206,8 +208,9 @@ impl Pool {
     }
 }
 
-fn answer(plan: Plan, reply: Reply) -> Answer {
+fn answer(plan: Plan, reply: Reply, alone: bool) -> Answer {
     Answer {
+        alone,
         prints: reply.prints.clone(),
         cpu: Duration::from_micros(reply.cpu_us),
         outcome: reply.into_outcome(plan),
@@ -227,6 +230,7 @@ fn died(plan: Plan, how: String) -> Answer {
         outcome,
         prints: None,
         differs: None,
+        alone: true,
         seconds: 0.0,
         cpu: Duration::ZERO,
     }
@@ -261,6 +265,7 @@ fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
         outcome,
         prints: None,
         differs: None,
+        alone: true,
         seconds: 0.0,
         cpu: Duration::ZERO,
     }
