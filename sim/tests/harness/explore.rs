@@ -55,6 +55,44 @@ fn machines_are_told_of_every_seed() {
     assert_eq!(said.out.matches("<testcase").count(), 2, "{}", said.out);
 }
 
+/// Its commands are turned down again and again, and have no time to get into poison.
+const HASTY: &str = r#"
+summary = "no time to finish"
+speed = "core"
+duration = "2s"
+
+[liveness]
+budget = "1s"
+
+[workload]
+commands = 20
+
+[[workload.behaviour]]
+steps = ["reject 1ms"]
+"#;
+
+#[test]
+fn an_exploration_ends_with_the_turn_in_which_something_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (scenario, failures) = (path("hasty.toml"), path("failures"));
+    std::fs::write(&scenario, HASTY).unwrap();
+    let args = ["explore", &scenario, "--seeds", "40", "--no-shrink"];
+    let args = [&args[..], &["--failures", &failures]].concat();
+    let said = sim(&args);
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    assert!(said.out.contains("\n8 seeds in "), "{}", said.out);
+    assert!(
+        said.out.contains("ended at the first failures of 40 seeds"),
+        "{}",
+        said.out
+    );
+    let all = sim(&[&args[..], &["--no-fail-fast"]].concat());
+    assert_eq!(all.code, Some(3), "{}{}", all.out, all.err);
+    assert!(all.out.contains("\n40 seeds in "), "{}", all.out);
+    assert!(!all.out.contains("ended at"), "{}", all.out);
+}
+
 #[test]
 fn two_processes_do_the_same_and_two_seeds_do_not() {
     let said = sim(&["meta", SOME, "--seeds", "2"]);
