@@ -1,7 +1,7 @@
 //! Many seeds of many scenarios, and what came of them.
 //!
 //! Scenarios take turns: a round of a few seeds of each, then the next. What breaks a promise often shows within seconds
-//! then, whatever scenario it takes, and the exploration ends with the round.
+//! then, whatever scenario it takes, and the exploration ends with the round if it is to fail fast.
 //!
 //! Plans of the full stack get a process each, those of the core loop come in batches; whatever fails in a batch runs
 //! once more alone. A few percent of all seeds run twice with every TRACE event compared, as a standing watch over
@@ -13,6 +13,7 @@ pub(crate) mod show;
 pub(crate) mod tally;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::ops::Range;
 
 use futures_util::StreamExt;
@@ -222,7 +223,7 @@ fn rounds(seeds: u64) -> impl Iterator<Item = Range<u64>> {
     let first = ROUND_FIRST.min(seeds);
     let later = (first..seeds).step_by(usize::try_from(BATCH).unwrap_or(1));
     let later = later.map(move |start| start..(start + BATCH).min(seeds));
-    (first > 0).then_some(0..first).into_iter().chain(later)
+    iter::once(0..first).chain(later)
 }
 
 /// How many plans of a scenario go to one child.

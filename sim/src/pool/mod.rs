@@ -225,15 +225,7 @@ fn died(plan: Plan, how: String) -> Answer {
         panic: Some(how),
         ..Ran::default()
     };
-    let outcome = run::unjudged(plan, ran);
-    Answer {
-        outcome,
-        prints: None,
-        differs: None,
-        alone: true,
-        seconds: 0.0,
-        cpu: Duration::ZERO,
-    }
+    without_reply(run::unjudged(plan, ran))
 }
 
 /// What is to be said of a plan that had to be ended.
@@ -261,6 +253,11 @@ fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
         violations: vec![violation],
         ..Verdict::default()
     };
+    without_reply(outcome)
+}
+
+/// The answer for a plan that was alone in its child and got no reply.
+fn without_reply(outcome: Outcome) -> Answer {
     Answer {
         outcome,
         prints: None,
