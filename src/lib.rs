@@ -17,6 +17,8 @@ macro_rules! planted {
 }
 
 pub mod bridge;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod core;
 pub mod coverage;
 pub mod env;

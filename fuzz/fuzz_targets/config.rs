@@ -3,12 +3,9 @@
 //! The input is either text as it is, or a row of tokens, so that the fuzzer gets past the grammar.
 #![no_main]
 
-#[path = "../../src/cli/config/mod.rs"]
-#[expect(dead_code, reason = "the target loads configurations and uses none")]
-mod config;
-
 use std::path::Path;
 
+use leasebridge::config;
 use libfuzzer_sys::fuzz_target;
 use toml::de::DeTable;
 
@@ -119,7 +116,8 @@ const TOKENS: &[&str] = &[
 
 fuzz_target!(|data: &[u8]| {
     let Some((mode, rest)) = data.split_first() else {
-        assert!(config::load(None).is_ok(), "nothing needs to be configured");
+        let nothing = config::parse(Path::new(FILE), "");
+        assert!(nothing.is_ok(), "nothing needs to be configured");
         return;
     };
     let rest = &rest[..rest.len().min(INPUT_BYTES_MAX)];
@@ -128,7 +126,7 @@ fuzz_target!(|data: &[u8]| {
     } else {
         from_tokens(rest)
     };
-    match config::load::parse(Path::new(FILE), &text) {
+    match config::parse(Path::new(FILE), &text) {
         // What was read is printed, and never the secrets in it.
         Ok(config) => assert!(!format!("{config:?}").is_empty()),
         Err(fault) => check(&text, &fault.to_string()),

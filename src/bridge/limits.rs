@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) const WINDOW_DEFAULT: usize = 1024;
 
 /// The largest window anybody may configure: each command in flight holds its body in memory.
-pub(super) const WINDOW_MAX: usize = 65_536;
+pub const WINDOW_MAX: usize = 65_536;
 
 /// Routes of one bridge; each costs a handful of tasks and two connections.
 pub(super) const ROUTES_MAX: usize = 1024;

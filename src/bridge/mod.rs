@@ -28,6 +28,7 @@ mod waiters;
 
 pub use breaker::{BreakerOptions, BreakerState};
 pub use counters::{LinkCounts, RouteCounts};
+pub use limits::WINDOW_MAX;
 pub use options::{BridgeOptions, Credentials, OnLostInbox, OptionsError, RouteOptions};
 pub use running::{Bridge, DrainReport, RunningBridge, StartError};
 pub use status::{BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};

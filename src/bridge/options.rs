@@ -66,7 +66,8 @@ pub struct RouteOptions {
 }
 
 /// What becomes of a command in doubt when nobody is left who knows whether it was executed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnLostInbox {
     /// It is sent again: it may be executed twice.
     #[default]

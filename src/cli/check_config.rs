@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::config::Config;
+use leasebridge::config::Config;
+
 use super::exit::{Exit, Outcome};
 use super::out;
 

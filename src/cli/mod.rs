@@ -29,10 +29,10 @@ mod words;
 use std::process::ExitCode;
 
 use clap::Parser;
+use leasebridge::config::Config;
 use leasebridge::env::Env;
 
 use args::{Cli, Command};
-use config::Config;
 use exit::{Failure, Outcome};
 
 /// What every subcommand gets.
@@ -64,8 +64,7 @@ fn start(cli: Cli) -> Outcome {
     // library says would bury both.
     let quiet = matches!(cli.command, Command::Demo(_) | Command::Bench(_));
     log::start(&cli.log, quiet)?;
-    let config =
-        config::load(cli.config.as_deref()).map_err(|fault| Failure::usage(fault.to_string()))?;
+    let config = config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

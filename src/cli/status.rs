@@ -37,7 +37,7 @@ pub(crate) struct StatusArgs {
 
     /// Go on, every second or as often as given (`500ms`, `5s`), until interrupted
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s")]
-    watch: Option<super::config::Span>,
+    watch: Option<leasebridge::config::Span>,
 }
 
 /// Prints the status, once or again and again.

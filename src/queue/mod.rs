@@ -33,7 +33,8 @@ pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError
 pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
 pub use options::{
-    BODY_BYTES_LIMIT, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions, TaskOptions,
+    BODY_BYTES_LIMIT, CAPACITY_MAX, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions,
+    TaskOptions,
 };
 pub use payload::{Json, Payload, PayloadError};
 pub use queue::{Enqueued, SafeTaskQueue};

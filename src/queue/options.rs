@@ -16,6 +16,9 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// The largest body a queue may be told to accept: 16 MiB.
 pub const BODY_BYTES_LIMIT: u32 = 16 << 20;
 
+/// Tasks that a queue may be told to hold at once: half of what the 32 bits of its indexes can number.
+pub const CAPACITY_MAX: u64 = 1 << 31;
+
 /// Options of a [`super::SafeTaskQueue`]. Start from [`QueueOptions::new`] and set fields.
 #[derive(Clone, Debug)]
 pub struct QueueOptions {
@@ -120,7 +123,7 @@ impl QueueOptions {
         )?;
         check(self.capacity > 0, "capacity", "must be above 0")?;
         check(
-            self.capacity <= 1 << 31,
+            self.capacity <= CAPACITY_MAX,
             "capacity",
             "must be at most 2147483648",
         )?;

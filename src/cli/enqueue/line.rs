@@ -5,13 +5,13 @@ use std::path::Path;
 
 use base64::Engine;
 use bytes::Bytes;
+use leasebridge::config::Span;
 use leasebridge::env::Wall;
 use leasebridge::wire::v1;
 use serde::Deserialize;
 
 use super::key::{KEY_BYTES_MAX, KeyChain};
 use super::{EnqueueArgs, Format};
-use crate::cli::config::Span;
 use crate::cli::exit::Failure;
 
 /// The largest body of the protocol. The bridge may allow less on a route, and says so.

@@ -17,10 +17,10 @@ mod send;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use leasebridge::config::Span;
 
 use super::Context;
 use super::client::{BridgeArgs, channel};
-use super::config::Span;
 use super::exit::{Failure, Outcome};
 use super::history::{History, Teller, Writer};
 use super::signals::Signals;

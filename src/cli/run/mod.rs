@@ -5,7 +5,6 @@
 //! given back, the log is sealed, the services end.
 
 mod links;
-mod options;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use leasebridge::bridge::{Bridge, RunningBridge};
+use leasebridge::config::OnMissingRoute;
 use leasebridge::env::timeout;
 use leasebridge::queue::{Command, JournalFailure, OpenError, SafeTaskQueue};
 use leasebridge::server::{Phase, ServerOptions, serve};
@@ -20,7 +20,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Context;
-use super::config::OnMissingRoute;
 use super::exit::{Exit, Failure, Outcome};
 use super::history::{self, End, Follower, History};
 use super::signals::Signals;
@@ -98,7 +97,7 @@ async fn open(
             Some(History::open(env, path, writer).await?)
         }
     };
-    let options = options::queue(&context.config, env.clone());
+    let options = context.config.queue_options(env.clone());
     let queue = match SafeTaskQueue::<Command>::open(options).await {
         Ok(queue) => queue,
         Err(error) => {
@@ -146,13 +145,13 @@ async fn start(context: &Context, queue: &SafeTaskQueue<Command>) -> Result<Hous
     let listener = bound
         .map_err(|error| Failure::failed(format!("can't listen on {}: {error}", config.listen)))?;
     let listen = listener.local_address();
-    let running = Bridge::start(context.env.clone(), queue.clone(), options::bridge(config))
+    let running = Bridge::start(context.env.clone(), queue.clone(), config.bridge_options())
         .map_err(|error| Failure::usage(error.to_string()))?;
     let bridge: Shared = Arc::new(Mutex::new(Some(running)));
     let (phase, watching) = watch::channel(Phase::Serving);
     let shown = Arc::clone(&bridge);
     let server_options = ServerOptions {
-        routes: options::bodies(config),
+        routes: config.bodies(),
         links: Arc::new(move || {
             let bridge = shown.lock().unwrap_or_else(PoisonError::into_inner);
             bridge

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: file, line, field, and what is allowed.
+//! What is wrong with a configuration: file, line, key, and what is allowed.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,42 +17,54 @@ const SECRET_KEY: &str = "credentials";
 const TYPO_DISTANCE_MAX: usize = 3;
 
 /// A configuration that was refused. Nothing has been started.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigFault {
-    /// The file can't be read.
-    #[error("{}: {source}", file.display())]
-    Unreadable {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A field or the file's grammar is wrong.
-    #[error("{0}")]
-    Wrong(Wrong),
-}
-
-/// One wrong place.
-#[derive(Debug)]
-pub(crate) struct Wrong {
+///
+/// As text it says file, line and column, key, and what is allowed, with the line below; a secret in that line
+/// is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
     file: PathBuf,
-    /// Line and column from 1, and the line's text; none if the field stands in no line.
+    /// Line and column from 1, and the line's text; none if the key stands in no line.
     place: Option<(usize, usize, String)>,
     /// The path of keys, as in `routes.default.socket`.
-    field: String,
-    what: String,
+    key: String,
+    problem: String,
 }
 
-impl fmt::Display for Wrong {
+impl ConfigError {
+    /// The name that was given to the text, usually its file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Line and column, both from 1, in characters; `None` for a default that doesn't go with what was written.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let (line, column, _) = self.place.as_ref()?;
+        Some((*line, *column))
+    }
+
+    /// The path of keys, as in `routes.default.socket`; empty where the text is no TOML.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, and what is allowed.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if let Some((line, column, _)) = &self.place {
             write!(f, ":{line}:{column}")?;
         }
-        if !self.field.is_empty() {
-            write!(f, ": {}", self.field)?;
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
         }
-        write!(f, ": {}", self.what)?;
+        write!(f, ": {}", self.problem)?;
         if let Some((line, column, text)) = &self.place {
             let number = line.to_string();
             let gutter = " ".repeat(number.len());
@@ -67,19 +79,19 @@ impl fmt::Display for Wrong {
 }
 
 /// A configuration's text, to turn positions into lines and fields.
-pub(crate) struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
 impl<'a> Source<'a> {
     /// The `text` that was read from `file`.
-    pub(crate) fn new(file: &'a Path, text: &'a str) -> Self {
+    pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
         Self { file, text }
     }
 
     /// What the TOML reader objected to.
-    pub(crate) fn refused(&self, error: &toml::de::Error) -> ConfigFault {
+    pub(super) fn refused(&self, error: &toml::de::Error) -> ConfigError {
         let Some(span) = error.span() else {
             return match self.deepest_key() {
                 Some(at) => {
@@ -94,20 +106,20 @@ impl<'a> Source<'a> {
     }
 
     /// `field` has a value that is well formed and still not allowed.
-    pub(crate) fn not_allowed(&self, field: &[&str], what: impl Into<String>) -> ConfigFault {
+    pub(super) fn not_allowed(&self, field: &[&str], what: impl Into<String>) -> ConfigError {
         let span = DeTable::parse(self.text)
             .ok()
             .and_then(|table| span_of(table.get_ref(), field));
         self.wrong(span, field.join("."), what.into())
     }
 
-    fn wrong(&self, span: Option<Range<usize>>, field: String, what: String) -> ConfigFault {
-        ConfigFault::Wrong(Wrong {
+    fn wrong(&self, span: Option<Range<usize>>, key: String, problem: String) -> ConfigError {
+        ConfigError {
             file: self.file.to_owned(),
             place: span.map(|span| self.place(span.start)),
-            field,
-            what,
-        })
+            key,
+            problem,
+        }
     }
 
     /// Where the first line begins that has too many parts in a key.
@@ -218,7 +230,7 @@ fn in_our_words(message: &str) -> String {
 }
 
 /// The known name that is nearest to `found`, if one is near.
-pub(crate) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(found, name), *name))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::load::parse;
+use super::parse;
 
 fn fault(text: &str) -> String {
     parse(Path::new("leasebridge.toml"), text)
@@ -121,13 +121,4 @@ fn a_key_of_too_many_parts_is_refused_with_its_line() {
     let said = fault(&format!("data = \"x\"\n{deep}grpc = \"h:1\"\n"));
     let place = "leasebridge.toml:2:1: a key has at most 80 parts";
     assert!(said.starts_with(place), "{said}");
-}
-
-#[test]
-fn a_file_that_is_not_there_is_named() {
-    let error = super::load(Some(Path::new("/nowhere/x.toml"))).unwrap_err();
-    assert!(
-        error.to_string().starts_with("/nowhere/x.toml: "),
-        "{error}"
-    );
 }

@@ -1,62 +1,88 @@
-//! The configuration: a TOML file, every key of which has a default.
+//! The configuration: a TOML text, every key of which has a default, and what it comes to.
 //!
-//! Without a file the program keeps its data in `./leasebridge-data`, listens for producers and
-//! operators on 127.0.0.1:7410 and delivers the route `default` to a receiver on this machine.
-//! A key nobody knows, a limit of zero or an address that is none stops the program before anything
-//! is started; [`fault::ConfigFault`] says where and what is allowed.
+//! Without one a program keeps its log in `./leasebridge-data`, listens for producers and operators on
+//! 127.0.0.1:7410 and delivers the route `default` to a receiver on this machine. A key nobody knows, a
+//! limit of zero or an address that is none is refused before anything is started; [`ConfigError`] says
+//! where it stands and what is allowed.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! let text = r#"
+//!     data = "/var/lib/leasebridge"
+//!     [queue]
+//!     lease = "1m"
+//!     [routes.lamps]
+//!     socket = "lamps.example:7420"
+//! "#;
+//! let config = leasebridge::config::parse(Path::new("leasebridge.toml"), text)?;
+//! assert_eq!(config.queue.lease.to_string(), "1m");
+//!
+//! let wrong = leasebridge::config::parse(Path::new("leasebridge.toml"), "[queue]\ncapasity = 3\n");
+//! let error = wrong.unwrap_err();
+//! assert_eq!((error.key(), error.place()), ("queue.capasity", Some((2, 1))));
+//! assert!(error.problem().contains("did you mean `capacity`?"));
+//! # Ok::<(), leasebridge::config::ConfigError>(())
+//! ```
+//!
+//! A [`Config`] can be made by hand as well: [`Config::default`], then its fields. [`parse`] checks ranges
+//! that [`Config::queue_options`] and [`Config::bridge_options`] take over as they are; what is made by hand
+//! is checked by the queue and the bridge when they start.
 
 mod check;
-mod fault;
-pub(crate) mod load;
+mod error;
+mod options;
 mod units;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use leasebridge::env::Address;
 use serde::Deserialize;
 
-pub(crate) use fault::ConfigFault;
-pub(crate) use load::load;
-pub(crate) use units::{Count, Size, Span};
+use crate::bridge::OnLostInbox;
+use crate::env::Address;
+use error::Source;
+
+pub use error::ConfigError;
+pub use units::{Count, Size, Span, UnitError};
 
 /// Where producers and operators find the bridge unless told otherwise.
-pub(crate) const LISTEN_DEFAULT: (&str, u16) = ("127.0.0.1", 7410);
+pub const LISTEN_DEFAULT: (&str, u16) = ("127.0.0.1", 7410);
 
 /// Where an endpoint's socket is unless told otherwise.
-pub(crate) const SOCKET_DEFAULT: (&str, u16) = ("127.0.0.1", 7420);
+pub const SOCKET_DEFAULT: (&str, u16) = ("127.0.0.1", 7420);
 
 /// Where an endpoint's gRPC is unless told otherwise.
-pub(crate) const GRPC_DEFAULT: (&str, u16) = ("127.0.0.1", 7421);
+pub const GRPC_DEFAULT: (&str, u16) = ("127.0.0.1", 7421);
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     /// Folder of the journal.
-    pub(crate) data: PathBuf,
+    pub data: PathBuf,
     /// Where ingest and admin gRPC listen.
-    pub(crate) listen: Address,
+    pub listen: Address,
     /// The name under which the poison store is reported.
-    pub(crate) poison_queue_name: String,
+    pub poison_queue_name: String,
     /// How long a drain waits for what is in flight.
-    pub(crate) drain_timeout: Span,
+    pub drain_timeout: Span,
     /// What to do with tasks whose route is not configured.
-    pub(crate) on_missing_route: OnMissingRoute,
+    pub on_missing_route: OnMissingRoute,
     /// The queue's limits and budgets.
-    pub(crate) queue: QueueConfig,
+    pub queue: QueueConfig,
     /// The log on disk.
-    pub(crate) journal: JournalConfig,
+    pub journal: JournalConfig,
     /// Where commands go. One route, `default`, if none is configured.
-    pub(crate) routes: BTreeMap<String, RouteConfig>,
+    pub routes: BTreeMap<String, RouteConfig>,
     /// For `leasebridge receiver`.
-    pub(crate) receiver: ReceiverConfig,
+    pub receiver: ReceiverConfig,
 }
 
 /// What to do at start with tasks whose route is not configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum OnMissingRoute {
+pub enum OnMissingRoute {
     /// Refuse to start, and say how many there are.
     Refuse,
     /// Start and keep them.
@@ -66,96 +92,97 @@ pub(crate) enum OnMissingRoute {
 /// `[queue]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct QueueConfig {
+pub struct QueueConfig {
     /// Tasks that may wait or be in flight; beyond it enqueues are refused or wait.
-    pub(crate) capacity: Count,
+    pub capacity: Count,
     /// How long a lease lasts unless it is extended.
-    pub(crate) lease: Span,
+    pub lease: Span,
     /// How long a lease may be held in all.
-    pub(crate) max_hold: Span,
+    pub max_hold: Span,
     /// Retries after a rejected attempt; zero is allowed.
-    pub(crate) max_retries: u16,
+    pub max_retries: u16,
     /// Retries after a charged in-doubt attempt; zero is allowed.
-    pub(crate) max_in_doubt: u16,
+    pub max_in_doubt: u16,
     /// First ceiling of the backoff.
-    pub(crate) backoff_min: Span,
+    pub backoff_min: Span,
     /// Last ceiling of the backoff.
-    pub(crate) backoff_max: Span,
+    pub backoff_max: Span,
     /// Tasks in poison from which on enqueues are refused.
-    pub(crate) poison_capacity: Count,
+    pub poison_capacity: Count,
     /// How long an idempotency key is remembered.
-    pub(crate) dedupe_window: Span,
+    pub dedupe_window: Span,
     /// How many keys of finished tasks are remembered.
-    pub(crate) dedupe_keys_max: Count,
+    pub dedupe_keys_max: Count,
 }
 
 /// `[journal]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct JournalConfig {
+pub struct JournalConfig {
     /// Bytes of one segment.
-    pub(crate) segment_size: Size,
+    pub segment_size: Size,
     /// Bytes all segments together may take.
-    pub(crate) max_size: Size,
+    pub max_size: Size,
 }
 
 /// `[routes.NAME]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct RouteConfig {
+pub struct RouteConfig {
     /// The endpoint's socket. Left out: this route is delivered by gRPC alone.
-    pub(crate) socket: Option<Address>,
+    pub socket: Option<Address>,
     /// The endpoint's gRPC. Left out: this route has no fallback.
-    pub(crate) grpc: Option<Address>,
+    pub grpc: Option<Address>,
     /// Commands in flight at once.
-    pub(crate) window: Count,
+    pub window: Count,
     /// The largest body this route takes.
-    pub(crate) max_body: Size,
+    pub max_body: Size,
     /// What to do with a command in doubt when the endpoint's inbox has lost its memory.
-    pub(crate) on_lost_inbox: OnLostInbox,
+    pub on_lost_inbox: OnLostInbox,
     /// How long the socket waits for a command's first sign of life before gRPC is tried.
-    pub(crate) first_sign_of_life: Span,
+    pub first_sign_of_life: Span,
     /// How often heartbeats are sent.
-    pub(crate) heartbeat: Span,
+    pub heartbeat: Span,
     /// The secret that the endpoint wants.
-    pub(crate) credentials: Secret,
-}
-
-/// What to do with a command in doubt when the endpoint's inbox has lost its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnLostInbox {
-    /// Deliver it again: it may be executed twice.
-    Redeliver,
-    /// Put it in poison for a person to decide.
-    Hold,
+    pub credentials: Secret,
 }
 
 /// `[receiver]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct ReceiverConfig {
+pub struct ReceiverConfig {
     /// Where the framed socket listens.
-    pub(crate) socket: Address,
+    pub socket: Address,
     /// Where gRPC listens.
-    pub(crate) grpc: Address,
+    pub grpc: Address,
     /// The largest body it accepts.
-    pub(crate) max_body: Size,
+    pub max_body: Size,
     /// How often heartbeats are sent.
-    pub(crate) heartbeat: Span,
+    pub heartbeat: Span,
     /// The secret that bridges must know; without one everybody may connect.
-    pub(crate) credentials: Secret,
+    pub credentials: Secret,
 }
 
 /// A shared secret, kept out of logs and reports.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Secret(pub(crate) String);
+pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
     }
+}
+
+/// Reads the configuration `text`. `file` is the name that a refusal gives to it; no file is opened.
+///
+/// # Errors
+/// [`ConfigError`] with the first thing in it that is not allowed.
+pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    let source = Source::new(file, text);
+    let config: Config = toml::from_str(text).map_err(|error| source.refused(&error))?;
+    check::check(&config, &source)?;
+    Ok(config)
 }
 
 fn address((host, port): (&str, u16)) -> Address {

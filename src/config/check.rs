@@ -1,25 +1,12 @@
 //! What the grammar can't say: ranges, and fields that depend on each other.
 
-use leasebridge::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
-use leasebridge::env::Address;
-
-use super::fault::Source;
-use super::{Config, ConfigFault, RouteConfig, Secret, Size, Span};
-
-/// The largest body any route or receiver may take: the protocol's own limit.
-pub(crate) const BODY_BYTES_MAX: u64 = 16 << 20;
-
-/// Commands in flight on one route: the bridge's own limit.
-const WINDOW_MAX: u64 = 65_536;
-
-/// Tasks a queue may hold: the queue's own limit.
-const CAPACITY_MAX: u64 = 1 << 31;
-
-/// How often heartbeats may be sent: the protocol's own limits.
-const HEARTBEAT: std::ops::RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(60);
-
-/// Bytes of a secret: the protocol's own limit.
-const CREDENTIALS_BYTES_MAX: usize = 4 << 10;
+use super::error::Source;
+use super::{Config, ConfigError, RouteConfig, Secret, Size, Span};
+use crate::bridge::WINDOW_MAX;
+use crate::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
+use crate::env::Address;
+use crate::queue::CAPACITY_MAX;
+use crate::wire::{BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN};
 
 /// The smallest and largest segment of the log. A segment must hold the largest record, and the offset
 /// within one is 32 bits wide.
@@ -35,7 +22,7 @@ const SEGMENT_HEAD: u64 = 1 << 20;
 const SEGMENTS_MIN: u64 = 4;
 
 /// Refuses what is well formed and still makes no sense.
-pub(crate) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
     listenable(&config.listen, &["listen"], source)?;
     if config.poison_queue_name.trim().is_empty() {
         return Err(source.not_allowed(&["poison_queue_name"], "it must not be empty"));
@@ -70,7 +57,7 @@ pub(crate) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigFa
     Ok(())
 }
 
-fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
     let queue = &config.queue;
     let not_below = |small: (&str, Span), large: (&str, Span)| {
         if small.1 <= large.1 {
@@ -103,7 +90,7 @@ fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
     )
 }
 
-fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
+fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
     let segment = config.journal.segment_size;
     if !SEGMENT_BYTES.contains(&segment.bytes()) {
         return Err(source.not_allowed(
@@ -146,7 +133,7 @@ fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigFault> {
     Ok(())
 }
 
-fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), ConfigFault> {
+fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), ConfigError> {
     let field = |field| ["routes", name, field];
     if name.is_empty() || name.len() > ROUTE_NAME_BYTES_MAX || name.contains(char::is_control) {
         return Err(source.not_allowed(
@@ -171,7 +158,7 @@ fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), Con
         }
     }
     let window = route.window.get();
-    if window > WINDOW_MAX {
+    if window > WINDOW_MAX as u64 {
         return Err(source.not_allowed(
             &field("window"),
             format!("{window} is not allowed: from 1 to {WINDOW_MAX}"),
@@ -182,34 +169,31 @@ fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), Con
     body_limit(route.max_body, &field("max_body"), source)
 }
 
-fn body_limit(size: Size, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
-    if size.bytes() <= BODY_BYTES_MAX {
+fn body_limit(size: Size, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+    if size.bytes() <= u64::from(BODY_BYTES_MAX) {
         return Ok(());
     }
     Err(source.not_allowed(
         field,
         format!(
             "{size} is not allowed: at most {}",
-            Size::from_bytes(BODY_BYTES_MAX)
+            Size::from_bytes(BODY_BYTES_MAX.into())
         ),
     ))
 }
 
-fn heartbeat(span: Span, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
-    if HEARTBEAT.contains(&span) {
+fn heartbeat(span: Span, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+    let (least, most) = (Span::new(HEARTBEAT_MIN), Span::new(HEARTBEAT_MAX));
+    if (least..=most).contains(&span) {
         return Ok(());
     }
     Err(source.not_allowed(
         field,
-        format!(
-            "{span} is not allowed: from {} to {}",
-            HEARTBEAT.start(),
-            HEARTBEAT.end()
-        ),
+        format!("{span} is not allowed: from {least} to {most}"),
     ))
 }
 
-fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
     if secret.0.len() <= CREDENTIALS_BYTES_MAX {
         return Ok(());
     }
@@ -220,7 +204,7 @@ fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), Co
 }
 
 /// A Unix socket's path must fit the kernel's field, which is 108 bytes with its end.
-fn listenable(address: &Address, field: &[&str], source: &Source<'_>) -> Result<(), ConfigFault> {
+fn listenable(address: &Address, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
     match address {
         Address::Unix(path) if path.as_os_str().len() > 107 => {
             Err(source.not_allowed(field, "the path of a Unix socket has at most 107 bytes"))

@@ -1,4 +1,4 @@
-//! Durations, sizes and counts as people write them in the configuration and on the command line.
+//! Durations, sizes and counts as people write them in a configuration and on the command line.
 //!
 //! None of them may be zero: a limit of zero stops the program, and a duration of zero either spins or
 //! never waits. Where nothing is a sensible value, the field is an `Option` and is left out.
@@ -34,20 +34,20 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// A duration above zero: `"250ms"`, `"30s"`, `"1h30m"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(Duration);
+pub struct Span(Duration);
 
 /// A size in bytes above zero: `"64KiB"`, `"16MiB"`, `"1GB"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Size(u64);
+pub struct Size(u64);
 
 /// A count above zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Count(u64);
+pub struct Count(u64);
 
 /// Text that is no [`Span`] or [`Size`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}: {why} (write it like {example})")]
-pub(crate) struct UnitError {
+pub struct UnitError {
     text: String,
     kind: &'static str,
     why: String,
@@ -55,22 +55,33 @@ pub(crate) struct UnitError {
 }
 
 impl Span {
+    /// This long.
+    ///
+    /// # Panics
+    /// On zero: text that says so is refused before.
+    pub const fn new(span: Duration) -> Self {
+        assert!(!span.is_zero(), "a span is longer than zero");
+        Self(span)
+    }
+
     /// From whole milliseconds.
     ///
     /// # Panics
-    /// On zero: only constants come this way.
-    pub(crate) const fn from_millis(millis: u64) -> Self {
-        assert!(millis > 0, "a span is longer than zero");
-        Self(Duration::from_millis(millis))
+    /// On zero, as [`Span::new`].
+    pub const fn from_millis(millis: u64) -> Self {
+        Self::new(Duration::from_millis(millis))
     }
 
     /// From whole seconds.
-    pub(crate) const fn from_secs(secs: u64) -> Self {
+    ///
+    /// # Panics
+    /// On zero, as [`Span::new`].
+    pub const fn from_secs(secs: u64) -> Self {
         Self::from_millis(secs * 1_000)
     }
 
     /// As the library wants it.
-    pub(crate) const fn get(self) -> Duration {
+    pub const fn get(self) -> Duration {
         self.0
     }
 }
@@ -79,19 +90,20 @@ impl Size {
     /// From bytes.
     ///
     /// # Panics
-    /// On zero: only constants come this way.
-    pub(crate) const fn from_bytes(bytes: u64) -> Self {
+    /// On zero: text that says so is refused before.
+    pub const fn from_bytes(bytes: u64) -> Self {
         assert!(bytes > 0, "a size is larger than zero");
         Self(bytes)
     }
 
     /// In bytes.
-    pub(crate) const fn bytes(self) -> u64 {
+    pub const fn bytes(self) -> u64 {
         self.0
     }
 
-    /// In bytes, for sizes whose limit is far below 4 GiB.
-    pub(crate) fn to_u32(self) -> u32 {
+    /// In bytes, for sizes whose limit is far below 4 GiB; a larger one becomes the largest `u32`, which no
+    /// limit allows.
+    pub fn to_u32(self) -> u32 {
         u32::try_from(self.0).unwrap_or(u32::MAX)
     }
 }
@@ -100,19 +112,19 @@ impl Count {
     /// From a number.
     ///
     /// # Panics
-    /// On zero: only constants come this way.
-    pub(crate) const fn new(count: u64) -> Self {
+    /// On zero: text that says so is refused before.
+    pub const fn new(count: u64) -> Self {
         assert!(count > 0, "a count is above zero");
         Self(count)
     }
 
     /// The number.
-    pub(crate) const fn get(self) -> u64 {
+    pub const fn get(self) -> u64 {
         self.0
     }
 
     /// The number as a size of something in memory.
-    pub(crate) fn to_usize(self) -> usize {
+    pub fn to_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }

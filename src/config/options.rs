@@ -1,0 +1,87 @@
+//! The configuration as queue and bridge want it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Config, RouteConfig};
+use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
+use crate::env::Env;
+use crate::queue::{BODY_BYTES_LIMIT, QueueOptions};
+
+/// What a command may have beside its body: its headers, which the queue keeps with it.
+const HEADERS_BYTES: u32 = 64 << 10;
+
+impl Config {
+    /// The options of the queue, in the world of `env`. Its bodies are as large as the largest of a route, and
+    /// 64 KiB more for what a command has beside its body.
+    pub fn queue_options(&self, env: Env) -> QueueOptions {
+        let queue = &self.queue;
+        let bodies = self.routes.values().map(|route| route.max_body.to_u32());
+        let body_bytes_max = bodies.max().unwrap_or(BODY_BYTES_LIMIT);
+        QueueOptions {
+            env,
+            poison_queue_name: self.poison_queue_name.clone(),
+            lease: queue.lease.get(),
+            max_hold: queue.max_hold.get(),
+            max_retries: queue.max_retries,
+            max_in_doubt: queue.max_in_doubt,
+            backoff_min: queue.backoff_min.get(),
+            backoff_max: queue.backoff_max.get(),
+            capacity: queue.capacity.get(),
+            poison_capacity: queue.poison_capacity.get(),
+            dedupe_window: queue.dedupe_window.get(),
+            dedupe_keys_max: queue.dedupe_keys_max.to_usize(),
+            body_bytes_max: body_bytes_max
+                .saturating_add(HEADERS_BYTES)
+                .min(BODY_BYTES_LIMIT),
+            segment_bytes: self.journal.segment_size.to_u32(),
+            log_bytes_max: self.journal.max_size.bytes(),
+            ..QueueOptions::new(&self.data)
+        }
+    }
+
+    /// The options of the bridge: its routes, in the order of their names.
+    pub fn bridge_options(&self) -> BridgeOptions {
+        let routes = self.routes.iter();
+        let routes = routes.map(|(name, config)| route(name, config));
+        BridgeOptions::new(routes.collect())
+    }
+
+    /// The largest body of each route, in bytes, by the route's name.
+    pub fn bodies(&self) -> BTreeMap<String, u32> {
+        let body = |(name, route): (&String, &RouteConfig)| (name.clone(), route.max_body.to_u32());
+        self.routes.iter().map(body).collect()
+    }
+}
+
+fn route(name: &str, config: &RouteConfig) -> RouteOptions {
+    RouteOptions {
+        socket: config.socket.clone(),
+        grpc: config.grpc.clone(),
+        window: config.window.to_usize(),
+        first_sign_of_life: config.first_sign_of_life.get(),
+        heartbeat: config.heartbeat.get(),
+        body_bytes_max: config.max_body.to_u32(),
+        credentials: Credentials(Bytes::from(config.credentials.0.clone())),
+        on_lost_inbox: config.on_lost_inbox,
+        ..RouteOptions::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_defaults_are_what_the_library_takes() {
+        let config = Config::default();
+        let ours = config.queue_options(Env::real());
+        assert_eq!(ours.validate(), Ok(()));
+        assert_eq!(config.bridge_options().validate(), Ok(()));
+        let library = QueueOptions::new("x");
+        assert_eq!(ours.capacity, library.capacity);
+        assert_eq!(ours.log_bytes_max, library.log_bytes_max);
+        assert_eq!(ours.segment_bytes, library.segment_bytes);
+    }
+}
