@@ -15,6 +15,7 @@
 //!
 //! - [`plan`]: a run's whole schedule, as data;
 //! - [`scenario`]: what kind of runs there are to be, and how a seed makes one of them;
+//! - [`ran`]: what a world hands over;
 //! - [`core_loop`]: the fast world: the queue on its disk, its holder a model;
 //! - [`liveness`]: why something is still pending, in words;
 //! - [`full`]: the full-stack world: processes inside turmoil;
@@ -42,6 +43,7 @@ pub mod oracle;
 pub mod plan;
 pub mod points;
 pub mod process_time;
+pub mod ran;
 pub mod report;
 pub mod run;
 pub mod scenario;

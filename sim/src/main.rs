@@ -8,6 +8,7 @@
 mod child;
 mod cli;
 mod explore;
+mod failure;
 mod meta;
 mod pool;
 

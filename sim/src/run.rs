@@ -7,22 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::history::Record;
 use crate::oracle::{self, Class, Rules, Verdict};
 use crate::plan::{FaultId, Micros, Plan, Speed};
+pub use crate::ran::Ran;
 use crate::{core_loop, full};
-
-/// What a world hands over at the end of a run, before it is judged.
-#[derive(Clone, Debug, Default)]
-pub struct Ran {
-    /// What happened.
-    pub records: Vec<Record>,
-    /// Simulated time at the end.
-    pub simulated: Micros,
-    /// Sites of the product's coverage catalogue that were reached, and how often.
-    pub reached: BTreeMap<String, u64>,
-    /// Faults that changed an outcome, and how often.
-    pub struck: BTreeMap<FaultId, u64>,
-    /// The panic that ended the run, if one did.
-    pub panic: Option<String>,
-}
 
 /// A run and its verdict.
 #[derive(Clone, Debug, Serialize, Deserialize)]

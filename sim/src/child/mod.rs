@@ -62,7 +62,7 @@ fn obey(request: &Request) -> std::io::Result<()> {
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }));
     #[cfg(leasebridge_planted)]
-    if let Ok(bug) = std::env::var(crate::cli::planted::CHOSEN) {
+    if let Ok(bug) = std::env::var(protocol::CHOSEN) {
         leasebridge::planted::choose(&bug).map_err(std::io::Error::other)?;
     }
     if let Some(file) = &request.mirror {

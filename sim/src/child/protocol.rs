@@ -9,6 +9,10 @@ use leasebridge_sim::plan::{FaultId, Micros, Plan};
 use leasebridge_sim::run::Outcome;
 use serde::{Deserialize, Serialize};
 
+/// The variable of the environment that names the bug which a child of a build with defects turns on.
+#[cfg(leasebridge_planted)]
+pub(crate) const CHOSEN: &str = "LEASEBRIDGE_SIM_PLANTED";
+
 /// Which records a child sends back. They are most of what there is to say, and rarely wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Keep {

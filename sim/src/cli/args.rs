@@ -1,14 +1,14 @@
 //! The command line as it is typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use leasebridge_sim::seed::Seed;
 
-use super::bench::BenchArgs;
-use super::chaos::ChaosArgs;
 use super::exit::EXIT_CODES;
-use super::planted::PlantedArgs;
+use crate::failure::Failure;
+use crate::pool::Pool;
 
 /// Seeded simulation of leasebridge: the product's own code under partitions, crashes and disk faults
 #[derive(Debug, Parser)]
@@ -63,6 +63,18 @@ pub(crate) struct PoolArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: u64,
+}
+
+impl PoolArgs {
+    /// The children as they were asked for.
+    ///
+    /// # Errors
+    /// When this program doesn't find itself.
+    pub(crate) fn pool(&self) -> Result<Pool, Failure> {
+        let mut pool = Pool::of_this_program(self.jobs)?;
+        pool.budget = Duration::from_secs(self.budget);
+        Ok(pool)
+    }
 }
 
 /// What is written beside the report.
@@ -233,4 +245,101 @@ pub(crate) struct RegressArgs {
 
     #[command(flatten)]
     pub(crate) pool: PoolArgs,
+}
+
+/// Hunt for bugs that were planted on purpose, one at a time
+///
+/// Each is a mistake somebody could really make. The table says which promise gave it away, in how many seeds, and
+/// how small the plan is that shows it. One that isn't found is a hole in the simulator: exit code 5.
+#[derive(Debug, Args)]
+pub(crate) struct PlantedArgs {
+    /// Only these bugs
+    #[arg(long, value_name = "BUG", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Only every fourth bug of the catalogue, for a quick look
+    #[arg(long, conflicts_with = "only")]
+    pub(crate) subset: bool,
+
+    /// So many seeds at most for each bug, over all scenarios
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pub(crate) seeds: u64,
+
+    /// The first seed: a number, or a commit hash
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    pub(crate) seed_from: Seed,
+
+    /// Hunt so often for each bug, from other seeds each time, and show the median
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+
+    /// Scenarios to hunt in, in this order [default: all there are]
+    #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
+    pub(crate) within: Vec<String>,
+
+    /// Leave the plans as they were found
+    #[arg(long)]
+    pub(crate) no_shrink: bool,
+
+    /// Where the plans that show the bugs are saved
+    #[arg(long, value_name = "DIR", default_value = "target/planted/plans")]
+    pub(crate) plans: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Measure how many runs a second this machine does
+///
+/// A run is 60 simulated seconds, 200 commands and 10 faults. COST is the processor time of one run as a multiple of a
+/// fixed loop measured in the same run: it can be compared between machines.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Seeds of each full-stack figure
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) seeds: u64,
+
+    /// Runs of the core loop
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) core_runs: u64,
+
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Run real processes under kill -9, SIGSTOP, drains and a proxy that cuts and stalls
+///
+/// A bridge, a receiver and producers of the real binary, each writing a history. At the end everything is healed and must
+/// be delivered; then the oracle judges the histories together. The same seed repeats the deeds, not the run.
+#[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    /// How long deeds are done
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) minutes: u64,
+
+    /// What draws the deeds: a number, or a commit hash
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    pub(crate) seed: Seed,
+
+    /// The `leasebridge` binary [default: `leasebridge` beside this program, or in target/release]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+
+    /// Keep logs, histories and the file of executed commands here [default: a temporary folder, kept on failure]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+
+    /// Where the bridge keeps its log; on a small file system the disk runs full as well [default: with the rest]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Seconds in which everything must be delivered once everything is healed
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub(crate) patience: u64,
 }

@@ -3,53 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use leasebridge_sim::chaos::{self, ChaosOptions, ChaosRun, Watch};
 use leasebridge_sim::oracle::{Class, Verdict};
 use leasebridge_sim::report::verdict::name;
-use leasebridge_sim::seed::Seed;
 
+use super::args::ChaosArgs;
 use super::check;
-use super::exit::{Ended, Failure};
+use super::exit::Ended;
 use super::out;
 use super::table::{Column, render};
+use crate::failure::Failure;
 
 /// By how much the clocks of processes on one machine may differ, in milliseconds: they share one clock, but a
 /// record is stamped a moment before or after what it tells.
 const SKEW_MS: u64 = 200;
-
-/// Run real processes under kill -9, SIGSTOP, drains and a proxy that cuts and stalls
-///
-/// A bridge, a receiver and producers of the real binary, each writing a history. At the end everything is healed and must
-/// be delivered; then the oracle judges the histories together. The same seed repeats the deeds, not the run.
-#[derive(Debug, Args)]
-pub(crate) struct ChaosArgs {
-    /// How long deeds are done
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u64).range(1..=600))]
-    minutes: u64,
-
-    /// What draws the deeds: a number, or a commit hash
-    #[arg(long, value_name = "SEED", default_value = "0")]
-    seed: Seed,
-
-    /// The `leasebridge` binary [default: `leasebridge` beside this program, or in target/release]
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
-
-    /// Keep logs, histories and the file of executed commands here [default: a temporary folder, kept on failure]
-    #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
-
-    /// Where the bridge keeps its log; on a small file system the disk runs full as well [default: with the rest]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// Seconds in which everything must be delivered once everything is healed
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
-    patience: u64,
-}
 
 /// Does deeds, judges, reports.
 #[expect(

@@ -10,8 +10,9 @@ use leasebridge_sim::plan::Micros;
 use leasebridge_sim::report::verdict::name;
 
 use super::args::CheckArgs;
-use super::exit::{Ended, Failure};
+use super::exit::Ended;
 use super::out;
+use crate::failure::Failure;
 
 /// Judges the histories of one run together.
 pub(crate) fn run(args: &CheckArgs) -> Ended {

@@ -1,10 +1,10 @@
-//! How the program ends: the exit codes, and the failure that carries one.
+//! How the program ends: the exit codes, and which of them it ends with.
 //!
 //! The codes are part of the interface: scripts read them. `leasebridge-sim --help` lists them.
 
-use std::fmt;
-
 use leasebridge_sim::oracle::Class;
+
+use crate::failure::Failure;
 
 /// The exit codes, as `--help` prints them.
 pub(crate) const EXIT_CODES: &str = "\
@@ -24,53 +24,11 @@ pub(crate) const USAGE: u8 = 1;
 /// The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Why a command has no verdict to end with, for the person who typed it.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It could not do its work.
-    Broken(String),
-    /// Somebody pressed Ctrl-C before it was through.
-    Interrupted,
-}
-
-impl Failure {
-    /// A failure to do the work.
-    pub(crate) fn because(why: impl fmt::Display) -> Self {
-        Self::Broken(why.to_string())
-    }
-
-    /// A failure that names what it is about.
-    pub(crate) fn about(subject: impl fmt::Display, why: impl fmt::Display) -> Self {
-        Self::Broken(format!("{subject}: {why}"))
-    }
-
-    /// The process's exit code.
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Broken(_) => USAGE,
-            Self::Interrupted => INTERRUPTED,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken(why) => write!(f, "error: {why}"),
-            Self::Interrupted => f.write_str("interrupted before it was through"),
-        }
-    }
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self::Broken(message)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::because(error)
+/// The exit code of a command that has no verdict to end with.
+pub(crate) fn code_of(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Broken(_) => USAGE,
+        Failure::Interrupted => INTERRUPTED,
     }
 }
 

@@ -7,17 +7,17 @@ use leasebridge_sim::report::machine;
 use serde_json::json;
 
 use super::args::{ExploreArgs, Format};
-use super::exit::{Ended, Failure, worst};
-use super::progress::Progress;
-use super::run::pool;
-use super::{failure, files, out};
-use crate::explore::{End, Exploration, Explored, coverage, show};
+use super::exit::{Ended, worst};
+use super::{explored as tables, files, out, story};
+use crate::explore::progress::Progress;
+use crate::explore::{End, Exploration, Explored, coverage};
+use crate::failure::Failure;
 
 /// Explores, reports, shrinks.
 pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     let all = args.names.is_empty();
     let scenarios = files::scenarios(&args.names, folder)?;
-    let pool = pool(&args.pool)?;
+    let pool = args.pool.pool()?;
     let exploration = Exploration {
         scenarios: &scenarios,
         from: args.seed_from,
@@ -47,11 +47,11 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         }
     }
     if args.sites {
-        out::print(&format!("\n{}", show::sites(&explored.tallies)))?;
+        out::print(&format!("\n{}", tables::sites(&explored.tallies)))?;
     }
     for answer in explored.failures.values() {
         let small = (!args.no_shrink && explored.end != End::Interrupted).then_some(&pool);
-        let told = failure::tell(answer, small, &args.failures).await?;
+        let told = story::tell(answer, small, &args.failures).await?;
         if args.format == Format::Human {
             out::print(&told)?;
         } else {
@@ -72,7 +72,7 @@ fn summary(
     holes: &[String],
     progress: &Progress,
 ) -> Result<(), Failure> {
-    out::print(&show::table(&explored.tallies))?;
+    out::print(&tables::table(&explored.tallies))?;
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
     let (seconds, simulated) = (progress.seconds(), progress.simulated().as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "shown to people")]

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
 use leasebridge_sim::plan::Plan;
 use leasebridge_sim::scenario::Scenario;
-
-use super::exit::Failure;
 
 /// The folder of scenarios: as given, or the nearest one upwards from here.
 ///

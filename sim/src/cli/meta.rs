@@ -8,16 +8,16 @@ use leasebridge_sim::oracle::Class;
 use leasebridge_sim::seed::Seed;
 
 use super::args::MetaArgs;
-use super::exit::{Ended, Failure};
-use super::run::pool;
+use super::exit::Ended;
 use super::table::{Column, render};
 use super::{files, out};
+use crate::failure::Failure;
 use crate::meta::{Compared, Pair};
 
 /// Compares, scenario by scenario.
 pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> Ended {
     let scenarios = files::scenarios(&args.names, folder)?;
-    let pool = pool(&args.pool)?;
+    let pool = args.pool.pool()?;
     let against = args.against.map(std::path::absolute).transpose()?;
     let pair = Pair::new(&pool, against)?;
     let mut class = Class::Pass;

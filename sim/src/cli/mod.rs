@@ -8,16 +8,16 @@ mod chaos;
 mod check;
 pub(crate) mod exit;
 mod explore;
-mod failure;
+mod explored;
 mod files;
 mod list;
 mod meta;
 mod out;
 pub(crate) mod planted;
-pub(crate) mod progress;
 mod regress;
 pub(crate) mod run;
 mod shrink;
+mod story;
 pub(crate) mod table;
 
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(class) => ExitCode::from(class.exit_code()),
         Err(failure) => {
             out::complain(&failure.to_string());
-            ExitCode::from(failure.exit_code())
+            ExitCode::from(exit::code_of(&failure))
         }
     }
 }

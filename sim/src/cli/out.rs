@@ -1,8 +1,7 @@
 //! Writing to stdout and stderr without dying of a closed pipe.
 
+use crate::failure::Failure;
 use std::io::{ErrorKind, Write};
-
-use super::exit::Failure;
 
 /// Writes `text` to stdout, with an end of line if it has none. A reader that has seen enough (`| head`) is no error.
 ///

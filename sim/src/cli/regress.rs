@@ -7,7 +7,6 @@ use leasebridge_sim::report;
 
 use super::args::RegressArgs;
 use super::exit::{Ended, worst};
-use super::run::pool;
 use super::{files, out};
 use crate::child::protocol::Keep;
 use crate::pool::Wish;
@@ -23,7 +22,7 @@ pub(crate) async fn run(args: RegressArgs, folder: Option<PathBuf>) -> Ended {
     } else {
         Vec::new()
     };
-    let pool = pool(&args.pool)?;
+    let pool = args.pool.pool()?;
     let wish = Wish {
         keep: Keep::Failures,
         ..Wish::default()

@@ -1,7 +1,6 @@
 //! `leasebridge-sim run` and `replay`: one plan, told in full.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use leasebridge_sim::history::{self, HISTORY_FORMAT, Header};
 use leasebridge_sim::plan::Plan;
@@ -10,10 +9,11 @@ use leasebridge_sim::report::timeline::Show;
 use leasebridge_sim::run::Outcome;
 
 use super::args::{Format, Outputs, PoolArgs, ReplayArgs, RunArgs};
-use super::exit::{Ended, Failure};
+use super::exit::Ended;
 use super::{files, out};
 use crate::child::protocol::Keep;
-use crate::pool::{Answer, Pool, Wish};
+use crate::failure::Failure;
+use crate::pool::Wish;
 
 /// Runs one seed of a scenario.
 pub(crate) async fn scenario(args: RunArgs, folder: Option<PathBuf>) -> Ended {
@@ -28,13 +28,6 @@ pub(crate) async fn replay(args: ReplayArgs) -> Ended {
     one(files::plan(&args.plan)?, &again, &args.outputs, &args.pool).await
 }
 
-/// The children as they were asked for.
-pub(crate) fn pool(args: &PoolArgs) -> Result<Pool, Failure> {
-    let mut pool = Pool::of_this_program(args.jobs)?;
-    pool.budget = Duration::from_secs(args.budget);
-    Ok(pool)
-}
-
 /// Runs one plan; `again` is the command that does so.
 async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -> Ended {
     if let Some(file) = &outputs.plan_out {
@@ -44,7 +37,7 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
         keep: Keep::Everything,
         ..Wish::default()
     };
-    let answer = pool(pool_args)?.run_one(plan, &wish).await?;
+    let answer = pool_args.pool()?.run_one(plan, &wish).await?;
     if let Some(file) = &outputs.history_out {
         files::write(file, &history_text(&answer.outcome)?)?;
     }
@@ -54,7 +47,7 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
     if let Some(file) = &outputs.trace {
         files::write(file, report::perfetto::perfetto(&answer.outcome).as_bytes())?;
     }
-    let ended = ended(&answer, again);
+    let ended = answer.ended(again);
     out::print(&match outputs.format {
         Format::Human => told(
             &answer.outcome,
@@ -77,26 +70,6 @@ fn told(outcome: &Outcome, show: Show) -> String {
     let timeline = report::timeline::timeline(outcome, show);
     let verdict = report::verdict::verdict(outcome);
     format!("{plan}\n{timeline}\n{verdict}")
-}
-
-/// As much of an answer as a CI system wants; `again` is the command that shows it again.
-pub(crate) fn ended(answer: &Answer, again: &str) -> report::machine::Ended {
-    let outcome = &answer.outcome;
-    let first = outcome.verdict.violations.first();
-    let story = first.map(|violation| violation.story.clone());
-    report::machine::Ended {
-        scenario: outcome.plan.scenario.clone(),
-        seed: outcome.plan.seed,
-        class: answer.class(),
-        invariant: first.map(|violation| violation.invariant),
-        story: outcome
-            .panic
-            .clone()
-            .or(story)
-            .or_else(|| answer.differs.clone()),
-        reproduce: again.to_owned(),
-        seconds: answer.seconds,
-    }
 }
 
 /// The history of a run as a file.

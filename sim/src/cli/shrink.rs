@@ -4,15 +4,15 @@ use leasebridge_sim::report;
 use leasebridge_sim::shrink::Goal;
 
 use super::args::ShrinkArgs;
-use super::exit::{Ended, Failure};
-use super::run::pool;
-use super::{failure, files, out};
+use super::exit::Ended;
+use super::{files, out, story};
+use crate::failure::Failure;
 use crate::pool::Wish;
 
 /// Shrinks a plan that fails.
 pub(crate) async fn run(args: ShrinkArgs) -> Ended {
     let plan = files::plan(&args.plan)?;
-    let pool = pool(&args.pool)?;
+    let pool = args.pool.pool()?;
     let answer = pool.run_one(plan.clone(), &Wish::default()).await?;
     let Some(goal) = Goal::of(&answer.outcome) else {
         return Err(Failure::about(
@@ -20,12 +20,12 @@ pub(crate) async fn run(args: ShrinkArgs) -> Ended {
             "this plan passes: there is nothing to shrink",
         ));
     };
-    let small = failure::search(plan.clone(), &answer, goal, args.runs, &pool).await?;
+    let small = story::search(plan.clone(), &answer, goal, args.runs, &pool).await?;
     let file = args
         .output
         .unwrap_or_else(|| args.plan.with_extension("small.toml"));
     files::write(&file, small.plan.to_toml().as_bytes())?;
-    out::print(&failure::came_to(&plan, &small))?;
+    out::print(&story::came_to(&plan, &small))?;
     out::print(&report::plan::summary(&small.plan))?;
     out::print(&format!("reproduce: cargo sim replay {}", file.display()))?;
     Ok(answer.class())

@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::plan::{Micros, OpKind, OpSpec, Plan};
-use crate::run::Ran;
+use crate::ran::Ran;
 use producer::Enqueue;
 use world::World;
 

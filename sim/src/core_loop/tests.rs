@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run;
 use crate::history::{Record, Task, What};
 use crate::plan::{DiskFault, FaultKind, Micros, Plan, Step};
-use crate::run::Ran;
+use crate::ran::Ran;
 use plans::{BRIDGE, crash, disk, fault, plan, power_cut};
 
 /// Runs of ten faults each.

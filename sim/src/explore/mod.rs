@@ -9,7 +9,7 @@
 //! cores.
 
 pub(crate) mod coverage;
-pub(crate) mod show;
+pub(crate) mod progress;
 pub(crate) mod tally;
 
 use std::collections::BTreeMap;
@@ -25,11 +25,10 @@ use leasebridge_sim::scenario::Scenario;
 use leasebridge_sim::seed::Seed;
 
 use crate::child::protocol::Listen;
-use crate::cli::exit::Failure;
-use crate::cli::progress::Progress;
-use crate::cli::run::ended;
+use crate::failure::Failure;
 use crate::meta::difference;
 use crate::pool::{Answer, Pool, Wish};
+use progress::Progress;
 use tally::Tally;
 
 /// Plans of the core loop that a child gets at once.
@@ -165,7 +164,7 @@ impl Exploration<'_> {
                 progress.ran(&answer);
                 explored.tallies[scenario].add(&answer);
                 if self.each {
-                    explored.ended.push(ended(&answer, &again(&answer)));
+                    explored.ended.push(answer.ended(&again(&answer)));
                 }
                 if answer.class() != Class::Pass {
                     failed += 1;

@@ -14,8 +14,8 @@ use leasebridge::queue::{Command, Heard, OpenError, QueueOptions, SafeTaskQueue}
 use leasebridge::server::{Phase, ServerOptions, serve};
 use tokio::sync::{oneshot, watch};
 
-use super::operator::{Order, obey};
-use super::seat::{Inside, Seat};
+use super::operator::obey;
+use super::seat::{Inside, Order, Seat};
 use super::shared::{Death, Shared};
 use crate::history::{Counts, What, fed};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};

@@ -1,6 +1,7 @@
 //! Processes that die, and start again.
 
-use super::operator::Order;
+use super::life::{Armed, How, Life};
+use super::seat::Order;
 use super::shared::Death;
 use super::world::World;
 use crate::history::What;
@@ -11,37 +12,6 @@ const RESTART: Micros = Micros::from_secs(1);
 
 /// How long a crash waits for its host to be in the middle of something.
 const ARMED_MAX: Micros = Micros::from_secs(1);
-
-/// How a host fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    /// Its process runs.
-    Up,
-    /// Nothing runs on it.
-    Down {
-        /// When it starts again; never, if at no time.
-        boot_at: Option<Micros>,
-        /// The fault that is over then.
-        fault: Option<FaultId>,
-    },
-}
-
-/// A crash that waits for the right moment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Armed {
-    fault: FaultId,
-    how: How,
-    span: Micros,
-    /// It strikes then at the latest.
-    until: Micros,
-}
-
-/// How a process is ended from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    Crash,
-    PowerCut,
-}
 
 impl World<'_> {
     /// A crash or a power cut begins.

@@ -14,8 +14,7 @@ use leasebridge::wire::InboxId;
 
 use super::body::Body;
 use super::handler::{Executor, executing};
-use super::operator::Order;
-use super::seat::Seat;
+use super::seat::{Order, Seat};
 use super::shared::{Death, Shared};
 use crate::history::{Task, What};
 use crate::net::{GRPC_PORT, SOCKET_PORT};

@@ -1,24 +1,12 @@
 //! Faults of the plan: when they begin, what of them is on, when they end.
 
-use super::deaths::How;
-use super::disk_faults::{self, DiskOn, Manner};
+use super::disk_faults::{self, Manner};
+use super::life::{How, On};
 use super::seat::{Manners, Seat};
 use super::words;
 use super::world::World;
 use crate::history::What;
 use crate::plan::{FaultId, FaultKind, FaultSpec, HostName, Micros, PeerFault};
-
-/// A fault that lasts.
-#[derive(Clone, Debug)]
-pub(super) struct On {
-    pub(super) spec: FaultSpec,
-    /// When it ends; `None` if it never does.
-    pub(super) until: Option<Micros>,
-    disk: Option<DiskOn>,
-    /// How often its point had fired before.
-    before: u64,
-    struck: u64,
-}
 
 impl World<'_> {
     /// Begins a fault.

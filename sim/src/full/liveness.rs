@@ -1,6 +1,6 @@
 //! The liveness phase: what is healed, what stays, and what is still pending.
 
-use super::operator::Order;
+use super::seat::Order;
 use super::world::World;
 use crate::history::What;
 use crate::liveness::pending;

@@ -22,6 +22,7 @@ mod endpoint_host;
 mod faults;
 mod handler;
 mod ledger;
+mod life;
 mod liveness;
 mod operator;
 mod panics;
@@ -38,7 +39,7 @@ use leasebridge::env::BoxFuture;
 use leasebridge::receiver::{Delivered, HandlerError};
 
 use crate::plan::{HostName, OpId, Plan};
-use crate::run::Ran;
+use crate::ran::Ran;
 
 /// What handlers of a user's own do at the step `done` of a command's behaviour, on endpoints whose inbox calls
 /// a handler at all (one with effects does not).

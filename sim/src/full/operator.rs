@@ -5,32 +5,13 @@ use std::sync::Arc;
 use leasebridge::core::TaskId;
 use leasebridge::queue::{Command, LeaseError, SafeTaskQueue};
 
-use super::seat::Seat;
+use super::seat::{Order, Seat};
 use super::shared::Shared;
 use crate::history::{self, Task, What};
 use crate::plan::OpId;
 
 /// Tasks of a poison store looked at together.
 const PAGE: usize = 256;
-
-/// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Everything that is in poison now, back to ready.
-    RequeueAll(OpId),
-    /// The oldest in poison of a route, out for good.
-    Purge(OpId, String),
-    /// What waits on the first route goes to the second one.
-    Move(String, String),
-    /// A route stops.
-    Pause(String),
-    /// A route goes on.
-    Resume(String),
-    /// Say where every task is that producers were told of.
-    Find,
-    /// End in order.
-    Drain,
-}
 
 /// Does what is asked, until the process is asked to end.
 pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueue<Command>) {

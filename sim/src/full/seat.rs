@@ -9,9 +9,8 @@ use leasebridge::env::Env;
 use leasebridge::queue::{Command, SafeTaskQueue};
 use tokio::sync::Notify;
 
-use super::operator::Order;
 use crate::host::SimHost;
-use crate::plan::{FaultId, HostName};
+use crate::plan::{FaultId, HostName, OpId};
 
 /// See the module.
 pub(super) struct Seat {
@@ -22,6 +21,25 @@ pub(super) struct Seat {
     ordered: Notify,
     inside: Mutex<Option<Inside>>,
     manners: Mutex<Manners>,
+}
+
+/// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Everything that is in poison now, back to ready.
+    RequeueAll(OpId),
+    /// The oldest in poison of a route, out for good.
+    Purge(OpId, String),
+    /// What waits on the first route goes to the second one.
+    Move(String, String),
+    /// A route stops.
+    Pause(String),
+    /// A route goes on.
+    Resume(String),
+    /// Say where every task is that producers were told of.
+    Find,
+    /// End in order.
+    Drain,
 }
 
 /// What the world may look at while a bridge's process lives.

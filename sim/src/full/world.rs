@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use leasebridge::coverage;
 
-use super::deaths::{Armed, Life};
-use super::faults::On;
-use super::operator::Order;
+use super::life::{Armed, Life, On};
+use super::seat::Order;
 use super::shared::{Shared, world};
 use super::{Work, build, panics};
 use crate::history::{Task, What};
 use crate::net::Network;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
 use crate::process_time;
-use crate::run::Ran;
+use crate::ran::Ran;
 
 /// How often the world looks whether anything is left to do.
 const LOOK: Micros = Micros::from_millis(100);

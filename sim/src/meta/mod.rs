@@ -3,7 +3,7 @@
 use leasebridge_sim::plan::Plan;
 
 use crate::child::protocol::{Listen, Print, Prints};
-use crate::cli::exit::Failure;
+use crate::failure::Failure;
 use crate::pool::{Answer, Pool, Wish};
 
 /// In what two answers of the same plan differ, in words.

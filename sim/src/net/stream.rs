@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use turmoil::net::TcpStream;
 
+use super::Network;
 use super::books::{ReadVerdict, WriteVerdict};
 use super::conn::{Conn, ConnId, Cut, Half, Side, Wire, format_of};
 use super::rules::{Rule, Rules, never_came, pong};
 use super::tap::{Action, Format, Tap};
-use super::transport::SimTransport;
 use crate::gate::Gate;
 
 /// Bytes that may wait behind a rule before the writer has to wait: a few of the largest frames.
@@ -30,7 +30,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub struct SimStream {
     inner: TcpStream,
-    network: super::Network,
+    network: Network,
     gate: Gate,
     wire: Arc<Wire>,
     id: ConnId,
@@ -48,19 +48,19 @@ pub struct SimStream {
 impl SimStream {
     pub(super) fn new(
         inner: TcpStream,
-        transport: &SimTransport,
+        network: Network,
+        gate: Gate,
         id: ConnId,
         side: Side,
         conn: Conn,
     ) -> Self {
         let format = format_of(conn.port);
         let preface = |by: Side| format == Format::Http2 && by == Side::Client;
-        let network = transport.network().clone();
         let wire = network.books().opened(id, side, conn);
         Self {
             inner,
             network,
-            gate: transport.gate().clone(),
+            gate,
             wire,
             id,
             side,

@@ -35,6 +35,12 @@ impl SimTransport {
         }
     }
 
+    /// One end of a connection of this host.
+    fn stream(&self, inner: TcpStream, id: ConnId, side: Side, conn: Conn) -> SimStream {
+        let (network, gate) = (self.network.clone(), self.gate.clone());
+        SimStream::new(inner, network, gate, id, side, conn)
+    }
+
     /// Waits until the attempt may go on to turmoil's network.
     async fn admitted(&self, to: &HostName, port: u16) -> io::Result<()> {
         self.gate.opened().await;
@@ -82,7 +88,7 @@ impl Transport for SimTransport {
                 server: inner.peer_addr()?,
             };
             let conn = Conn::new(self.host.clone(), to, port);
-            let stream = SimStream::new(inner, self, id, Side::Client, conn);
+            let stream = self.stream(inner, id, Side::Client, conn);
             Ok(Box::new(stream) as BoxStream)
         })
     }
@@ -154,7 +160,7 @@ impl SimListener {
         };
         let client = HostName::from(name.as_str());
         let conn = Conn::new(client, self.transport.host.clone(), self.port);
-        let stream = SimStream::new(inner, &self.transport, id, Side::Server, conn);
+        let stream = self.transport.stream(inner, id, Side::Server, conn);
         Ok((
             Box::new(stream) as BoxStream,
             format!("{name}:{}", peer.port()),
@@ -182,15 +188,5 @@ impl Drop for SimListener {
         if let Some(host) = books.hosts.get_mut(&self.transport.host) {
             host.listening.remove(&self.port);
         }
-    }
-}
-
-impl SimTransport {
-    pub(super) fn network(&self) -> &Network {
-        &self.network
-    }
-
-    pub(super) fn gate(&self) -> &Gate {
-        &self.gate
     }
 }

@@ -2,32 +2,6 @@
 
 use super::{Class, Invariant, Verdict};
 
-impl Invariant {
-    /// All of them, in the order of the specification and of their declaration.
-    pub const ALL: [Self; 20] = [
-        Self::NothingLost,
-        Self::CountsAddUp,
-        Self::OneLiveLease,
-        Self::EpochsGrow,
-        Self::StaleChangesNothing,
-        Self::AckMeansExecuted,
-        Self::DurableIsDurable,
-        Self::DoneStaysDone,
-        Self::WithinBudget,
-        Self::PoisonHasCause,
-        Self::OutagesAreFree,
-        Self::PillsAreConvicted,
-        Self::HistoryInOrder,
-        Self::Compensations,
-        Self::EffectivelyOnce,
-        Self::OldestFirst,
-        Self::Fairness,
-        Self::Liveness,
-        Self::Bounded,
-        Self::OneTaskPerKey,
-    ];
-}
-
 impl Verdict {
     /// The class of the first violation.
     pub fn class(&self) -> Class {
@@ -59,13 +33,6 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_invariants_stand_in_the_order_of_their_declaration() {
-        for (place, invariant) in Invariant::ALL.into_iter().enumerate() {
-            assert_eq!(invariant as usize, place);
-        }
-    }
 
     #[test]
     fn an_invariant_is_unchecked_until_one_of_the_runs_had_something_to_check() {

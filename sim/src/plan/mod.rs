@@ -7,6 +7,7 @@
 //! fault or operation leaves the draws of all the others alone.
 
 mod fault;
+mod invariant;
 mod op;
 mod text;
 mod time;
@@ -15,6 +16,7 @@ mod topology;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{DiskFault, Family, FaultId, FaultKind, FaultSpec, NetFault, PeerFault, Ways};
+pub use invariant::Invariant;
 pub use op::{Behaviour, OpId, OpKind, OpSpec, Step};
 pub use text::PlanError;
 pub use time::Micros;
@@ -23,7 +25,6 @@ pub use topology::{
     EndpointSpec, HostName, Inbox, Knobs, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
 };
 
-use crate::oracle::Invariant;
 use crate::seed::Seed;
 
 /// The version of the plan's text. Another one is refused, plainly.

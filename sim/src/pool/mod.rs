@@ -14,11 +14,12 @@ use futures_util::stream::{self, Stream, StreamExt};
 use leasebridge_sim::history::Record;
 use leasebridge_sim::oracle::{Class, Invariant, Verdict, Violation};
 use leasebridge_sim::plan::{Micros, Plan};
+use leasebridge_sim::report::machine::Ended;
 use leasebridge_sim::run::{self, Outcome, Ran};
 use tokio::sync::Semaphore;
 
 use crate::child::protocol::{Keep, Listen, Prints, Reply, Request};
-use crate::cli::exit::Failure;
+use crate::failure::Failure;
 use process::End;
 
 /// Real time in which a child must have finished a plan.
@@ -68,6 +69,26 @@ impl Answer {
         match (self.outcome.class(), &self.differs) {
             (Class::Pass, Some(_)) => Class::Nondeterminism,
             (class, _) => class,
+        }
+    }
+
+    /// As much of it as a CI system wants; `again` is the command that shows it again.
+    pub(crate) fn ended(&self, again: &str) -> Ended {
+        let outcome = &self.outcome;
+        let first = outcome.verdict.violations.first();
+        let story = first.map(|violation| violation.story.clone());
+        Ended {
+            scenario: outcome.plan.scenario.clone(),
+            seed: outcome.plan.seed,
+            class: self.class(),
+            invariant: first.map(|violation| violation.invariant),
+            story: outcome
+                .panic
+                .clone()
+                .or(story)
+                .or_else(|| self.differs.clone()),
+            reproduce: again.to_owned(),
+            seconds: self.seconds,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::Pool;
 use crate::child::CHILD;
 use crate::child::protocol::{Reply, Request};
 use crate::child::watch::{PATIENCE, STOOD_STILL};
-use crate::cli::exit::Failure;
+use crate::failure::Failure;
 
 /// How much of a child's complaints is kept.
 const COMPLAINTS_BYTES_MAX: u64 = 64 << 10;

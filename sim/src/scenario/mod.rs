@@ -39,8 +39,7 @@ pub use model::{
 pub use read::{ScenarioError, Wrong};
 pub use rules::{RuleBroken, Subject};
 
-use crate::oracle::Invariant;
-use crate::plan::{HostName, Micros, Plan, Speed, Transports};
+use crate::plan::{HostName, Invariant, Micros, Plan, Speed, Transports};
 use crate::seed::Seed;
 
 /// What kind of runs there are to be. See the module.

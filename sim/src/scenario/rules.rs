@@ -14,8 +14,7 @@ use leasebridge::journal::{Geometry, GeometryOptions};
 
 use super::draw::{FAMILIES, IDS_PER_FAMILY, whole_pages};
 use super::{Act, DiskWhat, FaultRange, Hosts, Scenario, StepKind, What};
-use crate::oracle::Invariant;
-use crate::plan::{Family, HostName, Inbox, Speed};
+use crate::plan::{Family, HostName, Inbox, Invariant, Speed};
 
 /// A scenario that breaks a rule. Nothing was drawn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

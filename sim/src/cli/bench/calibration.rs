@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::child::processor_time;
-use crate::cli::exit::Failure;
+use crate::failure::Failure;
 
 /// Steps of the loop. Fixed for ever: ratios in old reports depend on it.
 const STEPS: u64 = 400_000;

@@ -6,43 +6,20 @@
 mod calibration;
 mod work;
 
-use clap::Args;
 use leasebridge_sim::oracle::Class;
 use leasebridge_sim::plan::Micros;
 use serde_json::json;
 
-use super::args::PoolArgs;
-use super::exit::{Ended, Failure};
+use super::args::BenchArgs;
+use super::exit::Ended;
 use super::out;
-use super::run::pool;
 use super::table::{Column, render};
+use crate::failure::Failure;
 use work::Figure;
-
-/// Measure how many runs a second this machine does
-///
-/// A run is 60 simulated seconds, 200 commands and 10 faults. COST is the processor time of one run as a multiple of a
-/// fixed loop measured in the same run: it can be compared between machines.
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// Seeds of each full-stack figure
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    seeds: u64,
-
-    /// Runs of the core loop
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    core_runs: u64,
-
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    pool: PoolArgs,
-}
 
 /// Measures everything and prints it.
 pub(crate) async fn run(args: BenchArgs) -> Ended {
-    let pool = pool(&args.pool)?;
+    let pool = args.pool.pool()?;
     let loop_seconds = calibration::seconds()?;
     let mut figures = vec![work::measure(&pool, work::core(), args.core_runs).await?];
     for hosts in [3, 5] {

@@ -11,8 +11,8 @@ use leasebridge_sim::scenario::{
 use leasebridge_sim::seed::Seed;
 use serde_json::{Value, json};
 
-use crate::cli::exit::Failure;
 use crate::explore::batch_size;
+use crate::failure::Failure;
 use crate::pool::{Pool, Wish};
 
 /// One line of the report.

@@ -5,8 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cli::exit::{Ended, Failure};
+use crate::cli::exit::Ended;
 use crate::cli::out;
+use crate::failure::Failure;
 
 /// Where the build goes: nothing of it may ever be mistaken for a normal one.
 const TARGET: &str = "target/planted";

@@ -15,11 +15,12 @@ use leasebridge_sim::seed::Seed;
 use leasebridge_sim::shrink::{Goal, Shrunk};
 
 use super::table::{Row, table};
-use super::{CHOSEN, PlantedArgs};
-use crate::cli::exit::{Ended, Failure};
-use crate::cli::run::pool;
-use crate::cli::{failure, files, out};
+use crate::child::protocol::CHOSEN;
+use crate::cli::args::PlantedArgs;
+use crate::cli::exit::Ended;
+use crate::cli::{files, out, story};
 use crate::explore::once;
+use crate::failure::Failure;
 use crate::pool::{Answer, Pool, Wish};
 
 /// One bug of so many is in the subset,
@@ -91,7 +92,7 @@ fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
 
 /// Hunts for a bug as often as asked; the first hunt's plan is shrunk.
 async fn hunt_often(bug: Bug, args: &PlantedArgs, scenarios: &[Scenario]) -> Result<Row, Failure> {
-    let mut pool = pool(&args.pool)?;
+    let mut pool = args.pool.pool()?;
     pool.budget = BUDGET.min(pool.budget);
     pool.env.push((CHOSEN.into(), bug.name().into()));
     let started = Instant::now();
@@ -126,7 +127,7 @@ async fn small_plan(
     let (Some(goal), false) = (Goal::of(&found.outcome), args.no_shrink) else {
         return Ok(plan);
     };
-    let Shrunk { plan, .. } = failure::search(plan, found, goal, RUNS_MAX, pool).await?;
+    let Shrunk { plan, .. } = story::search(plan, found, goal, RUNS_MAX, pool).await?;
     row.size = Some((plan.faults.len(), plan.ops.len()));
     Ok(plan)
 }

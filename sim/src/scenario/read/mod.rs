@@ -21,8 +21,7 @@ pub use error::{ScenarioError, Wrong};
 
 use super::rules::Subject;
 use super::{Between, LivenessRange, Percent, Scenario, Swarm};
-use crate::oracle::Invariant;
-use crate::plan::{HostName, Micros, Speed, Transports};
+use crate::plan::{HostName, Invariant, Micros, Speed, Transports};
 use error::Source;
 use section::{Field, Section};
 
@@ -110,32 +109,8 @@ fn frame(root: &Section<'_>, scenario: &mut Scenario) -> Result<(), ScenarioErro
     Ok(())
 }
 
-/// All guarantees, for the names in `lifts`.
-const GUARANTEES: [Invariant; 20] = [
-    Invariant::NothingLost,
-    Invariant::CountsAddUp,
-    Invariant::OneLiveLease,
-    Invariant::EpochsGrow,
-    Invariant::StaleChangesNothing,
-    Invariant::AckMeansExecuted,
-    Invariant::DurableIsDurable,
-    Invariant::DoneStaysDone,
-    Invariant::WithinBudget,
-    Invariant::PoisonHasCause,
-    Invariant::OutagesAreFree,
-    Invariant::PillsAreConvicted,
-    Invariant::HistoryInOrder,
-    Invariant::Compensations,
-    Invariant::EffectivelyOnce,
-    Invariant::OldestFirst,
-    Invariant::Fairness,
-    Invariant::Liveness,
-    Invariant::Bounded,
-    Invariant::OneTaskPerKey,
-];
-
 fn invariants(field: &Field<'_>) -> Result<Vec<Invariant>, ScenarioError> {
-    let names: Vec<(String, Invariant)> = GUARANTEES
+    let names: Vec<(String, Invariant)> = Invariant::ALL
         .iter()
         .filter_map(|guarantee| {
             let name = toml::Value::try_from(guarantee).ok()?;

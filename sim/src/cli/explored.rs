@@ -3,8 +3,8 @@
 use leasebridge_sim::oracle::Class;
 use leasebridge_sim::plan::Family;
 
-use super::tally::Tally;
-use crate::cli::table::{Column, render};
+use super::table::{Column, render};
+use crate::explore::tally::Tally;
 
 /// The families, in the order of the table.
 const FAMILIES: [Family; 6] = [

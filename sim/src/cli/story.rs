@@ -14,10 +14,10 @@ use leasebridge_sim::report::timeline::Show;
 use leasebridge_sim::shrink::{Failing, Goal, Limits, Shrunk, shrink};
 use tokio::runtime::Handle;
 
-use super::exit::Failure;
 use super::files;
 use crate::child::protocol::Keep;
 use crate::explore::{again, kind, words};
+use crate::failure::Failure;
 use crate::pool::{Answer, Pool, Wish};
 
 /// Candidates that an automatic search may run.

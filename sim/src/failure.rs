@@ -1,0 +1,45 @@
+//! Why the program could not do its work. Everything of the binary may say so; what it says of a run is a verdict.
+
+use std::fmt;
+
+/// Why a command has no verdict to end with, for the person who typed it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It could not do its work.
+    Broken(String),
+    /// Somebody pressed Ctrl-C before it was through.
+    Interrupted,
+}
+
+impl Failure {
+    /// A failure to do the work.
+    pub(crate) fn because(why: impl fmt::Display) -> Self {
+        Self::Broken(why.to_string())
+    }
+
+    /// A failure that names what it is about.
+    pub(crate) fn about(subject: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::Broken(format!("{subject}: {why}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(why) => write!(f, "error: {why}"),
+            Self::Interrupted => f.write_str("interrupted before it was through"),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Broken(message)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::because(error)
+    }
+}
