@@ -2,8 +2,8 @@
 //!
 //! [`Writer`] turns the state machine's events into batches of bytes, each with its place in a
 //! segment file; somebody else writes and syncs them, one at a time and in order, and reports
-//! [`Writer::completed`]. [`recovery`] turns the bytes of a folder of segments back into events. What
-//! the bytes mean is written down in `docs/format.md`.
+//! [`Writer::completed`]. [`Replay`] turns batches back into events, whatever kept them; [`slots`] finds
+//! them in the bytes of a folder. What the bytes mean is written down in `docs/format.md`.
 //!
 //! Invariants:
 //! - Log order is append order, and what is durable is a prefix of it: one batch is in flight.
@@ -17,8 +17,9 @@ mod image;
 mod layout;
 pub mod limits;
 mod record;
-pub mod recovery;
+mod replay;
 mod seal;
+pub mod slots;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -29,6 +30,7 @@ pub use layout::{
 };
 pub use limits::{Geometry, GeometryError, GeometryOptions};
 pub use record::{Control, Placed, Record, Records};
-pub use recovery::{Corruption, Fold, Recovered, RecoveryError, Start};
+pub use replay::{Ending, Flaw, Fold, IntactBatch, ReadCounts, Replay, Start};
 pub use seal::Sealer;
+pub use slots::{Corruption, Recovered, RecoveryError};
 pub use writer::{Batch, RollTo, Writer};

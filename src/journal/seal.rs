@@ -2,7 +2,7 @@
 
 use super::layout::{BatchHeader, Generation, Position, SegmentHeader};
 use super::limits::{BATCH_HEADER_BYTES, Geometry};
-use super::recovery::Start;
+use super::replay::Start;
 use super::writer::Batch;
 
 /// Seals batches in the order they were taken: each names the one before.

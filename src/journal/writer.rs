@@ -11,7 +11,7 @@ use super::limits::{
     SEGMENT_HEADER_BYTES,
 };
 use super::record::{Control, Place, encode_base, encode_control, encode_event, size_bound};
-use super::recovery::Start;
+use super::replay::Start;
 use crate::core::event::{Base, Event};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, always};

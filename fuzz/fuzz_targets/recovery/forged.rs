@@ -4,7 +4,7 @@
 use leasebridge::core::event::{Base, Event};
 use leasebridge::core::ids::SegmentNo;
 use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
-use leasebridge::journal::recovery::Walk;
+use leasebridge::journal::slots::Walk;
 use leasebridge::journal::{
     Fold, Generation, Position, Records, SegmentHeader, SlotNo, next_batch,
 };

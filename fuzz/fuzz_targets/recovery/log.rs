@@ -11,7 +11,7 @@ use leasebridge::core::ids::{
 };
 use leasebridge::core::time::QueueMs;
 use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
-use leasebridge::journal::recovery::{Replay, SLOT_HEAD_BYTES, SlotHead, Survey};
+use leasebridge::journal::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use leasebridge::journal::{
     Fold, Generation, Geometry, GeometryOptions, Position, Recovered, RecoveryError, Sealer,
     SegmentHeader, SlotNo, Start, Writer,
@@ -108,14 +108,14 @@ pub fn recover(slots: &Slots, fold: &mut dyn Fold) -> Result<Recovered, Recovery
     while let Some(slot) = survey.unclear.first().copied() {
         survey.claim(slot, &slots[&slot]);
     }
-    let mut replay = Replay::new(survey);
-    while let Some(planned) = replay.next_segment() {
-        replay.feed(&slots[&planned.slot], fold)?;
+    let mut judge = Judge::new(survey);
+    while let Some(planned) = judge.next_segment() {
+        judge.feed(&slots[&planned.slot], fold)?;
     }
-    for planned in replay.survey().superseded.clone() {
-        replay.examine(planned, &slots[&planned.slot])?;
+    for planned in judge.survey().superseded.clone() {
+        judge.examine(planned, &slots[&planned.slot])?;
     }
-    Ok(replay.finish()?)
+    Ok(judge.finish()?)
 }
 
 fn geometry() -> Geometry {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::recovery::{Replay, SLOT_HEAD_BYTES, SlotHead, Survey};
+use super::super::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use super::super::*;
 use crate::core::event::{Base, Event};
 use crate::core::ids::{BodyRef, SegmentNo, Seq};
@@ -78,15 +78,15 @@ impl Folder {
         while let Some(slot) = survey.unclear.first().copied() {
             survey.claim(slot, &self.slots[&slot]);
         }
-        let mut replay = Replay::new(survey);
+        let mut judge = Judge::new(survey);
         let mut collect = Collect::default();
-        while let Some(planned) = replay.next_segment() {
-            replay.feed(&self.slots[&planned.slot], &mut collect)?;
+        while let Some(planned) = judge.next_segment() {
+            judge.feed(&self.slots[&planned.slot], &mut collect)?;
         }
-        for planned in replay.survey().superseded.clone() {
-            replay.examine(planned, &self.slots[&planned.slot])?;
+        for planned in judge.survey().superseded.clone() {
+            judge.examine(planned, &self.slots[&planned.slot])?;
         }
-        Ok((replay.finish()?, collect))
+        Ok((judge.finish()?, collect))
     }
 
     /// Recovers and begins a new opening.

@@ -4,4 +4,5 @@ mod damage;
 mod events;
 mod folder;
 mod golden;
+mod replay;
 mod roundtrip;

@@ -9,7 +9,7 @@ use super::error::OpenError;
 use super::slots::SlotFile;
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_BYTES_MAX;
-use crate::journal::recovery::{Replay, SLOT_HEAD_BYTES, SlotHead, Survey};
+use crate::journal::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use crate::journal::{Fold, Recovered, SlotNo};
 
 /// The file whose lock says that the log is open.
@@ -127,17 +127,17 @@ impl Folder {
             dir: self.dir.clone(),
             damage,
         };
-        let mut replay = Replay::new(survey);
+        let mut judge = Judge::new(survey);
         let mut bytes = Vec::new();
-        while let Some(planned) = replay.next_segment() {
+        while let Some(planned) = judge.next_segment() {
             self.read(planned.slot, &mut bytes).await?;
-            replay.feed(&bytes, fold).map_err(damaged)?;
+            judge.feed(&bytes, fold).map_err(damaged)?;
         }
-        for planned in replay.survey().superseded.clone() {
+        for planned in judge.survey().superseded.clone() {
             self.read(planned.slot, &mut bytes).await?;
-            replay.examine(planned, &bytes).map_err(damaged)?;
+            judge.examine(planned, &bytes).map_err(damaged)?;
         }
-        replay.finish().map_err(damaged)
+        judge.finish().map_err(damaged)
     }
 }
 

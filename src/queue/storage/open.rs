@@ -9,7 +9,7 @@ use super::folder::{Folder, LOCK_FILE};
 use super::slots::{LiveSlot, SlotTable};
 use crate::coverage::{Site, reached, sometimes};
 use crate::env::{Disk, DiskLock, LockError};
-use crate::journal::recovery::LastBatch;
+use crate::journal::slots::LastBatch;
 use crate::journal::{
     Fold, Geometry, GeometryOptions, Recovered, SegmentHeader, SlotNo, Start, Writer,
 };

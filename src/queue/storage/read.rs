@@ -8,7 +8,7 @@ use super::slots::LiveSlot;
 use crate::core::Event;
 use crate::core::ids::{BodyRef, SegmentNo};
 use crate::coverage::{Site, reached};
-use crate::journal::recovery::Walk;
+use crate::journal::slots::Walk;
 use crate::journal::{Corruption, Record};
 
 /// An event of a segment, and the body it placed there.

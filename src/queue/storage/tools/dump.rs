@@ -10,7 +10,7 @@ use super::json;
 use super::tail::{Found, Stretch};
 use crate::env::Disk;
 use crate::journal::Position;
-use crate::journal::recovery::Survey;
+use crate::journal::slots::Survey;
 
 /// Gives `line` each record of the log in order, damage included where there is any: it is a line of
 /// its own, and what can be read behind it follows. A log that is being written gives what it has.

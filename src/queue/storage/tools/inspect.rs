@@ -7,7 +7,7 @@ use super::super::folder::Folder;
 use super::{AnyEvents, lock_if_there};
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_HEADER_BYTES;
-use crate::journal::recovery::{SlotHead, Survey, Walk};
+use crate::journal::slots::{SlotHead, Survey, Walk};
 use crate::journal::{HeaderError, Recovered, SegmentHeader, SlotNo};
 
 /// A folder at one moment.

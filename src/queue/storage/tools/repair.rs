@@ -16,7 +16,7 @@ use super::tail::{Found, Stretch};
 use crate::core::ids::{SegmentNo, TaskId};
 use crate::env::{Disk, LockError};
 use crate::journal::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_HEADER_BYTES};
-use crate::journal::recovery::{PlannedSegment, Survey, Walk};
+use crate::journal::slots::{PlannedSegment, Survey, Walk};
 use crate::journal::{Corruption, Fold, Generation, Position, SegmentHeader, SlotNo};
 
 /// Tasks that are listed one by one; further ones are counted.

@@ -1,6 +1,6 @@
 //! Reading on behind damage: what a person wants to see, and recovery never takes.
 
-use crate::journal::recovery::{PlannedSegment, Walk};
+use crate::journal::slots::{PlannedSegment, Walk};
 use crate::journal::{Placed, SlotNo};
 
 /// Something found in a segment.

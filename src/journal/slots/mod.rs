@@ -1,41 +1,25 @@
-//! From the bytes of a folder of slots back to events, without I/O.
+//! Which bytes of a folder of slots are the log, judged without I/O. Only a log in files has slots.
 //!
 //! [`Survey`] reads the heads of all slots and says which hold the log; whoever has the files reads
-//! those in order and feeds them to a [`Replay`], which folds their records and at the end says what
-//! was found and where the log goes on. Nothing is modified by any of it.
+//! those in order and feeds them to a [`Judge`], which finds their batches, has them folded by a
+//! [`Replay`](super::Replay) and at the end says what was found and where the log goes on. Nothing is
+//! modified by any of it.
 //!
 //! What may be wrong without harm is exactly one thing: the last batch of a log that was not sealed
 //! may be torn, because it was in flight when the power went. Everything else that does not decode is
 //! corruption: it is reported with its place, and nothing is skipped.
 
-mod replay;
+mod judge;
 mod survey;
 mod walk;
 
-use super::layout::{Generation, Position, SlotNo};
-use crate::core::event::{Base, Event};
+use super::layout::{Generation, SlotNo};
+use super::replay::{ReadCounts, Start};
 use crate::core::ids::SegmentNo;
 
-pub use replay::Replay;
+pub use judge::Judge;
 pub use survey::{PlannedSegment, SLOT_HEAD_BYTES, SlotHead, Survey};
-pub use walk::{Walk, WalkedBatch};
-
-/// What recovery folds a log into.
-pub trait Fold {
-    /// The state a segment begins with. The first one starts the fold; every later one is what the
-    /// fold already has, and is to be compared with it.
-    ///
-    /// # Errors
-    /// Says in words what contradicts what. The log counts as corrupt.
-    fn base(&mut self, base: Base) -> Result<(), String>;
-
-    /// The next event. An event about a task unknown to the fold is one whose task was moved on or
-    /// finished later in the log, its beginning retired: it is to be passed over.
-    ///
-    /// # Errors
-    /// As for [`Fold::base`].
-    fn event(&mut self, event: Event) -> Result<(), String>;
-}
+pub use walk::Walk;
 
 /// Damage that recovery will not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,21 +53,6 @@ pub enum RecoveryError {
         /// The version it says.
         version: u32,
     },
-}
-
-/// Where the next opening goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The segment it begins.
-    pub segment: SegmentNo,
-    /// Its generation.
-    pub generation: Generation,
-    /// The oldest segment still needed.
-    pub oldest: SegmentNo,
-    /// Where the log ends so far.
-    pub previous_end: Position,
-    /// The CRC of its last batch.
-    pub previous_crc: u32,
 }
 
 /// A batch that was in flight when the process or the power went.
@@ -121,17 +90,6 @@ pub struct LiveSegment {
     pub generation: Generation,
     /// Where its last batch ends.
     pub end: u32,
-}
-
-/// Counts of what was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadCounts {
-    /// Batches.
-    pub batches: u64,
-    /// Records of all kinds.
-    pub records: u64,
-    /// Bytes of batches, headers included.
-    pub bytes: u64,
 }
 
 /// What a whole log amounted to.

@@ -36,7 +36,7 @@ pub struct Survey {
     /// and before it what was retired, or what a gap parts from it.
     pub segments: Vec<PlannedSegment>,
     /// Segments with the number or in the place of others, from an earlier opening: begun and never
-    /// reached, unless something is very wrong. To be given to [`super::Replay::examine`].
+    /// reached, unless something is very wrong. To be given to [`super::Judge::examine`].
     pub superseded: Vec<PlannedSegment>,
     /// Slots without a readable header in which a batch says it belongs to this segment.
     pub headless: Vec<(SlotNo, SegmentNo)>,
@@ -54,7 +54,7 @@ impl Survey {
     ///
     /// # Errors
     /// [`RecoveryError::Newer`]. Damage is found only in the light of the whole log: see
-    /// [`super::Replay::finish`].
+    /// [`super::Judge::finish`].
     pub fn new(heads: &[SlotHead]) -> Result<Self, RecoveryError> {
         let mut segments = Vec::new();
         let mut headless = Vec::new();

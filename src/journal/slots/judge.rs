@@ -1,39 +1,25 @@
-//! Folds a surveyed log, segment by segment, and judges it.
+//! Finds the batches of a surveyed log, segment by segment, has them folded, and judges what is no batch.
 
-use super::super::layout::{Generation, Position, SegmentHeader, SlotNo};
+use super::super::layout::{Generation, SegmentHeader, SlotNo};
 use super::super::limits::SEGMENT_HEADER_BYTES;
-use super::super::record::{Control, Record};
-use super::walk::{Walk, WalkedBatch};
-use super::{
-    Corruption, Fold, LastBatch, LiveSegment, PlannedSegment, ReadCounts, Recovered, Start, Survey,
-    Torn,
-};
+use super::super::replay::{Ending, Fold, Replay, Start};
+use super::walk::Walk;
+use super::{Corruption, LastBatch, LiveSegment, PlannedSegment, Recovered, Survey, Torn};
 use crate::core::ids::SegmentNo;
 
-/// The judge. Feed it every segment of [`Survey::log`] in order, let it examine every
-/// [`Survey::superseded`] one, and ask it to [`Replay::finish`].
+/// See the module. Feed it every segment of [`Survey::log`] in order, let it examine every
+/// [`Survey::superseded`] one, and ask it to [`Judge::finish`].
 #[derive(Debug)]
-pub struct Replay {
+pub struct Judge {
     survey: Survey,
     /// How many segments of the log were fed.
     fed: usize,
     live: Vec<LiveSegment>,
-    previous_end: Position,
-    previous_crc: u32,
-    /// The last record was one of these.
-    last: Last,
+    /// What was folded so far.
+    replay: Replay,
     /// Set where the log was cut; no segment behind it may hold a batch.
     cut: Option<Cut>,
-    retired: Option<SegmentNo>,
     last_batch: Option<LastBatch>,
-    counts: ReadCounts,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
-    Ordinary,
-    Roll(SegmentNo),
-    Seal,
 }
 
 /// Where the intact part of the log ends before its segment does.
@@ -56,20 +42,20 @@ impl PlannedSegment {
     }
 }
 
-impl Replay {
+impl Judge {
     /// Of the log that `survey` found.
     pub fn new(survey: Survey) -> Self {
         let first = survey.log.first().map(|first| first.header);
+        let replay = first.map_or_else(
+            || Replay::behind(Default::default(), 0),
+            |first| Replay::behind(first.previous_end, first.previous_crc),
+        );
         Self {
             fed: 0,
             live: Vec::with_capacity(survey.log.len()),
-            previous_end: first.map_or_else(Position::default, |first| first.previous_end),
-            previous_crc: first.map_or(0, |first| first.previous_crc),
-            last: Last::Ordinary,
+            replay,
             cut: None,
-            retired: None,
             last_batch: None,
-            counts: ReadCounts::default(),
             survey,
         }
     }
@@ -103,16 +89,22 @@ impl Replay {
         let mut walk = Walk::new(bytes, header.segment, header.generation);
         let mut end = SEGMENT_HEADER_BYTES;
         loop {
-            if follower.is_some_and(|next| next.previous_end == self.previous_end) {
+            if follower.is_some_and(|next| next.previous_end == self.replay.end()) {
                 self.check_handover(planned, end, follower)?;
                 break;
             }
-            let offset = walk.offset();
             let Some(batch) = walk.next() else {
                 self.end_early(planned, &walk, follower)?;
                 break;
             };
-            self.fold_batch(planned, offset, &batch, fold)?;
+            self.replay
+                .batch(&batch, fold)
+                .map_err(|flaw| planned.corrupt(flaw.offset, flaw.what))?;
+            self.last_batch = Some(LastBatch {
+                slot: planned.slot,
+                offset: batch.offset,
+                bytes: batch.end - batch.offset,
+            });
             end = batch.end;
         }
         self.live.push(LiveSegment {
@@ -127,10 +119,11 @@ impl Replay {
     /// A segment goes on where the one before it ended.
     fn check_link(&self, planned: PlannedSegment) -> Result<(), Corruption> {
         let header = planned.header;
-        if header.previous_end != self.previous_end || header.previous_crc != self.previous_crc {
+        let end = self.replay.end();
+        if header.previous_end != end || header.previous_crc != self.replay.crc() {
             let what = format!(
-                "its header says that the log before it ends at {}, but that ends at {}",
-                header.previous_end, self.previous_end
+                "its header says that the log before it ends at {}, but that ends at {end}",
+                header.previous_end
             );
             return Err(planned.corrupt(0, what));
         }
@@ -146,9 +139,9 @@ impl Replay {
     ) -> Result<(), Corruption> {
         let Some(next) = follower else { return Ok(()) };
         let rolled = next.generation == planned.header.generation;
-        let fits = match self.last {
-            Last::Roll(to) => to == next.segment,
-            Last::Seal | Last::Ordinary => !rolled,
+        let fits = match self.replay.ending() {
+            Ending::Roll(to) => to == next.segment,
+            Ending::Seal | Ending::Open => !rolled,
         };
         if fits {
             Ok(())
@@ -165,8 +158,9 @@ impl Replay {
         follower: Option<SegmentHeader>,
     ) -> Result<(), Corruption> {
         let offset = walk.offset();
-        let ended = matches!(self.last, Last::Seal | Last::Roll(_));
-        if ended && self.previous_end.segment() == planned.header.segment && follower.is_some() {
+        let ended = self.replay.ending() != Ending::Open;
+        let ends_here = self.replay.end().segment() == planned.header.segment;
+        if ended && ends_here && follower.is_some() {
             let what = "the segment ends before the place that the next one's header names";
             return Err(planned.corrupt(offset, what));
         }
@@ -213,84 +207,6 @@ impl Replay {
         Ok(())
     }
 
-    fn fold_batch(
-        &mut self,
-        planned: PlannedSegment,
-        offset: u32,
-        batch: &WalkedBatch<'_>,
-        fold: &mut dyn Fold,
-    ) -> Result<(), Corruption> {
-        let header = batch.header;
-        let chained =
-            header.previous_end == self.previous_end && header.previous_crc == self.previous_crc;
-        if !chained && !planted!(Bug::StaleBatchesFolded) {
-            let what = format!(
-                "the batch was written behind another one: it names {}, before it stands {}",
-                header.previous_end, self.previous_end
-            );
-            return Err(planned.corrupt(offset, what));
-        }
-        if matches!(self.last, Last::Seal | Last::Roll(_))
-            && self.previous_end.segment() == planned.header.segment
-        {
-            return Err(planned.corrupt(offset, "a batch behind the end of the segment"));
-        }
-        let mut records = 0;
-        for placed in batch.records() {
-            let placed = placed.map_err(|error| {
-                planned.corrupt(offset, format!("record {records} of the batch: {error}"))
-            })?;
-            let first = offset == SEGMENT_HEADER_BYTES && records == 0;
-            self.fold_record(placed.record, first, fold)
-                .map_err(|what| planned.corrupt(placed.offset, what))?;
-            records += 1;
-        }
-        if records != header.records {
-            let what = format!("{records} records in a batch of {}", header.records);
-            return Err(planned.corrupt(offset, what));
-        }
-        self.previous_end = Position::new(planned.header.segment, batch.end);
-        self.previous_crc = batch.crc;
-        self.last_batch = Some(LastBatch {
-            slot: planned.slot,
-            offset: batch.offset,
-            bytes: batch.end - batch.offset,
-        });
-        self.counts.batches += 1;
-        self.counts.records += u64::from(records);
-        self.counts.bytes += u64::from(batch.end - batch.offset);
-        Ok(())
-    }
-
-    fn fold_record(
-        &mut self,
-        record: Record,
-        first: bool,
-        fold: &mut dyn Fold,
-    ) -> Result<(), String> {
-        if first != matches!(record, Record::Base(_)) {
-            return Err("a segment has one base, and begins with it".to_owned());
-        }
-        let last = match record {
-            Record::Base(base) => {
-                fold.base(base)?;
-                Last::Ordinary
-            }
-            Record::Event(event) => {
-                fold.event(event)?;
-                Last::Ordinary
-            }
-            Record::Control(Control::Retired { segment }) => {
-                self.retired = self.retired.max(Some(segment));
-                Last::Ordinary
-            }
-            Record::Control(Control::Roll { next }) => Last::Roll(next),
-            Record::Control(Control::Seal) => Last::Seal,
-        };
-        self.last = last;
-        Ok(())
-    }
-
     /// Looks at a segment that was overruled by a later opening: it must never have been reached. To
     /// be called when all of the log was fed.
     ///
@@ -314,10 +230,7 @@ impl Replay {
 
     /// The oldest segment still needed.
     fn floor(&self) -> SegmentNo {
-        let retired = self.retired.map_or(SegmentNo(0), |segment| {
-            SegmentNo(segment.0.saturating_add(1))
-        });
-        self.survey.oldest.max(retired)
+        self.survey.oldest.max(self.replay.oldest())
     }
 
     /// The verdict, when everything was fed and examined.
@@ -351,16 +264,16 @@ impl Replay {
                 segment: next,
                 generation,
                 oldest: floor,
-                previous_end: self.previous_end,
-                previous_crc: self.previous_crc,
+                previous_end: self.replay.end(),
+                previous_crc: self.replay.crc(),
             },
             segments: live,
             spares,
             abandoned,
             last_batch: self.last_batch,
             torn: self.cut.and_then(torn),
-            sealed: self.last == Last::Seal,
-            counts: self.counts,
+            sealed: self.replay.ending() == Ending::Seal,
+            counts: self.replay.counts(),
         })
     }
 
@@ -412,7 +325,7 @@ impl Replay {
                 "no file holds this segment, and it is needed",
             ));
         }
-        if let Last::Roll(next) = self.last
+        if let Ending::Roll(next) = self.replay.ending()
             && self.survey.log.last().map(|last| last.header.segment) < Some(next)
         {
             let what = "the log goes on in this segment, and no file holds it";

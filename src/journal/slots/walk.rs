@@ -2,7 +2,7 @@
 
 use super::super::layout::{BatchHeader, Generation, next_batch};
 use super::super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use super::super::record::Records;
+use super::super::replay::IntactBatch;
 use crate::core::ids::SegmentNo;
 
 /// Steps through the intact batches of a segment's bytes and stops at the first that is none.
@@ -12,28 +12,6 @@ pub struct Walk<'a> {
     segment: SegmentNo,
     generation: Generation,
     at: u32,
-}
-
-/// An intact batch.
-#[derive(Clone, Copy, Debug)]
-pub struct WalkedBatch<'a> {
-    /// Where it starts in the segment.
-    pub offset: u32,
-    /// Where its last record ends.
-    pub end: u32,
-    /// Its header.
-    pub header: BatchHeader,
-    /// The CRC the next batch chains to.
-    pub crc: u32,
-    segment: SegmentNo,
-    records: &'a [u8],
-}
-
-impl<'a> WalkedBatch<'a> {
-    /// Its records.
-    pub fn records(&self) -> Records<'a> {
-        Records::new(self.records, self.segment, self.offset + BATCH_HEADER_BYTES)
-    }
 }
 
 impl<'a> Walk<'a> {
@@ -99,25 +77,15 @@ impl<'a> Walk<'a> {
 }
 
 impl<'a> Iterator for Walk<'a> {
-    type Item = WalkedBatch<'a>;
+    type Item = IntactBatch<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (header, crc) = self.header_at(self.at)?;
-        let start = self.at.checked_add(BATCH_HEADER_BYTES)?;
-        let end = start.checked_add(header.records_bytes)?;
-        let records = self.bytes.get(start as usize..end as usize)?;
-        if crc32c::crc32c(records) != header.records_crc {
-            return None;
-        }
-        let offset = self.at;
-        self.at = next_batch(end);
-        Some(WalkedBatch {
-            offset,
-            end,
-            header,
-            crc,
-            segment: self.segment,
-            records,
-        })
+        let (mut header, crc) = self.header_at(self.at)?;
+        // Whatever it says: it stands in this segment.
+        header.segment = self.segment;
+        let bytes = self.bytes.get(self.at as usize..)?;
+        let batch = IntactBatch::behind_header(header, crc, bytes, self.at)?;
+        self.at = next_batch(batch.end);
+        Some(batch)
     }
 }
