@@ -11,13 +11,11 @@ use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::keys::{Fate, KeyEntry};
 use super::lane::{LaneCounts, LaneTotals};
 use super::limits::QUARANTINE_REST_MS;
-use super::state::{State, is_fresh};
-use super::task::{Lease, Life, Part, Slot, Task};
+use super::order::Gate;
+use super::state::State;
+use super::task::{Lease, Life, Slot, Task};
 use super::time::{QueueMs, SpanMs};
 use crate::coverage::{Site, reached};
-
-/// Asks [`State::enter`] for the ready order; which part it is depends on what stands there.
-const READY: Life = Life::Ready(Part::Returned);
 
 /// An event that can't follow the ones before it: our own bug, or a damaged log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +106,8 @@ impl State {
             }
             Event::RoutePaused { route, paused } => {
                 self.known_route(*route)?;
-                self.lane_mut(*route).paused = *paused;
+                let order = &mut self.lane_mut(*route).order;
+                order.set_closed(Gate::Paused, *paused);
             }
             Event::Enqueued(enqueued) => self.enqueued(enqueued)?,
             Event::Granted {
@@ -167,7 +166,7 @@ impl State {
                     });
                 }
                 self.leave(slot);
-                self.enter(slot, READY);
+                self.enter(slot, Life::Ready);
             }
             Event::Extended { delivery, deadline } => {
                 let (slot, at) = self.held_by(*delivery, "extended")?;
@@ -209,7 +208,7 @@ impl State {
             id: *id,
             enqueued_at: *at,
             deadline: *deadline,
-            life: READY,
+            life: Life::Ready,
             body: *body,
             history: None,
             route: *route,
@@ -232,7 +231,7 @@ impl State {
             self.tasks[slot as usize].key = Some(self.keys.insert(entry));
         }
         self.lane_mut(*route).totals.enqueued += 1;
-        self.enter_ready(slot, true);
+        self.enter(slot, Life::Ready);
         Ok(())
     }
 
@@ -243,7 +242,7 @@ impl State {
         times: LeaseTimes,
     ) -> Result<(), Impossible> {
         let slot = self.known(delivery.task)?;
-        let waits = matches!(self.task(slot).life, Life::Ready(_) | Life::Delayed(_));
+        let waits = matches!(self.task(slot).life, Life::Ready | Life::Delayed(_));
         if !waits || delivery.epoch != self.task(slot).epoch.next() {
             return Err(Impossible::WrongState {
                 id: delivery.task,
@@ -287,7 +286,8 @@ impl State {
         self.tasks[slot as usize].life = Life::Leased(at);
         self.lease_ends.insert(times.deadline, at, slot);
         if isolation != Isolation::None {
-            self.suspects.routes_taken.insert(route);
+            let closed = self.lane_mut(route).order.set_closed(Gate::Taken, true);
+            self.suspects.routes_taken += usize::from(closed);
         }
         self.suspects.queue_taken |= isolation == Isolation::Queue;
     }
@@ -333,7 +333,7 @@ impl State {
             task.history = None;
         }
         let life = match settled.next {
-            Next::Ready => READY,
+            Next::Ready => Life::Ready,
             Next::Delayed(until) => Life::Delayed(until),
             Next::Poison(cause) => Life::Poison {
                 at: settled.at,
@@ -347,7 +347,7 @@ impl State {
 
     fn expired(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
         let slot = self.known(id)?;
-        if !matches!(self.task(slot).life, Life::Ready(_) | Life::Delayed(_)) {
+        if !matches!(self.task(slot).life, Life::Ready | Life::Delayed(_)) {
             return Err(Impossible::WrongState {
                 id,
                 event: "expired",
@@ -384,7 +384,7 @@ impl State {
         task.deadline = task.deadline.filter(|deadline| *deadline > at);
         let route = task.route;
         self.lane_mut(route).totals.requeued += 1;
-        self.enter(slot, READY);
+        self.enter(slot, Life::Ready);
         Ok(())
     }
 
@@ -394,7 +394,7 @@ impl State {
             id: image.id,
             enqueued_at: image.enqueued_at,
             deadline: image.deadline,
-            life: READY,
+            life: Life::Ready,
             body,
             history: image.history.clone(),
             route: image.route,
@@ -417,7 +417,7 @@ impl State {
             self.tasks[slot as usize].key = Some(self.keys.insert(entry));
         }
         match image.life {
-            LifeImage::Ready => self.enter(slot, READY),
+            LifeImage::Ready => self.enter(slot, Life::Ready),
             LifeImage::Delayed(until) => self.enter(slot, Life::Delayed(until)),
             LifeImage::Poison { at, cause } => self.enter(slot, Life::Poison { at, cause }),
             LifeImage::Leased {
@@ -442,23 +442,21 @@ impl State {
 
     /// Takes a task out of whatever order it stands in; says where it was.
     fn leave(&mut self, slot: Slot) -> Life {
+        let task = &self.tasks[slot as usize];
+        let (rank, isolation) = (task.rank(), task.isolation);
         let Task {
             id,
             life,
             deadline,
             route,
-            isolation,
             ..
-        } = self.tasks[slot as usize];
+        } = *task;
         match life {
-            Life::Ready(part) => {
-                // Out of the order first: a leftover must not look like a member.
-                self.tasks[slot as usize].life = Life::Delayed(QueueMs(0));
-                let Self { tasks, lanes, .. } = self;
-                let lane = &mut lanes[route.0 as usize];
-                lane.remove(id.seq, slot, part);
-                lane.tidy(|seq, slot| is_fresh(tasks, seq, slot));
-                self.suspects.ready -= u64::from(part == Part::Suspect);
+            Life::Ready => {
+                let lane = self.lane_mut(route);
+                lane.counts.ready -= 1;
+                lane.order.remove(rank, slot, isolation);
+                self.suspects.ready -= u64::from(isolation == Isolation::Queue);
             }
             Life::Delayed(until) => {
                 self.lane_mut(route).counts.delayed -= 1;
@@ -469,7 +467,8 @@ impl State {
                 let lease = self.leases.remove(at as usize);
                 self.lease_ends.remove(lease.times.deadline, at);
                 if isolation != Isolation::None {
-                    self.suspects.routes_taken.remove(&route);
+                    let opened = self.lane_mut(route).order.set_closed(Gate::Taken, false);
+                    self.suspects.routes_taken -= usize::from(opened);
                 }
                 self.suspects.queue_taken &= isolation != Isolation::Queue;
             }
@@ -479,7 +478,7 @@ impl State {
                 lane.poison.remove(&(id.seq, slot));
             }
         }
-        if let (Some(deadline), Life::Ready(_) | Life::Delayed(_)) = (deadline, life) {
+        if let (Some(deadline), Life::Ready | Life::Delayed(_)) = (deadline, life) {
             self.expiries.remove(&(deadline, id.seq, slot));
         }
         life
@@ -487,20 +486,25 @@ impl State {
 
     /// Puts a task that is nowhere where `life` says, other than into the air.
     fn enter(&mut self, slot: Slot, life: Life) {
+        let task = &mut self.tasks[slot as usize];
+        task.life = life;
+        let (rank, isolation) = (task.rank(), task.isolation);
         let Task {
             id,
             deadline,
             route,
             ..
-        } = self.tasks[slot as usize];
+        } = *task;
         match life {
-            Life::Ready(_) => return self.enter_ready(slot, false),
+            Life::Ready => {
+                let lane = self.lane_mut(route);
+                lane.counts.ready += 1;
+                lane.order.insert(rank, slot, isolation);
+                self.suspects.ready += u64::from(isolation == Isolation::Queue);
+            }
             Life::Delayed(until) => {
                 self.lane_mut(route).counts.delayed += 1;
                 self.delayed.insert((until, id.seq, slot));
-                if let Some(deadline) = deadline {
-                    self.expiries.insert((deadline, id.seq, slot));
-                }
             }
             Life::Poison { .. } => {
                 let lane = self.lane_mut(route);
@@ -509,26 +513,7 @@ impl State {
             }
             Life::Leased(_) => unreachable!("a lease is made by `hold`"),
         }
-        self.tasks[slot as usize].life = life;
-    }
-
-    fn enter_ready(&mut self, slot: Slot, new: bool) {
-        let Task {
-            id,
-            deadline,
-            route,
-            isolation,
-            ..
-        } = self.tasks[slot as usize];
-        let part = match isolation {
-            Isolation::Queue => Part::Suspect,
-            _ if new => Part::Fresh,
-            _ => Part::Returned,
-        };
-        self.lane_mut(route).insert(id.seq, slot, part);
-        self.tasks[slot as usize].life = Life::Ready(part);
-        self.suspects.ready += u64::from(part == Part::Suspect);
-        if let Some(deadline) = deadline {
+        if let (Some(deadline), Life::Ready | Life::Delayed(_)) = (deadline, life) {
             self.expiries.insert((deadline, id.seq, slot));
         }
     }
@@ -583,7 +568,7 @@ impl State {
         for (_, task) in &self.tasks {
             let lane = &mut counts[task.route.0 as usize];
             match task.life {
-                Life::Ready(_) => lane.ready += 1,
+                Life::Ready => lane.ready += 1,
                 Life::Delayed(_) => lane.delayed += 1,
                 Life::Leased(_) => lane.leased += 1,
                 Life::Poison { .. } => lane.poison += 1,

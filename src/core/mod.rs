@@ -14,6 +14,7 @@ pub mod ids;
 mod keys;
 mod lane;
 pub mod limits;
+mod order;
 mod policy;
 mod settled;
 mod state;

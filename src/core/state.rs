@@ -11,8 +11,9 @@ use super::history::History;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
 use super::keys::{Fate, KeyEntry, KeyWindow};
 use super::lane::{Lane, LaneCounts, LaneTotals};
+use super::order::Gate;
 use super::settled::SettledIds;
-use super::task::{Lease, Life, Part, Slot, Task};
+use super::task::{Lease, Life, Slot, Task};
 use super::time::{MonoMs, QueueMs};
 
 /// All that is known of a queue: its tasks, routes and remembered keys.
@@ -53,8 +54,8 @@ pub struct State {
 pub(super) struct Suspects {
     /// Ready tasks that must fly alone in the whole queue.
     pub(super) ready: u64,
-    /// Routes in which an isolated task is in the air.
-    pub(super) routes_taken: BTreeSet<RouteId>,
+    /// In how many routes an isolated task is in the air.
+    pub(super) routes_taken: usize,
     /// Whether a task is in the air that must be alone in the whole queue.
     pub(super) queue_taken: bool,
     /// Until then only suspects are granted, while there are any. Zero if nobody is kept back.
@@ -150,7 +151,7 @@ impl State {
         for (name, paused) in base.routes {
             state.define_route(name);
             let lane = state.lanes.last_mut().expect("a lane was just pushed");
-            lane.paused = paused;
+            lane.order.set_closed(Gate::Paused, paused);
         }
         state
     }
@@ -165,7 +166,7 @@ impl State {
             routes: self
                 .lanes
                 .iter()
-                .map(|lane| (lane.name.clone(), lane.paused))
+                .map(|lane| (lane.name.clone(), lane.order.is_closed(Gate::Paused)))
                 .collect(),
         }
     }
@@ -207,7 +208,7 @@ impl State {
 
     /// Whether a route is paused.
     pub fn is_paused(&self, route: RouteId) -> bool {
-        self.lane(route).paused
+        self.lane(route).order.is_closed(Gate::Paused)
     }
 
     /// How many tasks of a route are where.
@@ -268,7 +269,7 @@ impl State {
 
     /// Whether some task flies alone just now, or wants to.
     pub(crate) fn has_suspects(&self) -> bool {
-        self.suspects.ready > 0 || !self.suspects.routes_taken.is_empty()
+        self.suspects.ready > 0 || self.suspects.routes_taken > 0
     }
 
     /// A live task's place in the slab, for what is kept beside it.
@@ -284,9 +285,8 @@ impl State {
 
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
-        let suspect = self.lane(route).suspect();
-        let oldest = self.head(route).into_iter().chain(suspect).min();
-        oldest.map(|(_, slot)| self.task(slot).enqueued_at)
+        let first = self.lane(route).order.iter().next();
+        first.map(|slot| self.task(slot).enqueued_at)
     }
 
     /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
@@ -324,18 +324,12 @@ impl State {
             .filter(move |view| after.is_none_or(|after| view.id > after))
     }
 
-    /// Live tasks of a route that wait: ready ones (suspects, those that came back, new ones), then delayed ones;
-    /// in order within each.
+    /// Live tasks of a route that wait: ready ones in the order of their ranks, then delayed ones by their times.
     pub fn waiting(&self, route: RouteId) -> impl Iterator<Item = TaskView<'_>> {
-        let ready = self.lane(route).ready();
-        let ready = ready.filter_map(move |(seq, slot, part)| {
-            let task = self.tasks.get(slot as usize)?;
-            let stands = task.id.seq == seq && task.life == Life::Ready(part);
-            (stands && task.route == route).then_some((seq, slot))
-        });
-        let delayed = self.delayed.iter().map(|(_, seq, slot)| (*seq, *slot));
-        let delayed = delayed.filter(move |(_, slot)| self.task(*slot).route == route);
-        ready.chain(delayed).map(|(_, slot)| self.view_of(slot))
+        let ready = self.lane(route).order.iter();
+        let delayed = self.delayed.iter().map(|(.., slot)| *slot);
+        let delayed = delayed.filter(move |slot| self.task(*slot).route == route);
+        ready.chain(delayed).map(|slot| self.view_of(slot))
     }
 
     /// The leases that are held, by their deadlines.
@@ -367,7 +361,7 @@ impl State {
     pub fn image(&self, id: TaskId) -> Option<TaskImage> {
         let task = self.task(self.slot(id)?);
         let life = match task.life {
-            Life::Ready(_) => LifeImage::Ready,
+            Life::Ready => LifeImage::Ready,
             Life::Delayed(until) => LifeImage::Delayed(until),
             Life::Poison { at, cause } => LifeImage::Poison { at, cause },
             Life::Leased(at) => {
@@ -423,19 +417,13 @@ impl State {
         &self.tasks[slot as usize]
     }
 
-    /// The lowest ready task of a route that may have company.
-    pub(super) fn head(&self, route: RouteId) -> Option<(Seq, Slot)> {
-        self.lane(route)
-            .head(|seq, slot| is_fresh(&self.tasks, seq, slot))
-    }
-
     fn view_of(&self, slot: Slot) -> TaskView<'_> {
         let task = self.task(slot);
         TaskView {
             id: task.id,
             route: task.route,
             state: match task.life {
-                Life::Ready(_) => TaskState::Ready,
+                Life::Ready => TaskState::Ready,
                 Life::Delayed(until) => TaskState::Delayed(until),
                 Life::Leased(at) => TaskState::Leased(self.leases[at as usize].times.deadline),
                 Life::Poison { cause, .. } => TaskState::Poison(cause),
@@ -499,10 +487,4 @@ impl State {
             self.bodies.remove(&body.segment);
         }
     }
-}
-
-pub(super) fn is_fresh(tasks: &Slab<Task>, seq: Seq, slot: Slot) -> bool {
-    tasks
-        .get(slot as usize)
-        .is_some_and(|task| task.id.seq == seq && task.life == Life::Ready(Part::Fresh))
 }

@@ -3,6 +3,7 @@
 use super::event::{Budgets, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
 use super::ids::{BodyRef, Epoch, RouteId, TaskId};
+use super::order::{Priority, Rank};
 use super::time::QueueMs;
 
 /// A task's place in the slab; stable while the task lives.
@@ -28,8 +29,8 @@ pub(crate) struct Task {
 /// Where a task is. It is in exactly one of these, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// In one part of its lane's ready order.
-    Ready(Part),
+    /// In its lane's order.
+    Ready,
     Delayed(QueueMs),
     /// Index of its lease.
     Leased(u32),
@@ -37,17 +38,6 @@ pub(crate) enum Life {
         at: QueueMs,
         cause: PoisonCause,
     },
-}
-
-/// Which part of a lane's ready order holds a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Never leased since it came: the queue of new ones.
-    Fresh,
-    /// Came back to its old place.
-    Returned,
-    /// Must fly alone in the whole queue, and is passed over while it can't.
-    Suspect,
 }
 
 /// The volatile part of a held task.
@@ -66,6 +56,14 @@ pub(crate) struct Lease {
 }
 
 impl Task {
+    /// Its place in the order of its route.
+    pub(crate) fn rank(&self) -> Rank {
+        Rank {
+            priority: Priority::Normal,
+            seq: self.id.seq,
+        }
+    }
+
     pub(crate) fn image(
         &self,
         life: LifeImage,

@@ -3,6 +3,7 @@
 use super::super::event::{Event, Isolation, LeaseTimes};
 use super::super::ids::{DeliveryId, RouteId};
 use super::super::limits::QUARANTINE_MS;
+use super::super::order::{Gate, Gates};
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Lease, Life, Slot, Task};
@@ -17,11 +18,8 @@ pub(super) fn grant(
     route: RouteId,
     out: &mut Vec<Event>,
 ) -> Result<Reply, Refusal> {
-    let Some(lane) = state.lanes.get(route.0 as usize) else {
+    if route.0 as usize >= state.lanes.len() {
         return Err(Refusal::UnknownRoute(route));
-    };
-    if lane.paused {
-        return Ok(Reply::NothingReady);
     }
     let task = match next(state, now, route) {
         Candidate::Take(slot) => state.task(slot),
@@ -70,34 +68,36 @@ enum Candidate {
     NeedsEmptySky,
 }
 
-/// Lowest id first, but nobody joins a task that must be alone, and those that must be alone join
+/// Lowest rank first, but nobody joins a task that must be alone, and those that must be alone join
 /// nobody. A suspect of the bridge's death that can't fly yet is passed over rather than waited for,
 /// else traffic elsewhere could keep its route standing for ever; instead it may now and then ask for
 /// a quarantine.
 fn next(state: &State, now: Now, route: RouteId) -> Candidate {
     let (lane, suspects) = (state.lane(route), &state.suspects);
-    if suspects.queue_taken || suspects.routes_taken.contains(&route) {
-        return Candidate::Nobody;
-    }
     let quarantine = suspects.ready > 0 && now.mono < suspects.quarantine_until;
-    let head = state.head(route);
-    if let Some(suspect) = lane.suspect()
-        && (quarantine || head.is_none_or(|head| suspect < head))
+    let closed = Gates::default()
+        .and(Gate::Taken, suspects.queue_taken)
+        .and(Gate::Quarantine, quarantine);
+    let mut head = lane.order.head(closed);
+    if let Some(slot) = head
+        && state.task(slot).isolation == Isolation::Queue
     {
         if state.leases.is_empty() {
             reached!(Site::SuspectGranted);
-            return Candidate::Take(suspect.1);
+            return Candidate::Take(slot);
         }
         if now.mono >= suspects.rest_until {
             return Candidate::NeedsEmptySky;
         }
+        head = lane.order.head(closed.and(Gate::Company, true));
     }
     match head {
-        Some((_, slot)) if !quarantine => match state.task(slot).isolation {
-            Isolation::Route if lane.counts.leased > 0 => Candidate::Nobody,
-            _ => Candidate::Take(slot),
-        },
-        _ => Candidate::Nobody,
+        // Those behind it wait with it.
+        Some(slot) if state.task(slot).isolation == Isolation::Route && lane.counts.leased > 0 => {
+            Candidate::Nobody
+        }
+        Some(slot) => Candidate::Take(slot),
+        None => Candidate::Nobody,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::event::{Event, LifeImage, Removal, TaskImage};
 use super::super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, RouteId, SegmentNo, Seq, TaskId};
 use super::super::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
+use super::super::order::Gate;
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Life, Task};
@@ -38,7 +39,7 @@ pub(super) fn pause(state: &State, route: RouteId, paused: bool, out: &mut Vec<E
         .lanes
         .get(route.0 as usize)
         .ok_or(Refusal::UnknownRoute(route))?;
-    if lane.paused == paused {
+    if lane.order.is_closed(Gate::Paused) == paused {
         return Ok(Reply::Unchanged);
     }
     out.push(Event::RoutePaused { route, paused });

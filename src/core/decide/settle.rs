@@ -54,7 +54,7 @@ pub(super) fn settle(
             reached!(match elsewhere {
                 Life::Delayed(_) => Site::LateDoneFromDelayed,
                 Life::Poison { .. } => Site::LateDoneFromPoison,
-                Life::Ready(_) | Life::Leased(_) => Site::LateDoneFromReady,
+                Life::Ready | Life::Leased(_) => Site::LateDoneFromReady,
             });
             verdict(at, settlement, Outcome::Done, Verdict::FREE, Next::Done)
         }
