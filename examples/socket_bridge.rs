@@ -344,16 +344,8 @@ fn hello() -> BridgeHello {
 
 /// Send 1 of this delivery; the tries over gRPC are 2 to 4.
 fn frame_of(lease: &Lease<Command>) -> v1::Command {
-    let id = lease.delivery();
-    let task = v1::TaskId {
-        origin: id.task.origin.0,
-        seq: id.task.seq.0,
-    };
     v1::Command {
-        delivery: Some(v1::DeliveryId {
-            task: Some(task),
-            epoch: id.epoch.0,
-        }),
+        delivery: Some(lease.delivery().into()),
         send: 1,
         route: lease.route().to_owned(),
         headers: lease.value().headers.clone(),

@@ -144,7 +144,7 @@ impl World {
             };
             let sent = self.life.iter().rev().any(|event| {
                 matches!(event, Event::Sent { delivery }
-                    if delivery.task == *id && delivery.epoch == image.epoch)
+                    if delivery.task == *id && Some(delivery.epoch) == image.epoch)
             });
             let view = state.view(*id).expect("it has an image");
             let (life, budgets) = (image.life, image.budgets);
@@ -194,7 +194,7 @@ impl World {
             let Some(view) = state.view(delivery.task) else {
                 continue;
             };
-            if view.epoch != delivery.epoch {
+            if view.epoch != Some(delivery.epoch) {
                 continue;
             }
             inputs.push(settle(*delivery, Report::Done));
@@ -327,7 +327,7 @@ fn play(kills: Kills, routes: &[u32], schedule: u32, rounds: u32) -> World {
         let mut held: Vec<(bool, u32, DeliveryId)> = Vec::new();
         for delivery in &world.granted {
             if let Some(view) = state.view(delivery.task)
-                && view.epoch == delivery.epoch
+                && view.epoch == Some(delivery.epoch)
                 && matches!(view.state, TaskState::Leased(_))
             {
                 held.push((delivery.task == pill, view.route.0, *delivery));
@@ -389,7 +389,7 @@ fn an_outage_alone_never_charges_what_has_company() {
         let state = world.state();
         let held = |delivery: &&DeliveryId| {
             state.view(delivery.task).is_some_and(|view| {
-                view.epoch == delivery.epoch && matches!(view.state, TaskState::Leased(_))
+                view.epoch == Some(delivery.epoch) && matches!(view.state, TaskState::Leased(_))
             })
         };
         let flights: Vec<DeliveryId> = world.granted.iter().filter(held).copied().collect();

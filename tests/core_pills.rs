@@ -306,7 +306,7 @@ fn who_saw_the_bridge_die_twice_flies_alone_in_the_whole_queue() {
         queue
             .state
             .view(healthy)
-            .is_some_and(|view| view.epoch == Epoch(0))
+            .is_some_and(|view| view.epoch.is_none())
     );
 }
 
@@ -430,7 +430,7 @@ fn the_first_delivery_and_five_retries_then_poison_and_a_requeue_starts_anew() {
     for round in 0..2 {
         for attempt in 1..=6_u32 {
             let flight = queue.grant(A);
-            assert_eq!(flight.epoch, Epoch(round * 6 + attempt));
+            assert_eq!(flight.epoch.get(), round * 6 + attempt);
             let next = queue.lands(flight, Report::Rejected);
             let spent = Next::Poison(PoisonCause::RetriesSpent);
             assert_eq!(next == spent, attempt == 6, "attempt {attempt}");
@@ -483,15 +483,15 @@ fn what_is_nobodys_fault_spends_nothing() {
     assert_eq!(queue.spent(id), (0, 0, Isolation::None));
 }
 
-/// A `done` that named epoch zero finished a task that nobody had ever been given.
+/// A `done` finished a task that nobody had ever been given: it named the epoch of no lease.
 #[test]
 fn a_done_without_any_lease_is_stale() {
     let mut queue = Queue::new();
     let task = queue.enqueue(A);
-    let epoch = Epoch(0);
+    let epoch = Epoch::FIRST;
     let delivery = DeliveryId { task, epoch };
     let refused = queue.settle(delivery, Report::Done);
-    assert!(matches!(refused, Err(Refusal::Stale { .. })));
+    assert!(matches!(refused, Err(Refusal::Stale { current: None, .. })));
     assert_eq!(queue.state(task), TaskState::Ready);
 }
 

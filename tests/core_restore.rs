@@ -1,9 +1,10 @@
 //! Tasks that come from another queue bring numbers and times of their own.
 
 use leasebridge::core::event::{Budgets, Event, Isolation, LifeImage, TaskImage};
+use leasebridge::core::ids::BodyRef;
 use leasebridge::core::{
-    Epoch, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, RouteId, Seq, State,
-    TaskId, TaskState, decide,
+    Epoch, Impossible, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, RouteId, Seq,
+    State, TaskId, TaskState, decide,
 };
 
 const NOW: Now = Now {
@@ -36,7 +37,7 @@ fn image(seq: u64, life: LifeImage) -> TaskImage {
         enqueued_at: QueueMs(5),
         deadline: None,
         key: None,
-        epoch: Epoch(3),
+        epoch: Epoch::new(3),
         life,
         budgets: Budgets::default(),
         isolation: Isolation::None,
@@ -54,12 +55,32 @@ fn a_delay_from_a_queue_whose_time_is_ahead_lasts_no_longer_than_any_here() {
     assert_eq!(found, Some(TaskState::Delayed(longest)));
 }
 
+/// Only a log that nobody wrote says so; reading it must not end in a panic.
+#[test]
+fn a_held_task_without_an_epoch_is_impossible() {
+    let mut state = queue();
+    let life = LifeImage::Leased {
+        alone_in_route: false,
+        alone_in_queue: false,
+    };
+    let image = TaskImage {
+        epoch: None,
+        ..image(4, life)
+    };
+    let id = image.id;
+    let restored = Event::Restored {
+        image: Box::new(image),
+        body: BodyRef::default(),
+    };
+    assert_eq!(state.replay(&restored), Err(Impossible::HeldUnleased(id)));
+}
+
 #[test]
 fn numbers_that_nothing_can_follow_are_refused() {
     let mut state = queue();
     let last_seq = image(u64::MAX, LifeImage::Ready);
     let mut last_epoch = image(4, LifeImage::Ready);
-    last_epoch.epoch = Epoch(u32::MAX);
+    last_epoch.epoch = Some(Epoch::MAX);
     for image in [last_seq, last_epoch] {
         let refused = ask(&mut state, Input::Restore { image: &image });
         assert!(

@@ -38,7 +38,7 @@ struct Fact {
     /// Told to be gone for good: it must never be leased again.
     finished: bool,
     /// The last epoch that was handed out.
-    epoch: Epoch,
+    epoch: Option<Epoch>,
     /// Rejections that were confirmed.
     rejected: u32,
 }
@@ -84,7 +84,7 @@ impl Client {
             id: None,
             key: options.key.clone(),
             finished: false,
-            epoch: Epoch(0),
+            epoch: None,
             rejected: 0,
         };
         self.know(|known| known.0.insert(name.to_owned(), fact));
@@ -119,8 +119,9 @@ impl Client {
             self.know(|known| {
                 let fact = known.fact(lease.value());
                 assert!(!fact.finished, "{} is done", lease.value());
-                assert!(fact.epoch < lease.delivery().epoch);
-                fact.epoch = lease.delivery().epoch;
+                let epoch = Some(lease.delivery().epoch);
+                assert!(fact.epoch < epoch);
+                fact.epoch = epoch;
             });
         }
         leases

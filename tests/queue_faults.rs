@@ -206,7 +206,7 @@ async fn fills_and_drains(queue: &Queue) {
             let leases = within(queue, queue.lease_batch("default", 7)).await;
             // Half are given back once: more records for the reserve to take.
             for lease in leases.unwrap() {
-                if lease.delivery().epoch == Epoch(1) {
+                if lease.delivery().epoch == Epoch::FIRST {
                     lease.release().await.unwrap();
                 } else {
                     lease.ack().await.unwrap();

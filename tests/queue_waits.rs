@@ -5,7 +5,7 @@ mod queue_world;
 use std::time::Duration;
 
 use leasebridge::core::event::Isolation;
-use leasebridge::core::{Epoch, LaneCounts, TaskId};
+use leasebridge::core::{LaneCounts, TaskId};
 use leasebridge::env;
 use leasebridge::queue::{
     EnqueueError, Failure, Heard, LeaseError, LifecycleFeed, LifecycleKind, QueueOptions,
@@ -197,7 +197,7 @@ fn a_drain_waits_for_nothing_and_takes_back_what_is_not_committed() {
         assert_eq!(drained.tasks()[0].id(), first);
         drop(drained);
         let lease = queue.lease("default").await.unwrap();
-        assert_eq!((lease.id(), lease.delivery().epoch), (first, Epoch(2)));
+        assert_eq!((lease.id(), lease.delivery().epoch.get()), (first, 2));
         let explained = queue.explain(first).await.unwrap();
         assert_eq!((explained.retries, explained.in_doubt), (0, 0));
     });
@@ -252,7 +252,7 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         assert!(matches!(again, Err(EnqueueError::Full { .. })));
         assert_eq!(new.find_key("k").unwrap().0, keyed);
         let lease = new.lease("default").await.unwrap();
-        assert_eq!((lease.id(), lease.delivery().epoch), (keyed, Epoch(3)));
+        assert_eq!((lease.id(), lease.delivery().epoch.get()), (keyed, 3));
         lease.ack().await.unwrap();
         let restored = within(&new, restoring).await.unwrap();
         assert!(restored.iter().all(Result::is_ok));

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use leasebridge::bridge::{BreakerState, BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};
-use leasebridge::core::TaskState;
+use leasebridge::core::{Epoch, TaskState};
 use leasebridge::queue::{Listed, RouteStatus, SafeTaskQueue};
 
 /// Tasks of one route that are named one by one; the rest is counted.
@@ -129,7 +129,7 @@ fn link(link: &LinkStatus) -> String {
 /// Why one task that is held or delayed has not gone on; `None` for the others.
 fn reason(task: &Listed) -> Option<String> {
     let left = task.left.unwrap_or_default();
-    let (id, epoch) = (task.id, task.epoch.0);
+    let (id, epoch) = (task.id, Epoch::or_zero(task.epoch));
     let text = match task.state {
         TaskState::Leased(_) if left.is_zero() => {
             format!("lease {id}/{epoch} held past its deadline")
@@ -154,7 +154,7 @@ mod tests {
 
     use leasebridge::bridge::{LinkCounts, RouteCounts};
     use leasebridge::core::event::TransportKind;
-    use leasebridge::core::{Epoch, LaneCounts, LaneTotals, MonoMs, Origin, QueueMs, Seq, TaskId};
+    use leasebridge::core::{LaneCounts, LaneTotals, MonoMs, Origin, QueueMs, Seq, TaskId};
     use leasebridge::env::{Address, Mono};
 
     use super::*;
@@ -167,7 +167,7 @@ mod tests {
             },
             route: Arc::from("b"),
             state,
-            epoch: Epoch(2),
+            epoch: Epoch::new(2),
             left: Some(Duration::from_millis(left_ms)),
         }
     }

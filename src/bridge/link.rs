@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use super::counters::LinkCounters;
 use super::waiters::{Ask, Key, NotAsked, Pending, Waiters};
 use crate::core::event::TransportKind;
+use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::wire::v1::{self, frame::Kind};
-use crate::wire::{DeliveryId, EndpointHello, FrameSender, InboxId, SendNumber};
+use crate::wire::{EndpointHello, FrameSender, InboxId};
 
 pub(super) use connect::Connector;
 pub(super) use driver::{Death, Driver};
@@ -180,7 +181,8 @@ impl Link {
     }
 
     /// Tells the endpoint which tasks have left the queue. `false` if the link is closed.
-    pub(super) fn announce(&self, ranges: Vec<v1::SettledRange>) -> bool {
+    pub(super) fn announce(&self, ranges: &[IdRange]) -> bool {
+        let ranges = ranges.iter().map(|range| (*range).into()).collect();
         self.sender
             .force(Kind::Settled(v1::Settled { ranges }))
             .is_ok()

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::limits::{SETTLED_RANGES_PER_FRAME_MAX, SETTLED_WAITING_MAX};
 use super::link::Link;
-use crate::core::TaskId;
-use crate::wire::v1::SettledRange;
+use crate::core::{IdRange, TaskId};
 
 /// What is to be announced.
 #[derive(Default)]
@@ -34,7 +33,7 @@ impl Announcer {
     pub(super) fn announce(
         &mut self,
         links: Vec<Arc<Link>>,
-        range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
+        range_of: impl Fn(TaskId) -> Option<IdRange>,
     ) -> usize {
         let is_known = |link: &Arc<Link>| self.told.iter().any(|told| Arc::ptr_eq(told, link));
         let fresh = if links.iter().all(is_known) {
@@ -53,7 +52,7 @@ impl Announcer {
         let told_all = self
             .told
             .iter()
-            .all(|link| frames().all(|frame| link.announce(frame.to_vec())));
+            .all(|link| frames().all(|frame| link.announce(frame)));
         if !told_all {
             // A link has died: its successor is told all of it.
             self.waiting.extend(tasks);
@@ -67,10 +66,7 @@ impl Announcer {
 }
 
 /// The ranges around `tasks`, which are in order; each range once.
-fn ranges(
-    tasks: &[TaskId],
-    range_of: impl Fn(TaskId) -> Option<(TaskId, TaskId)>,
-) -> Vec<SettledRange> {
+fn ranges(tasks: &[TaskId], range_of: impl Fn(TaskId) -> Option<IdRange>) -> Vec<IdRange> {
     let mut ranges = Vec::new();
     let mut covered: Option<TaskId> = None;
     for &task in tasks {
@@ -78,15 +74,11 @@ fn ranges(
             continue;
         }
         // A task that was settled and isn't in the settled set has been requeued from poison.
-        let Some((first, last)) = range_of(task) else {
+        let Some(range) = range_of(task) else {
             continue;
         };
-        covered = Some(last);
-        ranges.push(SettledRange {
-            origin: first.origin.0,
-            first: first.seq.0,
-            last: last.seq.0,
-        });
+        covered = Some(range.ends().1);
+        ranges.push(range);
     }
     ranges
 }
@@ -106,15 +98,15 @@ mod tests {
     #[test]
     fn each_range_is_announced_once() {
         let range_of = |of: TaskId| match of.seq.0 {
-            1..=4 => Some((task(1), task(4))),
+            1..=4 => IdRange::new(of.origin, Seq(1), Seq(4)),
             6 => None,
-            seq => Some((task(seq), task(seq))),
+            _ => Some(IdRange::one(of)),
         };
         let tasks = [2, 3, 4, 6, 9].map(task);
-        let ranges: Vec<_> = ranges(&tasks, range_of)
+        let ends: Vec<_> = ranges(&tasks, range_of)
             .into_iter()
-            .map(|range| (range.origin, range.first, range.last))
+            .map(IdRange::ends)
             .collect();
-        assert_eq!(ranges, [(7, 1, 4), (7, 9, 9)]);
+        assert_eq!(ends, [(task(1), task(4)), (task(9), task(9))]);
     }
 }

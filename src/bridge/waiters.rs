@@ -15,8 +15,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
+use crate::core::{DeliveryId, SendNumber};
 use crate::wire::v1::frame::Kind;
-use crate::wire::{DeliveryId, Fate, FrameSender, NotSent, SendNumber, Ticket};
+use crate::wire::{Fate, FrameSender, NotSent, Ticket};
 
 /// What the endpoint was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -63,7 +63,7 @@ fn selection(what: &str, is_key: bool) -> v1::explain_request::By {
         return By::Key(what.to_owned());
     }
     if let Ok(id) = what.parse::<TaskId>() {
-        return By::Task(words::to_wire(id));
+        return By::Task(id.into());
     }
     what.parse()
         .map_or_else(|_| By::Key(what.to_owned()), By::Seq)

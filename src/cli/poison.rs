@@ -104,7 +104,7 @@ impl SelectArgs {
             };
         }
         v1::PoisonSelection {
-            tasks: self.ids.iter().copied().map(words::to_wire).collect(),
+            tasks: self.ids.iter().map(|id| (*id).into()).collect(),
             all_of_route: String::new(),
         }
     }
@@ -227,12 +227,12 @@ async fn show(args: &ShowArgs, context: &Context) -> Outcome {
     let mut admin = operator.admin.clone();
     let request = v1::ListPoisonRequest {
         route: String::new(),
-        after: before(args.id).map(words::to_wire),
+        after: before(args.id).map(Into::into),
         limit: 1,
         with_body: true,
     };
     let page = operator.ask(admin.list_poison(request)).await?;
-    let wanted = words::to_wire(args.id);
+    let wanted = args.id.into();
     let Some(task) = page
         .tasks
         .into_iter()

@@ -92,7 +92,7 @@ fn to_json(event: &v1::LifecycleEvent) -> Value {
         "sequence": event.sequence,
         "at_unix_ms": event.at_unix_ms,
         "kind": event.kind,
-        "task": event.task.as_ref().map(|id| words::from_wire(id).to_string()),
+        "task": event.task.as_ref().map(|id| words::task(Some(id))),
         "epoch": event.epoch,
         "route": event.route,
         "detail": event.detail,

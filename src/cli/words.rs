@@ -2,28 +2,12 @@
 
 use std::time::Duration;
 
-use leasebridge::core::{Origin, Seq, TaskId};
+use leasebridge::core::TaskId;
 use leasebridge::wire::v1;
 
 /// The name of a task, as [`TaskId`] prints; `-` if there is none.
 pub(crate) fn task(id: Option<&v1::TaskId>) -> String {
-    id.map_or_else(|| "-".into(), |id| from_wire(id).to_string())
-}
-
-/// A task's name from the wire.
-pub(crate) fn from_wire(id: &v1::TaskId) -> TaskId {
-    TaskId {
-        seq: Seq(id.seq),
-        origin: Origin(id.origin),
-    }
-}
-
-/// A task's name for the wire.
-pub(crate) fn to_wire(id: TaskId) -> v1::TaskId {
-    v1::TaskId {
-        origin: id.origin.0,
-        seq: id.seq.0,
-    }
+    id.map_or_else(|| "-".into(), |id| TaskId::from(*id).to_string())
 }
 
 /// The state's name, as everywhere in code, logs and docs.

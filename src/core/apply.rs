@@ -37,6 +37,9 @@ pub enum Impossible {
     /// A task came into being twice, or with a number that isn't the next.
     #[error("task {0} came into being out of turn")]
     OutOfTurn(TaskId),
+    /// The image of a task says that it is held, and under no epoch.
+    #[error("task {0} is held, but was never leased")]
+    HeldUnleased(TaskId),
     /// A later segment's head contradicts the events before it.
     #[error("the head of a segment contradicts the events before it")]
     OtherBase,
@@ -212,7 +215,7 @@ impl State {
             body: *body,
             history: None,
             route: *route,
-            epoch: Epoch(0),
+            epoch: None,
             key: None,
             budgets: Budgets::default(),
             isolation: Isolation::None,
@@ -243,7 +246,7 @@ impl State {
     ) -> Result<(), Impossible> {
         let slot = self.known(delivery.task)?;
         let waits = matches!(self.task(slot).life, Life::Ready | Life::Delayed(_));
-        if !waits || delivery.epoch != self.task(slot).epoch.next() {
+        if !waits || delivery.epoch != Epoch::after(self.task(slot).epoch) {
             return Err(Impossible::WrongState {
                 id: delivery.task,
                 event: "granted",
@@ -251,7 +254,7 @@ impl State {
         }
         self.pass(at);
         self.leave(slot);
-        self.tasks[slot as usize].epoch = delivery.epoch;
+        self.tasks[slot as usize].epoch = Some(delivery.epoch);
         let route = self.task(slot).route;
         // Behind a cut log somebody unknown may be in the air; nobody joins a suspect, though.
         let isolation = self.task(slot).isolation;
@@ -298,7 +301,8 @@ impl State {
         let task = self.task(slot);
         let held = matches!(task.life, Life::Leased(_));
         // A late *done* of the current epoch counts wherever the task is: it was executed.
-        let is_current = task.epoch == settled.delivery.epoch || planted!(Bug::AckIgnoresEpoch);
+        let is_current =
+            task.epoch == Some(settled.delivery.epoch) || planted!(Bug::AckIgnoresEpoch);
         if !is_current || !(held || settled.outcome == Outcome::Done) {
             return Err(Impossible::WrongState {
                 id,
@@ -377,7 +381,7 @@ impl State {
             task.budgets = Budgets::default();
         }
         if planted!(Bug::RequeueResetsEpoch) {
-            task.epoch = Epoch(0);
+            task.epoch = None;
         }
         task.isolation = Isolation::None;
         // An expired command was asked for again by hand: its old deadline has had its say.
@@ -390,6 +394,9 @@ impl State {
 
     fn insert_image(&mut self, image: &TaskImage, body: BodyRef) -> Result<(), Impossible> {
         self.known_route(image.route)?;
+        if image.epoch.is_none() && matches!(image.life, LifeImage::Leased { .. }) {
+            return Err(Impossible::HeldUnleased(image.id));
+        }
         let task = Task {
             id: image.id,
             enqueued_at: image.enqueued_at,
@@ -554,7 +561,7 @@ impl State {
     ) -> Result<(Slot, u32), Impossible> {
         let slot = self.known(delivery.task)?;
         match self.task(slot).life {
-            Life::Leased(at) if self.task(slot).epoch == delivery.epoch => Ok((slot, at)),
+            Life::Leased(at) if self.task(slot).epoch == Some(delivery.epoch) => Ok((slot, at)),
             _ => Err(Impossible::WrongState {
                 id: delivery.task,
                 event,

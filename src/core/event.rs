@@ -278,8 +278,8 @@ pub struct TaskImage {
     pub deadline: Option<QueueMs>,
     /// Its key, if the window still holds it.
     pub key: Option<(KeyHash, Fingerprint)>,
-    /// The epoch of its last lease.
-    pub epoch: Epoch,
+    /// The epoch of its last lease, if it had one.
+    pub epoch: Option<Epoch>,
     /// Where it is.
     pub life: LifeImage,
     /// What it has spent.

@@ -119,7 +119,7 @@ mod tests {
 
     fn attempt(epoch: u32, outcome: Outcome) -> Attempt {
         Attempt {
-            epoch: Epoch(epoch),
+            epoch: Epoch::new(epoch).unwrap(),
             at: QueueMs(u64::from(epoch)),
             outcome,
             charged: false,
@@ -136,7 +136,7 @@ mod tests {
         for epoch in 1..=100 {
             history.push(attempt(epoch, Outcome::Rejected));
         }
-        let epochs: Vec<u32> = history.attempts().map(|a| a.epoch.0).collect();
+        let epochs: Vec<u32> = history.attempts().map(|a| a.epoch.get()).collect();
         let expected: Vec<u32> = (1..=5).chain(81..=100).collect();
         assert_eq!(epochs, expected);
         assert_eq!(history.omitted, 75);
@@ -151,7 +151,10 @@ mod tests {
             history.push(attempt(epoch, Outcome::NotSent));
         }
         history.push(attempt(51, Outcome::Rejected));
-        let seen: Vec<(u32, u32)> = history.attempts().map(|a| (a.epoch.0, a.times)).collect();
+        let seen: Vec<(u32, u32)> = history
+            .attempts()
+            .map(|a| (a.epoch.get(), a.times))
+            .collect();
         assert_eq!(seen, [(1, 1), (50, 49), (51, 1)]);
         assert_eq!(history.counts.not_sent, 49);
         assert_eq!(history.omitted, 0);

@@ -24,7 +24,9 @@ pub mod time;
 pub use apply::Impossible;
 pub use decide::{Input, Refusal, Reply, Report, Settlement, decide};
 pub use event::Event;
-pub use ids::{DeliveryId, Epoch, Origin, RouteId, Seq, TaskId};
+pub use ids::{
+    DeliveryId, Epoch, EpochError, IdRange, Origin, RouteId, SendNumber, Seq, TaskId, TaskIdError,
+};
 pub use lane::{LaneCounts, LaneTotals};
 pub use policy::Policy;
 pub use state::{BodyUse, State, TaskState, TaskView};

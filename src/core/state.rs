@@ -102,8 +102,8 @@ pub struct TaskView<'a> {
     pub route: RouteId,
     /// Where it is.
     pub state: TaskState,
-    /// The epoch of its last lease.
-    pub epoch: Epoch,
+    /// The epoch of its last lease, if it had one.
+    pub epoch: Option<Epoch>,
     /// When it was enqueued.
     pub enqueued_at: QueueMs,
     /// Its own deadline.
@@ -334,13 +334,8 @@ impl State {
 
     /// The leases that are held, by their deadlines.
     pub fn held(&self) -> impl Iterator<Item = DeliveryId> + '_ {
-        self.lease_ends.iter().map(|(_, slot)| {
-            let task = self.task(slot);
-            DeliveryId {
-                task: task.id,
-                epoch: task.epoch,
-            }
-        })
+        let held = self.lease_ends.iter();
+        held.map(|(_, slot)| self.task(slot).delivery())
     }
 
     /// The task that `seq` names, whatever its origin.

@@ -2,7 +2,7 @@
 
 use super::event::{Budgets, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
-use super::ids::{BodyRef, Epoch, RouteId, TaskId};
+use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::order::{Priority, Rank};
 use super::time::QueueMs;
 
@@ -19,7 +19,7 @@ pub(crate) struct Task {
     pub(crate) body: BodyRef,
     pub(crate) history: Option<Box<History>>,
     pub(crate) route: RouteId,
-    pub(crate) epoch: Epoch,
+    pub(crate) epoch: Option<Epoch>,
     /// The task's entry in the key window.
     pub(crate) key: Option<u32>,
     pub(crate) budgets: Budgets,
@@ -56,6 +56,14 @@ pub(crate) struct Lease {
 }
 
 impl Task {
+    /// The lease of a task that is held.
+    pub(crate) fn delivery(&self) -> DeliveryId {
+        DeliveryId {
+            task: self.id,
+            epoch: self.epoch.expect("a task that is held was leased"),
+        }
+    }
+
     /// Its place in the order of its route.
     pub(crate) fn rank(&self) -> Rank {
         Rank {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::codec::{DecodeError, Put, Reader};
 use super::limits::ATTEMPT_BYTES;
-use super::record::{put_task_id, task_id};
+use super::record::{epoch, put_task_id, task_id};
 use crate::core::event::{
     Budgets, Doubt, Isolation, LifeImage, Next, Outcome, PoisonCause, TaskImage, TransportKind,
 };
@@ -69,7 +69,7 @@ pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
     out.put_u32(image.route.0);
     out.put_u64(image.enqueued_at.0);
     put_deadline_and_key(out, image.deadline, image.key);
-    out.put_u32(image.epoch.0);
+    out.put_u32(Epoch::or_zero(image.epoch));
     put_life(out, image.life);
     let budgets = &image.budgets;
     for count in [
@@ -99,7 +99,7 @@ pub(super) fn task(reader: &mut Reader<'_>) -> Result<TaskImage, DecodeError> {
         enqueued_at,
         deadline,
         key,
-        epoch: Epoch(reader.u32()?),
+        epoch: Epoch::new(reader.u32()?),
         life: life(reader)?,
         budgets: Budgets {
             retries: reader.u16()?,
@@ -164,7 +164,7 @@ fn put_history(out: &mut Vec<u8>, history: &History) {
     out.put_u8(u8::try_from(history.first.len()).expect("a history is capped"));
     out.put_u8(u8::try_from(history.last.len()).expect("a history is capped"));
     for attempt in history.attempts() {
-        out.put_u32(attempt.epoch.0);
+        out.put_u32(attempt.epoch.get());
         out.put_u64(attempt.at.0);
         out.put_u8(outcome_code(attempt.outcome));
         out.put_u8(
@@ -216,7 +216,7 @@ fn history(reader: &mut Reader<'_>) -> Result<History, DecodeError> {
 }
 
 fn attempt(reader: &mut Reader<'_>) -> Result<Attempt, DecodeError> {
-    let epoch = Epoch(reader.u32()?);
+    let epoch = epoch(reader)?;
     let at = QueueMs(reader.u64()?);
     let outcome = outcome(reader.u8()?)?;
     let flags = reader.u8()?;

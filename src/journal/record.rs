@@ -207,7 +207,7 @@ pub(super) fn put_task_id(out: &mut Vec<u8>, id: TaskId) {
 
 fn put_delivery(out: &mut Vec<u8>, delivery: DeliveryId) {
     put_task_id(out, delivery.task);
-    out.put_u32(delivery.epoch.0);
+    out.put_u32(delivery.epoch.get());
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &Settled) {
@@ -450,7 +450,15 @@ pub(super) fn task_id(reader: &mut Reader<'_>) -> Result<TaskId, DecodeError> {
 fn delivery(reader: &mut Reader<'_>) -> Result<DeliveryId, DecodeError> {
     Ok(DeliveryId {
         task: task_id(reader)?,
-        epoch: Epoch(reader.u32()?),
+        epoch: epoch(reader)?,
+    })
+}
+
+/// The epoch of a lease: zero is none.
+pub(super) fn epoch(reader: &mut Reader<'_>) -> Result<Epoch, DecodeError> {
+    Epoch::new(reader.u32()?).ok_or(DecodeError::Value {
+        field: "epoch of a lease",
+        value: 0,
     })
 }
 

@@ -10,7 +10,7 @@ use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::Isolation;
 use crate::core::history::History;
-use crate::core::{Epoch, Input, Now, Origin, QueueMs, Seq, TaskId, TaskState, TaskView};
+use crate::core::{Epoch, IdRange, Input, Now, Origin, QueueMs, Seq, TaskId, TaskState, TaskView};
 use crate::env::Wall;
 
 /// One task, for people.
@@ -22,8 +22,8 @@ pub struct Explained<T> {
     pub route: String,
     /// Where it is.
     pub state: TaskState,
-    /// The epoch of its last lease.
-    pub epoch: Epoch,
+    /// The epoch of its last lease, if it had one.
+    pub epoch: Option<Epoch>,
     /// When it was enqueued.
     pub enqueued_at: Wall,
     /// Its own deadline.
@@ -55,8 +55,8 @@ pub struct Listed {
     pub route: Arc<str>,
     /// Where it is.
     pub state: TaskState,
-    /// The epoch of its last lease.
-    pub epoch: Epoch,
+    /// The epoch of its last lease, if it had one.
+    pub epoch: Option<Epoch>,
     /// With a delay or a lease: how long it lasts yet; zero once that is over.
     pub left: Option<Duration>,
 }
@@ -227,12 +227,12 @@ impl<T> SafeTaskQueue<T> {
 
     /// The run of ids around `id` that have all left for good since the opening, durably: what an
     /// endpoint may forget.
-    pub fn settled_range(&self, id: TaskId) -> Option<(TaskId, TaskId)> {
+    pub fn settled_range(&self, id: TaskId) -> Option<IdRange> {
         let (first, last) = self
             .owner
             .engine
             .look_and(|core, _| core.settled_range(id))?;
-        Some((TaskId { seq: first, ..id }, TaskId { seq: last, ..id }))
+        IdRange::new(id.origin, first, last)
     }
 }
 

@@ -122,7 +122,7 @@ pub enum LeaseError {
     Stale {
         /// The lease.
         delivery: DeliveryId,
-        /// The task's epoch now; `None` if the task has left the queue.
+        /// The epoch of the task's last lease; `None` if the task has left the queue.
         current: Option<Epoch>,
     },
     /// No such route; nothing was changed.
@@ -146,7 +146,7 @@ pub enum LeaseError {
 
 fn current_text(current: Option<Epoch>) -> String {
     match current {
-        Some(epoch) => format!(", epoch {} is current", epoch.0),
+        Some(epoch) => format!(", epoch {epoch} is current"),
         None => ", the task has left the queue".to_owned(),
     }
 }

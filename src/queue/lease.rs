@@ -169,7 +169,7 @@ impl Core {
     fn is_held(&self, delivery: DeliveryId) -> bool {
         self.stage != Stage::Closed
             && self.state.view(delivery.task).is_some_and(|view| {
-                view.epoch == delivery.epoch && matches!(view.state, TaskState::Leased(_))
+                view.epoch == Some(delivery.epoch) && matches!(view.state, TaskState::Leased(_))
             })
     }
 }

@@ -17,14 +17,15 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::handler::{Delivered, Handler};
-use super::inbox::{Decision, IdRange, Inbox, LinkId, Outcome, RollbackDecision, RunId, Waiter};
+use super::inbox::{Decision, Inbox, LinkId, Outcome, RollbackDecision, RunId, Waiter};
 use super::options::ReceiverOptions;
 use super::stats::Counters;
 use super::store::{EffectLog, InboxStore, StoreError};
+use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
 use crate::wire::v1::frame::Kind;
-use crate::wire::{DeliveryId, FrameSender, IdError, InboxId, NotSent, SendNumber, v1};
+use crate::wire::{EmptyRange, FrameSender, IdError, InboxId, NotSent, delivery_and_send, v1};
 
 /// What is told to commands that find no room: when to come again.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -108,8 +109,8 @@ enum Pending {
 pub(super) enum Violation {
     #[error(transparent)]
     Id(#[from] IdError),
-    #[error("a settled range that ends before it starts")]
-    EmptyRange,
+    #[error(transparent)]
+    EmptyRange(#[from] EmptyRange),
     #[error("unexpected `{0}`")]
     Unexpected(&'static str),
     #[error("no acceptable message: {0}")]
@@ -268,7 +269,7 @@ impl Engine {
     ) -> Result<(), Violation> {
         use v1::rollback_reply::State as Told;
         self.counters.rollbacks.add(1);
-        let (delivery, send) = DeliveryId::from_wire(rollback.delivery, rollback.send)?;
+        let (delivery, send) = delivery_and_send(rollback.delivery, rollback.send)?;
         let mut state = self.state();
         let (told, result) = match state.inbox.on_rollback(delivery, send) {
             RollbackDecision::RolledBack(links) => {
@@ -301,8 +302,7 @@ impl Engine {
     pub(super) fn on_settled(&self, settled: v1::Settled) -> Result<(), Violation> {
         let mut state = self.state();
         for range in settled.ranges {
-            let range =
-                IdRange::new(range.origin, range.first, range.last).ok_or(Violation::EmptyRange)?;
+            let range = IdRange::try_from(range)?;
             let Some(waiting) = state.inbox.on_settled(range) else {
                 self.counters.settlements_ignored.add(1);
                 continue;
@@ -452,7 +452,7 @@ impl State {
 }
 
 fn delivered(command: v1::Command) -> Result<Delivered, IdError> {
-    let (delivery, send) = DeliveryId::from_wire(command.delivery, command.send)?;
+    let (delivery, send) = delivery_and_send(command.delivery, command.send)?;
     Ok(Delivered {
         delivery,
         send,

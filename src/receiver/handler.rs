@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::inbox::Outcome;
+use crate::core::{DeliveryId, SendNumber, TaskId};
 use crate::env::BoxFuture;
-use crate::wire::{DeliveryId, SendNumber, TaskId, v1};
+use crate::wire::v1;
 
 /// A command to execute.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,10 +19,10 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::core::{DeliveryId, Epoch, IdRange, Origin, SendNumber, Seq, TaskId};
 use crate::coverage::{Site, reached};
-use crate::wire::{DeliveryId, Epoch, SendNumber, TaskId};
 use entry::{Entry, State, Waiters};
-pub use ids::{IdRange, IdRanges};
+pub use ids::IdRanges;
 
 /// Names a link of this receiver, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,7 +154,8 @@ const IN_DOUBT_TEXT: &str = "the receiver crashed while this task was executing 
 /// See the module's description.
 #[derive(Debug)]
 pub struct Inbox {
-    entries: BTreeMap<TaskId, Entry>,
+    /// By origin first, so that a settled range is one piece of it.
+    entries: BTreeMap<(Origin, Seq), Entry>,
     settled: IdRanges,
     /// Executed before a restart, with an empty result and epochs that are not known any more. Kept as
     /// ranges because a rebuilt inbox may know millions of them.
@@ -194,7 +195,7 @@ impl Inbox {
         self.result_bytes += state.result_bytes();
         let mut entry = Entry::new(epoch);
         entry.state = state;
-        if let Some(old) = self.entries.insert(task, entry) {
+        if let Some(old) = self.entries.insert(task.by_origin(), entry) {
             self.result_bytes -= old.state.result_bytes();
         }
     }
@@ -227,14 +228,14 @@ impl Inbox {
             return Decision::Answer(Outcome::Done(Bytes::new()));
         }
         let full = self.full();
-        let Some(entry) = self.entries.get_mut(&task) else {
+        let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
             if let Some(full) = full {
                 return Decision::Full(full);
             }
             let run = Self::next_run(&mut self.next_run);
             let mut entry = Entry::new(epoch);
             entry.state = State::Queued(run, Waiters::new(waiter));
-            self.entries.insert(task, entry);
+            self.entries.insert(task.by_origin(), entry);
             return Decision::Run(run);
         };
         if epoch < entry.epoch && !planted!(Bug::InboxRunsOlderEpoch) {
@@ -291,7 +292,7 @@ impl Inbox {
 
     /// The handler is about to be called. `false`: the run was taken back; don't call it.
     pub fn on_start(&mut self, task: TaskId, run: RunId) -> bool {
-        let Some(entry) = self.entries.get_mut(&task) else {
+        let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
             return false;
         };
         match std::mem::replace(&mut entry.state, State::Idle) {
@@ -309,7 +310,7 @@ impl Inbox {
     /// The newest epoch that waits for the outcome of `task`, if it is running: the one that an outcome
     /// other than *done* binds.
     pub fn bound_epoch(&self, task: TaskId) -> Option<Epoch> {
-        match &self.entries.get(&task)?.state {
+        match &self.entries.get(&task.by_origin())?.state {
             State::Running(_, waiters) => Some(waiters.newest_epoch()),
             _ => None,
         }
@@ -321,7 +322,7 @@ impl Inbox {
     /// # Panics
     /// When `run` was not started: a fault of the caller.
     pub fn on_finished(&mut self, task: TaskId, run: RunId, outcome: &Outcome) -> Vec<Waiter> {
-        let entry = self.entries.get_mut(&task);
+        let entry = self.entries.get_mut(&task.by_origin());
         let entry = entry.expect("a running task keeps its entry");
         let state = std::mem::replace(&mut entry.state, State::Idle);
         let State::Running(running, waiters) = state else {
@@ -329,7 +330,7 @@ impl Inbox {
         };
         assert_eq!(running, run, "task {task} finished by another run");
         if self.settled.contains(task) {
-            self.entries.remove(&task);
+            self.entries.remove(&task.by_origin());
             return waiters.into_vec();
         }
         entry.state = match outcome.compact() {
@@ -357,7 +358,7 @@ impl Inbox {
             return RollbackDecision::AlreadyDone(Bytes::new());
         }
         let room = self.entries.len() < self.tombstones_max();
-        let Some(entry) = self.entries.get_mut(&task) else {
+        let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
             if !room {
                 return RollbackDecision::Full;
             }
@@ -367,7 +368,7 @@ impl Inbox {
             }
             let mut entry = Entry::new(epoch);
             entry.rolled_back.insert(send);
-            self.entries.insert(task, entry);
+            self.entries.insert(task.by_origin(), entry);
             return RollbackDecision::Unknown;
         };
         entry.raise(epoch);
@@ -416,22 +417,22 @@ impl Inbox {
         }
         self.done_before.remove(range);
         let (first, last) = range.ends();
+        let (first, last) = (first.by_origin(), last.by_origin());
         let mut waiting = Vec::new();
         let mut next = Bound::Included(first);
-        while let Some((&task, entry)) =
-            self.entries.range_mut((next, Bound::Included(last))).next()
+        while let Some((&key, entry)) = self.entries.range_mut((next, Bound::Included(last))).next()
         {
-            next = Bound::Excluded(task);
+            next = Bound::Excluded(key);
             if matches!(entry.state, State::Running(..)) {
                 // It is forgotten when it has finished.
                 continue;
             }
-            let entry = self.entries.remove(&task).expect("just seen");
+            let entry = self.entries.remove(&key).expect("just seen");
             self.result_bytes -= entry.state.result_bytes();
             if let State::Queued(_, waiters) = entry.state {
                 waiting.extend(waiters.into_vec());
             }
-            if task == last {
+            if key == last {
                 break;
             }
         }

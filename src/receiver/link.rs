@@ -115,7 +115,7 @@ impl End {
             Self::Frame(error) => Some(error.label()),
             Self::Violation(Violation::Unexpected(_)) => Some("unexpected"),
             Self::Violation(Violation::Id(_)) => Some("bad_id"),
-            Self::Violation(Violation::EmptyRange) => Some("bad_range"),
+            Self::Violation(Violation::EmptyRange(_)) => Some("bad_range"),
             Self::Violation(Violation::Message(_)) => Some("message"),
             Self::NoHello(_) => Some("no_hello"),
             _ => None,

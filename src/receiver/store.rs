@@ -12,9 +12,10 @@ mod worker;
 use std::path::PathBuf;
 
 use super::handler::Delivered;
-use super::inbox::{IdRange, IdRanges, Outcome};
+use super::inbox::{IdRanges, Outcome};
+use crate::core::{DeliveryId, Epoch, IdRange, TaskId};
 use crate::env::BoxFuture;
-use crate::wire::{DeliveryId, Epoch, InboxId, TaskId};
+use crate::wire::InboxId;
 
 pub use effect_file::EffectFile;
 pub use file::FileStore;

@@ -103,7 +103,7 @@ impl AdminService {
         }
         let mut result = v1::PoisonResult::default();
         if all_of_route.is_empty() {
-            let ids = tasks.iter().map(convert::from_task_id).collect();
+            let ids = tasks.into_iter().map(TaskId::from).collect();
             self.change_each(ids, change, &mut result).await?;
             return Ok(result);
         }
@@ -140,7 +140,7 @@ impl AdminService {
         while let Some((id, changed)) = changes.next().await {
             match changed {
                 Ok(()) => result.changed += 1,
-                Err(LeaseError::NotThere { .. }) => result.missing.push(convert::task_id(id)),
+                Err(LeaseError::NotThere { .. }) => result.missing.push(id.into()),
                 Err(error) => return Err(convert::status(&error)),
             }
         }
@@ -152,7 +152,7 @@ impl AdminService {
         use v1::explain_request::By;
         match by {
             By::Task(id) => {
-                let id = convert::from_task_id(&id);
+                let id = TaskId::from(id);
                 Ok((id, self.queue.task_state(id)))
             }
             By::Seq(seq) => {
@@ -232,7 +232,7 @@ impl Admin for AdminService {
             };
             return Ok(Response::new(v1::ExplainReply {
                 task: Some(v1::TaskInfo {
-                    task: Some(convert::task_id(id)),
+                    task: Some(id.into()),
                     state: convert::state(state).into(),
                     ..Default::default()
                 }),
@@ -265,7 +265,7 @@ impl Admin for AdminService {
             limit => limit.min(PAGE_MAX),
         };
         let routes = self.routes(&request.route);
-        let after = request.after.as_ref().map(convert::from_task_id);
+        let after = request.after.map(TaskId::from);
         let (ids, mut more) = self.poison(&routes, after, limit as usize)?;
         let now = self.env.clock.wall();
         let mut tasks: Vec<v1::TaskInfo> = Vec::with_capacity(ids.len());

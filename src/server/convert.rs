@@ -2,25 +2,11 @@
 
 use crate::core::event::PoisonCause;
 use crate::core::history::{Attempt, History};
-use crate::core::{Origin, Seq, TaskId, TaskState};
+use crate::core::{Epoch, TaskState};
 use crate::env::Wall;
 use crate::queue::{Command, Explained, LeaseError, LifecycleEvent};
 use crate::wire::v1;
 use tonic::Status;
-
-pub(super) fn task_id(id: TaskId) -> v1::TaskId {
-    v1::TaskId {
-        origin: id.origin.0,
-        seq: id.seq.0,
-    }
-}
-
-pub(super) fn from_task_id(id: &v1::TaskId) -> TaskId {
-    TaskId {
-        seq: Seq(id.seq),
-        origin: Origin(id.origin),
-    }
-}
 
 pub(super) fn state(state: TaskState) -> v1::TaskState {
     match state {
@@ -50,11 +36,11 @@ pub(super) fn task_info(task: &Explained<Command>, now: Wall, with_body: bool) -
     let value = task.value.as_ref();
     let shown = value.filter(|_| with_body);
     v1::TaskInfo {
-        task: Some(task_id(task.id)),
+        task: Some(task.id.into()),
         route: task.route.clone(),
         key: task.key.clone().unwrap_or_default(),
         state: state(task.state).into(),
-        epoch: task.epoch.0,
+        epoch: Epoch::or_zero(task.epoch),
         enqueued_unix_ms: task.enqueued_at.unix_ms(),
         deadline_unix_ms: task.deadline.map_or(0, Wall::unix_ms),
         until_unix_ms: left_ms.map_or(0, |left| now.unix_ms().saturating_add(left)),
@@ -79,7 +65,7 @@ pub(super) fn task_info(task: &Explained<Command>, now: Wall, with_body: bool) -
 
 fn attempt(attempt: &Attempt) -> v1::Attempt {
     v1::Attempt {
-        epoch: attempt.epoch.0,
+        epoch: attempt.epoch.get(),
         // Queue time is close to Unix time, and all that was kept.
         at_unix_ms: attempt.at.0,
         outcome: attempt.outcome.as_str().into(),
@@ -96,8 +82,8 @@ pub(super) fn lifecycle_event(event: &LifecycleEvent) -> v1::LifecycleEvent {
         sequence: event.sequence,
         at_unix_ms: event.at.0,
         kind: event.kind.as_str().into(),
-        task: event.task.map(task_id),
-        epoch: event.epoch.map_or(0, |epoch| epoch.0),
+        task: event.task.map(Into::into),
+        epoch: Epoch::or_zero(event.epoch),
         route: event.route.as_deref().unwrap_or_default().into(),
         detail: event.detail.as_deref().unwrap_or_default().into(),
         missed: 0,

@@ -285,7 +285,7 @@ fn answer(result: Result<Enqueued, EnqueueError>) -> v1::enqueue_reply::Result {
     let error = match result {
         Ok(enqueued) => {
             return v1::enqueue_reply::Result::Accepted(v1::Accepted {
-                task: Some(convert::task_id(enqueued.id)),
+                task: Some(enqueued.id.into()),
                 duplicate: enqueued.duplicate,
                 state: convert::state(enqueued.state).into(),
             });

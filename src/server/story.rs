@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::event::{Isolation, Outcome, PoisonCause};
 use crate::core::history::Attempt;
-use crate::core::{TaskId, TaskState};
+use crate::core::{Epoch, TaskId, TaskState};
 use crate::queue::{Command, Explained};
 
 /// What a task's fate depends on besides itself.
@@ -32,7 +32,7 @@ pub(super) fn tell(task: &Explained<Command>, around: &Surroundings<'_>) -> Stri
         TaskState::Leased(_) => format!(
             "Task {} is being delivered under epoch {}; its lease lasts {} more unless it is extended.",
             task.id,
-            task.epoch.0,
+            Epoch::or_zero(task.epoch),
             words(task.left.unwrap_or_default())
         ),
         TaskState::Poison(cause) => format!(

@@ -17,7 +17,7 @@ pub use accepted::{Accepted, Peer};
 pub(crate) use date::with_fixed_date;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
 pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
-pub use ids::{DeliveryId, Epoch, IdError, ParseTaskIdError, SendNumber, TaskId};
+pub use ids::{EmptyRange, IdError, delivery_and_send};
 pub use limits::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, FRAME_OVERHEAD_BYTES,
     HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT, HELLO_BYTES_MAX,

@@ -75,7 +75,7 @@ impl Refused {
     /// What the machine's refusal is in the model's words.
     pub(crate) fn of(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::Stale { current, .. } => Self::Stale(current.map(|epoch| epoch.0)),
+            Refusal::Stale { current, .. } => Self::Stale(current.map(Epoch::get)),
             Refusal::KeyConflict { first } => Self::KeyConflict(*first),
             Refusal::DeadlinePassed => Self::DeadlinePassed,
             Refusal::NotThere { .. } => Self::NotThere,
@@ -128,16 +128,14 @@ impl Model {
     }
 
     fn stale(&self, id: TaskId) -> Refused {
-        Refused::Stale(self.tasks.get(&id).map(|task| task.epoch))
+        let epoch = self.tasks.get(&id).map(|task| task.epoch);
+        Refused::Stale(epoch.filter(|epoch| *epoch > 0))
     }
 
-    /// Whether this is the current epoch of a task that was leased at all.
+    /// Whether this is the current epoch of a task.
     fn is_current(&self, delivery: DeliveryId) -> bool {
-        delivery.epoch.0 > 0
-            && self
-                .tasks
-                .get(&delivery.task)
-                .is_some_and(|task| task.epoch == delivery.epoch.0)
+        let task = self.tasks.get(&delivery.task);
+        task.is_some_and(|task| task.epoch == delivery.epoch.get())
     }
 
     pub(crate) fn state_of(&self, id: TaskId) -> Option<TaskState> {
@@ -251,7 +249,7 @@ impl Model {
         });
         let delivery = DeliveryId {
             task: id,
-            epoch: Epoch(task.epoch),
+            epoch: Epoch::new(task.epoch).expect("it was leased just now"),
         };
         self.granted.push(delivery);
         Granting::Granted(delivery, now.mono + policy.lease.0)

@@ -244,14 +244,14 @@ impl World {
             .flying()
             .map(|(task, view, _)| DeliveryId {
                 task,
-                epoch: Epoch(view.epoch),
+                epoch: Epoch::new(view.epoch).expect("it was leased"),
             })
             .collect();
         let pick = usize::from(a);
         match b % 8 {
             0 => self.any_task(a).map(|task| DeliveryId {
                 task,
-                epoch: Epoch(u32::from(b >> 3) % 4),
+                epoch: Epoch::new(1 + u32::from(b >> 3) % 4).expect("it is not zero"),
             }),
             1 | 2 if !self.model.granted.is_empty() => {
                 Some(self.model.granted[pick % self.model.granted.len()])
@@ -559,7 +559,7 @@ impl World {
             .filter(|(_, _, flight)| !flight.sent)
             .map(|(task, view, _)| DeliveryId {
                 task,
-                epoch: Epoch(view.epoch),
+                epoch: Epoch::new(view.epoch).expect("it was leased"),
             })
             .collect();
         for delivery in held {
@@ -637,7 +637,7 @@ impl World {
             let view = view.unwrap_or_else(|| panic!("task {id} is lost"));
             assert_eq!(Some(view.state), self.model.state_of(*id), "task {id}");
             assert_eq!(view.route.0, task.route);
-            assert_eq!(view.epoch.0, task.epoch, "epoch of {id}");
+            assert_eq!(Epoch::or_zero(view.epoch), task.epoch, "epoch of {id}");
             assert_eq!(view.enqueued_at.0, task.enqueued_at);
             assert_eq!(view.deadline.map(|at| at.0), task.deadline);
             assert_eq!(

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use leasebridge::core::{DeliveryId, Epoch, Origin, SendNumber, Seq, TaskId};
 use leasebridge::env::Env;
 use leasebridge::receiver::inbox::Outcome;
 use leasebridge::receiver::store::{Record, StoredInbox};
 use leasebridge::receiver::{Delivered, EffectFile, EffectLog, FileStore, InboxStore};
-use leasebridge::wire::{DeliveryId, Epoch, SendNumber, TaskId};
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 
@@ -19,8 +19,11 @@ const PATH: &str = "/inbox";
 
 fn delivery(seq: u64) -> DeliveryId {
     DeliveryId {
-        task: TaskId { origin: 7, seq },
-        epoch: Epoch::new(1).unwrap(),
+        task: TaskId {
+            seq: Seq(seq),
+            origin: Origin(7),
+        },
+        epoch: Epoch::FIRST,
     }
 }
 

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use leasebridge::core::TaskId;
 use leasebridge::env::{Address, BoxFuture, Env, timeout};
 use leasebridge::receiver::{
     Delivered, Handler, HandlerError, Receiver, ReceiverOptions, RecoverOutcome, RunningReceiver,
 };
-use leasebridge::wire::TaskId;
 use tokio::sync::{Semaphore, watch};
 
 /// Far beyond anything a healthy machine needs.
@@ -61,7 +61,7 @@ impl Handler for Worker {
     fn handle(&self, command: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
         Box::pin(async move {
             let seq = command.delivery.task.seq;
-            *self.executions.lock().unwrap().entry(seq).or_default() += 1;
+            *self.executions.lock().unwrap().entry(seq.0).or_default() += 1;
             self.started.send_modify(|count| *count += 1);
             match &command.body[..] {
                 b"reject" => Err(HandlerError::Rejected("no".into())),
@@ -82,7 +82,7 @@ impl Handler for Worker {
     }
 
     fn recover(&self, task: TaskId) -> BoxFuture<'_, RecoverOutcome> {
-        let known = self.knows.lock().unwrap().get(&task.seq).cloned();
+        let known = self.knows.lock().unwrap().get(&task.seq.0).cloned();
         Box::pin(async move { known.unwrap_or(RecoverOutcome::Unknown) })
     }
 }

@@ -257,7 +257,7 @@ fn event(choices: &mut Choices<'_>, number: usize) -> (Event, Vec<u8>) {
     let at = QueueMs(u64::from(choices.edgy()));
     let delivery = DeliveryId {
         task: id,
-        epoch: Epoch(choices.edgy()),
+        epoch: Epoch::new(choices.edgy()).unwrap_or(Epoch::FIRST),
     };
     let route = RouteId(choices.edgy());
     let kind = choices.byte();
@@ -353,7 +353,7 @@ fn image(
         enqueued_at: at,
         deadline: None,
         key,
-        epoch: Epoch(3),
+        epoch: Epoch::new(3),
         life: LifeImage::Delayed(at),
         budgets: Default::default(),
         isolation: Isolation::None,

@@ -77,7 +77,7 @@ impl Attempt {
     pub(super) fn new(lane: Arc<Lane>, lease: Lease<Command>, kept: bool) -> Self {
         let op = lane.world.bodies.op(&lease.value().body);
         let op = op.expect("a queue gives out bodies that were put in");
-        let epoch = lease.delivery().epoch.0;
+        let epoch = lease.delivery().epoch.get();
         let label = format!("attempt {epoch} of {op} on {}", lane.host.name);
         let mut draws = lane.world.plan.seed.draws(&label);
         let manner = match draws.below(48) {
@@ -296,7 +296,7 @@ impl Attempt {
 }
 
 fn named(delivery: DeliveryId) -> (crate::history::Task, u32) {
-    (Task::from(delivery.task), delivery.epoch.0)
+    (Task::from(delivery.task), delivery.epoch.get())
 }
 
 fn lease_span(lane: &Lane) -> Duration {

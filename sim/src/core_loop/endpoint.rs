@@ -207,7 +207,7 @@ impl Endpoint {
     }
 
     fn take(self: &Arc<Self>, world: &Arc<World>, sent: Sent) -> Taken {
-        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.0);
+        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.get());
         let mut state = self.lock();
         if !state.up {
             return Taken::Known(Answer::Silence);
@@ -261,7 +261,7 @@ impl Endpoint {
         let handler = handlers.acquire().await;
         let handler = handler.expect("the handlers are never closed");
         self.wait_out(&world).await;
-        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.0);
+        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.get());
         let executing = What::Executing {
             task: Task::from(task),
             epoch,

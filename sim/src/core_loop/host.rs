@@ -285,7 +285,7 @@ impl Host {
         let (queue, options) = (&process.queue, process.queue.options());
         let opened = What::Opened {
             boot: process.boot,
-            origin: format!("{:016x}", queue.origin().0),
+            origin: queue.origin().to_string(),
             counts: records::counts(queue.counts()),
             max_retries: options.max_retries,
             max_in_doubt: options.max_in_doubt,

@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) -> turmoil::Result
     let feed = queue.subscribe();
     let what = What::Opened {
         boot,
-        origin: format!("{:016x}", queue.origin().0),
+        origin: queue.origin().to_string(),
         counts: counts(&queue),
         max_retries: queue.options().max_retries,
         max_in_doubt: queue.options().max_in_doubt,

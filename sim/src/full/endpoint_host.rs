@@ -209,7 +209,7 @@ impl EffectLog for Effects {
 }
 
 impl Effects {
-    fn written(&self, task: leasebridge::wire::TaskId) {
+    fn written(&self, task: leasebridge::core::TaskId) {
         let Some((delivery, op)) = self.shared.ledger.end_effect(&self.seat.name, task) else {
             return;
         };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use leasebridge::core::TaskId;
 use leasebridge::env::{BoxFuture, Env};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, RecoverOutcome};
-use leasebridge::wire::TaskId;
 
 use super::body::Body;
 use super::panics::PLANNED;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use leasebridge::core;
-use leasebridge::wire::{DeliveryId, TaskId};
+use leasebridge::core::{DeliveryId, TaskId};
 
 use crate::plan::{HostName, OpId};
 
@@ -15,7 +14,7 @@ pub(super) struct Ledger(Mutex<Books>);
 #[derive(Debug, Default)]
 struct Books {
     offers: BTreeMap<OpId, Offer>,
-    told: BTreeMap<HostName, BTreeMap<core::TaskId, Option<String>>>,
+    told: BTreeMap<HostName, BTreeMap<TaskId, Option<String>>>,
     executions: BTreeMap<TaskId, usize>,
     effects: BTreeMap<TaskId, HostName>,
     begun: BTreeMap<TaskId, (DeliveryId, OpId)>,
@@ -55,14 +54,14 @@ impl Ledger {
     }
 
     /// A producer was told of a task.
-    pub(super) fn told(&self, bridge: &HostName, task: core::TaskId, key: Option<&str>) {
+    pub(super) fn told(&self, bridge: &HostName, task: TaskId, key: Option<&str>) {
         let mut books = self.books();
         let tasks = books.told.entry(bridge.clone()).or_default();
         tasks.insert(task, key.map(str::to_owned));
     }
 
     /// The tasks of a bridge that producers were told of, and the key of each.
-    pub(super) fn tasks_of(&self, bridge: &HostName) -> BTreeMap<core::TaskId, Option<String>> {
+    pub(super) fn tasks_of(&self, bridge: &HostName) -> BTreeMap<TaskId, Option<String>> {
         self.books().told.get(bridge).cloned().unwrap_or_default()
     }
 

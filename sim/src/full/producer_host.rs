@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
-use leasebridge::core::{Origin, Seq, TaskId};
+use leasebridge::core::TaskId;
 use leasebridge::env::{Address, Env, Mono, timeout};
 use leasebridge::wire::v1::ingest_client::IngestClient;
 use leasebridge::wire::v1::{self, enqueue_reply, refusal::Reason};
@@ -313,12 +313,8 @@ fn judge(status: &Status) -> Answer {
 }
 
 fn task_id(accepted: &v1::Accepted) -> TaskId {
-    let id = accepted.task.as_ref();
-    let id = id.expect("an accepted command has a task");
-    TaskId {
-        seq: Seq(id.seq),
-        origin: Origin(id.origin),
-    }
+    let id = accepted.task;
+    id.expect("an accepted command has a task").into()
 }
 
 fn millis(span: Duration) -> u64 {

@@ -1,5 +1,6 @@
 //! The queue's feed as records.
 
+use leasebridge::core::Epoch;
 use leasebridge::core::event::Next;
 use leasebridge::queue::LifecycleEvent;
 
@@ -11,7 +12,7 @@ pub fn fed(event: &LifecycleEvent) -> What {
         sequence: event.sequence,
         kind: event.kind.as_str().into(),
         task: event.task.map(Task::from),
-        epoch: event.epoch.map(|epoch| epoch.0),
+        epoch: event.epoch.map(Epoch::get),
         route: event.route.clone(),
         until_ms: event.until.map(|until| until.0),
         end: event.end.map(|end| {

@@ -2,7 +2,7 @@
 
 use leasebridge::core::event::{Doubt, Outcome, PoisonCause};
 use leasebridge::core::history::Attempt;
-use leasebridge::core::{TaskId, TaskState};
+use leasebridge::core::{Epoch, TaskId, TaskState};
 use leasebridge::queue::{Explained, Payload, SafeTaskQueue};
 
 use super::{Task, What};
@@ -33,10 +33,10 @@ fn alive<T>(explained: &Explained<T>) -> What {
         task: Task::from(explained.id),
         state: state.to_owned(),
         cause: cause.map(|cause| cause.as_str().to_owned()),
-        epoch: explained.epoch.0,
+        epoch: Epoch::or_zero(explained.epoch),
         retries: explained.retries,
         in_doubt: explained.in_doubt,
-        attempts: kept.iter().map(|attempt| attempt.epoch.0).collect(),
+        attempts: kept.iter().map(|attempt| attempt.epoch.get()).collect(),
         blamed_for_deaths: blamed_for_deaths(&kept, cause),
     }
 }
@@ -65,6 +65,6 @@ fn blamed_for_deaths(attempts: &[&Attempt], cause: Option<PoisonCause>) -> Vec<u
         .iter()
         .filter(|attempt| attempt.outcome == Outcome::InDoubt(Doubt::BridgeDied))
         .filter(|attempt| attempt.charged || (is_convicted && Some(attempt.epoch) == last))
-        .map(|attempt| attempt.epoch.0)
+        .map(|attempt| attempt.epoch.get())
         .collect()
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use feed::fed;
 pub use found::found;
 pub use log::{History, mirror_to};
-pub use name::{NoTask, Task};
+pub use name::Task;
 pub use text::{Header, HistoryError, read, write};
 
 use crate::plan::{FaultId, HostName, Micros, OpId};

@@ -116,7 +116,7 @@ mod tests {
             What::Fed {
                 sequence: 3,
                 kind: "rejected".into(),
-                task: Some("1-00ff".parse().expect("a name")),
+                task: Some("1-00000000000000ff".parse().expect("a name")),
                 epoch: Some(1),
                 route: Some("orders".into()),
                 until_ms: None,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use leasebridge::core::DeliveryId;
 use leasebridge::wire::v1::{self, frame::Kind};
-use leasebridge::wire::{DeliveryId, FrameDecoder, encode_frame};
+use leasebridge::wire::{FrameDecoder, delivery_and_send, encode_frame};
 
 use super::tap::Action;
 use crate::plan::{FaultId, Micros, PeerFault};
@@ -105,7 +106,7 @@ pub(super) fn never_came(frame: &[u8]) -> Option<NeverCame> {
     let Kind::RollbackReply(reply) = decoded(frame)? else {
         return None;
     };
-    let (delivery, send) = DeliveryId::from_wire(reply.delivery, reply.send).ok()?;
+    let (delivery, send) = delivery_and_send(reply.delivery, reply.send).ok()?;
     let send = send.get();
     let unknown = reply.state() == v1::rollback_reply::State::Unknown;
     unknown.then_some(NeverCame { delivery, send })

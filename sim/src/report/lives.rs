@@ -231,7 +231,7 @@ mod tests {
             what: What::Fed {
                 sequence: at,
                 kind: kind.to_owned().into(),
-                task: Some("1-00".parse().expect("a name")),
+                task: Some("1-0000000000000000".parse().expect("a name")),
                 epoch: Some(1),
                 route: None,
                 until_ms: None,

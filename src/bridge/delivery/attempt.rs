@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rollback::Learned;
-use super::send::{Heard, Open, wire_delivery};
+use super::send::{Heard, Open};
 use super::{End, Evidence, Verdict, sends};
 use crate::bridge::breaker::Pass;
 use crate::bridge::keeper::Keeper;
@@ -12,11 +12,12 @@ use crate::bridge::link::Link;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
 use crate::bridge::waiters::{Answer, RollbackState};
+use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
 use crate::coverage::{Site, reached};
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
-use crate::wire::{DeliveryId, InboxId};
+use crate::wire::InboxId;
 
 /// See the module's description. Its futures share it by reference.
 pub(super) struct Attempt<'a> {
@@ -55,7 +56,7 @@ impl<'a> Attempt<'a> {
             route,
             lease,
             ctx: Context::new(route.env.clone(), options),
-            delivery: wire_delivery(lease.delivery()),
+            delivery: lease.delivery(),
             learned: Arc::default(),
             by_grpc,
             progress: Mutex::default(),

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bridge::link::Link;
 use crate::bridge::waiters::{Answer, RollbackState, Sign};
+use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::pipeline::{BoxError, Context};
-use crate::wire::{DeliveryId, SendNumber};
 
 /// What rollbacks have found out about one delivery.
 #[derive(Default)]

@@ -9,10 +9,11 @@ use super::rollback::register;
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::{Link, Outbound};
 use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
+use crate::core::SendNumber;
 use crate::coverage::{Site, reached};
 use crate::env::timeout;
 use crate::pipeline::Context;
-use crate::wire::{DeliveryId, Epoch, NotSent, SendNumber, TaskId};
+use crate::wire::NotSent;
 
 /// How one send ended.
 pub(super) enum Heard {
@@ -213,16 +214,5 @@ impl Attempt<'_> {
                 u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
             }),
         }
-    }
-}
-
-/// The queue's delivery id as it travels.
-pub(super) fn wire_delivery(delivery: crate::core::DeliveryId) -> DeliveryId {
-    DeliveryId {
-        task: TaskId {
-            origin: delivery.task.origin.0,
-            seq: delivery.task.seq.0,
-        },
-        epoch: Epoch::new(delivery.epoch.0).expect("a lease's epoch is at least 1"),
     }
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
 use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
+use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::wire::v1::{self, frame::Kind, reply::Outcome, rollback_reply::State};
-use crate::wire::{DeliveryId, FrameError, FrameReader, IdError, check_frame, kind_name};
+use crate::wire::{FrameError, FrameReader, IdError, check_frame, delivery_and_send, kind_name};
 use tokio::io::ReadHalf;
 
 use super::driver::Death;
@@ -175,11 +176,8 @@ fn receive_rollback(
     Ok(())
 }
 
-fn ids(
-    delivery: Option<v1::DeliveryId>,
-    send: u32,
-) -> Result<(DeliveryId, crate::wire::SendNumber), Violation> {
-    Ok(DeliveryId::from_wire(delivery, send)?)
+fn ids(delivery: Option<v1::DeliveryId>, send: u32) -> Result<(DeliveryId, SendNumber), Violation> {
+    Ok(delivery_and_send(delivery, send)?)
 }
 
 fn count(link: &Link, receipt: Receipt) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt, poll};
 
 use super::*;
-use crate::wire::{Epoch, FrameSource, OutboxLimits, TaskId, outbox, v1};
+use crate::core::{Epoch, Origin, Seq, TaskId};
+use crate::wire::{FrameSource, OutboxLimits, outbox, v1};
 
 fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
     let (sender, source) = outbox(OutboxLimits::for_peer(1 << 20, Duration::from_secs(1)));
@@ -14,7 +15,10 @@ fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
 fn key(seq: u64, ask: Ask) -> Key {
     Key {
         delivery: DeliveryId {
-            task: TaskId { origin: 1, seq },
+            task: TaskId {
+                seq: Seq(seq),
+                origin: Origin(1),
+            },
             epoch: Epoch::FIRST,
         },
         send: SendNumber::FIRST,

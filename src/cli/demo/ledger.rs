@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use leasebridge::core::TaskId;
 use leasebridge::env::{BoxFuture, Env};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, RecoverOutcome};
-use leasebridge::wire::TaskId;
 
 /// How long an execution takes: with [`super::endpoint`]'s handlers about a thousand a second and route.
 const WORK: Duration = Duration::from_millis(12);
@@ -120,7 +120,7 @@ impl Hands {
             *inner.refused.entry(key.clone()).or_default() += 1;
             return Err(HandlerError::Refused("there is no lamp 9999".to_owned()));
         }
-        let is_busy = command.delivery.task.seq.is_multiple_of(BUSY_ONE_IN);
+        let is_busy = command.delivery.task.seq.0.is_multiple_of(BUSY_ONE_IN);
         if is_busy && inner.busy.insert(key.clone(), ()).is_none() {
             return Err(HandlerError::Rejected("the lamp is busy".to_owned()));
         }

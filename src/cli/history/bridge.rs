@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use leasebridge::core::TaskState;
+use leasebridge::core::{Epoch, TaskState};
 use leasebridge::env::Env;
 use leasebridge::queue::{
     Command, Heard, LifecycleFeed, Listed, OpenError, SafeTaskQueue, storage,
@@ -64,7 +64,7 @@ impl Follower {
         let options = queue.options();
         let opened = What::Opened {
             boot: past.boots + 1,
-            origin: format!("{:016x}", queue.origin().0),
+            origin: queue.origin().to_string(),
             counts: queue.counts().into(),
             max_retries: options.max_retries,
             max_in_doubt: options.max_in_doubt,
@@ -192,10 +192,13 @@ async fn found(queue: &SafeTaskQueue<Command>) -> Vec<What> {
             task: id.to_string(),
             state,
             cause,
-            epoch: task.epoch.0,
+            epoch: Epoch::or_zero(task.epoch),
             retries: task.retries,
             in_doubt: task.in_doubt,
-            attempts: history.attempts().map(|attempt| attempt.epoch.0).collect(),
+            attempts: history
+                .attempts()
+                .map(|attempt| attempt.epoch.get())
+                .collect(),
         });
     }
     whats

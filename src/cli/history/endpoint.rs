@@ -159,7 +159,7 @@ impl<H: Handler> Handler for ToldHandler<H> {
 
 #[cfg(test)]
 mod tests {
-    use leasebridge::receiver::inbox::IdRange;
+    use leasebridge::core::IdRange;
 
     use super::*;
 

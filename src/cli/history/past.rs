@@ -84,15 +84,18 @@ mod tests {
         for line in [
             r#"{"history":1,"source":"receiver"}"#,
             r#"{"at":1,"host":"e","what":"up","boot":1,"inbox":"00"}"#,
-            r#"{"at":2,"host":"e","what":"executing","task":"1-a","epoch":1,"send":1,"op":7}"#,
-            r#"{"at":3,"host":"e","what":"executed","task":"1-a","epoch":1,"result":"done","op":7}"#,
-            r#"{"at":4,"host":"e","what":"executing","task":"2-a","epoch":3,"send":1,"op":8}"#,
+            r#"{"at":2,"host":"e","what":"executing","task":"1-000000000000000a","epoch":1,"send":1,"op":7}"#,
+            r#"{"at":3,"host":"e","what":"executed","task":"1-000000000000000a","epoch":1,"result":"done","op":7}"#,
+            r#"{"at":4,"host":"e","what":"executing","task":"2-000000000000000a","epoch":3,"send":1,"op":8}"#,
             r#"{"at":9,"host":"e","what":"up","boot":2,"inbox":"00"}"#,
         ] {
             past.take(line.as_bytes(), "receiver").expect("it is whole");
         }
         assert_eq!((past.boots, past.last), (2, 9));
-        assert_eq!(past.unfinished, BTreeMap::from([("2-a".into(), (3, 8))]));
+        assert_eq!(
+            past.unfinished,
+            BTreeMap::from([("2-000000000000000a".into(), (3, 8))])
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a producer offers its bridge, and what it is told.
 
+use leasebridge::core::TaskId;
+use leasebridge::wire::v1;
 use leasebridge::wire::v1::enqueue_reply::Result as Reply;
 use leasebridge::wire::v1::refusal::Reason;
-use leasebridge::wire::{TaskId, v1};
 
 use super::record::{What, op_of, print_of};
 use super::{BRIDGE, History, HistoryLost};

@@ -2,8 +2,8 @@
 
 use std::hash::Hasher;
 
-use leasebridge::core::LaneCounts;
 use leasebridge::core::event::Next;
+use leasebridge::core::{Epoch, LaneCounts};
 use leasebridge::queue::LifecycleEvent;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
@@ -141,7 +141,7 @@ pub(super) fn fed(event: &LifecycleEvent) -> What {
         sequence: event.sequence,
         kind: event.kind.as_str(),
         task: event.task.map(|id| id.to_string()),
-        epoch: event.epoch.map(|epoch| epoch.0),
+        epoch: event.epoch.map(Epoch::get),
         route: event.route.as_deref().map(str::to_owned),
         until_ms: event.until.map(|until| until.0),
         end: event.end.map(|end| {

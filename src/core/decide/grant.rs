@@ -1,7 +1,7 @@
 //! Leases: granting, extending, and the word that one is about to be sent.
 
 use super::super::event::{Event, Isolation, LeaseTimes};
-use super::super::ids::{DeliveryId, RouteId};
+use super::super::ids::{DeliveryId, Epoch, RouteId};
 use super::super::limits::QUARANTINE_MS;
 use super::super::order::{Gate, Gates};
 use super::super::policy::Policy;
@@ -39,7 +39,7 @@ pub(super) fn grant(
     }
     let delivery = DeliveryId {
         task: task.id,
-        epoch: task.epoch.next(),
+        epoch: Epoch::after(task.epoch),
     };
     let deadline = now.mono.after(policy.lease);
     let lease = LeaseTimes {
@@ -109,7 +109,7 @@ fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Re
         reached!(Site::DeadLeaseRefused);
         return Err(Refusal::Stale {
             delivery,
-            current: Some(task.epoch),
+            current: task.epoch,
         });
     }
     Ok(lease)
@@ -118,9 +118,9 @@ fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Re
 /// The lease that `delivery` names, if it is the current one and the task is held.
 pub(super) fn held(state: &State, delivery: DeliveryId) -> Result<(&Task, &Lease), Refusal> {
     let task = state.slot(delivery.task).map(|slot| state.task(slot));
-    let current = task.map(|task| task.epoch);
+    let current = task.and_then(|task| task.epoch);
     match task {
-        Some(task) if task.epoch == delivery.epoch => match task.life {
+        Some(task) if task.epoch == Some(delivery.epoch) => match task.life {
             Life::Leased(at) => Ok((task, &state.leases[at as usize])),
             _ => Err(Refusal::Stale { delivery, current }),
         },

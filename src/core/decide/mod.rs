@@ -225,7 +225,7 @@ pub enum Refusal {
     Stale {
         /// The lease.
         delivery: DeliveryId,
-        /// The task's epoch now; `None` if the task is gone.
+        /// The epoch of the task's last lease; `None` if the task is gone.
         current: Option<Epoch>,
     },
     /// The key stands for another route or body.
@@ -256,7 +256,7 @@ pub enum Refusal {
 fn epoch_or_gone(epoch: Option<Epoch>) -> String {
     epoch.map_or_else(
         || "none, the task is gone".to_owned(),
-        |epoch| epoch.0.to_string(),
+        |epoch| epoch.to_string(),
     )
 }
 

@@ -1,7 +1,7 @@
 //! A new life of the journal: nobody holds a lease any more.
 
 use super::super::event::{Doubt, Event, Isolation, Next};
-use super::super::ids::{DeliveryId, Origin};
+use super::super::ids::Origin;
 use super::super::limits::QUARANTINE_MS;
 use super::super::policy::Policy;
 use super::super::state::State;
@@ -38,10 +38,7 @@ pub(super) fn open(
         reached!(Site::HeldAtDeath);
         // Whether it had been sent died with the process: it may have been.
         let settlement = Settlement {
-            delivery: DeliveryId {
-                task: task.id,
-                epoch: task.epoch,
-            },
+            delivery: task.delivery(),
             report: match () {
                 () if planted!(Bug::RestartAssumesDone) => Report::Done,
                 () if planted!(Bug::RestartAssumesUnsent) => Report::Dropped,

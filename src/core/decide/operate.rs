@@ -142,7 +142,7 @@ pub(super) fn restore(
         return Err(Refusal::UnknownRoute(image.route));
     }
     // Made up by somebody: no queue comes this far, and nothing could follow it.
-    if image.id.seq == Seq(u64::MAX) || image.epoch == Epoch(u32::MAX) {
+    if image.id.seq == Seq(u64::MAX) || image.epoch == Some(Epoch::MAX) {
         return Err(Refusal::NotThere {
             id: image.id,
             wanted: "a task whose number and epoch leave room for another",

@@ -1,7 +1,6 @@
 //! The end of a lease: what it costs, and where the task goes.
 
 use super::super::event::{Doubt, Event, Isolation, Next, Outcome, PoisonCause, Settled};
-use super::super::ids::Epoch;
 use super::super::limits::{ERROR_BYTES_MAX, UNCHARGED_BEFORE_ISOLATION};
 use super::super::policy::Policy;
 use super::super::state::State;
@@ -30,12 +29,11 @@ pub(super) fn settle(
         count_stale(report);
         Refusal::Stale {
             delivery,
-            current: Some(task.epoch),
+            current: task.epoch,
         }
     };
-    // Epoch zero is no lease: nobody can have executed what was never handed out.
-    let is_current = task.epoch == delivery.epoch || planted!(Bug::AckIgnoresEpoch);
-    if !is_current || delivery.epoch == Epoch(0) {
+    let is_current = task.epoch == Some(delivery.epoch) || planted!(Bug::AckIgnoresEpoch);
+    if !is_current {
         return Err(stale(settlement.report));
     }
     let at = now.queue.max(state.at);

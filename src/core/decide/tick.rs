@@ -1,7 +1,6 @@
 //! What time alone changes: leases end, delays end, commands expire, keys are forgotten.
 
 use super::super::event::{Doubt, Event};
-use super::super::ids::DeliveryId;
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::super::task::{Lease, Life};
@@ -36,10 +35,7 @@ pub(super) fn tick(
             Report::Released
         };
         let settlement = Settlement {
-            delivery: DeliveryId {
-                task: task.id,
-                epoch: task.epoch,
-            },
+            delivery: task.delivery(),
             report,
             sends: 0,
             transport: None,

@@ -17,10 +17,11 @@ fn task_id() -> impl Strategy<Value = TaskId> {
 }
 
 fn delivery() -> impl Strategy<Value = DeliveryId> {
-    (task_id(), any::<u32>()).prop_map(|(task, epoch)| DeliveryId {
-        task,
-        epoch: Epoch(epoch),
-    })
+    (task_id(), epoch()).prop_map(|(task, epoch)| DeliveryId { task, epoch })
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    (1_u32..).prop_map(|number| Epoch::new(number).unwrap())
 }
 
 fn queue_ms() -> impl Strategy<Value = QueueMs> {
@@ -98,10 +99,10 @@ fn settled() -> impl Strategy<Value = Settled> {
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
-    let about = (any::<u32>(), queue_ms(), outcome(), any::<bool>());
+    let about = (epoch(), queue_ms(), outcome(), any::<bool>());
     let rest = (transport(), any::<u8>(), error(), any::<u32>());
     (about, rest).prop_map(|(about, rest)| Attempt {
-        epoch: Epoch(about.0),
+        epoch: about.0,
         at: about.1,
         outcome: about.2,
         charged: about.3,
@@ -155,7 +156,7 @@ fn image() -> impl Strategy<Value = Box<TaskImage>> {
         key(),
     );
     let history = option::of(history().prop_map(Box::new));
-    let rest = (any::<u32>(), life, budgets, isolation(), history);
+    let rest = (option::of(epoch()), life, budgets, isolation(), history);
     (about, rest).prop_map(|(about, rest)| {
         Box::new(TaskImage {
             id: about.0,
@@ -163,7 +164,7 @@ fn image() -> impl Strategy<Value = Box<TaskImage>> {
             enqueued_at: about.2,
             deadline: about.3,
             key: about.4,
-            epoch: Epoch(rest.0),
+            epoch: rest.0,
             life: rest.1,
             budgets: rest.2,
             isolation: rest.3,

@@ -18,7 +18,7 @@ fn id() -> TaskId {
 fn delivery() -> DeliveryId {
     DeliveryId {
         task: id(),
-        epoch: Epoch(3),
+        epoch: Epoch::new(3).unwrap(),
     }
 }
 
@@ -43,7 +43,7 @@ fn settled() -> Settled {
 fn image() -> TaskImage {
     let mut history = History::default();
     history.push(Attempt {
-        epoch: Epoch(1),
+        epoch: Epoch::FIRST,
         at: QueueMs(60_000),
         outcome: Outcome::Rejected,
         charged: true,
@@ -58,7 +58,7 @@ fn image() -> TaskImage {
         enqueued_at: QueueMs(50_000),
         deadline: Some(QueueMs(90_000)),
         key: key(),
-        epoch: Epoch(3),
+        epoch: Epoch::new(3),
         life: LifeImage::Poison {
             at: QueueMs(85_000),
             cause: PoisonCause::Refused,

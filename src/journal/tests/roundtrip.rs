@@ -7,8 +7,8 @@ use super::super::record::{Place, encode_event, size_bound};
 use super::super::*;
 use super::events::event_and_body;
 use super::folder::{Folder, base};
-use crate::core::event::{Enqueued, Event};
-use crate::core::ids::{BodyRef, RouteId, SegmentNo};
+use crate::core::event::{Enqueued, Event, LeaseTimes};
+use crate::core::ids::{BodyRef, DeliveryId, Epoch, RouteId, SegmentNo};
 use crate::core::time::QueueMs;
 
 fn body_of(event: &Event) -> Option<BodyRef> {
@@ -96,6 +96,32 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_lease_with_epoch_zero_is_refused() {
+    let delivery = DeliveryId {
+        task: crate::core::TaskId::default(),
+        epoch: Epoch::FIRST,
+    };
+    let mut granted = Event::Granted {
+        delivery,
+        at: QueueMs(0),
+        lease: LeaseTimes::default(),
+    };
+    let place = Place {
+        segment: SegmentNo(1),
+        origin: 0,
+    };
+    let mut bytes = Vec::new();
+    encode_event(&mut bytes, place, &mut granted, &[]);
+    // Behind the tag and the task.
+    assert_eq!(bytes[17..21], 1_u32.to_le_bytes());
+    bytes[17..21].fill(0);
+    let field = "epoch of a lease";
+    let refused = Err(DecodeError::Value { field, value: 0 });
+    let decoded = Records::new(&bytes, SegmentNo(1), 0).next().unwrap();
+    assert_eq!(decoded.map(|_| ()), refused);
 }
 
 /// An event that tells which one it is.

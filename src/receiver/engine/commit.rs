@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Engine, Job, Pending, Phase, State, Work};
+use crate::core::TaskId;
 use crate::coverage::{Site, reached};
 use crate::receiver::inbox::{Outcome, RunId};
 use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
-use crate::wire::TaskId;
 use bytes::Bytes;
 
 impl Engine {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::{Engine, Job, Pending, Phase, State, Work, full};
+use crate::core::DeliveryId;
 use crate::coverage::{Site, reached};
 use crate::env::Mono;
 use crate::receiver::handler::{Handler, HandlerError, capped};
 use crate::receiver::inbox::{Outcome, RunId};
-use crate::wire::DeliveryId;
 
 impl Engine {
     /// Starts what waits for a handler, as far as handlers are free.

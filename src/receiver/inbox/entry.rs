@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{LinkId, Outcome, RunId, Waiter};
-use crate::wire::{Epoch, SendNumber};
+use crate::core::{Epoch, SendNumber};
 
 /// One unsettled task.
 #[derive(Debug)]

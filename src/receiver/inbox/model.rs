@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::tests::{id, range};
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl World {
     }
 
     fn delivery(seq: u64, epoch: u32, send: u32) -> (DeliveryId, SendNumber) {
-        let task = TaskId { origin: 1, seq };
+        let task = id(seq);
         let epoch = Epoch::new(epoch).unwrap();
         (DeliveryId { task, epoch }, SendNumber::new(send).unwrap())
     }
@@ -144,7 +145,7 @@ impl World {
         }
         let at = if newest { self.runs.len() - 1 } else { 0 };
         let (seq, run) = self.runs.remove(at);
-        let started = self.inbox.on_start(TaskId { origin: 1, seq }, run);
+        let started = self.inbox.on_start(id(seq), run);
         let past = self.past.get_mut(&seq).unwrap();
         if started {
             assert!(!past.settled && past.done.is_none() && past.running.is_none());
@@ -171,9 +172,7 @@ impl World {
         } else {
             Outcome::Rejected(text)
         };
-        let answered = self
-            .inbox
-            .on_finished(TaskId { origin: 1, seq }, run, &outcome);
+        let answered = self.inbox.on_finished(id(seq), run, &outcome);
         let past = self.past.get_mut(&seq).unwrap();
         let waiting = std::mem::take(&mut past.waiting);
         assert_eq!(answered.len(), waiting.len(), "each is answered once");
@@ -231,7 +230,7 @@ impl World {
     }
 
     fn settle(&mut self, first: u64, last: u64) {
-        let range = IdRange::new(1, first, last).unwrap();
+        let range = range(first, last);
         let told = self.inbox.on_settled(range).expect("room for the range");
         let mut expected = BTreeSet::new();
         for (_, past) in self.past.range_mut(first..=last) {

@@ -6,8 +6,15 @@ const LIMITS: InboxLimits = InboxLimits {
     settled_ranges_max: 2,
 };
 
-fn id(seq: u64) -> TaskId {
-    TaskId { origin: 9, seq }
+pub(super) fn id(seq: u64) -> TaskId {
+    TaskId {
+        seq: Seq(seq),
+        origin: Origin(9),
+    }
+}
+
+pub(super) fn range(first: u64, last: u64) -> IdRange {
+    IdRange::new(Origin(9), Seq(first), Seq(last)).unwrap()
 }
 
 fn waiter(seq: u64, epoch: u32, send: u32) -> Waiter {
@@ -56,7 +63,7 @@ fn rollback(inbox: &mut Inbox, waiter: Waiter) -> RollbackDecision {
 }
 
 fn settle(inbox: &mut Inbox, first: u64, last: u64) -> Option<Vec<Waiter>> {
-    inbox.on_settled(IdRange::new(9, first, last).unwrap())
+    inbox.on_settled(range(first, last))
 }
 
 #[test]
@@ -322,7 +329,7 @@ fn a_task_in_doubt_after_a_crash_is_refused_once_and_then_runs() {
 fn a_rebuilt_inbox_knows_what_was_done() {
     let mut inbox = inbox();
     let mut before = IdRanges::default();
-    before.insert(IdRange::new(9, 10, 19).unwrap(), usize::MAX);
+    before.insert(range(10, 19), usize::MAX);
     inbox.remember_done_before(before);
     inbox.remember(
         id(1),

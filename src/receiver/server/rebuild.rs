@@ -4,12 +4,13 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 
+use crate::core::{DeliveryId, TaskId};
 use crate::coverage::{Site, reached, sometimes};
 use crate::receiver::engine::Work;
 use crate::receiver::handler::{Handler, RecoverOutcome};
 use crate::receiver::inbox::{Inbox, InboxLimits, Outcome, Remembered};
 use crate::receiver::store::{Record, StoreError, StoredInbox, StoredTask};
-use crate::wire::{DeliveryId, InboxId, TaskId};
+use crate::wire::InboxId;
 
 /// Reads the store and builds the inbox. What the handler decided is durable when this is ready.
 pub(super) async fn rebuild(

@@ -18,9 +18,9 @@ use bytes::BytesMut;
 use super::lines::{EffectLine, LineError};
 use super::worker::{AppendFile, Backing, Worker, lock, sync_parent};
 use super::{EffectLog, StoreError, StoredInbox, fresh_inbox_id};
+use crate::core::IdRange;
 use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
 use crate::receiver::handler::Delivered;
-use crate::receiver::inbox::IdRange;
 use crate::wire::InboxId;
 
 /// How the first line starts.

@@ -13,6 +13,7 @@
 mod record;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,9 +21,10 @@ use bytes::{BufMut, BytesMut};
 
 use super::worker::{AppendFile, Backing, Worker, beside, io_error, lock, sync_parent};
 use super::{InboxStore, Record, StoreError, StoredInbox, StoredTask, fresh_inbox_id};
+use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
 use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
 use crate::receiver::inbox::IdRanges;
-use crate::wire::{DeliveryId, Epoch, InboxId, TaskId};
+use crate::wire::InboxId;
 
 const FILE_MAGIC: &[u8; 8] = b"LBINBOX1";
 const FILE_HEADER_BYTES: usize = 28;
@@ -96,7 +98,7 @@ struct Open {
 /// Where the newest record of each unsettled task stands.
 #[derive(Default)]
 struct Live {
-    tasks: BTreeMap<TaskId, Place>,
+    tasks: BTreeMap<(Origin, Seq), Place>,
     settled: IdRanges,
     bytes: u64,
 }
@@ -119,8 +121,7 @@ impl Live {
             Record::Settled(range) => {
                 let added = self.settled.insert(*range, usize::MAX);
                 assert!(added, "no limit stands against it");
-                let (first, last) = range.ends();
-                for (_, gone) in self.tasks.extract_if(first..=last, |_, _| true) {
+                for (_, gone) in self.tasks.extract_if(keys_of(*range), |_, _| true) {
                     self.bytes -= u64::from(gone.bytes);
                 }
                 return;
@@ -133,7 +134,7 @@ impl Live {
             return;
         }
         self.bytes += u64::from(place.bytes);
-        if let Some(old) = self.tasks.insert(task, place) {
+        if let Some(old) = self.tasks.insert(task.by_origin(), place) {
             self.bytes -= u64::from(old.bytes);
         }
     }
@@ -187,7 +188,7 @@ impl Log {
         let header = file.read(0, FILE_HEADER_BYTES).await?;
         let id = parse_file_header(&header).ok_or_else(|| self.corrupt(0, "not an inbox file"))?;
         let mut live = Live::default();
-        let mut tasks = BTreeMap::new();
+        let mut tasks = Stored::new();
         let mut offset = FILE_HEADER_BYTES as u64;
         let mut last_block = offset;
         while offset < file.size() {
@@ -220,7 +221,7 @@ impl Log {
         let stored = StoredInbox {
             tasks: tasks
                 .into_iter()
-                .map(|(task, (epoch, what))| (task, epoch, what))
+                .map(|((origin, seq), (epoch, what))| (TaskId { seq, origin }, epoch, what))
                 .collect(),
             done: IdRanges::default(),
             settled: live.settled.clone(),
@@ -299,22 +300,26 @@ fn place(start: u64, from: usize, to: usize) -> Place {
     }
 }
 
-fn remember(tasks: &mut BTreeMap<TaskId, (Epoch, StoredTask)>, record: Record) {
-    match record {
-        Record::Started(DeliveryId { task, epoch }) => {
-            tasks.insert(task, (epoch, StoredTask::Started));
-        }
-        Record::Finished(DeliveryId { task, epoch }, outcome) => {
-            tasks.insert(task, (epoch, StoredTask::Finished(outcome)));
-        }
-        Record::NotStarted(DeliveryId { task, epoch }) => {
-            tasks.insert(task, (epoch, StoredTask::NotStarted));
-        }
+/// Tasks by origin first, so that a settled range is one piece.
+type Stored = BTreeMap<(Origin, Seq), (Epoch, StoredTask)>;
+
+fn remember(tasks: &mut Stored, record: Record) {
+    let (DeliveryId { task, epoch }, what) = match record {
+        Record::Started(delivery) => (delivery, StoredTask::Started),
+        Record::Finished(delivery, outcome) => (delivery, StoredTask::Finished(outcome)),
+        Record::NotStarted(delivery) => (delivery, StoredTask::NotStarted),
         Record::Settled(range) => {
-            let (first, last) = range.ends();
-            tasks.extract_if(first..=last, |_, _| true).for_each(drop);
+            let settled = tasks.extract_if(keys_of(range), |_, _| true);
+            return settled.for_each(drop);
         }
-    }
+    };
+    tasks.insert(task.by_origin(), (epoch, what));
+}
+
+/// Where the tasks of a range lie.
+fn keys_of(range: IdRange) -> RangeInclusive<(Origin, Seq)> {
+    let (first, last) = range.ends();
+    first.by_origin()..=last.by_origin()
 }
 
 fn file_header(id: InboxId) -> Vec<u8> {

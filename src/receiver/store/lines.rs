@@ -8,8 +8,8 @@
 
 use bytes::BytesMut;
 
+use crate::core::DeliveryId;
 use crate::receiver::handler::Delivered;
-use crate::wire::{DeliveryId, Epoch};
 
 /// One executed command, as an effect file holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +74,8 @@ impl EffectLine {
         } else {
             escape(route, out);
         }
-        let task = delivery.task;
-        write!(out, "\t{task}\t{}\t", delivery.epoch).expect("a buffer takes what it is given");
+        let DeliveryId { task, epoch } = delivery;
+        write!(out, "\t{task}\t{epoch}\t").expect("a buffer takes what it is given");
         escape(key.as_bytes(), out);
         out.extend_from_slice(b"\t");
         escape(body, out);
@@ -98,12 +98,11 @@ impl EffectLine {
         };
         let text = |field| std::str::from_utf8(field).ok();
         let task = text(id).and_then(|id| id.parse().ok());
-        let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let epoch = text(epoch).filter(plain).and_then(|text| text.parse().ok());
+        let epoch = text(epoch).and_then(|epoch| epoch.parse().ok());
         Ok(Self {
             delivery: DeliveryId {
                 task: task.ok_or(LineError::Id)?,
-                epoch: epoch.and_then(Epoch::new).ok_or(LineError::Epoch)?,
+                epoch: epoch.ok_or(LineError::Epoch)?,
             },
             route: unescape(route).ok_or(LineError::Escape { field: "route" })?,
             key: unescape(key).ok_or(LineError::Escape { field: "key" })?,
@@ -172,14 +171,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{SendNumber, TaskId};
+    use crate::core::{Epoch, Origin, SendNumber, Seq, TaskId};
 
     fn command(route: &str, key: &str, body: &[u8]) -> Delivered {
         Delivered {
             delivery: DeliveryId {
                 task: TaskId {
-                    origin: 0xc0ffee,
-                    seq: 42,
+                    seq: Seq(42),
+                    origin: Origin(0xc0ffee),
                 },
                 epoch: Epoch::new(3).unwrap(),
             },
@@ -244,6 +243,8 @@ mod tests {
             (b"o\t1\t1\tk\tb", LineError::Id),
             (b"o\t1-0000000000000001\t0\tk\tb", LineError::Epoch),
             (b"o\t1-0000000000000001\t+1\tk\tb", LineError::Epoch),
+            (b"o\t+1-0000000000000001\t1\tk\tb", LineError::Id),
+            (b"o\t1-000000000000000A\t1\tk\tb", LineError::Id),
             (
                 b"o\\\t1-0000000000000001\t1\tk\tb",
                 LineError::Escape { field: "route" },

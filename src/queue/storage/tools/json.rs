@@ -7,7 +7,7 @@ use crate::core::event::{
     Event, KeyImage, LifeImage, Next, Outcome, Removal, Settled, TaskImage, TransportKind,
 };
 use crate::core::history::Attempt;
-use crate::core::ids::{BodyRef, Fingerprint, KeyHash, SegmentNo, TaskId};
+use crate::core::ids::{BodyRef, Epoch, Fingerprint, KeyHash, SegmentNo, TaskId};
 use crate::core::time::QueueMs;
 use crate::journal::{Control, Placed, Record};
 
@@ -96,7 +96,7 @@ fn event_json(event: &Event) -> Value {
             "body": body(enqueued.body),
         }),
         Event::Granted { delivery, at, .. } => {
-            json!({ "task": delivery.task.to_string(), "epoch": delivery.epoch.0, "at": at.0 })
+            json!({ "task": delivery.task.to_string(), "epoch": delivery.epoch.get(), "at": at.0 })
         }
         Event::Settled(settled) => settled_json(settled),
         Event::Expired { id, at } | Event::Requeued { id, at } => {
@@ -122,7 +122,7 @@ fn event_json(event: &Event) -> Value {
 fn settled_json(settled: &Settled) -> Value {
     json!({
         "task": settled.delivery.task.to_string(),
-        "epoch": settled.delivery.epoch.0,
+        "epoch": settled.delivery.epoch.get(),
         "at": settled.at.0,
         "outcome": outcome(settled.outcome),
         "charged": settled.charged,
@@ -147,7 +147,7 @@ fn image_json(image: &TaskImage, at: BodyRef) -> Value {
         "enqueued_at": image.enqueued_at.0,
         "deadline": time(image.deadline),
         "key": key(image.key),
-        "epoch": image.epoch.0,
+        "epoch": Epoch::or_zero(image.epoch),
         "life": match image.life {
             LifeImage::Ready => json!("ready"),
             LifeImage::Delayed(until) => json!({ "delayed": until.0 }),
@@ -176,7 +176,7 @@ fn image_json(image: &TaskImage, at: BodyRef) -> Value {
 
 fn attempt(attempt: &Attempt) -> Value {
     json!({
-        "epoch": attempt.epoch.0,
+        "epoch": attempt.epoch.get(),
         "at": attempt.at.0,
         "outcome": outcome(attempt.outcome),
         "charged": attempt.charged,

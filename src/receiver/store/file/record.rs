@@ -2,9 +2,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::receiver::inbox::{IdRange, Outcome};
+use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
+use crate::receiver::inbox::Outcome;
 use crate::receiver::store::Record;
-use crate::wire::{DeliveryId, Epoch, TaskId};
 
 const STARTED: u8 = 1;
 const FINISHED: u8 = 2;
@@ -41,9 +41,9 @@ pub(super) fn encode(record: &Record, out: &mut BytesMut) {
         Record::Settled(range) => {
             let (first, last) = range.ends();
             out.put_u8(SETTLED);
-            out.put_u64_le(first.origin);
-            out.put_u64_le(first.seq);
-            out.put_u64_le(last.seq);
+            out.put_u64_le(first.origin.0);
+            out.put_u64_le(first.seq.0);
+            out.put_u64_le(last.seq.0);
         }
     }
 }
@@ -51,14 +51,14 @@ pub(super) fn encode(record: &Record, out: &mut BytesMut) {
 /// Takes one record off the front; `None` if it is malformed.
 pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
     let tag = bytes.try_get_u8().ok()?;
-    let origin = bytes.try_get_u64_le().ok()?;
-    let seq = bytes.try_get_u64_le().ok()?;
+    let origin = Origin(bytes.try_get_u64_le().ok()?);
+    let seq = Seq(bytes.try_get_u64_le().ok()?);
     if tag == SETTLED {
-        let last = bytes.try_get_u64_le().ok()?;
+        let last = Seq(bytes.try_get_u64_le().ok()?);
         return IdRange::new(origin, seq, last).map(Record::Settled);
     }
     let delivery = DeliveryId {
-        task: TaskId { origin, seq },
+        task: TaskId { seq, origin },
         epoch: Epoch::new(bytes.try_get_u32_le().ok()?)?,
     };
     match tag {
@@ -88,8 +88,8 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
 
 fn put_delivery(tag: u8, delivery: DeliveryId, out: &mut BytesMut) {
     out.put_u8(tag);
-    out.put_u64_le(delivery.task.origin);
-    out.put_u64_le(delivery.task.seq);
+    out.put_u64_le(delivery.task.origin.0);
+    out.put_u64_le(delivery.task.seq.0);
     out.put_u32_le(delivery.epoch.get());
 }
 

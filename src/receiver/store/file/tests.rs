@@ -11,11 +11,14 @@ use proptest::prelude::*;
 use bytes::Bytes;
 
 use super::*;
-use crate::receiver::inbox::{IdRange, Outcome};
+use crate::receiver::inbox::Outcome;
 
 fn delivery(seq: u64, epoch: u32) -> DeliveryId {
     DeliveryId {
-        task: TaskId { origin: 5, seq },
+        task: TaskId {
+            seq: Seq(seq),
+            origin: Origin(5),
+        },
         epoch: Epoch::new(epoch).unwrap(),
     }
 }
@@ -25,8 +28,12 @@ fn done(seq: u64, result: &str) -> Record {
     Record::Finished(delivery(seq, 1), Outcome::Done(result))
 }
 
+fn range(first: u64, last: u64) -> IdRange {
+    IdRange::new(Origin(5), Seq(first), Seq(last)).unwrap()
+}
+
 fn settled(first: u64, last: u64) -> Record {
-    Record::Settled(IdRange::new(5, first, last).unwrap())
+    Record::Settled(range(first, last))
 }
 
 /// Opens a store, appends, closes. Returns what it remembered at its opening.
@@ -114,27 +121,18 @@ async fn a_file_that_is_mostly_settled_shrinks_and_forgets_nothing_that_lives() 
     assert_eq!(found, id);
     let expected = [
         (
-            TaskId {
-                origin: 5,
-                seq: 1_000,
-            },
+            delivery(1_000, 1).task,
             Epoch::FIRST,
             StoredTask::Finished(Outcome::Done("kept".into())),
         ),
         (
-            TaskId {
-                origin: 5,
-                seq: 1_001,
-            },
+            delivery(1_001, 1).task,
             Epoch::new(3).unwrap(),
             StoredTask::Started,
         ),
     ];
     assert_eq!(stored.tasks, expected);
-    assert_eq!(
-        stored.settled.iter().collect::<Vec<_>>(),
-        [IdRange::new(5, 0, 199).unwrap()]
-    );
+    assert_eq!(stored.settled.iter().collect::<Vec<_>>(), [range(0, 199)]);
     // Copied records can be copied again, and a left-over copy is no obstacle.
     fs::write(dir.path().join("inbox.new"), "left over").unwrap();
     let large = (0..30)
@@ -188,7 +186,7 @@ proptest! {
             Record::Started(delivery),
             Record::Finished(delivery, outcome),
             Record::NotStarted(delivery),
-            Record::Settled(IdRange::new(epoch.into(), 0, seq).unwrap()),
+            Record::Settled(range(0, seq)),
         ];
         let mut bytes = BytesMut::new();
         for record in &records {
