@@ -44,9 +44,6 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the directory's entries durable.
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Bytes a plain user may still write on the file system that holds `dir`.
-    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>>;
-
     /// Takes the exclusive advisory lock on `path`, creating the file if needed, without waiting.
     /// Held until the returned guard is dropped or the process dies.
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>>;

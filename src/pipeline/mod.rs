@@ -7,7 +7,7 @@
 //! - [`with_timeout`] cuts an operation off. What is cut off is *in doubt*, never *failed*.
 //! - [`retry`] tries again by a [`RetryPolicy`], never after a cancellation or a final answer, and
 //!   remembers the doubt that an earlier try left behind.
-//! - [`PipelineExt`] maps, taps and consumes streams in which one failed item never stops the rest.
+//! - [`PipelineExt`] taps and consumes streams in which one failed item never stops the rest.
 //! - [`Ticker`] ticks on a fixed grid and drops the ticks nobody took.
 //!
 //! # Example

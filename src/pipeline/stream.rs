@@ -4,11 +4,9 @@
 //! command that could not be sent delivers nothing.
 
 use std::fmt::Display;
-use std::future::ready;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 
-use futures_util::future::Either;
 use futures_util::{Stream, StreamExt};
 
 /// How the items of a stream fared.
@@ -25,21 +23,6 @@ pub struct ItemCounts {
 /// `futures_util::StreamExt` has a `for_each` too: where both traits are in scope, call this one as
 /// `PipelineExt::for_each(stream, …)`.
 pub trait PipelineExt<T, E>: Stream<Item = Result<T, E>> + Sized {
-    /// Maps each success by an async function, one at a time and in order. Failures pass through
-    /// unchanged, and neither they nor a failure of `map` end the stream.
-    ///
-    /// Dropping the stream drops the call of `map` that is under way.
-    fn map_stream<U, F, Fut>(self, mut map: F) -> impl Stream<Item = Result<U, E>>
-    where
-        F: FnMut(T) -> Fut,
-        Fut: Future<Output = Result<U, E>>,
-    {
-        self.then(move |item| match item {
-            Ok(value) => Either::Left(map(value)),
-            Err(error) => Either::Right(ready(Err(error))),
-        })
-    }
-
     /// Shows each success to `tap` and passes every item on unchanged. Lazy, as streams are.
     fn tap_success_each<F>(self, mut tap: F) -> impl Stream<Item = Result<T, E>>
     where
@@ -116,22 +99,6 @@ mod tests {
     const ITEMS: [Item; 5] = [Ok(1), Err("broken"), Ok(2), Ok(3), Err("torn")];
 
     #[tokio::test]
-    async fn map_stream_goes_on_after_failures_of_items_and_of_itself() {
-        let mapped = iter(ITEMS).map_stream(|value| async move {
-            if value == 2 {
-                Err("two")
-            } else {
-                Ok(value * 10)
-            }
-        });
-        let all: Vec<Item> = mapped.collect().await;
-        assert_eq!(
-            all,
-            [Ok(10), Err("broken"), Err("two"), Ok(30), Err("torn")]
-        );
-    }
-
-    #[tokio::test]
     async fn taps_see_their_half_and_change_nothing() {
         let (successes, failures) = (RefCell::default(), RefCell::default());
         let tapped = iter(ITEMS)
@@ -188,9 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_consuming_loop_can_be_spawned() {
-        let tapped = iter(ITEMS)
-            .tap_failure_each(|_| {})
-            .map_stream(|value| ready(Ok(value)));
+        let tapped = iter(ITEMS).tap_failure_each(|_| {});
         let consumed = PipelineExt::for_each(tapped, NonZeroUsize::MIN, |item| async move {
             tokio::task::yield_now().await;
             item.map(|_| ())

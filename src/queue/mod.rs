@@ -3,6 +3,7 @@
 mod adapter;
 mod admin;
 mod backpressure;
+#[cfg(feature = "wire")]
 mod command;
 mod commit;
 mod credits;
@@ -27,6 +28,7 @@ mod sync;
 pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
 pub use admin::{Explained, Listed, MovedRoute};
 pub use backpressure::BackpressureSignal;
+#[cfg(feature = "wire")]
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
 pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError};

@@ -5,7 +5,9 @@
 //! [`v1::Frame`] travels over the socket (through [`FrameReader`] and [`FrameSource::write_to`]) and
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
+#[cfg(any(feature = "receiver", feature = "server"))]
 mod accepted;
+#[cfg(any(feature = "receiver", feature = "server"))]
 mod date;
 mod frame;
 mod hello;
@@ -13,7 +15,9 @@ mod ids;
 mod limits;
 mod outbox;
 
+#[cfg(any(feature = "receiver", feature = "server"))]
 pub use accepted::{Accepted, Peer};
+#[cfg(any(feature = "receiver", feature = "server"))]
 pub(crate) use date::with_fixed_date;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
 pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
@@ -28,12 +32,12 @@ pub use outbox::{
     Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
 };
 
-/// Messages and services generated from `proto/leasebridge/v1`.
+/// Messages and services generated from `proto/leasebridge/v1`; `tests/generated.rs` writes and checks them.
 #[expect(
     missing_docs,
     clippy::all,
     reason = "generated from proto/, where each is described"
 )]
 pub mod v1 {
-    tonic::include_proto!("leasebridge.v1");
+    include!("generated/leasebridge.v1.rs");
 }

@@ -104,10 +104,6 @@ impl Disk for Gated {
         self.inner.sync_dir(dir)
     }
 
-    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
-        self.inner.free_space(dir)
-    }
-
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         self.inner.lock(path)
     }

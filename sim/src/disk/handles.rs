@@ -172,24 +172,6 @@ impl Disk for SimDisk {
         })
     }
 
-    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
-        Box::pin(async move {
-            self.gate.opened().await;
-            let free = {
-                let state = self.state();
-                let alive = state.alive(state.life());
-                alive.map(|()| {
-                    state.names.need_dir(dir)?;
-                    Ok(state.free_bytes())
-                })
-            };
-            match free {
-                Ok(free) => free,
-                Err(Dead) => self.dead().await,
-            }
-        })
-    }
-
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         Box::pin(async move {
             self.gate.opened().await;

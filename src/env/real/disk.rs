@@ -90,13 +90,6 @@ impl Disk for StdDisk {
         Box::pin(async move { File::open(dir)?.sync_all() })
     }
 
-    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
-        Box::pin(async move {
-            let stat = rustix::fs::statvfs(dir)?;
-            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-        })
-    }
-
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         Box::pin(async move {
             let file = OpenOptions::new()
