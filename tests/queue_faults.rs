@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use leasebridge::core::{Epoch, TaskId, TaskState};
 use leasebridge::env::{self, Disk};
+use leasebridge::queue::log::{self, files};
 use leasebridge::queue::{
     EnqueueError, Failure, FullBecause, JournalStatus, LeaseError, OpenError, QueueOptions,
-    SafeTaskQueue, TaskOptions, storage,
+    SafeTaskQueue, TaskOptions,
 };
 use leasebridge_sim::disk::{Fault, FaultRule, OpNumber, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
@@ -359,10 +360,10 @@ async fn written(disk: &SimDisk) {
     queue.close().await.unwrap();
 }
 
-async fn refused(disk: &SimDisk) -> storage::OpenError {
+async fn refused(disk: &SimDisk) -> files::OpenError {
     let before = contents(disk);
     let error = match Queue::open(options(disk, 1)).await {
-        Err(OpenError::Storage(error)) => error,
+        Err(OpenError::Log(log::OpenError::Files(error))) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(contents(disk), before, "nothing is modified");
@@ -377,10 +378,7 @@ fn a_rotten_old_segment_is_refused_and_nothing_is_modified() {
         let (path, at) = find(&disk, "3 vvv");
         disk.flip_bit(&path, at, 0).unwrap();
         let error = refused(&disk).await;
-        assert!(
-            matches!(error, storage::OpenError::Corrupt { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, files::OpenError::Corrupt { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("leasebridge journal repair /queue"), "{text}");
         disk.flip_bit(&path, at, 0).unwrap();
@@ -397,10 +395,7 @@ fn a_folder_is_open_once() {
         let queue = open(options(&disk, 0)).await;
         settle(&queue).await;
         let error = refused(&disk).await;
-        assert!(
-            matches!(error, storage::OpenError::Locked { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, files::OpenError::Locked { .. }), "{error}");
         queue.close().await.unwrap();
         // Closed, though its handle still lives.
         Queue::open(options(&disk, 1)).await.unwrap();
@@ -425,7 +420,7 @@ fn a_log_of_a_newer_version_is_refused_with_the_version() {
         file.sync().await.unwrap();
         let error = refused(&disk).await;
         assert!(
-            matches!(error, storage::OpenError::Newer { version: 77, .. }),
+            matches!(error, files::OpenError::Newer { version: 77, .. }),
             "{error}"
         );
     });

@@ -9,8 +9,8 @@ use leasebridge::core::event::Base;
 use leasebridge::core::{Event, State};
 use leasebridge::env::{BoxFuture, Disk, Env};
 use leasebridge::journal::{Fold, HeaderError, Recovered};
-use leasebridge::queue::storage::OpenError;
-use leasebridge::queue::storage::tools::{
+use leasebridge::queue::log::files::OpenError;
+use leasebridge::queue::log::files::tools::{
     self, Inspection, LOST_TASKS_MAX, Repair, SlotInspection, SlotRole,
 };
 use tokio::sync::oneshot;

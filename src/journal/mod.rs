@@ -31,6 +31,6 @@ pub use layout::{
 pub use limits::{Geometry, GeometryError, GeometryOptions};
 pub use record::{Control, Placed, Record, Records};
 pub use replay::{Ending, Flaw, Fold, IntactBatch, ReadCounts, Replay, Start};
-pub use seal::Sealer;
+pub use seal::{SealedBatch, Sealer};
 pub use slots::{Corruption, Recovered, RecoveryError};
 pub use writer::{Batch, RollTo, Writer};

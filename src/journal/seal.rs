@@ -1,34 +1,75 @@
 //! The checksums of batches: computed by the driver that writes them, outside the queue's lock.
 
-use super::layout::{BatchHeader, Generation, Position, SegmentHeader};
-use super::limits::{BATCH_HEADER_BYTES, Geometry};
+use super::layout::{BatchHeader, Generation, Position};
+use super::limits::BATCH_HEADER_BYTES;
 use super::replay::Start;
 use super::writer::Batch;
+
+/// A batch with its checksums: to be kept as it is.
+#[derive(Debug)]
+pub struct SealedBatch {
+    batch: Batch,
+    generation: Generation,
+    previous_end: Position,
+    previous_crc: u32,
+    crc: u32,
+}
+
+impl std::ops::Deref for SealedBatch {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+impl SealedBatch {
+    /// The opening that wrote it.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Where the batch before it ends.
+    pub fn previous_end(&self) -> Position {
+        self.previous_end
+    }
+
+    /// The CRC of that batch.
+    pub fn previous_crc(&self) -> u32 {
+        self.previous_crc
+    }
+
+    /// Its own CRC, which the next one names.
+    pub fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// Its buffer, for [`super::Writer::give_back`].
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.batch.bytes
+    }
+}
 
 /// Seals batches in the order they were taken: each names the one before.
 #[derive(Debug)]
 pub struct Sealer {
     generation: Generation,
-    segment_bytes: u32,
     previous_end: Position,
     previous_crc: u32,
 }
 
 impl Sealer {
     /// A sealer that begins where the writer of the same `start` does.
-    pub fn new(geometry: Geometry, start: &Start) -> Self {
+    pub fn new(start: &Start) -> Self {
         Self {
             generation: start.generation,
-            segment_bytes: geometry.segment_bytes(),
             previous_end: start.previous_end,
             previous_crc: start.previous_crc,
         }
     }
 
-    /// Fills in the batch's header. If the batch ends its segment, returns the next one's header: it
-    /// must be durable before the batch is written, so that a log that says where it goes on always
-    /// does.
-    pub fn seal(&mut self, batch: &mut Batch) -> Option<SegmentHeader> {
+    /// Fills in the batch's header.
+    pub fn seal(&mut self, mut batch: Batch) -> SealedBatch {
         let (header, records) = batch.bytes.split_at_mut(BATCH_HEADER_BYTES as usize);
         let (bytes, crc) = BatchHeader {
             records_bytes: u32::try_from(records.len()).expect("segments are smaller than 4 GiB"),
@@ -41,15 +82,14 @@ impl Sealer {
         }
         .encode();
         header.copy_from_slice(&bytes);
-        self.previous_crc = crc;
-        self.previous_end = batch.end;
-        batch.rolls_to.map(|roll| SegmentHeader {
-            segment: roll.next,
+        let previous_crc = std::mem::replace(&mut self.previous_crc, crc);
+        let previous_end = std::mem::replace(&mut self.previous_end, batch.end);
+        SealedBatch {
+            batch,
             generation: self.generation,
-            oldest: roll.oldest,
-            segment_bytes: self.segment_bytes,
-            previous_end: batch.end,
-            previous_crc: crc,
-        })
+            previous_end,
+            previous_crc,
+            crc,
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::core::event::{Base, Event};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, always};
 
-/// One write and one sync. Its checksums are still missing: see [`super::Sealer::seal`].
+/// What is made durable at once. Its checksums are still missing: see [`super::Sealer::seal`].
 #[derive(Debug)]
 pub struct Batch {
     /// The segment it goes to.

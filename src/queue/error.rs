@@ -1,23 +1,12 @@
 //! What can go wrong with a queue, and whether the outcome is known.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::{DeliveryId, Epoch, Refusal, TaskId};
 
+use super::log::{self, LogFailure};
 use super::options::OptionsError;
-use super::storage;
-
-/// The journal has failed: what was in flight is in doubt, nothing more is promised, and a restart
-/// recovers what the disk holds.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the journal failed and makes no more promises (restart to recover what is on disk): {what}"
-)]
-pub struct JournalFailure {
-    /// What happened, to which file.
-    pub what: Arc<str>,
-}
+use crate::journal::GeometryError;
 
 /// A queue was not opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,21 +14,29 @@ pub enum OpenError {
     /// An option makes no sense.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// The folder or the log in it can't be used.
+    /// The configured sizes don't go together.
     #[error(transparent)]
-    Storage(#[from] storage::OpenError),
+    Geometry(#[from] GeometryError),
+    /// The log can't be used.
+    #[error(transparent)]
+    Log(#[from] log::OpenError),
     /// The log was read, but its first own records could not be made durable.
     #[error(transparent)]
-    Journal(#[from] JournalFailure),
-    /// No thread for the disk could be started.
+    Journal(#[from] LogFailure),
+    /// No driver for the log could be started.
     #[error("no thread for the disk could be started: {0}")]
     Thread(#[source] std::io::Error),
 }
 
 impl OpenError {
-    /// Whether another process has the folder, or a queue of this one that is still letting go of it.
+    /// Whether another process has the log, or a queue of this one that is still letting go of it.
     pub fn is_locked(&self) -> bool {
-        matches!(self, Self::Storage(storage::OpenError::Locked { .. }))
+        matches!(self, Self::Log(error) if error.is_held())
+    }
+
+    /// Whether the log is damaged where no power cut damages it.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_damaged())
     }
 }
 
@@ -82,7 +79,7 @@ pub enum EnqueueError {
     Closed,
     /// In doubt: the command may or may not be found after a restart.
     #[error("in doubt whether the command was kept: {0}")]
-    InDoubt(JournalFailure),
+    InDoubt(LogFailure),
 }
 
 impl EnqueueError {
@@ -141,7 +138,7 @@ pub enum LeaseError {
     Closed,
     /// In doubt: the operation may or may not be found done after a restart.
     #[error("in doubt whether it was recorded: {0}")]
-    InDoubt(JournalFailure),
+    InDoubt(LogFailure),
 }
 
 fn current_text(current: Option<Epoch>) -> String {

@@ -45,6 +45,10 @@ impl Kept {
     }
 
     fn extend_all(self: &Arc<Self>, owner: &Arc<Owner>) {
+        // Leases are not ours to prolong while the log may not be: until it is again they run on.
+        if owner.engine.holds().is_err() {
+            return;
+        }
         let held: Vec<DeliveryId> = self.lock().iter().copied().collect();
         // Extensions rest on nothing durable, and nobody is told of these.
         let _rests = owner.engine.with(|core, now| {

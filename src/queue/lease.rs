@@ -223,11 +223,15 @@ impl<T> Lease<T> {
     /// is in doubt. Volatile and cheap; call it before the first byte.
     ///
     /// # Errors
-    /// [`LeaseError::Stale`] or [`LeaseError::Closed`] if the lease is over: then send nothing.
+    /// [`LeaseError::Stale`] or [`LeaseError::Closed`] if the lease is over, [`LeaseError::InDoubt`] if the log
+    /// may not be ours any more: then send nothing.
     pub fn mark_sent(&self) -> Result<(), LeaseError> {
         let delivery = self.held.delivery;
+        let engine = self.held.engine();
+        // Whoever has the log now may have leased the task to somebody else.
+        engine.holds().map_err(LeaseError::InDoubt)?;
         // Rests on nothing durable: nothing is promised to anybody.
-        self.held.engine().look_and(|core, now| {
+        engine.look_and(|core, now| {
             if core.stage == Stage::Closed {
                 return Err(LeaseError::Closed);
             }

@@ -14,6 +14,7 @@ mod error;
 mod feed;
 mod kept;
 mod lease;
+pub mod log;
 mod options;
 mod payload;
 #[expect(
@@ -22,7 +23,6 @@ mod payload;
 )]
 mod queue;
 mod status;
-pub mod storage;
 mod sync;
 
 pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
@@ -31,9 +31,10 @@ pub use backpressure::BackpressureSignal;
 #[cfg(feature = "wire")]
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
-pub use error::{EnqueueError, FullBecause, JournalFailure, LeaseError, OpenError};
+pub use error::{EnqueueError, FullBecause, LeaseError, OpenError};
 pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
+pub use log::LogFailure;
 pub use options::{
     BODY_BYTES_LIMIT, CAPACITY_MAX, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions,
     TaskOptions,

@@ -1,8 +1,11 @@
 //! How a queue is to behave, checked before anything is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::log::LogStore;
+use super::log::files::FolderStore;
 use crate::core::{Policy, SpanMs};
 use crate::env::{Env, Wall};
 
@@ -24,6 +27,8 @@ pub const CAPACITY_MAX: u64 = 1 << 31;
 pub struct QueueOptions {
     /// The folder that holds the log. Made if it isn't there.
     pub dir: PathBuf,
+    /// Another place for the log than that folder. None: the folder.
+    pub log: Option<Arc<dyn LogStore>>,
     /// The outside world.
     pub env: Env,
     /// The queue's name, in logs and events.
@@ -69,6 +74,7 @@ impl QueueOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            log: None,
             env: Env::real(),
             name: "queue".to_owned(),
             poison_queue_name: "poison".to_owned(),
@@ -153,6 +159,18 @@ impl QueueOptions {
             "body_bytes_max",
             "must be at most 16777216 (16 MiB)",
         )
+    }
+
+    /// Where the log is kept.
+    pub(crate) fn log_store(&self) -> Arc<dyn LogStore> {
+        let folder = || FolderStore::new(self.env.disk.clone(), &self.dir);
+        self.log.clone().unwrap_or_else(|| Arc::new(folder()))
+    }
+
+    /// Segments that the log may take.
+    pub(crate) fn segments_max(&self) -> u32 {
+        let segments = self.log_bytes_max / u64::from(self.segment_bytes);
+        u32::try_from(segments).unwrap_or(u32::MAX)
     }
 
     /// The low watermark in force: the one given if it lies below the high one, else half of that.

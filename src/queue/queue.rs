@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use super::backpressure::BackpressureSignal;
 use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Unread, Wanted};
 use super::envelope;
-use super::error::{EnqueueError, JournalFailure, LeaseError, OpenError};
+use super::error::{EnqueueError, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
 use super::kept::Kept;
 use super::lease::{Failure, Held, Lease, Sends};
+use super::log::LogFailure;
 use super::options::{KEY_BYTES_MAX, QueueOptions, TaskOptions};
 use super::payload::Payload;
 use crate::core::event::Next;
@@ -140,9 +141,9 @@ impl<T> SafeTaskQueue<T> {
         });
     }
 
-    /// Completes with the reason when the journal has failed: stop, exit non-zero, restart. Never completes
-    /// for a queue that was closed. Cancel safe.
-    pub async fn failed(&self) -> JournalFailure {
+    /// Completes with the reason when the log has failed or is somebody else's: stop, and exit non-zero.
+    /// Never completes for a queue that was closed. Cancel safe.
+    pub async fn failed(&self) -> LogFailure {
         match self.owner.engine.ended().await {
             super::engine::Ended::Failed(failure) => failure,
             super::engine::Ended::Closed => std::future::pending().await,
@@ -153,9 +154,9 @@ impl<T> SafeTaskQueue<T> {
     /// sent), seals the log and lets go of the folder. Once polled, it goes on without its caller.
     ///
     /// # Errors
-    /// [`JournalFailure`] when the journal fails, or had failed; what is on disk is recovered at the next
+    /// [`LogFailure`] when the journal fails, or had failed; what is on disk is recovered at the next
     /// opening.
-    pub async fn close(&self) -> Result<(), JournalFailure> {
+    pub async fn close(&self) -> Result<(), LogFailure> {
         self.owner.engine.close().await
     }
 

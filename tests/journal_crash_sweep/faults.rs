@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use leasebridge::core::event::Event;
 use leasebridge::core::ids::{BodyRef, SegmentNo, Seq};
-use leasebridge::queue::storage::{OpenError, ReadError, SpareError};
+use leasebridge::queue::log::files::{OpenError, ReadError, SpareError};
 use leasebridge_sim::disk::{Drivers, Fault, FaultRule, OpKind, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
 
@@ -115,7 +115,7 @@ fn fails_for_good(fault: Fault, skipped: u64, outcome: u64) {
         for _ in 0..2 {
             let spare = session.files.make_spare().await.unwrap_err().to_string();
             assert_eq!(spare, failure);
-            let retired = session.files.retire(SegmentNo(1)).await;
+            let retired = session.files.recycle(SegmentNo(1)).await;
             assert_eq!(retired.unwrap_err().to_string(), failure);
             let read = session.files.read_body(BodyRef::default()).await;
             assert!(matches!(read, Err(ReadError::Failed(_))));
@@ -151,7 +151,7 @@ fn a_segment_is_read_whole_or_not_at_all_and_a_retired_one_is_gone() {
     let done = drivers.block_on(async {
         let (mut session, numbers) = Session::open(&disk, &known).await;
         for segment in [1, 2].map(SegmentNo) {
-            let records = session.files.read_segment(segment).await.unwrap();
+            let records = session.files.read_whole(segment).await.unwrap();
             let here = numbers.bodies.iter();
             let here: Vec<_> = here.filter(|(_, body)| body.segment == segment).collect();
             assert_eq!(records.len(), here.len());
@@ -164,10 +164,10 @@ fn a_segment_is_read_whole_or_not_at_all_and_a_retired_one_is_gone() {
             }
         }
         disk.flip_bit(&dir().join("000002.seg"), 12_000, 0).unwrap();
-        let damaged = session.files.read_segment(SegmentNo(2)).await;
+        let damaged = session.files.read_whole(SegmentNo(2)).await;
         assert!(matches!(damaged, Err(ReadError::Damaged { .. })));
         session.retire_oldest().await;
-        let gone = session.files.read_segment(SegmentNo(1)).await;
+        let gone = session.files.read_whole(SegmentNo(1)).await;
         assert!(matches!(gone, Err(ReadError::Gone(SegmentNo(1)))));
         let gone = session.files.read_body(numbers.bodies[&0]).await;
         assert!(matches!(gone, Err(ReadError::Gone(SegmentNo(1)))));

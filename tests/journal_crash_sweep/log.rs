@@ -8,21 +8,21 @@ use leasebridge::core::event::{Base, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::env::DiskLock;
-use leasebridge::journal::{Fold, Writer};
-use leasebridge::queue::storage::{
-    self, DiskFailure, OpenError, Opened, SegmentFiles, StorageOptions,
-};
+use leasebridge::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
+use leasebridge::queue::log::files::{self, DiskFailure, OpenError, Opened, SegmentFiles};
 use leasebridge_sim::disk::{Drivers, SimDisk};
 use leasebridge_sim::seed::Seed;
 
 pub(crate) const SEGMENT_BYTES: u32 = 20 << 10;
 const DIR: &str = "/queue";
 
-const OPTIONS: StorageOptions = StorageOptions {
-    segment_bytes: SEGMENT_BYTES,
-    body_bytes_max: 512,
-    log_bytes_max: 64 * SEGMENT_BYTES as u64,
-};
+fn geometry() -> Geometry {
+    let options = GeometryOptions {
+        segment_bytes: SEGMENT_BYTES,
+        body_bytes_max: 512,
+    };
+    Geometry::new(options).expect("the sizes fit")
+}
 
 pub(crate) fn dir() -> &'static Path {
     Path::new(DIR)
@@ -102,7 +102,8 @@ pub(crate) struct Known {
 /// An open log and what it promises.
 pub(crate) struct Session {
     pub(crate) writer: Writer,
-    pub(crate) files: Arc<SegmentFiles>,
+    sealer: Sealer,
+    pub(crate) files: SegmentFiles,
     _lock: Box<dyn DiskLock>,
     pub(crate) known: Arc<Mutex<Known>>,
     /// The first event of each segment.
@@ -120,13 +121,11 @@ impl Session {
         known: &Arc<Mutex<Known>>,
     ) -> (Result<Self, OpenError>, Numbers) {
         let mut numbers = Numbers::default();
-        let opened = storage::open(Arc::new(disk.clone()), dir(), OPTIONS, &mut numbers).await;
+        let disk = Arc::new(disk.clone());
+        let opened = files::open(disk, dir(), geometry(), &mut numbers).await;
         let session = opened.map(|opened| {
             let Opened {
-                writer,
-                files,
-                lock,
-                ..
+                files, start, lock, ..
             } = opened;
             let mut firsts = BTreeMap::new();
             for (number, body) in &numbers.bodies {
@@ -138,7 +137,8 @@ impl Session {
             known_now.promised = numbers.next;
             drop(known_now);
             Self {
-                writer,
+                writer: Writer::new(geometry(), &start),
+                sealer: Sealer::new(&start),
                 files,
                 _lock: lock,
                 known: Arc::clone(known),
@@ -161,10 +161,11 @@ impl Session {
 
     pub(crate) async fn flush(&mut self) -> Result<(), DiskFailure> {
         let appended = self.known.lock().unwrap().appended;
-        while let Some(mut batch) = self.writer.take_batch() {
-            self.files.write_batch(&mut batch).await?;
+        while let Some(batch) = self.writer.take_batch() {
+            let batch = self.sealer.seal(batch);
+            self.files.write_batch(&batch).await?;
             self.writer.completed(batch.end);
-            self.writer.give_back(batch.bytes);
+            self.writer.give_back(batch.into_bytes());
         }
         self.known.lock().unwrap().promised = appended;
         Ok(())
@@ -181,7 +182,7 @@ impl Session {
         };
         self.writer.retire(|| base(number), oldest);
         self.flush().await.unwrap();
-        self.files.retire(oldest).await.unwrap();
+        self.files.recycle(oldest).await.unwrap();
     }
 
     pub(crate) async fn seal(&mut self) {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use leasebridge::core::ids::SegmentNo;
-use leasebridge::queue::storage::OpenError;
-use leasebridge::queue::storage::tools::{self, Repair, SlotRole};
+use leasebridge::queue::log::files::OpenError;
+use leasebridge::queue::log::files::tools::{self, Repair, SlotRole};
 use leasebridge_sim::disk::{Drivers, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
 

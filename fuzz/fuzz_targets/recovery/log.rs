@@ -1,4 +1,4 @@
-//! A log in memory as the storage writes it, and a note of everything that was written.
+//! A log in memory as a folder of files holds it, and a note of everything that was written.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ impl Fold for Found {
     }
 }
 
-/// Recovers a folder as the storage does.
+/// Recovers a folder as an opening does.
 pub fn recover(slots: &Slots, fold: &mut dyn Fold) -> Result<Recovered, RecoveryError> {
     let heads: Vec<SlotHead> = slots
         .iter()
@@ -144,7 +144,7 @@ impl Log {
         self.spares.retain(|slot| whole(slot, &self.slots));
         let live = recovered.segments.iter();
         self.active = live.map(|live| (live.segment, live.slot)).collect();
-        self.activate(&header_of(start));
+        self.activate(&SegmentHeader::opening(start, SEGMENT_BYTES));
         let abandoned = recovered.abandoned.iter().copied();
         let abandoned: Vec<_> = abandoned.filter(|slot| whole(slot, &self.slots)).collect();
         self.spares.extend(abandoned);
@@ -152,7 +152,7 @@ impl Log {
         self.generation = start.generation;
         Opening {
             writer: Writer::new(geometry(), start),
-            sealer: Sealer::new(geometry(), start),
+            sealer: Sealer::new(start),
         }
     }
 
@@ -208,8 +208,9 @@ impl Log {
 
     /// Writes everything that was appended.
     pub fn flush(&mut self, opening: &mut Opening) {
-        while let Some(mut batch) = opening.writer.take_batch() {
-            if let Some(header) = opening.sealer.seal(&mut batch) {
+        while let Some(batch) = opening.writer.take_batch() {
+            let batch = opening.sealer.seal(batch);
+            if let Some(header) = SegmentHeader::behind(&batch, SEGMENT_BYTES) {
                 self.activate(&header);
             }
             let slot = self.active[&batch.segment];
@@ -231,19 +232,8 @@ impl Log {
             self.placed = behind;
             self.sealed = false;
             opening.writer.completed(batch.end);
-            opening.writer.give_back(batch.bytes);
+            opening.writer.give_back(batch.into_bytes());
         }
-    }
-}
-
-fn header_of(start: &Start) -> SegmentHeader {
-    SegmentHeader {
-        segment: start.segment,
-        generation: start.generation,
-        oldest: start.oldest,
-        segment_bytes: SEGMENT_BYTES,
-        previous_end: start.previous_end,
-        previous_crc: start.previous_crc,
     }
 }
 

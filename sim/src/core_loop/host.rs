@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use leasebridge::env::{Entropy, Env};
-use leasebridge::queue::{Command, JournalFailure, OpenError, QueueOptions, SafeTaskQueue};
+use leasebridge::queue::{Command, LogFailure, OpenError, QueueOptions, SafeTaskQueue};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -360,8 +360,8 @@ impl Host {
         }
     }
 
-    fn journal_failed(&self, world: &World, failure: &JournalFailure) {
-        let why = failure.what.to_string();
+    fn journal_failed(&self, world: &World, failure: &LogFailure) {
+        let why = failure.what().to_string();
         world.record(&self.name, What::JournalFailed { why });
     }
 
@@ -429,7 +429,7 @@ impl Host {
         error: OpenError,
         entropy: &std::sync::Weak<dyn Entropy>,
     ) {
-        let damaged = records::is_damage(&error);
+        let damaged = error.is_damaged();
         let why = error.to_string();
         match error {
             OpenError::Journal(failure) => self.journal_failed(world, &failure),

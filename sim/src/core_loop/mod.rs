@@ -1,7 +1,7 @@
 //! The core loop: a plan run over the real queue on a simulated disk, as fast as time can jump.
 //!
 //! For each bridge of the plan there is a real [`SafeTaskQueue`](leasebridge::queue::SafeTaskQueue) (core,
-//! journal, storage and engine, unchanged) on a disk of its own. Producers call it directly; a model holds its
+//! journal, files and engine, unchanged) on a disk of its own. Producers call it directly; a model holds its
 //! leases, and another one plays the endpoints with their inboxes. There is no network: a network fault decides
 //! what becomes of a request (see `network`). Everything runs on one thread in tokio's paused time, which jumps
 //! to the next timer whenever nobody has anything to do.

@@ -181,7 +181,7 @@ impl Enqueue {
             EnqueueError::BodyTooLarge { .. } | EnqueueError::KeyTooLong(_) => {
                 ("too_large", Try::Settled)
             }
-            EnqueueError::InDoubt(failure) => return self.unknown(world, &failure.what),
+            EnqueueError::InDoubt(failure) => return self.unknown(world, failure.what()),
         };
         let why = why.to_owned();
         world.record(&self.producer, What::Declined { op: self.op, why });

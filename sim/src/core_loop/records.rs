@@ -1,7 +1,6 @@
 //! What the admin API of a queue says, as records.
 
 use leasebridge::core::LaneCounts;
-use leasebridge::queue::{OpenError, storage};
 
 use super::host::{Host, Process};
 use super::world::World;
@@ -44,12 +43,4 @@ pub(super) fn count(world: &World, host: &Host, process: &Process) {
         };
         world.record(&host.name, gauge);
     }
-}
-
-/// Whether an opening was refused because the log is damaged where no power cut damages it.
-pub(super) fn is_damage(error: &OpenError) -> bool {
-    matches!(
-        error,
-        OpenError::Storage(storage::OpenError::Corrupt { .. })
-    )
 }

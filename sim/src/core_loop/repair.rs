@@ -8,7 +8,7 @@ use std::path::Path;
 use leasebridge::core::event::Base;
 use leasebridge::core::{Event, State};
 use leasebridge::journal::Fold;
-use leasebridge::queue::storage::tools;
+use leasebridge::queue::log::files::tools;
 
 use super::host::{DIR, Host};
 use super::world::World;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use leasebridge::bridge::{Bridge, BridgeOptions, OnLostInbox, RouteOptions};
 use leasebridge::env::{Address, Env, timeout};
-use leasebridge::queue::storage::{self, tools};
+use leasebridge::queue::log;
+use leasebridge::queue::log::files::{self, tools};
 use leasebridge::queue::{Command, Heard, OpenError, QueueOptions, SafeTaskQueue};
 use leasebridge::server::{Phase, ServerOptions, serve};
 use tokio::sync::{oneshot, watch};
@@ -71,7 +72,7 @@ async fn serve_all(
     seat: &Arc<Seat>,
     env: &Env,
     queue: &SafeTaskQueue<Command>,
-) -> Result<(), leasebridge::queue::JournalFailure> {
+) -> Result<(), leasebridge::queue::LogFailure> {
     for route in &shared.plan.topology.routes {
         // A failure here is the journal's, which ends the process.
         if let Err(error) = queue.define_route(&route.name).await {
@@ -189,14 +190,12 @@ fn route_options(shared: &Shared, route: &RouteSpec) -> RouteOptions {
 /// Says that opening was refused, and what becomes of the process. A damaged log is repaired if its disk is
 /// known to rot, as an operator would; without such a fault it is for the oracle to see.
 async fn refused(shared: &Shared, seat: &Seat, env: &Env, error: &OpenError) -> Death {
-    let damaged = matches!(
+    let newer = matches!(
         error,
-        OpenError::Storage(storage::OpenError::Corrupt { .. } | storage::OpenError::Newer { .. })
+        OpenError::Log(log::OpenError::Files(files::OpenError::Newer { .. }))
     );
-    let senseless = matches!(
-        error,
-        OpenError::Options(_) | OpenError::Storage(storage::OpenError::Geometry(_))
-    );
+    let damaged = error.is_damaged() || newer;
+    let senseless = matches!(error, OpenError::Options(_) | OpenError::Geometry(_));
     assert!(!senseless, "the plan's knobs: {error}");
     let why = error.to_string();
     shared.record(&seat.name, What::OpenRefused { why, damaged });

@@ -34,7 +34,7 @@ pub const PLAN_FORMAT: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Speed {
-    /// The queue alone (core, journal, storage, engine) on a simulated disk, its holder played by a
+    /// The queue alone (core, journal, files, engine) on a simulated disk, its holder played by a
     /// model; time jumps to the next event.
     Core,
     /// Everything: producers over gRPC, bridges, both transports, receivers, inside turmoil.

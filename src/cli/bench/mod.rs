@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use leasebridge::bridge::StartError;
-use leasebridge::queue::{EnqueueError, JournalFailure, LeaseError, OpenError};
+use leasebridge::queue::{EnqueueError, LeaseError, LogFailure, OpenError};
 
 use super::exit::{Exit, Failure, Outcome};
 use report::{Figure, Report};
@@ -78,7 +78,7 @@ pub(crate) enum BenchError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(transparent)]
-    Journal(#[from] JournalFailure),
+    Journal(#[from] LogFailure),
     #[error(transparent)]
     Bridge(#[from] StartError),
     #[error(transparent)]

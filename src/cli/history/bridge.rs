@@ -5,9 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use leasebridge::core::{Epoch, TaskState};
 use leasebridge::env::Env;
-use leasebridge::queue::{
-    Command, Heard, LifecycleFeed, Listed, OpenError, SafeTaskQueue, storage,
-};
+use leasebridge::queue::{Command, Heard, LifecycleFeed, Listed, OpenError, SafeTaskQueue};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -118,10 +116,7 @@ impl Follower {
 pub(crate) async fn refused(history: &History, error: &OpenError) -> Result<(), HistoryLost> {
     let refused = What::OpenRefused {
         why: error.to_string(),
-        damaged: matches!(
-            error,
-            OpenError::Storage(storage::OpenError::Corrupt { .. })
-        ),
+        damaged: error.is_damaged(),
     };
     history.tell(vec![refused]).await
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use leasebridge::bridge::{Bridge, RunningBridge};
 use leasebridge::config::OnMissingRoute;
 use leasebridge::env::timeout;
-use leasebridge::queue::{Command, JournalFailure, OpenError, SafeTaskQueue};
+use leasebridge::queue::{Command, LogFailure, OpenError, SafeTaskQueue};
 use leasebridge::server::{Phase, ServerOptions, serve};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -296,12 +296,12 @@ async fn close(context: &Context, queue: &SafeTaskQueue<Command>) -> Result<(), 
 fn open_failed(error: &OpenError) -> Failure {
     let exit = match error {
         OpenError::Options(_) => Exit::Usage,
-        OpenError::Storage(_) | OpenError::Journal(_) => Exit::Journal,
+        OpenError::Geometry(_) | OpenError::Log(_) | OpenError::Journal(_) => Exit::Journal,
         OpenError::Thread(_) => Exit::Failed,
     };
     Failure::new(exit, error.to_string())
 }
 
-fn journal_failed(failure: &JournalFailure) -> Failure {
+fn journal_failed(failure: &LogFailure) -> Failure {
     Failure::new(Exit::Journal, failure.to_string())
 }

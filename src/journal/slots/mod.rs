@@ -13,13 +13,41 @@ mod judge;
 mod survey;
 mod walk;
 
-use super::layout::{Generation, SlotNo};
+use super::layout::{Generation, SegmentHeader, SlotNo};
 use super::replay::{ReadCounts, Start};
+use super::seal::SealedBatch;
 use crate::core::ids::SegmentNo;
 
 pub use judge::Judge;
 pub use survey::{PlannedSegment, SLOT_HEAD_BYTES, SlotHead, Survey};
 pub use walk::Walk;
+
+impl SegmentHeader {
+    /// Of the segment that an opening begins.
+    pub fn opening(start: &Start, segment_bytes: u32) -> Self {
+        Self {
+            segment: start.segment,
+            generation: start.generation,
+            oldest: start.oldest,
+            segment_bytes,
+            previous_end: start.previous_end,
+            previous_crc: start.previous_crc,
+        }
+    }
+
+    /// Of the segment that the log goes on in, if the batch ends its own. It must be durable before the
+    /// batch is written, so that a log that says where it goes on always does.
+    pub fn behind(batch: &SealedBatch, segment_bytes: u32) -> Option<Self> {
+        batch.rolls_to.map(|roll| Self {
+            segment: roll.next,
+            generation: batch.generation(),
+            oldest: roll.oldest,
+            segment_bytes,
+            previous_end: batch.end,
+            previous_crc: batch.crc(),
+        })
+    }
+}
 
 /// Damage that recovery will not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

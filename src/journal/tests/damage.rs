@@ -166,18 +166,11 @@ fn numbers_that_no_opening_can_follow_are_reported() {
 
 /// A folder of one segment with one event, begun as `start` says.
 fn forged(start: &Start) -> Folder {
-    let header = SegmentHeader {
-        segment: start.segment,
-        generation: start.generation,
-        oldest: start.oldest,
-        segment_bytes: SEGMENT_BYTES,
-        previous_end: start.previous_end,
-        previous_crc: start.previous_crc,
-    };
+    let header = SegmentHeader::opening(start, SEGMENT_BYTES);
     let mut writer = Writer::new(geometry(), start);
     writer.append(|| base(0), &mut numbered(0), b"body");
-    let mut batch = writer.take_batch().unwrap();
-    Sealer::new(geometry(), start).seal(&mut batch);
+    let batch = writer.take_batch().unwrap();
+    let batch = Sealer::new(start).seal(batch);
     let mut bytes = header.encode();
     bytes.extend_from_slice(&batch.bytes);
     bytes.resize(SEGMENT_BYTES as usize, 0);

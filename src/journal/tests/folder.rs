@@ -1,4 +1,4 @@
-//! Slots in memory: what the storage shell does with files, without the files.
+//! Slots in memory: what `queue::log::files` does with files, without the files.
 
 use std::collections::BTreeMap;
 
@@ -99,18 +99,11 @@ impl Folder {
             .iter()
             .map(|live| (live.segment, live.slot))
             .collect();
-        self.activate(SegmentHeader {
-            segment: start.segment,
-            generation: start.generation,
-            oldest: start.oldest,
-            segment_bytes: SEGMENT_BYTES,
-            previous_end: start.previous_end,
-            previous_crc: start.previous_crc,
-        });
+        self.activate(SegmentHeader::opening(&start, SEGMENT_BYTES));
         self.spares.extend(recovered.abandoned.iter().copied());
         let log = OpenLog {
             writer: Writer::new(geometry(), &start),
-            sealer: Sealer::new(geometry(), &start),
+            sealer: Sealer::new(&start),
         };
         (log, recovered, collect)
     }
@@ -128,10 +121,11 @@ impl Folder {
 
     /// Writes the next batch; with `torn`, only so many bytes of it, and never says completed.
     pub(super) fn write_one(&mut self, log: &mut OpenLog, torn: Option<usize>) -> bool {
-        let Some(mut batch) = log.writer.take_batch() else {
+        let Some(batch) = log.writer.take_batch() else {
             return false;
         };
-        if let Some(header) = log.sealer.seal(&mut batch) {
+        let batch = log.sealer.seal(batch);
+        if let Some(header) = SegmentHeader::behind(&batch, SEGMENT_BYTES) {
             self.activate(header);
         }
         let slot = self.active[&batch.segment];
@@ -143,7 +137,7 @@ impl Folder {
         if torn.is_none() {
             log.writer.completed(batch.end);
         }
-        log.writer.give_back(batch.bytes);
+        log.writer.give_back(batch.into_bytes());
         true
     }
 

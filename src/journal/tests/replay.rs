@@ -21,7 +21,7 @@ impl Batches {
             previous_crc: replay.crc(),
         };
         let mut writer = Writer::new(geometry(), &start);
-        let mut sealer = Sealer::new(geometry(), &start);
+        let mut sealer = Sealer::new(&start);
         for number in before..before + count {
             let mut event = numbered(number as u64);
             writer.append(|| base(number), &mut event, &[7; 500]);
@@ -33,10 +33,10 @@ impl Batches {
     }
 
     fn take(&mut self, writer: &mut Writer, sealer: &mut Sealer) {
-        while let Some(mut batch) = writer.take_batch() {
-            sealer.seal(&mut batch);
+        while let Some(batch) = writer.take_batch() {
+            let batch = sealer.seal(batch);
             writer.completed(batch.end);
-            self.0.push((batch.offset, batch.bytes));
+            self.0.push((batch.offset, batch.into_bytes()));
         }
     }
 

@@ -36,22 +36,20 @@ pub(crate) struct Wanted {
 pub(super) struct Space {
     pub(super) segment_bytes: u64,
     pub(super) segments_max: u32,
-    /// Spare segments on the disk, as last seen.
-    pub(super) spares: u32,
-    /// The file system had no room for another segment when last asked.
+    /// Segments that are ready to be begun, as last seen.
+    pub(super) ready: u32,
+    /// The log had no room for another segment when last asked.
     pub(super) no_growth: bool,
     /// An enqueue was refused for want of disk since the last one that was admitted.
     full: bool,
 }
 
 impl Space {
-    pub(super) fn new(options: &QueueOptions, spares: u32) -> Self {
-        let segment_bytes = u64::from(options.segment_bytes);
-        let segments_max = u32::try_from(options.log_bytes_max / segment_bytes);
+    pub(super) fn new(options: &QueueOptions, ready: u32) -> Self {
         Self {
-            segment_bytes,
-            segments_max: segments_max.unwrap_or(u32::MAX),
-            spares,
+            segment_bytes: u64::from(options.segment_bytes),
+            segments_max: options.segments_max(),
+            ready,
             no_growth: false,
             full: false,
         }
@@ -66,14 +64,14 @@ impl Space {
         if self.no_growth {
             0
         } else {
-            self.segments_max.saturating_sub(in_use + self.spares)
+            self.segments_max.saturating_sub(in_use + self.ready)
         }
     }
 
-    /// The same, were there so many spares.
-    pub(super) fn growable_beside(&self, in_use: u32, spares: u32) -> u32 {
+    /// The same, were so many ready.
+    pub(super) fn growable_beside(&self, in_use: u32, ready: u32) -> u32 {
         Self {
-            spares,
+            ready,
             no_growth: false,
             ..*self
         }
@@ -83,7 +81,7 @@ impl Space {
     /// Whether `bytes` more of live commands fit. Live ones may fill half of what enqueues may take:
     /// the other half is what compaction lives on.
     fn has_room(&self, in_use: u32, live: u64, bytes: u64) -> bool {
-        let ahead = self.spares + self.growable(in_use);
+        let ahead = self.ready + self.growable(in_use);
         let needed = u32::try_from(bytes / self.segment_bytes).unwrap_or(u32::MAX);
         let total = u64::from((in_use + ahead).saturating_sub(RESERVED_SEGMENTS));
         ahead > RESERVED_SEGMENTS.saturating_add(needed)
@@ -148,15 +146,15 @@ impl Core {
 }
 
 impl Engine {
-    /// Takes in how many spare segments there are, and whether the file system gives more. Those who wait for
-    /// room are woken only if there is more than before: each of them that is refused again asks for this to be
+    /// Takes in how many segments are ready, and whether the log has room for more. Those who wait for room
+    /// are woken only if there is more than before: each of them that is refused again asks for this to be
     /// looked at again, and waking them for nothing would go round in circles for as long as the disk is full.
-    pub(super) fn set_space(&self, spares: u32, no_growth: Option<bool>) {
+    pub(super) fn set_space(&self, ready: u32, no_growth: Option<bool>) {
         let mut core = self.lock();
         let before = core.space;
-        core.space.spares = spares;
+        core.space.ready = ready;
         core.space.no_growth = no_growth.unwrap_or(before.no_growth);
-        let more = spares > before.spares || before.no_growth && !core.space.no_growth;
+        let more = ready > before.ready || before.no_growth && !core.space.no_growth;
         drop(core);
         if more {
             self.room.notify_waiters();

@@ -3,8 +3,7 @@
 //! Strictly oldest first. The copies are durable before the retirement is appended, and that is durable
 //! before the file is used again.
 
-use super::super::error::JournalFailure;
-use super::super::storage::SegmentRecord;
+use super::super::log::{LogFailure, SegmentRecord};
 use super::admission::RESERVED_SEGMENTS;
 use super::{Core, Engine, Stage};
 use crate::core::ids::{KeyHash, SegmentNo};
@@ -60,7 +59,7 @@ impl Core {
         if oldest == self.writer.active_segment() {
             return None;
         }
-        let short = self.space.spares + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
+        let short = self.space.ready + self.space.growable(in_use) <= RESERVED_SEGMENTS + 1;
         // Early only where there is room to move things to: the reserve is for when it must be.
         if self.state.is_unneeded(oldest) || (early && !short) {
             return Some(oldest);
@@ -94,7 +93,7 @@ impl Core {
             let futile = pass.bytes > read - read / GAIN_SHARE_MIN;
             sometimes!(Site::CompactionFutile, futile);
             // Leases and settlements go on writing: the log must not grow into what it takes to compact it.
-            let ahead = self.space.spares + self.space.growable(in_use);
+            let ahead = self.space.ready + self.space.growable(in_use);
             let spendable = ahead.saturating_sub(COMPACTION_RESERVE);
             self.futile = futile.then(|| Futile {
                 up_to: in_use + (in_use / 4).min(spendable),
@@ -184,7 +183,7 @@ impl Engine {
     async fn compact(&self, segment: SegmentNo) -> Result<(), CompactError> {
         if !self.look(|core, _| core.state.is_unneeded(segment)) {
             let mut bytes = 0;
-            let records = self.files.read_segment(segment).await;
+            let records = self.log.read_segment(segment).await;
             let records = records.map_err(|error| CompactError::Read(error.to_string()))?;
             let mut rest = records.as_slice();
             while !rest.is_empty() {
@@ -211,11 +210,11 @@ impl Engine {
                 "tasks stand in it that were not found there".into(),
             ));
         }
-        self.files
-            .retire(segment)
-            .await
-            .map_err(|error| CompactError::Read(error.to_string()))?;
-        self.set_space(self.files.spares(), None);
+        if let Err(failure) = self.log.retire(segment).await {
+            self.fail(failure);
+            return Err(CompactError::Journal);
+        }
+        self.set_space(self.log.room().ready, None);
         reached!(Site::SegmentRetired);
         tracing::debug!(segment = segment.0, "segment retired");
         Ok(())
@@ -237,8 +236,8 @@ enum CompactError {
     Read(String),
 }
 
-impl From<JournalFailure> for CompactError {
-    fn from(_: JournalFailure) -> Self {
+impl From<LogFailure> for CompactError {
+    fn from(_: LogFailure) -> Self {
         Self::Journal
     }
 }

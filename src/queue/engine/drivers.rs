@@ -1,37 +1,38 @@
-//! The drivers that wait for the disk: one writes, one keeps segments ready and old ones going.
+//! The drivers that wait for the log: one writes, one keeps segments ready and old ones going.
 //!
-//! They run where the disk seam puts them, threads of their own in the real world.
+//! They run where the log's store puts them: for files, threads of their own in the real world.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::super::commit::End;
-use super::super::error::JournalFailure;
-use super::super::storage::SpareError;
+use super::super::log::{Log, LogFailure};
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
 use super::{Ended, Engine, Stage};
 use crate::coverage::{Site, reached};
 use crate::env::Point;
+use crate::journal::Sealer;
 
-/// Spares kept ready beside the reserve, so that the writer never waits for zeros to be written.
-const SPARES_AHEAD: u32 = 1;
+/// Segments kept ready beside the reserve, so that the writer never waits for one to be made.
+const READY_AHEAD: u32 = 1;
 
 /// By how much a promise is told late, where that point fires: longer than a command takes to be executed.
 const LATE: Duration = Duration::from_millis(20);
 
-/// Writes batches until the queue is shut down and everything is durable, or the disk fails.
-pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
+/// Writes batches until the queue is shut down and everything is durable, or the log fails.
+pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc<Presence>) {
     let _presence = presence;
     while engine.commit.take().await {
         loop {
-            let Some(mut batch) = engine.lock().writer.take_batch() else {
+            let Some(batch) = engine.lock().writer.take_batch() else {
                 break;
             };
-            if let Err(error) = engine.files.write_batch(&mut batch).await {
-                engine.fail(format!("segment {}: {error}", batch.segment.0));
+            let batch = sealer.seal(batch);
+            if let Err(failure) = engine.log.append(&batch).await {
+                engine.fail(failure);
                 return;
             }
             let batch_bytes = batch.bytes.len() as u64;
@@ -39,11 +40,11 @@ pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
             let durable = {
                 let mut core = engine.lock();
                 core.writer.completed(batch.end);
-                core.writer.give_back(batch.bytes);
                 core.syncs += 1;
                 core.written_bytes += batch_bytes;
                 core.feed.publish(batch.end);
-                core.space.spares = engine.files.spares();
+                core.space.ready = engine.log.room().ready;
+                core.writer.give_back(batch.into_bytes());
                 core.writer.durable()
             };
             if engine.env.points.fires(Point::LatePromise) {
@@ -63,7 +64,24 @@ pub(super) async fn write(engine: Arc<Engine>, presence: Arc<Presence>) {
     engine.wake_everybody();
 }
 
-/// Keeps spares ready and retires old segments, for as long as the engine lives.
+/// Ends the engine's life when its log is lost, also while nobody appends: granted leases end then.
+pub(super) async fn watch_log(
+    engine: Weak<Engine>,
+    log: Arc<dyn Log>,
+    mut ended: watch::Receiver<Option<Ended>>,
+) {
+    tokio::select! {
+        biased;
+        _ = ended.wait_for(Option::is_some) => {}
+        failure = log.lost() => {
+            if let Some(engine) = engine.upgrade() {
+                engine.fail(failure);
+            }
+        }
+    }
+}
+
+/// Keeps segments ready and retires old ones, for as long as the engine lives.
 pub(super) async fn keep_segments(
     engine: Weak<Engine>,
     upkeep: Arc<Notify>,
@@ -78,8 +96,8 @@ pub(super) async fn keep_segments(
         if engine.is_closed() {
             return;
         }
-        if let Err(error) = engine.keep_spares().await {
-            engine.fail(format!("a spare segment: {error}"));
+        if let Err(failure) = engine.keep_ready().await {
+            engine.fail(failure);
             return;
         }
         // Not again at once: what is moved makes the log grow, and each growth asks again.
@@ -93,37 +111,32 @@ pub(super) async fn keep_segments(
 }
 
 impl Engine {
-    /// Makes spare segments until there are enough, or the file system is full: then enqueues are refused,
-    /// and each refusal asks again.
-    async fn keep_spares(&self) -> std::io::Result<()> {
+    /// Makes segments ready until there are enough, or the log has no room for more: then enqueues are
+    /// refused, and each refusal asks again.
+    async fn keep_ready(&self) -> Result<(), LogFailure> {
         loop {
-            let spares = self.files.spares();
-            let wanted = RESERVED_SEGMENTS + SPARES_AHEAD;
+            let ready = self.log.room().ready;
+            let wanted = RESERVED_SEGMENTS + READY_AHEAD;
             let growable = self.look(|core, _| {
                 core.space
-                    .growable_beside(core.writer.segments_in_use(), spares)
+                    .growable_beside(core.writer.segments_in_use(), ready)
             });
-            if spares >= wanted || growable == 0 {
-                self.set_space(spares, None);
+            if ready >= wanted || growable == 0 {
+                self.set_space(ready, None);
                 return Ok(());
             }
-            match self.files.make_spare().await {
-                Ok(()) => self.set_space(self.files.spares(), Some(false)),
-                Err(SpareError::NoSpace) => {
-                    reached!(Site::NoSpaceForSpare);
-                    self.set_space(spares, Some(true));
-                    return Ok(());
-                }
-                Err(SpareError::Io(error)) => return Err(error),
+            if !self.log.make_room().await? {
+                self.set_space(ready, Some(true));
+                return Ok(());
             }
+            self.set_space(self.log.room().ready, Some(false));
         }
     }
 
-    /// The journal's life ends here: no further promise, whoever waits is told.
-    pub(super) fn fail(&self, what: String) {
+    /// The log's life ends here: no further promise, whoever waits is told.
+    pub(super) fn fail(&self, failure: LogFailure) {
         reached!(Site::JournalFailed);
-        tracing::error!(error = %what, "the journal failed; restart to recover what is on disk");
-        let failure = JournalFailure { what: what.into() };
+        tracing::error!(error = %failure.what(), "{}", last_word(&failure));
         // The reason first: whoever finds the queue closed asks whether it has failed.
         self.commit.finish(End::Failed(failure.clone()));
         self.lock().stage = Stage::Closed;
@@ -148,5 +161,13 @@ impl Engine {
         self.lost.notify_waiters();
         self.rearm.notify_one();
         self.upkeep.notify_one();
+    }
+}
+
+fn last_word(failure: &LogFailure) -> &'static str {
+    match failure {
+        LogFailure::Disk(_) => "the journal failed; restart to recover what is on disk",
+        LogFailure::Fenced(_) => "the journal has another owner; this one says nothing more",
+        LogFailure::InDoubt(_) => "the journal is in doubt; restart to find out what it holds",
     }
 }

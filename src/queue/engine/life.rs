@@ -8,14 +8,14 @@ use super::super::commit::CommitQueue;
 use super::super::envelope::ENVELOPE_BYTES_MAX;
 use super::super::error::OpenError;
 use super::super::feed::Feed;
+use super::super::log::{LogFailure, LogOptions, LogStore, OpenLog, Tenure};
 use super::super::options::QueueOptions;
-use super::super::storage::{self, StorageOptions};
 use super::super::{backpressure::Backpressure, options::DEFAULT_ROUTE};
 use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
 use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
 use crate::coverage::{Site, sometimes};
-use crate::env::{BoxFuture, DiskLock};
-use crate::journal::Fold;
+use crate::env::BoxFuture;
+use crate::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
 
 /// Keeps an engine's life going: when the last handle and the last lease are gone, its drivers finish
 /// what was appended and end, without sealing the log.
@@ -31,16 +31,16 @@ impl Drop for Owner {
     }
 }
 
-/// Held by every driver that writes to the folder. When the last one has ended, others may have the
-/// folder, and whoever waits for the end hears of it.
+/// Held by every driver that writes the log. When the last one has ended, others may have the log, and
+/// whoever waits for the end hears of it.
 pub(super) struct Presence {
-    lock: Option<Box<dyn DiskLock>>,
+    tenure: Option<Box<dyn Tenure>>,
     ended: watch::Sender<Option<Ended>>,
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.lock = None;
+        self.tenure = None;
         // A failure has been told already, and stays the last word.
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
@@ -77,26 +77,29 @@ impl Fold for Recovering {
 }
 
 impl Owner {
-    /// Opens the log in the options' folder, recovers it, and starts the drivers.
+    /// Opens the options' log, recovers it, and starts the drivers.
     pub(crate) async fn open(options: QueueOptions) -> Result<Arc<Self>, OpenError> {
         options.validate()?;
-        let env = options.env.clone();
+        let geometry = Geometry::new(GeometryOptions {
+            segment_bytes: options.segment_bytes,
+            body_bytes_max: options.body_bytes_max + ENVELOPE_BYTES_MAX,
+        })?;
+        let how = LogOptions {
+            geometry,
+            segments_max: options.segments_max(),
+        };
+        let store = options.log_store();
         let (sender, opened) = oneshot::channel();
         let opening: BoxFuture<'static, ()> = {
-            let (disk, options) = (env.disk.clone(), options.clone());
+            let store = store.clone();
             Box::pin(async move {
                 let mut fold = Recovering { state: None };
-                let storage = StorageOptions {
-                    segment_bytes: options.segment_bytes,
-                    body_bytes_max: options.body_bytes_max + ENVELOPE_BYTES_MAX,
-                    log_bytes_max: options.log_bytes_max,
-                };
-                let opened = storage::open(disk, &options.dir, storage, &mut fold).await;
-                // Whoever wanted it open may have gone: then the lock goes with this.
+                let opened = store.open(how, &mut fold).await;
+                // Whoever wanted it open may have gone: then the tenure goes with this.
                 let _heard = sender.send(opened.map(|opened| (opened, fold.state)));
             })
         };
-        env.disk
+        store
             .run("leasebridge-open", opening)
             .map_err(OpenError::Thread)?;
         let (opened, state) = opened.await.map_err(|_| {
@@ -104,31 +107,34 @@ impl Owner {
                 "the opening driver ended without a word",
             ))
         })??;
-        tell(&opened.report);
         let state = state.unwrap_or_else(|| {
-            let salt = u128::from(env.entropy.next_u64()) << 64;
-            State::new(salt | u128::from(env.entropy.next_u64()))
+            let entropy = &options.env.entropy;
+            let salt = u128::from(entropy.next_u64()) << 64;
+            State::new(salt | u128::from(entropy.next_u64()))
         });
-        let owner = Self::start(options, opened, state)?;
+        let owner = Self::start(options, geometry, &*store, opened, state)?;
         owner.engine.begin().await?;
         Ok(owner)
     }
 
     fn start(
         options: QueueOptions,
-        opened: storage::Opened,
+        geometry: Geometry,
+        store: &dyn LogStore,
+        opened: OpenLog,
         state: State,
     ) -> Result<Arc<Self>, OpenError> {
         let env = options.env.clone();
         let (reads, read_requests) = mpsc::channel(reading::READ_REQUESTS_MAX);
-        let files = opened.files;
-        let commit = CommitQueue::new(opened.writer.durable());
+        let OpenLog { log, start, tenure } = opened;
+        let writer = Writer::new(geometry, &start);
+        let commit = CommitQueue::new(writer.durable());
         let lanes = state.route_ids().map(|_| Arc::new(Notify::new())).collect();
         let core = Core {
             policy: options.policy(),
             clock: time::QueueClock::new(&*env.clock, state.at()),
             state,
-            writer: opened.writer,
+            writer,
             events: Vec::new(),
             cache: cache::BodyCache::new(options.cache_bytes),
             leaving: Default::default(),
@@ -136,7 +142,7 @@ impl Owner {
             feed: Feed::new(),
             backpressure: Backpressure::new(options.watermarks()),
             stage: Stage::Open,
-            space: admission::Space::new(&options, files.spares()),
+            space: admission::Space::new(&options, log.room().ready),
             syncs: 0,
             records: 0,
             written_bytes: 0,
@@ -147,7 +153,7 @@ impl Owner {
         };
         let ended = watch::Sender::new(None);
         let presence = Arc::new(Presence {
-            lock: Some(opened.lock),
+            tenure: Some(tenure),
             ended: ended.clone(),
         });
         let engine = Arc::new(Engine {
@@ -155,56 +161,40 @@ impl Owner {
             options,
             core: Mutex::new(core),
             commit,
-            files: files.clone(),
+            log: log.clone(),
             room: Notify::new(),
             lost: Notify::new(),
             rearm: Arc::new(Notify::new()),
             upkeep: Arc::new(Notify::new()),
             reads,
-            ended,
+            ended: ended.clone(),
         });
         let owner = Arc::new(Self {
             engine: engine.clone(),
         });
         let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
         let weak = Arc::downgrade(&engine);
-        let run = |name, driver| env.disk.run(name, driver).map_err(OpenError::Thread);
+        let run = |name, driver| store.run(name, driver).map_err(OpenError::Thread);
         run(
             "leasebridge-write",
-            Box::pin(drivers::write(engine, presence.clone())),
+            Box::pin(drivers::write(
+                engine,
+                Sealer::new(&start),
+                presence.clone(),
+            )),
         )?;
         run(
             "leasebridge-read",
-            Box::pin(reading::read_bodies(files, read_requests)),
+            Box::pin(reading::read_bodies(log.clone(), read_requests)),
         )?;
         run(
             "leasebridge-keep",
             Box::pin(drivers::keep_segments(weak.clone(), upkeep, presence)),
         )?;
+        tokio::spawn(drivers::watch_log(weak.clone(), log, ended.subscribe()));
         tokio::spawn(time::keep_time(weak, rearm));
         Ok(owner)
     }
-}
-
-/// Says what was found, above all what a crash took.
-fn tell(report: &storage::OpenReport) {
-    let recovered = &report.recovered;
-    if let Some(torn) = &recovered.torn {
-        tracing::warn!(
-            dir = %report.dir.display(),
-            segment = torn.segment.0,
-            offset = torn.offset,
-            "the last batch was cut short by a crash and is left out: nobody was promised what it held"
-        );
-    }
-    let counts = recovered.counts;
-    tracing::info!(
-        dir = %report.dir.display(),
-        batches = counts.batches,
-        records = counts.records,
-        bytes = counts.bytes,
-        "journal recovered"
-    );
 }
 
 impl Core {
@@ -237,7 +227,7 @@ impl Core {
 impl Engine {
     /// The first events of this opening: its origin, the end of the dead process's leases, the default
     /// route. Nothing is promised to anybody before they are durable.
-    async fn begin(&self) -> Result<(), super::JournalFailure> {
+    async fn begin(&self) -> Result<(), LogFailure> {
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
         self.durably(|core, now| {
@@ -257,7 +247,7 @@ impl Engine {
 
     /// Stops taking and granting, gives back what is held, seals the log and ends the drivers. Everything
     /// promised stays promised; a second call waits for the first.
-    pub(crate) async fn close(&self) -> Result<(), super::JournalFailure> {
+    pub(crate) async fn close(&self) -> Result<(), LogFailure> {
         let _sealed = self.with(|core, now| {
             if core.stage != Stage::Open {
                 return;

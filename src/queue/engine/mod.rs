@@ -22,10 +22,10 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::backpressure::Backpressure;
 use super::commit::{CommitQueue, End};
-use super::error::{EnqueueError, FullBecause, JournalFailure};
+use super::error::{EnqueueError, FullBecause};
 use super::feed::Feed;
+use super::log::{Log, LogFailure};
 use super::options::QueueOptions;
-use super::storage::SegmentFiles;
 use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide};
 use crate::env::{Env, Wall};
 use crate::journal::{Position, Writer};
@@ -40,8 +40,8 @@ pub(crate) struct Engine {
     pub(crate) env: Env,
     pub(crate) options: QueueOptions,
     core: Mutex<Core>,
-    commit: CommitQueue<JournalFailure>,
-    files: Arc<SegmentFiles>,
+    commit: CommitQueue<LogFailure>,
+    log: Arc<dyn Log>,
     /// Room has been made: enqueuers that wait look again.
     pub(crate) room: Notify,
     /// A lease ended without its holder: holders look whether it was theirs.
@@ -51,7 +51,7 @@ pub(crate) struct Engine {
     /// The log has grown or shrunk: the keeper of segments looks again.
     upkeep: Arc<Notify>,
     reads: mpsc::Sender<reading::ReadRequest>,
-    /// Becomes set when the journal fails, or false when it has closed.
+    /// Becomes set when the log has failed, or was closed.
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -60,8 +60,8 @@ pub(crate) struct Engine {
 pub(crate) enum Ended {
     /// Closed, everything durable.
     Closed,
-    /// The journal failed.
-    Failed(JournalFailure),
+    /// The log failed, or is somebody else's.
+    Failed(LogFailure),
 }
 
 /// What the lock guards.
@@ -224,34 +224,53 @@ impl Engine {
         operation(&mut core, now)
     }
 
-    /// Opens a promise once it is durable. Cancel safe: dropping the future takes nothing back.
+    /// Opens a promise once it is durable, if the log is still ours then: what it says may rest on memory
+    /// alone, and is somebody else's to say if it isn't. Cancel safe: dropping the future takes nothing back.
     ///
     /// # Errors
-    /// [`JournalFailure`] when it never will be: whether it happened is in doubt.
-    pub(crate) async fn kept<R>(&self, promise: Promise<R>) -> Result<R, JournalFailure> {
+    /// [`LogFailure`] when it may never be told: whether it happened is in doubt.
+    pub(crate) async fn kept<R>(&self, promise: Promise<R>) -> Result<R, LogFailure> {
         if planted!(Bug::ReplyBeforeSync) {
             return Ok(promise.value);
         }
         match self.commit.wait(promise.position).await {
-            Ok(()) => Ok(promise.value),
+            Ok(()) => self.holds().map(|()| promise.value),
             Err(End::Failed(failure)) => Err(failure),
-            Err(End::Closed) => Err(JournalFailure {
-                what: "the queue was closed".into(),
-            }),
+            Err(End::Closed) => Err(LogFailure::InDoubt("the queue was closed".into())),
         }
+    }
+
+    /// Whether what is in memory may be told and acted upon: the log is still ours, or was when it was closed.
+    /// That it isn't any more ends the engine's life.
+    ///
+    /// # Errors
+    /// Why not; *in doubt* may pass.
+    pub(crate) fn holds(&self) -> Result<(), LogFailure> {
+        self.log.holds().or_else(|failure| self.let_go(failure))
+    }
+
+    #[cold]
+    fn let_go(&self, failure: LogFailure) -> Result<(), LogFailure> {
+        match self.commit.end() {
+            Some(End::Closed) => return Ok(()),
+            Some(End::Failed(_)) => {}
+            None if failure.may_pass() => {}
+            None => self.fail(failure.clone()),
+        }
+        Err(failure)
     }
 
     /// Runs an operation and waits until what it learned is durable.
     pub(crate) async fn durably<R>(
         &self,
         operation: impl FnOnce(&mut Core, Now) -> R,
-    ) -> Result<R, JournalFailure> {
+    ) -> Result<R, LogFailure> {
         let promise = self.with(operation);
         self.kept(promise).await
     }
 
-    /// Why the journal has failed, if it has.
-    pub(crate) fn failure(&self) -> Option<JournalFailure> {
+    /// Why the log has failed, if it has.
+    pub(crate) fn failure(&self) -> Option<LogFailure> {
         match self.commit.end() {
             Some(End::Failed(failure)) => Some(failure),
             Some(End::Closed) | None => None,
@@ -291,8 +310,8 @@ impl Engine {
 
     /// Numbers about the journal, for status.
     pub(crate) fn journal_numbers(&self) -> JournalNumbers {
-        // Not what is in use and the spares: a segment that a waiting batch will begin is a spare until it is written.
-        let segments = self.files.on_disk();
+        // Not what is in use and what is ready: a segment that a waiting batch will begin is ready until then.
+        let segments = self.log.room().held;
         self.look(|core, _| JournalNumbers {
             segments,
             segments_in_use: core.writer.segments_in_use(),

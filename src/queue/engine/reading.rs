@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::storage::{ReadError, SegmentFiles};
+use super::super::log::{Log, ReadError};
 use super::Engine;
 use crate::core::TaskId;
 use crate::core::ids::BodyRef;
@@ -32,24 +32,16 @@ pub(crate) enum Unread {
 impl From<ReadError> for Unread {
     fn from(error: ReadError) -> Self {
         match &error {
-            ReadError::Damaged { .. } => Self::Damaged(error.to_string()),
-            ReadError::Gone(_) | ReadError::Io { .. } | ReadError::Failed(_) => {
-                Self::ForNow(error.to_string())
-            }
+            ReadError::Damaged(_) => Self::Damaged(error.to_string()),
+            ReadError::Gone(_) | ReadError::ForNow(_) => Self::ForNow(error.to_string()),
         }
     }
 }
 
 /// The reader's driver: ends when the engine is gone.
-pub(super) async fn read_bodies(
-    files: Arc<SegmentFiles>,
-    mut requests: mpsc::Receiver<ReadRequest>,
-) {
+pub(super) async fn read_bodies(log: Arc<dyn Log>, mut requests: mpsc::Receiver<ReadRequest>) {
     while let Some(ReadRequest { bodies, answer }) = requests.recv().await {
-        let mut read = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            read.push(files.read_body(body).await);
-        }
+        let read = log.read_bodies(&bodies).await;
         // Whoever asked may have gone away; the bodies are still where they were.
         let _heard = answer.send(read);
     }

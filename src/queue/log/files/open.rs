@@ -4,34 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{DiskFailure, OpenError, SpareError};
-use super::files::SegmentFiles;
 use super::folder::{Folder, LOCK_FILE};
+use super::segments::SegmentFiles;
 use super::slots::{LiveSlot, SlotTable};
 use crate::coverage::{Site, reached, sometimes};
 use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::slots::LastBatch;
-use crate::journal::{
-    Fold, Geometry, GeometryOptions, Recovered, SegmentHeader, SlotNo, Start, Writer,
-};
+use crate::journal::{Fold, Geometry, Recovered, SegmentHeader, SlotNo, Start};
 
-/// How a log is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StorageOptions {
-    /// Bytes of each segment file.
-    pub segment_bytes: u32,
-    /// Bytes of the largest body.
-    pub body_bytes_max: u32,
-    /// Bytes all segment files together may take. Whoever admits commands keeps to it; an opening
-    /// makes the one segment it needs even beyond.
-    pub log_bytes_max: u64,
-}
-
-/// An open log.
+/// An open folder.
 pub struct Opened {
-    /// The writing end, for under the queue's lock.
-    pub writer: Writer,
     /// The files, for the drivers.
-    pub files: Arc<SegmentFiles>,
+    pub files: SegmentFiles,
+    /// Where the log goes on.
+    pub start: Start,
     /// Keeps others out of the folder; to be dropped when the last driver has ended.
     pub lock: Box<dyn DiskLock>,
     /// What was found.
@@ -49,7 +35,8 @@ pub struct OpenReport {
     pub removed: Vec<SlotNo>,
 }
 
-/// Opens the log in `dir`, making the folder and the log if they aren't there, and folds it.
+/// Opens the log in `dir`, making the folder and the log if they aren't there, and folds it. It makes the
+/// one segment it needs even beyond what the log may take.
 ///
 /// To be polled inside a driver; not cancel safe. Dropped halfway, it has changed nothing that
 /// another opening would miss.
@@ -59,13 +46,9 @@ pub struct OpenReport {
 pub async fn open(
     disk: Arc<dyn Disk>,
     dir: &Path,
-    options: StorageOptions,
+    geometry: Geometry,
     fold: &mut (dyn Fold + Send),
 ) -> Result<Opened, OpenError> {
-    let geometry = Geometry::new(GeometryOptions {
-        segment_bytes: options.segment_bytes,
-        body_bytes_max: options.body_bytes_max,
-    })?;
     let made = disk.create_dir_all(dir).await;
     made.map_err(|error| OpenError::io("making", dir, error))?;
     let lock_path = dir.join(LOCK_FILE);
@@ -91,13 +74,13 @@ pub async fn open(
         write_again(&folder, last).await?;
     }
     let table = table_of(&folder, &recovered);
-    let files = SegmentFiles::new(disk, dir, geometry, &start, table);
+    let files = SegmentFiles::new(disk, dir, geometry, table);
     let mut removed = files.sort_spares(&folder, &recovered.spares).await?;
     begin(&files, &start).await?;
     removed.extend(files.sort_spares(&folder, &recovered.abandoned).await?);
     Ok(Opened {
-        writer: Writer::new(geometry, &start),
-        files: Arc::new(files),
+        files,
+        start,
         lock,
         report: OpenReport {
             dir: dir.to_owned(),
@@ -170,14 +153,7 @@ async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), OpenError> {
             }
         }
     }
-    let header = SegmentHeader {
-        segment: start.segment,
-        generation: start.generation,
-        oldest: start.oldest,
-        segment_bytes,
-        previous_end: start.previous_end,
-        previous_crc: start.previous_crc,
-    };
+    let header = SegmentHeader::opening(start, segment_bytes);
     let activated = files.activate(&header).await;
     activated.map_err(|failure| {
         let DiskFailure {

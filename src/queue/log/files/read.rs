@@ -3,22 +3,13 @@
 use bytes::Bytes;
 
 use super::error::ReadError;
-use super::files::SegmentFiles;
+use super::segments::SegmentFiles;
 use super::slots::LiveSlot;
-use crate::core::Event;
 use crate::core::ids::{BodyRef, SegmentNo};
 use crate::coverage::{Site, reached};
+use crate::journal::Corruption;
 use crate::journal::slots::Walk;
-use crate::journal::{Corruption, Record};
-
-/// An event of a segment, and the body it placed there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentRecord {
-    /// The event.
-    pub event: Event,
-    /// Its body; empty if it placed none.
-    pub body: Bytes,
-}
+use crate::queue::log::SegmentRecord;
 
 impl SegmentFiles {
     /// Reads a body and checks it. What was appended but never written is not there.
@@ -52,7 +43,7 @@ impl SegmentFiles {
     ///
     /// # Errors
     /// [`ReadError`]; a segment of which anything is unreadable gives nothing.
-    pub async fn read_segment(&self, segment: SegmentNo) -> Result<Vec<SegmentRecord>, ReadError> {
+    pub async fn read_whole(&self, segment: SegmentNo) -> Result<Vec<SegmentRecord>, ReadError> {
         self.check()?;
         let live = self.live(segment).ok_or(ReadError::Gone(segment))?;
         let size = live.end.map_or(live.slot.bytes, u64::from);
@@ -68,15 +59,8 @@ impl SegmentFiles {
         let mut records = Vec::new();
         let mut end = walk.offset();
         for batch in &mut walk {
-            for placed in batch.records() {
-                let placed = placed.map_err(|error| {
-                    self.damaged(segment, &live, batch.offset, error.to_string())
-                })?;
-                if let Record::Event(event) = placed.record {
-                    let body = whole.slice_ref(placed.body);
-                    records.push(SegmentRecord { event, body });
-                }
-            }
+            SegmentRecord::read(&batch, &whole, &mut records)
+                .map_err(|error| self.damaged(segment, &live, batch.offset, error.to_string()))?;
             end = batch.end;
         }
         match live.end {

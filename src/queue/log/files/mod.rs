@@ -1,4 +1,4 @@
-//! The journal's files: [`crate::journal`] over [`crate::env::Disk`].
+//! A log in a folder: [`crate::journal`] over [`crate::env::Disk`].
 //!
 //! One folder holds one log: a lock file and numbered slots, each of which holds one segment after
 //! another and is never given back while the log lives. Slots are written with zeros when they are
@@ -12,15 +12,16 @@
 //! - The first failed write or sync is the last thing this opening does: every later call fails.
 
 mod error;
-mod files;
 mod folder;
 mod open;
 mod read;
+mod segments;
 mod slots;
+mod store;
 pub mod tools;
 
 pub use error::{DiskFailure, OpenError, ReadError, SpareError};
-pub use files::SegmentFiles;
 pub use folder::{Folder, LOCK_FILE};
-pub use open::{OpenReport, Opened, StorageOptions, open};
-pub use read::SegmentRecord;
+pub use open::{OpenReport, Opened, open};
+pub use segments::SegmentFiles;
+pub use store::FolderStore;

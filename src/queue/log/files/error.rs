@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::core::ids::SegmentNo;
-use crate::journal::{Corruption, GeometryError, RecoveryError};
+use crate::journal::{Corruption, RecoveryError};
 
 /// A log was not opened. Unless it says otherwise, nothing in its folder was changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +57,6 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// The configured sizes don't go together.
-    #[error(transparent)]
-    Geometry(#[from] GeometryError),
     /// Any other failure. If it happened while the new segment was made ready, a spare file may have
     /// been added; the log itself is as it was.
     #[error("{doing} {}: {source}", path.display())]

@@ -10,7 +10,8 @@ use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, reached};
 use crate::env::{Disk, DiskFile};
-use crate::journal::{Batch, Geometry, Sealer, SegmentHeader, SlotNo, Start};
+use crate::journal::{Geometry, SealedBatch, SegmentHeader, SlotNo};
+use crate::queue::log::Room;
 
 /// Written again and again when a segment is made.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
@@ -22,7 +23,6 @@ pub struct SegmentFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     geometry: Geometry,
-    sealer: Mutex<Sealer>,
     table: Mutex<SlotTable>,
     failed: OnceLock<DiskFailure>,
 }
@@ -41,31 +41,28 @@ impl SegmentFiles {
         disk: Arc<dyn Disk>,
         dir: &Path,
         geometry: Geometry,
-        start: &Start,
         table: SlotTable,
     ) -> Self {
         Self {
             disk,
             dir: dir.to_owned(),
             geometry,
-            sealer: Mutex::new(Sealer::new(geometry, start)),
             table: Mutex::new(table),
             failed: OnceLock::new(),
         }
     }
 
     /// Writes a batch and syncs it, after the next segment's header if the batch ends its own. Batches
-    /// come in the order the writer gave them out, each after the one before was completed.
+    /// come in the order in which they were sealed, each after the one before was completed.
     ///
     /// # Errors
     /// The first failure ends this opening: whether the batch is on the disk is in doubt.
     ///
     /// # Panics
     /// For a batch of a segment that was never begun.
-    pub async fn write_batch(&self, batch: &mut Batch) -> Result<(), DiskFailure> {
+    pub async fn write_batch(&self, batch: &SealedBatch) -> Result<(), DiskFailure> {
         self.check()?;
-        let next = self.lock_sealer().seal(batch);
-        if let Some(header) = next {
+        if let Some(header) = SegmentHeader::behind(batch, self.geometry.segment_bytes()) {
             if self.spares() == 0 {
                 self.make_spare_for_roll().await?;
             }
@@ -112,7 +109,7 @@ impl SegmentFiles {
     ///
     /// # Errors
     /// When a file of another size than configured could not be removed; this ends the opening.
-    pub async fn retire(&self, segment: SegmentNo) -> Result<(), DiskFailure> {
+    pub async fn recycle(&self, segment: SegmentNo) -> Result<(), DiskFailure> {
         self.check()?;
         let retired = self.table().retire(segment);
         for slot in retired {
@@ -126,10 +123,14 @@ impl SegmentFiles {
         u32::try_from(self.table().spares()).unwrap_or(u32::MAX)
     }
 
-    /// How many segment files there are, spare ones included.
-    pub fn on_disk(&self) -> u32 {
+    /// Spare segments, and segment files in all.
+    pub(super) fn counted(&self) -> Room {
         let table = self.table();
-        u32::try_from(table.segments() + table.spares()).unwrap_or(u32::MAX)
+        let count = |files| u32::try_from(files).unwrap_or(u32::MAX);
+        Room {
+            ready: count(table.spares()),
+            held: count(table.segments() + table.spares()),
+        }
     }
 
     /// The folder.
@@ -272,10 +273,6 @@ impl SegmentFiles {
             source: Arc::new(error),
         };
         self.failed.get_or_init(|| failure).clone()
-    }
-
-    fn lock_sealer(&self) -> MutexGuard<'_, Sealer> {
-        self.sealer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, SlotTable> {

@@ -1,0 +1,179 @@
+//! A folder as a [`LogStore`], and its open files as a [`Log`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use bytes::Bytes;
+
+use super::error::{DiskFailure, ReadError, SpareError};
+use super::open::{self, Opened};
+use super::segments::SegmentFiles;
+use crate::core::ids::{BodyRef, SegmentNo};
+use crate::coverage::{Site, reached};
+use crate::env::{BoxFuture, Disk, DiskLock};
+use crate::journal::{Fold, Recovered, SealedBatch};
+use crate::queue::log::{
+    self, Log, LogFailure, LogOptions, LogStore, OpenLog, Room, SegmentRecord, Tenure,
+};
+
+/// The log in a folder of a disk. It belongs to whoever holds the folder's lock, and can't be lost before
+/// that is let go.
+#[derive(Clone)]
+pub struct FolderStore {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl FolderStore {
+    /// The log in `dir`, whether there is one already or not.
+    pub fn new(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self { disk, dir }
+    }
+}
+
+impl fmt::Debug for FolderStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FolderStore")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogStore for FolderStore {
+    fn run(&self, name: &str, driver: BoxFuture<'static, ()>) -> io::Result<()> {
+        self.disk.run(name, driver)
+    }
+
+    fn open<'a>(
+        &'a self,
+        options: LogOptions,
+        fold: &'a mut (dyn Fold + Send),
+    ) -> BoxFuture<'a, Result<OpenLog, log::OpenError>> {
+        Box::pin(async move {
+            let opened = open::open(self.disk.clone(), &self.dir, options.geometry, fold).await?;
+            let Opened {
+                files,
+                start,
+                lock,
+                report,
+            } = opened;
+            self.tell(&report.recovered);
+            Ok(OpenLog {
+                log: Arc::new(files),
+                start,
+                tenure: Box::new(HeldFolder { _lock: lock }),
+            })
+        })
+    }
+}
+
+impl FolderStore {
+    /// Says what was found, above all what a crash took.
+    fn tell(&self, recovered: &Recovered) {
+        if let Some(torn) = &recovered.torn {
+            tracing::warn!(
+                dir = %self.dir.display(),
+                segment = torn.segment.0,
+                offset = torn.offset,
+                "the last batch was cut short by a crash and is left out: nobody was promised what it held"
+            );
+        }
+        let counts = recovered.counts;
+        tracing::info!(
+            dir = %self.dir.display(),
+            batches = counts.batches,
+            records = counts.records,
+            bytes = counts.bytes,
+            "journal recovered"
+        );
+    }
+}
+
+/// Keeps others out of the folder.
+struct HeldFolder {
+    _lock: Box<dyn DiskLock>,
+}
+
+impl Tenure for HeldFolder {}
+
+impl Log for SegmentFiles {
+    fn append<'a>(&'a self, batch: &'a SealedBatch) -> BoxFuture<'a, Result<(), LogFailure>> {
+        Box::pin(async move {
+            let written = self.write_batch(batch).await;
+            written
+                .map_err(|failure| disk_failure(&format!("segment {}", batch.segment.0), failure))
+        })
+    }
+
+    fn read_bodies<'a>(
+        &'a self,
+        bodies: &'a [BodyRef],
+    ) -> BoxFuture<'a, Vec<Result<Bytes, log::ReadError>>> {
+        Box::pin(async move {
+            let mut read = Vec::with_capacity(bodies.len());
+            for body in bodies {
+                read.push(self.read_body(*body).await.map_err(log::ReadError::from));
+            }
+            read
+        })
+    }
+
+    fn read_segment(
+        &self,
+        segment: SegmentNo,
+    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, log::ReadError>> {
+        Box::pin(async move { Ok(self.read_whole(segment).await?) })
+    }
+
+    fn retire(&self, segment: SegmentNo) -> BoxFuture<'_, Result<(), LogFailure>> {
+        Box::pin(async move {
+            let retired = self.recycle(segment).await;
+            retired.map_err(|failure| disk_failure("a retired segment", failure))
+        })
+    }
+
+    fn make_room(&self) -> BoxFuture<'_, Result<bool, LogFailure>> {
+        Box::pin(async move {
+            match self.make_spare().await {
+                Ok(()) => Ok(true),
+                Err(SpareError::NoSpace) => {
+                    reached!(Site::NoSpaceForSpare);
+                    Ok(false)
+                }
+                Err(SpareError::Io(error)) => {
+                    Err(LogFailure::Disk(format!("a spare segment: {error}").into()))
+                }
+            }
+        })
+    }
+
+    fn room(&self) -> Room {
+        self.counted()
+    }
+
+    fn holds(&self) -> Result<(), LogFailure> {
+        // The folder's lock is held for as long as the process lives. A disk that has failed takes back
+        // nothing that was durable before.
+        Ok(())
+    }
+
+    fn lost(&self) -> BoxFuture<'_, LogFailure> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn disk_failure(doing: &str, failure: DiskFailure) -> LogFailure {
+    LogFailure::Disk(format!("{doing}: {failure}").into())
+}
+
+impl From<ReadError> for log::ReadError {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::Gone(segment) => Self::Gone(*segment),
+            ReadError::Damaged { .. } => Self::Damaged(error.to_string().into()),
+            ReadError::Io { .. } | ReadError::Failed(_) => Self::ForNow(error.to_string().into()),
+        }
+    }
+}

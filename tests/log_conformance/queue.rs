@@ -1,0 +1,297 @@
+//! A queue whose log is rows: it crashes, compacts, waits for its table, and loses it to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use leasebridge::core::TaskId;
+use leasebridge::queue::{
+    EnqueueError, Lease, LeaseError, LogFailure, QueueOptions, SafeTaskQueue, TaskOptions,
+};
+use tokio::time::timeout;
+
+use super::house::House;
+use super::rows::RowHouse;
+
+type Queue = SafeTaskQueue<String>;
+
+/// A folder that is never made: nothing of this log is in files.
+const NOWHERE: &str = "/nowhere/at/all";
+
+/// Longer than anything here takes that is still going to happen; of paused time.
+const LONG: Duration = Duration::from_secs(5);
+
+async fn open(house: &RowHouse) -> Queue {
+    let options = QueueOptions {
+        log: Some(house.store()),
+        segment_bytes: 16 << 10,
+        body_bytes_max: 512,
+        log_bytes_max: 64 * (16 << 10),
+        ..QueueOptions::new(NOWHERE)
+    };
+    Queue::open(options).await.unwrap()
+}
+
+async fn lease(queue: &Queue) -> Lease<String> {
+    let lease = timeout(LONG, queue.lease("default")).await;
+    lease.expect("something is ready").unwrap()
+}
+
+/// Everything that is ready, acknowledged.
+async fn rest(queue: &Queue) -> BTreeSet<String> {
+    let mut rest = BTreeSet::new();
+    while queue.counts().ready > 0 {
+        let lease = lease(queue).await;
+        assert!(
+            rest.insert(lease.value().clone()),
+            "{} twice",
+            lease.value()
+        );
+        lease.ack().await.unwrap();
+    }
+    rest
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_in_rows_is_there_again_after_a_crash() {
+    let house = RowHouse::default();
+    let queue = open(&house).await;
+    for n in 0..3 {
+        let task = queue.enqueue(n.to_string(), TaskOptions::default().key(format!("k{n}")));
+        task.await.unwrap();
+    }
+    let first = lease(&queue).await;
+    let (second, epoch) = (lease(&queue).await, first.delivery().epoch);
+    second.mark_sent().unwrap();
+    first.ack().await.unwrap();
+    house.kill();
+    let queue = open(&house).await;
+    let again = queue.enqueue("1".to_owned(), TaskOptions::default().key("k1"));
+    assert!(again.await.unwrap().duplicate, "the key is remembered");
+    let counts = queue.counts();
+    assert_eq!((counts.ready + counts.delayed, counts.leased), (2, 0));
+    tokio::time::sleep(LONG).await;
+    let second = lease(&queue).await;
+    assert_eq!(second.value(), "1");
+    assert!(second.delivery().epoch > epoch);
+    second.ack().await.unwrap();
+    queue.close().await.unwrap();
+    let queue = open(&house).await;
+    assert_eq!(rest(&queue).await, BTreeSet::from(["2".to_owned()]));
+    assert!(!Path::new(NOWHERE).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_rows_go_and_what_they_held_of_use_stays() {
+    let house = RowHouse::default();
+    let queue = open(&house).await;
+    let stuck = "s".repeat(400);
+    queue
+        .enqueue(stuck.clone(), TaskOptions::default())
+        .await
+        .unwrap();
+    let held = lease(&queue).await;
+    for n in 0..600 {
+        let body = format!("{n} {}", "v".repeat(300));
+        queue.enqueue(body, TaskOptions::default()).await.unwrap();
+        lease(&queue).await.ack().await.unwrap();
+    }
+    // Compaction has its own time.
+    tokio::time::sleep(LONG).await;
+    let segments = house.table().segments();
+    assert!(segments < 8, "{segments} segments are left of twenty");
+    house.kill();
+    drop(held);
+    let queue = open(&house).await;
+    assert_eq!(rest(&queue).await, BTreeSet::from([stuck]));
+}
+
+fn is_fenced(failure: &LogFailure) -> bool {
+    matches!(failure, LogFailure::Fenced(_))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_has_lost_its_log_says_nothing_more() {
+    let house = RowHouse::default();
+    let old = open(&house).await;
+    for n in 0..3 {
+        let key = TaskOptions::default().key(format!("k{n}"));
+        old.enqueue(n.to_string(), key).await.unwrap();
+    }
+    let (one, other) = (lease(&old).await, lease(&old).await);
+    // At once, so that nothing has told the old one of it when it is asked.
+    house.table().take_over();
+    let duplicate = old.enqueue("0".to_owned(), TaskOptions::default().key("k0"));
+    match duplicate.await {
+        Err(EnqueueError::InDoubt(failure)) => assert!(is_fenced(&failure)),
+        other => panic!("a duplicate is told from memory: {other:?}"),
+    }
+    for refused in [one.mark_sent(), one.extend().await.map(drop)] {
+        match refused {
+            Err(LeaseError::InDoubt(failure)) => assert!(is_fenced(&failure)),
+            Err(LeaseError::Closed) => {}
+            other => panic!("the lease goes on: {other:?}"),
+        }
+    }
+    assert!(is_fenced(&old.failed().await));
+    assert!(
+        timeout(LONG, other.lost()).await.is_ok(),
+        "what was leased is lost"
+    );
+    assert!(one.ack().await.is_err());
+    assert!(old.lease("default").await.is_err());
+    assert!(
+        old.enqueue("3".to_owned(), TaskOptions::default())
+            .await
+            .is_err()
+    );
+
+    let new = open(&house).await;
+    tokio::time::sleep(LONG).await;
+    let all = ["0", "1", "2"].map(str::to_owned);
+    assert_eq!(rest(&new).await, BTreeSet::from(all));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_queue_hears_that_its_log_is_lost_and_its_leases_end() {
+    let house = RowHouse::default();
+    let old = open(&house).await;
+    old.enqueue("held".to_owned(), TaskOptions::default())
+        .await
+        .unwrap();
+    let held = lease(&old).await;
+    let new = open(&house).await;
+    let lost = timeout(Duration::from_millis(1), held.lost()).await;
+    assert!(lost.is_ok(), "nobody asked, and still it ends");
+    let failed = timeout(Duration::from_millis(1), old.failed()).await;
+    assert!(is_fenced(&failed.unwrap()));
+    assert_eq!(new.counts().leased, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
+    let house = RowHouse::default();
+    let queue = open(&house).await;
+    let keyed = || TaskOptions::default().key("k");
+    queue.enqueue("known".to_owned(), keyed()).await.unwrap();
+    let held = lease(&queue).await;
+    house.table().set_away(true);
+    let told = queue.enqueue("known".to_owned(), keyed()).await;
+    assert!(matches!(
+        told,
+        Err(EnqueueError::InDoubt(LogFailure::InDoubt(_)))
+    ));
+    assert!(held.mark_sent().is_err());
+    let waiting = {
+        let queue = queue.clone();
+        tokio::spawn(async move {
+            queue
+                .enqueue("new".to_owned(), TaskOptions::default())
+                .await
+        })
+    };
+    tokio::time::sleep(LONG).await;
+    assert!(!waiting.is_finished(), "nobody can know yet");
+    assert!(timeout(LONG, queue.failed()).await.is_err(), "it may pass");
+    house.table().set_away(false);
+    waiting.await.unwrap().unwrap();
+    assert!(
+        queue
+            .enqueue("known".to_owned(), keyed())
+            .await
+            .unwrap()
+            .duplicate
+    );
+    held.mark_sent().unwrap();
+    held.ack().await.unwrap();
+    queue.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_out_and_one_that_never_comes_is_in_doubt() {
+    for done in [false, true] {
+        let house = RowHouse::default();
+        let queue = open(&house).await;
+        house.table().lose_answers(2, done);
+        queue
+            .enqueue("once".to_owned(), TaskOptions::default())
+            .await
+            .unwrap();
+        house.break_append(done);
+        let doubtful = queue
+            .enqueue("maybe".to_owned(), TaskOptions::default())
+            .await;
+        assert!(matches!(
+            doubtful,
+            Err(EnqueueError::InDoubt(LogFailure::InDoubt(_)))
+        ));
+        assert!(matches!(queue.failed().await, LogFailure::InDoubt(_)));
+        house.bury(0);
+        let queue = open(&house).await;
+        let mut found = BTreeSet::from(["once".to_owned()]);
+        if done {
+            found.insert("maybe".to_owned());
+        }
+        assert_eq!(rest(&queue).await, found);
+    }
+}
+
+/// What a client was told, by the command's text.
+#[derive(Debug, Default)]
+struct Told {
+    accepted: BTreeMap<String, TaskId>,
+    acked: BTreeSet<String>,
+    /// Asked to be acknowledged and not answered: may be either.
+    acking: BTreeSet<String>,
+}
+
+async fn work(queue: &Queue, told: &Mutex<Told>) {
+    for n in 0..12 {
+        let name = n.to_string();
+        let accepted = queue.enqueue(name.clone(), TaskOptions::default()).await;
+        told.lock()
+            .unwrap()
+            .accepted
+            .insert(name, accepted.unwrap().id);
+        if n % 2 == 1 {
+            let lease = lease(queue).await;
+            let name = lease.value().clone();
+            told.lock().unwrap().acking.insert(name.clone());
+            lease.ack().await.unwrap();
+            told.lock().unwrap().acked.insert(name);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_crashed_at_any_use_of_its_table_keeps_what_it_promised() {
+    let mut crashes = 0;
+    for operation in 1.. {
+        for way in 0..2 {
+            let house = RowHouse::default();
+            let queue = open(&house).await;
+            house.die_at(operation, way);
+            let told = Arc::new(Mutex::new(Told::default()));
+            let finished = timeout(LONG, work(&queue, &told)).await.is_ok();
+            house.kill();
+            drop(queue);
+            let queue = open(&house).await;
+            let found = rest(&queue).await;
+            let told = told.lock().unwrap();
+            for name in told.accepted.keys() {
+                let gone = told.acked.contains(name);
+                let either = told.acking.contains(name) && !gone;
+                assert!(
+                    either || found.contains(name) != gone,
+                    "{name}: {told:?} {found:?}"
+                );
+            }
+            if finished {
+                assert!(crashes > 30, "only {crashes} crashes");
+                return;
+            }
+            crashes += 1;
+        }
+    }
+}
