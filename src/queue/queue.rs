@@ -99,14 +99,12 @@ impl<T> SafeTaskQueue<T> {
 
     /// Hears what happens from now on, in order, each thing after it is durable.
     pub fn subscribe(&self) -> LifecycleFeed {
-        self.owner.engine.look_and(|core, _| core.feed.subscribe())
+        self.owner.engine.look_and(|core, _| core.told.listen())
     }
 
     /// The backpressure signal; never active without watermarks.
     pub fn backpressure(&self) -> watch::Receiver<BackpressureSignal> {
-        self.owner
-            .engine
-            .look(|core, _| core.backpressure.subscribe())
+        self.owner.engine.look(|core, _| core.told.watch_depth())
     }
 
     /// Completes when the backpressure signal is clear; at once if it is. Cancel safe.
@@ -135,9 +133,7 @@ impl<T> SafeTaskQueue<T> {
             ..options.clone()
         };
         self.owner.engine.look_and(|core, _| {
-            let counts = core.state.counts_of_all();
-            core.backpressure
-                .set(asked.watermarks(), counts.ready + counts.delayed);
+            core.told.set_watermarks(asked.watermarks(), &core.state);
         });
     }
 
@@ -333,7 +329,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         if !promise.is_empty() {
             return Ok(promise);
         }
-        let lane = engine.look(|core, _| core.lanes[id.0 as usize].clone());
+        let lane = engine.look(|core, _| core.waiting.lane(id));
         loop {
             // Gone as soon as something is granted: a wake that found it later would wait with it for the
             // disk, while another leaser could act on it.

@@ -61,9 +61,9 @@ impl<T> SafeTaskQueue<T> {
             log_bytes: u64::from(numbers.segments) * u64::from(options.segment_bytes),
             log_bytes_max: options.log_bytes_max,
             live_bytes: numbers.live_bytes,
-            syncs: numbers.syncs,
-            records: numbers.records,
-            written_bytes: numbers.written_bytes,
+            syncs: numbers.written.batches,
+            records: numbers.written.records,
+            written_bytes: numbers.written.bytes,
             full: numbers.full,
         };
         let routes = engine.look(|core, now| {

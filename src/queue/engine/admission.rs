@@ -34,12 +34,12 @@ pub(crate) struct Wanted {
 /// The log's share of the disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Space {
-    pub(super) segment_bytes: u64,
-    pub(super) segments_max: u32,
+    segment_bytes: u64,
+    segments_max: u32,
     /// Segments that are ready to be begun, as last seen.
-    pub(super) ready: u32,
+    ready: u32,
     /// The log had no room for another segment when last asked.
-    pub(super) no_growth: bool,
+    no_growth: bool,
     /// An enqueue was refused for want of disk since the last one that was admitted.
     full: bool,
 }
@@ -59,8 +59,36 @@ impl Space {
         self.full
     }
 
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// So many segments are ready.
+    pub(super) fn set_ready(&mut self, ready: u32) {
+        self.ready = ready;
+    }
+
+    /// The same, and whether the log had no room for another when it was asked, if it was. Says whether there
+    /// is more room than before.
+    fn update(&mut self, ready: u32, no_growth: Option<bool>) -> bool {
+        let before = std::mem::replace(
+            self,
+            Self {
+                ready,
+                no_growth: no_growth.unwrap_or(self.no_growth),
+                ..*self
+            },
+        );
+        ready > before.ready || before.no_growth && !self.no_growth
+    }
+
+    /// Segments that can be begun, those included that the log has to grow by.
+    pub(super) fn ahead(&self, in_use: u32) -> u32 {
+        self.ready + self.growable(in_use)
+    }
+
     /// Segments the log may still grow by.
-    pub(super) fn growable(&self, in_use: u32) -> u32 {
+    fn growable(&self, in_use: u32) -> u32 {
         if self.no_growth {
             0
         } else {
@@ -81,7 +109,7 @@ impl Space {
     /// Whether `bytes` more of live commands fit. Live ones may fill half of what enqueues may take:
     /// the other half is what compaction lives on.
     fn has_room(&self, in_use: u32, live: u64, bytes: u64) -> bool {
-        let ahead = self.ready + self.growable(in_use);
+        let ahead = self.ahead(in_use);
         let needed = u32::try_from(bytes / self.segment_bytes).unwrap_or(u32::MAX);
         let total = u64::from((in_use + ahead).saturating_sub(RESERVED_SEGMENTS));
         ahead > RESERVED_SEGMENTS.saturating_add(needed)
@@ -115,12 +143,12 @@ impl Core {
             return full(FullBecause::Poison);
         }
         let backlog_max = PENDING_BYTES_MAX.min(options.log_bytes_max / PENDING_SHARE);
-        if self.writer.pending_bytes() > backlog_max {
+        if self.tail.pending_bytes() > backlog_max {
             reached!(Site::RefusedByBacklog);
             return full(FullBecause::Backlog);
         }
         let bytes = wanted.bytes + wanted.commands * RECORD_OVERHEAD_BYTES;
-        let in_use = self.writer.segments_in_use();
+        let in_use = self.tail.in_use();
         let has_room = self.space.has_room(in_use, self.state.live_bytes(), bytes);
         self.space.full = !has_room;
         if has_room {
@@ -130,14 +158,11 @@ impl Core {
             full(FullBecause::Disk)
         }
     }
-}
 
-impl Core {
     /// Makes a route known. Each has a line at the head of every segment, so small segments take few.
     pub(crate) fn define_route(&mut self, now: Now, name: &str) -> Result<Reply, Refusal> {
-        let routes_max = self.writer.geometry().routes_max() as usize;
         let is_new = self.state.route(name).is_none();
-        if is_new && self.state.route_ids().count() >= routes_max {
+        if is_new && self.state.route_ids().count() >= self.tail.routes_max() {
             let why = "another one: `segment_bytes` leaves no room for more routes";
             return Err(Refusal::BadRoute(why));
         }
@@ -150,12 +175,7 @@ impl Engine {
     /// are woken only if there is more than before: each of them that is refused again asks for this to be
     /// looked at again, and waking them for nothing would go round in circles for as long as the disk is full.
     pub(super) fn set_space(&self, ready: u32, no_growth: Option<bool>) {
-        let mut core = self.lock();
-        let before = core.space;
-        core.space.ready = ready;
-        core.space.no_growth = no_growth.unwrap_or(before.no_growth);
-        let more = ready > before.ready || before.no_growth && !core.space.no_growth;
-        drop(core);
+        let more = self.lock().space.update(ready, no_growth);
         if more {
             self.room.notify_waiters();
         }

@@ -27,7 +27,7 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
     let _presence = presence;
     while engine.commit.take().await {
         loop {
-            let Some(batch) = engine.lock().writer.take_batch() else {
+            let Some(batch) = engine.lock().tail.take_batch() else {
                 break;
             };
             let batch = sealer.seal(batch);
@@ -35,17 +35,14 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
                 engine.fail(failure);
                 return;
             }
-            let batch_bytes = batch.bytes.len() as u64;
             let rolled = batch.rolls_to.is_some();
             let durable = {
                 let mut core = engine.lock();
-                core.writer.completed(batch.end);
-                core.syncs += 1;
-                core.written_bytes += batch_bytes;
-                core.feed.publish(batch.end);
-                core.space.ready = engine.log.room().ready;
-                core.writer.give_back(batch.into_bytes());
-                core.writer.durable()
+                core.tail.completed(batch);
+                let durable = core.tail.durable();
+                core.told.durable(durable);
+                core.space.set_ready(engine.log.room().ready);
+                durable
             };
             if engine.env.points.fires(Point::LatePromise) {
                 engine.env.clock.sleep(LATE).await;
@@ -117,10 +114,8 @@ impl Engine {
         loop {
             let ready = self.log.room().ready;
             let wanted = RESERVED_SEGMENTS + READY_AHEAD;
-            let growable = self.look(|core, _| {
-                core.space
-                    .growable_beside(core.writer.segments_in_use(), ready)
-            });
+            let growable =
+                self.look(|core, _| core.space.growable_beside(core.tail.in_use(), ready));
             if ready >= wanted || growable == 0 {
                 self.set_space(ready, None);
                 return Ok(());
@@ -155,7 +150,7 @@ impl Engine {
 
     /// Everybody who waits for anything looks again.
     pub(super) fn wake_everybody(&self) {
-        let lanes = self.lock().lanes.clone();
+        let lanes = self.lock().waiting.lanes();
         lanes.iter().for_each(|lane| lane.notify_waiters());
         self.room.notify_waiters();
         self.lost.notify_waiters();

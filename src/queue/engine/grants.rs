@@ -64,7 +64,7 @@ impl Core {
             match self.run(now, Input::Grant { route }, &[]) {
                 Ok(Reply::Granted(grant)) => {
                     let slot = self.state.slot_of(grant.delivery.task);
-                    let record = slot.and_then(|slot| self.cache.take(slot));
+                    let record = slot.and_then(|slot| self.bodies.take(slot));
                     granted.push(Granted { grant, record });
                 }
                 Ok(Reply::AskAgain) => {}
@@ -73,7 +73,7 @@ impl Core {
         }
         if granted.len() == max && self.state.counts(route).ready > 0 {
             // One wake may have stood for many tasks: the next waiter is woken by the last.
-            self.wake(route);
+            self.waiting.wake(route);
         }
         granted
     }
@@ -81,13 +81,13 @@ impl Core {
     /// Keeps a new task's record in memory while there is room for it.
     pub(crate) fn remember_record(&mut self, id: TaskId, record: Vec<u8>) {
         if let Some(slot) = self.state.slot_of(id) {
-            self.cache.put(slot, record);
+            self.bodies.put(slot, record);
         }
     }
 
     /// A copy of a task's record, if it is in memory.
     pub(crate) fn peek_record(&self, id: TaskId) -> Option<Bytes> {
-        self.cache.peek(self.state.slot_of(id)?)
+        self.bodies.peek(self.state.slot_of(id)?)
     }
 
     /// Ends a lease whose outcome nobody waits for; its record, if at hand, is kept for the next lease.
@@ -100,7 +100,7 @@ impl Core {
         if self.run(now, Input::Settle(settlement), &[]).is_ok()
             && let (Some(record), Some(slot)) = (record, self.state.slot_of(id))
         {
-            self.cache.put(slot, record.into());
+            self.bodies.put(slot, record.into());
         }
     }
 }

@@ -7,10 +7,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::super::commit::CommitQueue;
 use super::super::envelope::ENVELOPE_BYTES_MAX;
 use super::super::error::OpenError;
-use super::super::feed::Feed;
 use super::super::log::{LogFailure, LogOptions, LogStore, OpenLog, Tenure};
-use super::super::options::QueueOptions;
-use super::super::{backpressure::Backpressure, options::DEFAULT_ROUTE};
+use super::super::options::{DEFAULT_ROUTE, QueueOptions};
+use super::compaction::Compaction;
+use super::tail::Tail;
+use super::told::Told;
+use super::waiting::Waiting;
 use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
 use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
 use crate::coverage::{Site, sometimes};
@@ -129,27 +131,19 @@ impl Owner {
         let OpenLog { log, start, tenure } = opened;
         let writer = Writer::new(geometry, &start);
         let commit = CommitQueue::new(writer.durable());
-        let lanes = state.route_ids().map(|_| Arc::new(Notify::new())).collect();
+        let waiting = Waiting::new(state.route_ids().count());
         let core = Core {
             policy: options.policy(),
             clock: time::QueueClock::new(&*env.clock, state.at()),
             state,
-            writer,
-            events: Vec::new(),
-            cache: cache::BodyCache::new(options.cache_bytes),
-            leaving: Default::default(),
-            lanes,
-            feed: Feed::new(),
-            backpressure: Backpressure::new(options.watermarks()),
-            stage: Stage::Open,
+            tail: Tail::new(writer),
             space: admission::Space::new(&options, log.room().ready),
-            syncs: 0,
-            records: 0,
-            written_bytes: 0,
-            pass: None,
-            futile: None,
-            lost: false,
-            made_room: false,
+            compaction: Compaction::default(),
+            bodies: cache::BodyCache::new(options.cache_bytes),
+            waiting,
+            told: Told::new(options.watermarks()),
+            stage: Stage::Open,
+            events: Vec::new(),
         };
         let ended = watch::Sender::new(None);
         let presence = Arc::new(Presence {
@@ -215,12 +209,11 @@ impl Core {
             let settled = self.run(now, Input::Settle(settlement), &[]);
             debug_assert!(settled.is_ok(), "a held lease can be ended");
         }
-        self.lost = true;
+        self.waiting.lease_lost();
     }
 
     fn seal(&mut self) {
-        let state = &self.state;
-        self.writer.seal(|| state.base());
+        self.tail.seal(&self.state);
     }
 }
 

@@ -12,23 +12,25 @@ mod drivers;
 mod grants;
 mod leaving;
 mod life;
+mod moving;
 mod notice;
 mod reading;
+mod tail;
 mod time;
+mod told;
+mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::backpressure::Backpressure;
 use super::commit::{CommitQueue, End};
 use super::error::{EnqueueError, FullBecause};
-use super::feed::Feed;
 use super::log::{Log, LogFailure};
 use super::options::QueueOptions;
 use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide};
 use crate::env::{Env, Wall};
-use crate::journal::{Position, Writer};
+use crate::journal::Position;
 
 pub(crate) use admission::Wanted;
 pub(crate) use grants::{Granted, Unclaimed, ending};
@@ -64,32 +66,27 @@ pub(crate) enum Ended {
     Failed(LogFailure),
 }
 
-/// What the lock guards.
+/// What the lock guards: the state machine, and around it one part for each thing that is done with what it
+/// decides.
 pub(crate) struct Core {
     pub(crate) state: State,
-    pub(crate) policy: Policy,
-    writer: Writer,
+    policy: Policy,
+    clock: time::QueueClock,
+    pub(crate) stage: Stage,
+    /// Where decisions are written down,
+    tail: tail::Tail,
+    /// the room there is for more of them,
+    space: admission::Space,
+    /// and when old ones go.
+    compaction: compaction::Compaction,
+    /// Bodies that need not be read back.
+    bodies: cache::BodyCache,
+    /// Who is woken by them,
+    pub(crate) waiting: waiting::Waiting,
+    /// and who is told.
+    pub(crate) told: told::Told,
     /// Scratch for the events of one decision.
     events: Vec<Event>,
-    cache: cache::BodyCache,
-    leaving: leaving::Leaving,
-    pub(crate) lanes: Vec<Arc<Notify>>,
-    pub(crate) feed: Feed,
-    pub(crate) backpressure: Backpressure,
-    pub(crate) stage: Stage,
-    clock: time::QueueClock,
-    space: admission::Space,
-    pub(crate) syncs: u64,
-    pub(crate) records: u64,
-    pub(crate) written_bytes: u64,
-    /// The pass of compaction under way.
-    pass: Option<compaction::Pass>,
-    /// Another pass would free next to nothing.
-    futile: Option<compaction::Futile>,
-    /// A lease ended without its holder since this was last looked at.
-    lost: bool,
-    /// A task left since this was last looked at.
-    made_room: bool,
 }
 
 /// How far along its life a queue is.
@@ -129,11 +126,7 @@ impl<R> Promise<R> {
 impl Core {
     /// The run of ids around `id` that have all left for good, durably.
     pub(crate) fn settled_range(&mut self, id: TaskId) -> Option<(Seq, Seq)> {
-        let range = self.state.settled_range(id)?;
-        if planted!(Bug::SettledToldEarly) {
-            return Some(range);
-        }
-        self.leaving.durable_part(id, range, self.writer.durable())
+        self.told.settled_range(id, &self.state, &self.tail)
     }
 
     /// Decides one input, writes its events down and applies them. `body` goes with an event that
@@ -148,11 +141,7 @@ impl Core {
         let decided = decide(&self.state, &self.policy, now, input, &mut events);
         // By reference: an event is large, and each move of it a copy.
         for event in &mut events {
-            if event.is_durable() {
-                let state = &self.state;
-                self.writer.append(|| state.base(), event, body);
-                self.records += 1;
-            }
+            self.tail.append(&self.state, event, body);
             let before = self.before(event);
             self.state.apply(event);
             self.notice(before, event);
@@ -172,39 +161,37 @@ impl Engine {
 
     /// Runs one operation under the lock, wakes the writer, and promises what it learned.
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Now) -> R) -> Promise<R> {
-        let (promise, rearm, lost, made_room) = {
+        let (promise, rearm, happened) = {
             let mut core = self.lock();
             let now = core.clock.now(&*self.env.clock);
             // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
             let ended = core.stage == Stage::Closed;
-            let before = core.writer.appended();
+            let before = core.tail.appended();
             let value = operation(&mut core, now);
             let rearm = core.clock.must_rearm(&core.state);
-            let lost = std::mem::take(&mut core.lost);
-            let made_room = std::mem::take(&mut core.made_room);
+            let happened = core.waiting.take();
             (
                 Promise {
                     value,
                     position: match ended
-                        || (planted!(Bug::DuplicateToldEarly) && core.writer.appended() == before)
+                        || (planted!(Bug::DuplicateToldEarly) && core.tail.appended() == before)
                     {
-                        true => core.writer.durable(),
-                        false => core.writer.appended(),
+                        true => core.tail.durable(),
+                        false => core.tail.appended(),
                     },
                 },
                 rearm,
-                lost,
-                made_room,
+                happened,
             )
         };
         self.commit.submit(promise.position);
         if rearm {
             self.rearm.notify_one();
         }
-        if lost {
+        if happened.lease_lost {
             self.lost.notify_waiters();
         }
-        if made_room {
+        if happened.room_made {
             self.room.notify_waiters();
         }
         promise
@@ -314,11 +301,8 @@ impl Engine {
         let segments = self.log.room().held;
         self.look(|core, _| JournalNumbers {
             segments,
-            segments_in_use: core.writer.segments_in_use(),
             live_bytes: core.state.live_bytes(),
-            syncs: core.syncs,
-            records: core.records,
-            written_bytes: core.written_bytes,
+            written: core.tail.written(),
             full: core.space.is_full(),
         })
     }
@@ -328,10 +312,7 @@ impl Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournalNumbers {
     pub(crate) segments: u32,
-    pub(crate) segments_in_use: u32,
     pub(crate) live_bytes: u64,
-    pub(crate) syncs: u64,
-    pub(crate) records: u64,
-    pub(crate) written_bytes: u64,
+    pub(crate) written: tail::Written,
     pub(crate) full: bool,
 }

@@ -1,0 +1,103 @@
+//! What is told of what has happened: to listeners, to watchers of the depth, to endpoints. Each thing once it
+//! is durable.
+
+use tokio::sync::watch;
+
+use super::super::backpressure::{Backpressure, BackpressureSignal};
+use super::super::feed::{Feed, LifecycleFeed, News};
+use super::leaving::Leaving;
+use super::tail::Tail;
+use crate::core::{Event, RouteId, Seq, State, TaskId};
+use crate::journal::Position;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Told {
+    feed: Feed,
+    backpressure: Backpressure,
+    leaving: Leaving,
+}
+
+impl Told {
+    pub(super) fn new(watermarks: Option<(u64, u64)>) -> Self {
+        Self {
+            feed: Feed::new(),
+            backpressure: Backpressure::new(watermarks),
+            leaving: Leaving::default(),
+        }
+    }
+
+    /// Whether somebody may hear of single events.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.feed.is_listened_to()
+    }
+
+    pub(crate) fn listen(&mut self) -> LifecycleFeed {
+        self.feed.subscribe()
+    }
+
+    pub(crate) fn watch_depth(&self) -> watch::Receiver<BackpressureSignal> {
+        self.backpressure.subscribe()
+    }
+
+    /// Sets or removes the watermarks; the state starts anew.
+    pub(crate) fn set_watermarks(&mut self, watermarks: Option<(u64, u64)>, state: &State) {
+        self.backpressure.set(watermarks, depth(state));
+    }
+
+    /// Takes in an event that was appended to `tail` and applied to `state`; `route` is its task's, if that
+    /// has left.
+    pub(super) fn note(
+        &mut self,
+        event: &Event,
+        route: Option<RouteId>,
+        state: &State,
+        tail: &Tail,
+    ) {
+        let position = tail.appended();
+        self.feed.take(position, event, |id: TaskId| {
+            let route = route.or_else(|| state.view(id).map(|view| view.route));
+            News {
+                at: state.at(),
+                route: route.map(|route| state.route_name(route).into()),
+            }
+        });
+        if position == tail.durable() {
+            // Nothing is on its way to the log whose completion would tell it.
+            self.feed.publish(position);
+        }
+        if self.backpressure.is_watched() {
+            self.backpressure.observe(depth(state));
+        }
+    }
+
+    /// Takes in that a task has left for good with the last record of `tail`.
+    pub(super) fn left(&mut self, id: TaskId, tail: &Tail) {
+        self.leaving.add(tail.appended(), id, tail.durable());
+    }
+
+    /// Everything up to here is durable.
+    pub(super) fn durable(&mut self, position: Position) {
+        self.feed.publish(position);
+    }
+
+    /// The run of ids around `id` that have all left for good, durably.
+    pub(super) fn settled_range(
+        &mut self,
+        id: TaskId,
+        state: &State,
+        tail: &Tail,
+    ) -> Option<(Seq, Seq)> {
+        let range = state.settled_range(id)?;
+        if planted!(Bug::SettledToldEarly) {
+            return Some(range);
+        }
+        self.leaving.durable_part(id, range, tail.durable())
+    }
+}
+
+/// Tasks that wait.
+fn depth(state: &State) -> u64 {
+    let counts = state.counts_of_all();
+    counts.ready + counts.delayed
+}
