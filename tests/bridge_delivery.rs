@@ -532,7 +532,7 @@ async fn a_command_past_its_deadline_is_not_sent() {
     queue.done("a", 1).await;
     until("it is in poison", || queue.counts("a").poison == 1).await;
     assert_eq!(handler.calls(id), 0);
-    let explained = queue.queue.explain(id).await.unwrap();
+    let explained = queue.queue.explain(id).await.unwrap().unwrap();
     assert!(matches!(explained.state, TaskState::Poison { .. }));
     assert!(explained.epoch <= Some(Epoch::FIRST));
 }

@@ -107,7 +107,7 @@ async fn a_held_lease_that_may_have_been_sent_is_in_doubt_after_a_crash_and_keep
     std::mem::forget(lease);
     queue.close().await.unwrap();
     let queue = reopen(&dir).await;
-    let explained = queue.explain(id).await.unwrap();
+    let explained = queue.explain(id).await.unwrap().unwrap();
     assert_eq!(explained.history.unwrap().counts.in_doubt, 1);
     let lease = queue.lease("default").await.unwrap();
     assert_eq!(lease.delivery().epoch.get(), 2);
@@ -128,7 +128,7 @@ async fn dropped_unsent_leases_go_back_to_their_place_free_of_charge() {
     drop(first);
     let again = queue.lease("default").await.unwrap();
     assert_eq!((again.id(), again.value().as_str()), (id, "a"));
-    let explained = queue.explain(id).await.unwrap();
+    let explained = queue.explain(id).await.unwrap().unwrap();
     assert_eq!((explained.retries, explained.in_doubt), (0, 0));
 }
 
@@ -152,7 +152,7 @@ async fn five_retries_then_poison_then_requeue_with_fresh_budgets() {
     queue.requeue(id).await.unwrap();
     let lease = queue.lease("default").await.unwrap();
     assert_eq!(lease.delivery().epoch.get(), 7);
-    let explained = queue.explain(id).await.unwrap();
+    let explained = queue.explain(id).await.unwrap().unwrap();
     assert_eq!(explained.retries, 0);
     assert_eq!(explained.history.unwrap().counts.rejected, 6);
 }

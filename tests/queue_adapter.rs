@@ -112,7 +112,7 @@ async fn untouched(queue: &Queue, ids: &[TaskId]) {
     settle(queue).await;
     assert_eq!(queue.counts().ready, ids.len() as u64);
     for id in ids {
-        let explained = queue.explain(*id).await.unwrap();
+        let explained = queue.explain(*id).await.unwrap().unwrap();
         assert_eq!((explained.retries, explained.in_doubt), (0, 0));
     }
 }
@@ -417,16 +417,16 @@ fn routes_are_paused_over_restarts_and_emptied_into_others_but_for_what_is_in_do
             (moved.moved, moved.kept_in_doubt, moved.kept_leased),
             (2, 1, 1)
         );
-        let explained = queue.explain(ids[2]).await.unwrap();
+        let explained = queue.explain(ids[2]).await.unwrap().unwrap();
         assert_eq!(
             (explained.route.as_str(), explained.state),
             ("new", TaskState::Ready)
         );
         assert_eq!(explained.value.as_deref(), Some("free"));
-        assert_eq!(queue.explain(ids[0]).await.unwrap().route, "old");
+        assert_eq!(queue.explain(ids[0]).await.unwrap().unwrap().route, "old");
         assert_eq!(queue.lease("new").await.unwrap().id(), ids[2]);
         held.ack().await.unwrap();
-        assert!(queue.explain(ids[1]).await.is_none());
+        assert!(queue.explain(ids[1]).await.unwrap().is_none());
         queue.close().await.unwrap();
         assert_eq!(
             queue.move_route("new", "old").await,

@@ -336,7 +336,7 @@ fn a_body_that_rots_goes_to_poison_with_the_reason_and_its_neighbours_flow() {
         settle(&queue).await;
         let poison = queue.poison("default", None, 10).unwrap().0;
         assert_eq!(poison, [ids[1]]);
-        let explained = queue.explain(ids[1]).await.unwrap();
+        let explained = queue.explain(ids[1]).await.unwrap().unwrap();
         assert_eq!(explained.value, None);
         let history = explained.history.unwrap();
         let error = history.attempts().last().unwrap().error.clone().unwrap();
@@ -605,7 +605,7 @@ fn slow_disk() -> SimDisk {
 
 async fn pending_of(queue: &Queue, id: TaskId) -> Option<TaskState> {
     settle(queue).await;
-    queue.task_state(id)
+    queue.task_state(id).unwrap()
 }
 
 #[test]
@@ -627,7 +627,7 @@ fn a_lease_future_dropped_anywhere_leaves_the_task_in_its_place() {
             }
             dropped += 1;
             assert_eq!(pending_of(&queue, id).await, Some(TaskState::Ready));
-            let explained = queue.explain(id).await.unwrap();
+            let explained = queue.explain(id).await.unwrap().unwrap();
             assert_eq!((explained.retries, explained.in_doubt), (0, 0));
         }
         assert!(dropped >= 3, "{dropped} points");

@@ -51,7 +51,7 @@ async fn isolate(queue: &Queue, id: TaskId) {
             .await
             .unwrap();
     }
-    let explained = queue.explain(id).await.unwrap();
+    let explained = queue.explain(id).await.unwrap().unwrap();
     assert_eq!(explained.isolation, Isolation::Route);
     for _ in 0..20 {
         pause(&*queue.env().clock).await;
@@ -198,7 +198,7 @@ fn a_drain_waits_for_nothing_and_takes_back_what_is_not_committed() {
         drop(drained);
         let lease = queue.lease("default").await.unwrap();
         assert_eq!((lease.id(), lease.delivery().epoch.get()), (first, 2));
-        let explained = queue.explain(first).await.unwrap();
+        let explained = queue.explain(first).await.unwrap().unwrap();
         assert_eq!((explained.retries, explained.in_doubt), (0, 0));
     });
     assert!(done.is_some());
@@ -228,7 +228,7 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         while old.counts().ready < 3 {
             pause(&*old.env().clock).await;
         }
-        let before = old.explain(keyed).await.unwrap();
+        let before = old.explain(keyed).await.unwrap().unwrap();
         let drained = old.drain("default", 10).await.unwrap();
         let tasks = drained.commit().await.unwrap();
         assert_eq!((tasks.len(), old.counts()), (3, LaneCounts::default()));
@@ -244,13 +244,13 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         });
         pause(&*new.env().clock).await;
         assert_eq!(new.counts().ready, 2, "and the third waits for room");
-        let after = new.explain(keyed).await.unwrap();
+        let after = new.explain(keyed).await.unwrap().unwrap();
         assert_eq!((after.retries, after.enqueued_at), (1, before.enqueued_at));
         assert_eq!(after.history.unwrap().counts.rejected, 1);
         assert_eq!(after.key.as_deref(), Some("k"));
         let again = new.try_enqueue("keyed".into(), with_key).await;
         assert!(matches!(again, Err(EnqueueError::Full { .. })));
-        assert_eq!(new.find_key("k").unwrap().0, keyed);
+        assert_eq!(new.find_key("k").unwrap().unwrap().0, keyed);
         let lease = new.lease("default").await.unwrap();
         assert_eq!((lease.id(), lease.delivery().epoch.get()), (keyed, 3));
         lease.ack().await.unwrap();

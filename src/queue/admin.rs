@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::Stage;
+use super::engine::{Core, Stage};
 use super::envelope;
 use super::error::LeaseError;
 use super::payload::Payload;
@@ -161,21 +161,35 @@ impl<T> SafeTaskQueue<T> {
     }
 
     /// The task a key stands for, and where it is. `None` if the key is not remembered.
-    pub fn find_key(&self, key: &str) -> Option<(TaskId, TaskState)> {
+    ///
+    /// # Errors
+    /// [`LeaseError::InDoubt`] if the log may be another's by now: then that one knows.
+    pub fn find_key(&self, key: &str) -> Result<Option<(TaskId, TaskState)>, LeaseError> {
         let hash = envelope::hash_key(self.owner.engine.salt(), key);
-        self.owner.engine.look(|core, _| core.state.by_key(hash))
+        self.from_memory(|core| core.state.by_key(hash))
     }
 
     /// The live task with that sequence number, whatever its origin. Looks at every task.
-    pub fn find_seq(&self, seq: Seq) -> Option<TaskId> {
-        self.owner.engine.look(|core, _| core.state.find_seq(seq))
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::find_key`].
+    pub fn find_seq(&self, seq: Seq) -> Result<Option<TaskId>, LeaseError> {
+        self.from_memory(|core| core.state.find_seq(seq))
     }
 
     /// Where a task is, if it lives.
-    pub fn task_state(&self, id: TaskId) -> Option<TaskState> {
-        self.owner
-            .engine
-            .look(|core, _| core.state.view(id).map(|view| view.state))
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::find_key`].
+    pub fn task_state(&self, id: TaskId) -> Result<Option<TaskState>, LeaseError> {
+        self.from_memory(|core| core.state.view(id).map(|view| view.state))
+    }
+
+    /// What memory says, if it may still speak for the log.
+    fn from_memory<R>(&self, look: impl FnOnce(&Core) -> R) -> Result<R, LeaseError> {
+        let found = self.owner.engine.look(|core, _| look(core));
+        self.owner.engine.holds().map_err(LeaseError::InDoubt)?;
+        Ok(found)
     }
 
     /// Every live task: route by route, the waiting ones, then those in poison; at the end all that are held.
@@ -210,7 +224,7 @@ impl<T> SafeTaskQueue<T> {
     /// Up to `limit` tasks of the poison store, oldest first, after `after`; and whether there are more.
     ///
     /// # Errors
-    /// [`LeaseError::UnknownRoute`].
+    /// [`LeaseError::UnknownRoute`], or as [`SafeTaskQueue::find_key`].
     pub fn poison(
         &self,
         route: &str,
@@ -218,20 +232,19 @@ impl<T> SafeTaskQueue<T> {
         limit: usize,
     ) -> Result<(Vec<TaskId>, bool), LeaseError> {
         let route = self.route_id(route)?;
-        Ok(self.owner.engine.look(|core, _| {
+        self.from_memory(|core| {
             let mut poison = core.state.poison(route, after).map(|view| view.id);
             let page = poison.by_ref().take(limit).collect();
             (page, poison.next().is_some())
-        }))
+        })
     }
 
     /// The run of ids around `id` that have all left for good since the opening, durably: what an
-    /// endpoint may forget.
+    /// endpoint may forget. `None` as well if the log may be another's by now.
     pub fn settled_range(&self, id: TaskId) -> Option<IdRange> {
-        let (first, last) = self
-            .owner
-            .engine
-            .look_and(|core, _| core.settled_range(id))?;
+        let engine = &self.owner.engine;
+        let (first, last) = engine.look_and(|core, _| core.settled_range(id))?;
+        engine.holds().ok()?;
         IdRange::new(id.origin, first, last)
     }
 }
@@ -239,10 +252,13 @@ impl<T> SafeTaskQueue<T> {
 impl<T: Payload> SafeTaskQueue<T> {
     /// Everything about one live task; `None` if there is none of that name. Reads its body back from the
     /// log if need be. Cancel safe.
-    pub async fn explain(&self, id: TaskId) -> Option<Explained<T>> {
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::find_key`].
+    pub async fn explain(&self, id: TaskId) -> Result<Option<Explained<T>>, LeaseError> {
         let engine = &self.owner.engine;
         let wall = engine.env.clock.wall();
-        let (mut explained, body, cached) = engine.look(|core, now| {
+        let found = engine.look(|core, now| {
             let view = core.state.view(id)?;
             let route = core.state.route_name(view.route).to_owned();
             Some((
@@ -250,7 +266,11 @@ impl<T: Payload> SafeTaskQueue<T> {
                 view.body,
                 core.peek_record(id),
             ))
-        })?;
+        });
+        engine.holds().map_err(LeaseError::InDoubt)?;
+        let Some((mut explained, body, cached)) = found else {
+            return Ok(None);
+        };
         let record = match cached {
             Some(record) => Some(record),
             None => engine.read_record(id, body).await.ok(),
@@ -259,7 +279,7 @@ impl<T: Payload> SafeTaskQueue<T> {
             explained.key = key;
             explained.value = T::decode_from(value).ok();
         }
-        Some(explained)
+        Ok(Some(explained))
     }
 }
 

@@ -147,24 +147,29 @@ impl AdminService {
         Ok(())
     }
 
+    fn task_state(&self, id: TaskId) -> Result<Option<TaskState>, Status> {
+        let state = self.queue.task_state(id);
+        state.map_err(|error| convert::status(&error))
+    }
+
     /// Which task is meant.
     fn find(&self, by: v1::explain_request::By) -> Result<(TaskId, Option<TaskState>), Status> {
         use v1::explain_request::By;
         match by {
             By::Task(id) => {
                 let id = TaskId::from(id);
-                Ok((id, self.queue.task_state(id)))
+                Ok((id, self.task_state(id)?))
             }
             By::Seq(seq) => {
-                let id = self.queue.find_seq(Seq(seq)).ok_or_else(|| {
+                let id = self.queue.find_seq(Seq(seq)).map_err(|error| convert::status(&error))?.ok_or_else(|| {
                     Status::not_found(format!(
                         "no task {seq} is in the queue: it was executed, removed, or there never was one"
                     ))
                 })?;
-                Ok((id, self.queue.task_state(id)))
+                Ok((id, self.task_state(id)?))
             }
             By::Key(key) => {
-                let (id, state) = self.queue.find_key(&key).ok_or_else(|| {
+                let (id, state) = self.queue.find_key(&key).map_err(|error| convert::status(&error))?.ok_or_else(|| {
                     Status::not_found(format!(
                         "the key `{key}` is not remembered: it was never enqueued, or longer ago than \
                          keys are kept"
@@ -225,7 +230,8 @@ impl Admin for AdminService {
             .by
             .ok_or_else(|| Status::invalid_argument("say which task: by id, number or key"))?;
         let (id, state) = self.find(by)?;
-        let Some(task) = self.queue.explain(id).await else {
+        let explained = self.queue.explain(id).await;
+        let Some(task) = explained.map_err(|error| convert::status(&error))? else {
             // A key outlives its task; without one nobody remembers more than that it is gone.
             let Some(state) = state else {
                 return Err(Status::not_found(story::unknown(id)));
@@ -272,7 +278,8 @@ impl Admin for AdminService {
         let mut bytes = 0;
         for id in ids {
             // It may have left meanwhile.
-            let Some(task) = self.queue.explain(id).await else {
+            let explained = self.queue.explain(id).await;
+            let Some(task) = explained.map_err(|error| convert::status(&error))? else {
                 continue;
             };
             bytes += task.bytes as usize;

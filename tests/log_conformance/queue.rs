@@ -8,6 +8,7 @@ use std::time::Duration;
 use leasebridge::core::TaskId;
 use leasebridge::queue::{
     EnqueueError, Lease, LeaseError, LogFailure, QueueOptions, SafeTaskQueue, TaskOptions,
+    TaskQueueChannelAdapter,
 };
 use tokio::time::timeout;
 
@@ -107,6 +108,10 @@ async fn old_rows_go_and_what_they_held_of_use_stays() {
     assert_eq!(rest(&queue).await, BTreeSet::from([stuck]));
 }
 
+fn is_in_doubt(error: &LeaseError) -> bool {
+    matches!(error, LeaseError::InDoubt(failure) if is_fenced(failure))
+}
+
 fn is_fenced(failure: &LogFailure) -> bool {
     matches!(failure, LogFailure::Fenced(_))
 }
@@ -127,6 +132,19 @@ async fn a_queue_that_has_lost_its_log_says_nothing_more() {
         Err(EnqueueError::InDoubt(failure)) => assert!(is_fenced(&failure)),
         other => panic!("a duplicate is told from memory: {other:?}"),
     }
+    let id = one.id();
+    assert!(old.find_key("k0").is_err_and(|error| is_in_doubt(&error)));
+    assert!(old.find_seq(id.seq).is_err_and(|error| is_in_doubt(&error)));
+    assert!(old.task_state(id).is_err_and(|error| is_in_doubt(&error)));
+    assert!(
+        old.explain(id)
+            .await
+            .is_err_and(|error| is_in_doubt(&error))
+    );
+    assert!(
+        old.poison("default", None, 9)
+            .is_err_and(|error| is_in_doubt(&error))
+    );
     for refused in [one.mark_sent(), one.extend().await.map(drop)] {
         match refused {
             Err(LeaseError::InDoubt(failure)) => assert!(is_fenced(&failure)),
@@ -182,7 +200,9 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
         told,
         Err(EnqueueError::InDoubt(LogFailure::InDoubt(_)))
     ));
-    assert!(held.mark_sent().is_err());
+    assert!(held.mark_sent().is_err(), "it may be another's to send");
+    assert!(held.extend().await.is_err(), "and to extend");
+    assert!(queue.find_key("k").is_err());
     let waiting = {
         let queue = queue.clone();
         tokio::spawn(async move {
@@ -206,6 +226,39 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
     held.mark_sent().unwrap();
     held.ack().await.unwrap();
     queue.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_not_kept_while_the_table_is_away() {
+    let house = RowHouse::default();
+    let queue = open(&house).await;
+    queue
+        .enqueue("kept".to_owned(), TaskOptions::default())
+        .await
+        .unwrap();
+    let lasts = queue.options().lease;
+    let mut adapter = TaskQueueChannelAdapter::create(queue.clone(), 1, false).unwrap();
+    let kept = adapter.next().await.unwrap().unwrap();
+    tokio::time::sleep(3 * lasts).await;
+    assert!(!kept.is_lost(), "it is kept for as long as it is held");
+    house.table().set_away(true);
+    tokio::time::sleep(3 * lasts).await;
+    assert!(kept.is_lost(), "nobody may prolong it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_queue_stays_closed_when_another_has_its_log() {
+    let house = RowHouse::default();
+    let old = open(&house).await;
+    old.enqueue("left".to_owned(), TaskOptions::default())
+        .await
+        .unwrap();
+    old.close().await.unwrap();
+    let new = open(&house).await;
+    let late = old.enqueue("late".to_owned(), TaskOptions::default()).await;
+    assert_eq!(late.unwrap_err(), EnqueueError::Closed);
+    assert_eq!(old.close().await, Ok(()));
+    assert_eq!(rest(&new).await, BTreeSet::from(["left".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

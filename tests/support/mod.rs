@@ -105,7 +105,7 @@ impl TestQueue {
     }
 
     pub(crate) async fn errors_of(&self, id: TaskId) -> Vec<String> {
-        let explained = self.queue.explain(id).await.unwrap();
+        let explained = self.queue.explain(id).await.unwrap().unwrap();
         let history = explained.history.unwrap_or_default();
         history
             .attempts()

@@ -7,11 +7,15 @@ use leasebridge::queue::{Explained, Payload, SafeTaskQueue};
 
 use super::{Task, What};
 
+/// Why these answers are always to be had.
+const HELD: &str = "a log in files is held for as long as its process lives";
+
 /// The task as the queue shows it now; one that no longer lives is looked for by its key.
 pub async fn found<T: Payload>(queue: &SafeTaskQueue<T>, id: TaskId, key: Option<&str>) -> What {
-    match queue.explain(id).await {
+    let explained = queue.explain(id).await;
+    match explained.expect(HELD) {
         Some(explained) => alive(&explained),
-        None => gone(id, key.and_then(|key| queue.find_key(key))),
+        None => gone(id, key.and_then(|key| queue.find_key(key).expect(HELD))),
     }
 }
 

@@ -60,7 +60,9 @@ impl Verdict {
                 }
                 numbers.accepted += 1;
                 let key = key(number);
-                let state = queue.as_ref().and_then(|queue| queue.task_state(*id));
+                let state = queue
+                    .as_ref()
+                    .and_then(|queue| queue.task_state(*id).ok().flatten());
                 let is_poison = matches!(state, Some(TaskState::Poison(_)));
                 numbers.poisoned += u64::from(is_poison);
                 let kept = is_poison && ledger.is_refused(&key);

@@ -171,7 +171,7 @@ fn what_is_there(feed: &mut LifecycleFeed) -> Vec<What> {
 async fn found(queue: &SafeTaskQueue<Command>) -> Vec<What> {
     let mut whats = Vec::new();
     for Listed { id, state, .. } in queue.list() {
-        let Some(task) = queue.explain(id).await else {
+        let Ok(Some(task)) = queue.explain(id).await else {
             continue;
         };
         let (state, cause) = match state {
