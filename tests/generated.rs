@@ -3,6 +3,11 @@
 //!
 //! After a change of a `.proto` file: `LEASEBRIDGE_GENERATE=1 cargo test --test generated`, and commit what it wrote.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of the sources reads them as they are"
+)]
+
 use std::path::Path;
 
 #[test]

@@ -88,6 +88,7 @@ impl<S, T, E> PipelineExt<T, E> for S where S: Stream<Item = Result<T, E>> {}
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+    use std::future::ready;
 
     use futures_util::stream::iter;
 

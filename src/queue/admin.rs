@@ -166,7 +166,7 @@ impl<T> SafeTaskQueue<T> {
     /// [`LeaseError::InDoubt`] if the log may be another's by now: then that one knows.
     pub fn find_key(&self, key: &str) -> Result<Option<(TaskId, TaskState)>, LeaseError> {
         let hash = envelope::hash_key(self.owner.engine.salt(), key);
-        self.from_memory(|core| core.state.by_key(hash))
+        self.answer_from_memory(|core| core.state.by_key(hash))
     }
 
     /// The live task with that sequence number, whatever its origin. Looks at every task.
@@ -174,7 +174,7 @@ impl<T> SafeTaskQueue<T> {
     /// # Errors
     /// As [`SafeTaskQueue::find_key`].
     pub fn find_seq(&self, seq: Seq) -> Result<Option<TaskId>, LeaseError> {
-        self.from_memory(|core| core.state.find_seq(seq))
+        self.answer_from_memory(|core| core.state.find_seq(seq))
     }
 
     /// Where a task is, if it lives.
@@ -182,11 +182,11 @@ impl<T> SafeTaskQueue<T> {
     /// # Errors
     /// As [`SafeTaskQueue::find_key`].
     pub fn task_state(&self, id: TaskId) -> Result<Option<TaskState>, LeaseError> {
-        self.from_memory(|core| core.state.view(id).map(|view| view.state))
+        self.answer_from_memory(|core| core.state.view(id).map(|view| view.state))
     }
 
     /// What memory says, if it may still speak for the log.
-    fn from_memory<R>(&self, look: impl FnOnce(&Core) -> R) -> Result<R, LeaseError> {
+    fn answer_from_memory<R>(&self, look: impl FnOnce(&Core) -> R) -> Result<R, LeaseError> {
         let found = self.owner.engine.look(|core, _| look(core));
         self.owner.engine.holds().map_err(LeaseError::InDoubt)?;
         Ok(found)
@@ -232,7 +232,7 @@ impl<T> SafeTaskQueue<T> {
         limit: usize,
     ) -> Result<(Vec<TaskId>, bool), LeaseError> {
         let route = self.route_id(route)?;
-        self.from_memory(|core| {
+        self.answer_from_memory(|core| {
             let mut poison = core.state.poison(route, after).map(|view| view.id);
             let page = poison.by_ref().take(limit).collect();
             (page, poison.next().is_some())

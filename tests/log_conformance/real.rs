@@ -161,10 +161,6 @@ impl Disk for MortalDisk {
         Box::pin(self.0.lives(StdDisk.sync_dir(dir)))
     }
 
-    fn free_space<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
-        Box::pin(self.0.lives(StdDisk.free_space(dir)))
-    }
-
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         Box::pin(self.0.lives(StdDisk.lock(path)))
     }

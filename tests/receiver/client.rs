@@ -11,6 +11,7 @@ use leasebridge::wire::{
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 
 use crate::patiently;
 
@@ -79,9 +80,9 @@ impl Client {
     /// A gRPC stream that has said nothing yet.
     pub(crate) async fn raw_grpc(receiver: &RunningReceiver) -> Self {
         let address = receiver.grpc_address().expect("it listens for gRPC");
-        let mut client = v1::endpoint_client::EndpointClient::connect(format!("http://{address}"))
-            .await
-            .unwrap()
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = channel.connect().await.unwrap();
+        let mut client = v1::endpoint_client::EndpointClient::new(channel)
             .max_decoding_message_size(64 << 20);
         let (outgoing, frames) = mpsc::channel(64);
         let response = client.execute_command(ReceiverStream::new(frames)).await;
