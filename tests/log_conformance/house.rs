@@ -36,8 +36,11 @@ pub(crate) trait House {
     /// never told.
     fn break_append(&self, arrived: bool);
 
-    /// A bit of something that was confirmed long ago is another from now on.
+    /// A bit of something that was confirmed long ago is another from now on; the next time as it was again.
     fn rot(&self);
+
+    /// All of the first segment is gone.
+    fn lose_oldest(&self);
 }
 
 /// Polls a life whose every step is done at once: still pending, it waits for something that a dead process

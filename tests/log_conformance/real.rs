@@ -114,13 +114,23 @@ impl House for RealHouse {
     }
 
     fn rot(&self) {
-        let path = self.folder.path().join("000002.seg");
+        let path = self.path("000002.seg");
         let mut byte = [0];
         let file = File::open(&path).unwrap();
         file.read_exact_at(&mut byte, 9000).unwrap();
         byte[0] ^= 8;
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&byte, 9000).unwrap();
+    }
+
+    fn lose_oldest(&self) {
+        fs::remove_file(self.path("000001.seg")).unwrap();
+    }
+}
+
+impl RealHouse {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 }
 

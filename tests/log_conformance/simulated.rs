@@ -80,4 +80,9 @@ impl House for SimHouse {
         let path = Path::new(DIR).join("000002.seg");
         self.disk().flip_bit(&path, 9000, 3).unwrap();
     }
+
+    fn lose_oldest(&self) {
+        let path = Path::new(DIR).join("000001.seg");
+        self.disk().lose_entry(&path).unwrap();
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct RowStore(pub(crate) Connection);
 struct RowLog {
     connection: Connection,
     generation: Generation,
+    /// The segment that this opening begins, whether it has a row already or not.
+    begun: SegmentNo,
     segments_max: u32,
     tail: Mutex<Tail>,
     failed: OnceLock<LogFailure>,
@@ -72,6 +74,7 @@ impl LogStore for RowStore {
                 log: Arc::new(RowLog {
                     connection,
                     generation,
+                    begun: start.segment,
                     segments_max: options.segments_max,
                     tail: Mutex::new(tail),
                     failed: OnceLock::new(),
@@ -239,7 +242,9 @@ impl Log for RowLog {
     }
 
     fn room(&self) -> Room {
-        let used = u32::try_from(self.connection.table().segments()).unwrap();
+        let mut segments = self.connection.table().segments();
+        segments.insert(self.begun);
+        let used = u32::try_from(segments.len()).unwrap();
         Room {
             ready: self.segments_max.saturating_sub(used),
             held: self.segments_max.max(used),

@@ -71,4 +71,8 @@ impl House for RowHouse {
     fn rot(&self) {
         self.table.rot();
     }
+
+    fn lose_oldest(&self) {
+        self.table.lose_oldest();
+    }
 }

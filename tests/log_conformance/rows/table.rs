@@ -1,6 +1,6 @@
 //! A table of rows that several processes reach: what a database would be, and how its answers get lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -107,11 +107,16 @@ impl Table {
         taken.expect("the table outlives those who wait");
     }
 
-    pub(crate) fn segments(&self) -> usize {
-        let rows = self.rows();
-        let mut segments: Vec<SegmentNo> = rows.rows.keys().map(|at| at.segment()).collect();
-        segments.dedup();
-        segments.len()
+    /// The segments of which it has rows.
+    pub(crate) fn segments(&self) -> BTreeSet<SegmentNo> {
+        self.rows().rows.keys().map(|at| at.segment()).collect()
+    }
+
+    /// Forgets all rows of the first segment.
+    pub(crate) fn lose_oldest(&self) {
+        let mut rows = self.rows();
+        let oldest = rows.rows.keys().next().unwrap().segment();
+        rows.rows.retain(|at, _| at.segment() != oldest);
     }
 
     /// Flips a bit of a row in the middle.
