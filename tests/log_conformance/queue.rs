@@ -1,5 +1,10 @@
 //! A queue whose log is rows: it crashes, compacts, waits for its table, and loses it to another.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tokio's clock is paused here: what is waited for is simulated time"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -82,8 +82,8 @@ impl Client {
         let address = receiver.grpc_address().expect("it listens for gRPC");
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         let channel = channel.connect().await.unwrap();
-        let mut client = v1::endpoint_client::EndpointClient::new(channel)
-            .max_decoding_message_size(64 << 20);
+        let mut client =
+            v1::endpoint_client::EndpointClient::new(channel).max_decoding_message_size(64 << 20);
         let (outgoing, frames) = mpsc::channel(64);
         let response = client.execute_command(ReceiverStream::new(frames)).await;
         let response = response.unwrap();
