@@ -6,10 +6,14 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use leasebridge::bridge::{BreakerState, OnLostInbox};
+use leasebridge::bridge::{
+    BreakerState, DeliveryEnd, DeliveryEnds, DeliveryNews, OnLostInbox, RESULT_BYTES_MAX,
+    TaskResult,
+};
 use leasebridge::core::event::TransportKind::{Grpc, Socket};
 use leasebridge::core::{Epoch, TaskState};
-use leasebridge::env::Env;
+use leasebridge::env::{Env, timeout};
+use leasebridge::queue::Failure;
 use leasebridge::receiver::HandlerError;
 use leasebridge::wire::InboxId;
 use support::proxy::{Cut, Proxy};
@@ -51,6 +55,99 @@ async fn over_grpc_alone_each_command_is_executed_once() {
     queue.done("a", 500).await;
     assert!(ids.iter().all(|id| handler.calls(*id) == 1));
     assert_eq!(link_status(&bridge, "a", Grpc).counts.replies, 500);
+}
+
+/// The next end of a delivery that the bridge tells of.
+async fn next_end(ends: &mut DeliveryEnds) -> DeliveryEnd {
+    let next = timeout(&*Env::real().clock, MINUTE, ends.next()).await;
+    match next.expect("it is told of soon") {
+        Some(DeliveryNews::End(end)) => end,
+        other => panic!("not an end: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_result_reaches_the_settlement_whole_up_to_the_limit_over_either_transport() {
+    for transport in [Socket, Grpc] {
+        let queue = TestQueue::open(&["a"]).await;
+        // It gives back what it was sent.
+        let endpoint = receiver(Scripted::eager()).await;
+        let options = match transport {
+            Socket => route("a").socket(endpoint.socket_address().clone()),
+            Grpc => route("a").grpc(endpoint.grpc_address().unwrap().clone()),
+        };
+        let bridge = start(&queue, vec![options]);
+        let mut ends = bridge.ends();
+        for bytes in [0, 3, RESULT_BYTES_MAX] {
+            let body = Bytes::from(vec![b'x'; bytes]);
+            let id = queue.put("a", body.clone()).await;
+            let end = next_end(&mut ends).await;
+            assert_eq!((end.delivery.task, end.delivery.epoch), (id, Epoch::FIRST));
+            assert_eq!(end.outcome, Ok(TaskResult::Whole(body)));
+            assert_eq!((end.sends.count, end.sends.transport), (1, Some(transport)));
+            // Settled by then.
+            assert_eq!(queue.queue.task_state(id), None);
+        }
+        queue.put("a", vec![b'x'; RESULT_BYTES_MAX + 1]).await;
+        let long = next_end(&mut ends).await.outcome;
+        let Ok(TaskResult::Digest { bytes, hash }) = long else {
+            panic!("{long:?}")
+        };
+        assert_eq!(bytes, RESULT_BYTES_MAX + 1);
+        queue.put("a", vec![b'y'; RESULT_BYTES_MAX + 1]).await;
+        let other = next_end(&mut ends).await.outcome;
+        assert!(
+            matches!(other, Ok(TaskResult::Digest { hash: theirs, .. }) if theirs != hash),
+            "{other:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_a_rollback_finds_is_the_deliverys() {
+    let queue = TestQueue::open(&["a"]).await;
+    let rogue = Rogue::start(Manners::DoneAtRollback, InboxId([1; 16])).await;
+    let mut options = route("a").socket(rogue.address.clone());
+    options.first_sign_of_life = Duration::from_millis(100);
+    let bridge = start(&queue, vec![options]);
+    let mut ends = bridge.ends();
+    queue.put("a", "x").await;
+    let end = next_end(&mut ends).await;
+    assert_eq!(end.outcome, Ok(TaskResult::Whole("found".into())));
+}
+
+#[tokio::test]
+async fn a_no_reaches_the_settlement_in_the_endpoints_words() {
+    let queue = TestQueue::open(&["a"]).await;
+    let handler = Scripted::new(|_, call| async move {
+        match call {
+            1 => Err(HandlerError::Unavailable {
+                retry_after: Duration::from_millis(7),
+                text: "later".into(),
+            }),
+            2 => Err(HandlerError::Rejected("no".into())),
+            _ => Err(HandlerError::Refused("never".into())),
+        }
+    });
+    let endpoint = receiver(handler).await;
+    let bridge = start(&queue, vec![both("a", &endpoint)]);
+    let mut ends = bridge.ends();
+    queue.put("a", "x").await;
+    for (epoch, failure) in [
+        Failure::Unavailable {
+            retry_after: Duration::from_millis(7),
+            reason: "later".into(),
+        },
+        Failure::Rejected("no".into()),
+        Failure::Refused("never".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let end = next_end(&mut ends).await;
+        assert_eq!(end.delivery.epoch.get() as usize, epoch + 1);
+        assert_eq!(end.outcome, Err(failure));
+    }
 }
 
 #[tokio::test]

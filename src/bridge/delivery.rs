@@ -15,16 +15,18 @@ use std::sync::Arc;
 
 use tokio::select;
 
+use super::result::TaskResult;
 use super::route::Route;
+use super::waiters::Answer;
 use crate::core::event::TransportKind;
 use crate::queue::{Command, Failure, Lease, Sends};
 use attempt::Attempt;
 
-/// What an attempt came to.
+/// What an attempt means for its lease: an end of the sending, judged by the doubt that earlier sends left.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The endpoint executed it.
-    Done,
+    /// The endpoint executed it, with this result.
+    Done(TaskResult),
     /// It did not, or nobody knows.
     Failed(Failure),
     /// The inbox that knows was lost: a person decides.
@@ -54,11 +56,11 @@ pub(super) struct Finished {
     pub(super) sends: Sends,
 }
 
-/// How the sending ended.
+/// Why the sending ended, whatever was sent before: the attempt's last word is a [`Verdict`].
 #[derive(Debug)]
 enum End {
     /// The endpoint said what became of the command.
-    Answered(Verdict),
+    Answered(Answer),
     /// No definite answer; in doubt if any send may have arrived.
     Unanswered(String),
     /// It can't be sent to this endpoint, ever.

@@ -19,7 +19,9 @@ use tokio::sync::watch;
 
 use super::breaker::Pass;
 use super::delivery::{Finished, Verdict, deliver};
+use super::feed::{DeliveryEnd, DeliveryFeed};
 use super::link::Link;
+use super::result::TaskResult;
 use super::route::Route;
 use super::settled::Announcer;
 use crate::core::event::Next;
@@ -42,12 +44,16 @@ pub(super) struct Lane {
     /// Leases in `settlements`.
     settling: usize,
     announcer: Announcer,
+    feed: DeliveryFeed,
     /// The queue has closed, or its journal has failed.
     over: bool,
 }
 
 /// How a lane is told to end: until when it may finish what is in flight.
 pub(super) type DrainBy = watch::Receiver<Option<Mono>>;
+
+/// A lease with what its holder says of it, on its way into the queue.
+type Ending = (Lease<Command>, Result<TaskResult, Failure>, Sends);
 
 /// What became of a group of settlements.
 struct Settled {
@@ -64,6 +70,7 @@ impl Lane {
     pub(super) fn new(
         route: Arc<Route>,
         queue: SafeTaskQueue<Command>,
+        feed: DeliveryFeed,
     ) -> Result<Self, AdapterError> {
         let name = &route.options.name;
         let concurrency = route.options.window;
@@ -80,6 +87,7 @@ impl Lane {
             settlements: FuturesUnordered::new(),
             settling: 0,
             announcer: Announcer::default(),
+            feed,
             over: false,
         })
     }
@@ -188,15 +196,12 @@ impl Lane {
         }
         let leases = group.len();
         self.settling += leases;
-        let queue = self.queue.clone();
-        self.settlements.push(settle(queue, group).boxed());
+        let (queue, feed) = (self.queue.clone(), self.feed.clone());
+        self.settlements.push(settle(queue, feed, group).boxed());
     }
 
     /// What is to be settled, if anything is.
-    fn settlement(
-        &self,
-        finished: Finished,
-    ) -> Option<(Lease<Command>, Result<(), Failure>, Sends)> {
+    fn settlement(&self, finished: Finished) -> Option<Ending> {
         let Finished {
             lease,
             verdict,
@@ -205,9 +210,9 @@ impl Lane {
         } = finished;
         let counters = &self.route.counters;
         let outcome = match verdict {
-            Verdict::Done => {
+            Verdict::Done(result) => {
                 counters.done.increment();
-                Ok(())
+                Ok(result)
             }
             Verdict::Failed(failure) => {
                 let (counter, why) = match &failure {
@@ -292,19 +297,28 @@ async fn take(
     adapter.next_batch(room).await
 }
 
-async fn settle(
-    queue: SafeTaskQueue<Command>,
-    group: Vec<(Lease<Command>, Result<(), Failure>, Sends)>,
-) -> Settled {
+async fn settle(queue: SafeTaskQueue<Command>, feed: DeliveryFeed, group: Vec<Ending>) -> Settled {
     let leases = group.len();
     let tasks: Vec<_> = group.iter().map(|(lease, ..)| lease.id()).collect();
+    let ends: Vec<DeliveryEnd> = match feed.is_listened_to() {
+        true => group.iter().map(end).collect(),
+        false => Vec::new(),
+    };
+    let mut ends = ends.into_iter();
+    // The queue stores no results: they end here.
+    let endings = group
+        .into_iter()
+        .map(|(lease, outcome, sends)| (lease, outcome.map(drop), sends));
     let mut refused = Vec::new();
-    let outcome = queue.settle_batch(group).await.map(|replies| {
+    let outcome = queue.settle_batch(endings).await.map(|replies| {
         let mut done = Vec::with_capacity(leases);
         for (task, reply) in tasks.into_iter().zip(replies) {
+            let end = ends.next();
             match reply {
-                Ok(Next::Done) => done.push(task),
-                Ok(_elsewhere) => {}
+                Ok(next) => {
+                    done.extend((next == Next::Done).then_some(task));
+                    end.into_iter().for_each(|end| feed.tell(end));
+                }
                 Err(error) => refused.push(error),
             }
         }
@@ -314,6 +328,16 @@ async fn settle(
         leases,
         outcome,
         refused,
+    }
+}
+
+/// What listeners are told of a lease, should the queue take what its holder says.
+fn end((lease, outcome, sends): &Ending) -> DeliveryEnd {
+    let result = outcome.as_ref().map(TaskResult::detached);
+    DeliveryEnd {
+        delivery: lease.delivery(),
+        outcome: result.map_err(Failure::clone),
+        sends: *sends,
     }
 }
 

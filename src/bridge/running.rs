@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::feed::{DeliveryEnds, DeliveryFeed};
 use super::lane::Lane;
 use super::limits::LINGER;
 use super::options::{BridgeOptions, OptionsError};
@@ -56,11 +57,12 @@ impl Bridge {
     ) -> Result<RunningBridge, StartError> {
         options.validate()?;
         let BridgeOptions { software, routes } = options;
+        let feed = DeliveryFeed::new();
         let mut lanes = Vec::with_capacity(routes.len());
         for options in routes {
             let name = options.name.clone();
             let route = Arc::new(Route::new(&env, options, &software));
-            let lane = Lane::new(Arc::clone(&route), queue.clone());
+            let lane = Lane::new(Arc::clone(&route), queue.clone(), feed.clone());
             let lane = lane.map_err(|error| StartError::Adapter { route: name, error })?;
             lanes.push((route, lane));
         }
@@ -73,6 +75,7 @@ impl Bridge {
             keepers: Vec::new(),
             drain,
             stop,
+            feed,
         };
         for (route, lane) in lanes {
             for keeper in route.keepers() {
@@ -96,6 +99,7 @@ pub struct RunningBridge {
     keepers: Vec<JoinHandle<()>>,
     drain: watch::Sender<Option<Mono>>,
     stop: CancellationToken,
+    feed: DeliveryFeed,
 }
 
 impl RunningBridge {
@@ -104,6 +108,12 @@ impl RunningBridge {
         BridgeStatus {
             routes: self.routes.iter().map(|route| route.status()).collect(),
         }
+    }
+
+    /// Listens to how deliveries end from here on, each told after its settlement is durable. A delivery whose
+    /// lease was lost is settled by nobody and not told of.
+    pub fn ends(&self) -> DeliveryEnds {
+        self.feed.subscribe()
     }
 
     /// Leases nothing more, gives back what was not sent, finishes what is in flight for up to

@@ -15,9 +15,10 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
+use super::result::TaskResult;
 use crate::core::{DeliveryId, SendNumber};
 use crate::wire::v1::frame::Kind;
-use crate::wire::{Fate, FrameSender, NotSent, Ticket};
+use crate::wire::{Fate, FrameSender, HandlerError, NotSent, Ticket};
 
 /// What the endpoint was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,25 +35,19 @@ pub(super) struct Key {
     pub(super) ask: Ask,
 }
 
-/// A definite answer of the endpoint.
+/// A definite answer of the endpoint, cut to what the bridge keeps of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Done,
-    Rejected(String),
-    Refused(String),
-    Unavailable {
-        retry_after_ms: u64,
-        error: String,
-    },
-    Stale {
-        current_epoch: u32,
-    },
-    /// Of a rollback: what became of it.
+    /// To a command: its execution ended so.
+    Ended(Result<TaskResult, HandlerError>),
+    /// To a command: nothing was executed for this epoch.
+    Stale { current_epoch: u32 },
+    /// To a rollback: what became of it.
     RolledBack(RollbackState),
 }
 
 /// What became of a rollback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RollbackState {
     /// The send had been received and won't run.
     RolledBack,
@@ -60,8 +55,8 @@ pub(super) enum RollbackState {
     Unknown,
     /// The send is executing.
     InProgress,
-    /// The command was executed.
-    AlreadyDone,
+    /// The command was executed, with this result.
+    AlreadyDone(TaskResult),
 }
 
 /// What a waiter learns.

@@ -132,7 +132,7 @@ impl Settled {
     }
 }
 
-/// How a lease ended: one attempt's outcome.
+/// How a lease ended, durably: what its holder's [`Report`](super::Report) was judged to mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// The endpoint executed it.

@@ -16,7 +16,7 @@ use crate::env::Mono;
 /// When a record that the disk did not give up is asked for again: long enough for a path to fail over.
 const UNREAD_RETRY: SpanMs = SpanMs(1_000);
 
-/// How an attempt failed.
+/// How an attempt failed, in the words of whoever holds the lease: the history keeps them beside the outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The endpoint answered no: again after a backoff, at most `max_retries` times.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::handler::{Delivered, Handler};
-use super::inbox::{Decision, Inbox, LinkId, Outcome, RollbackDecision, RunId, Waiter};
+use super::inbox::{Decision, Inbox, LinkId, RollbackDecision, RunId, Waiter};
 use super::options::ReceiverOptions;
 use super::stats::Counters;
 use super::store::{EffectLog, InboxStore, StoreError};
@@ -25,7 +25,10 @@ use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
 use crate::wire::v1::frame::Kind;
-use crate::wire::{EmptyRange, FrameSender, IdError, InboxId, NotSent, delivery_and_send, v1};
+use crate::wire::{
+    EmptyRange, FrameSender, HandlerError, IdError, InboxId, NotSent, Outcome, delivery_and_send,
+    v1,
+};
 
 /// What is told to commands that find no room: when to come again.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -191,7 +194,8 @@ impl Engine {
                 "the body has {} bytes, the limit is {limit}",
                 command.body.len()
             );
-            self.reply(&mut self.state(), waiter, Outcome::Refused(error).into());
+            let outcome: Outcome = Err(HandlerError::Refused(error));
+            self.reply(&mut self.state(), waiter, outcome.into());
             return Ok(());
         }
         let mut state = self.state();
@@ -467,11 +471,11 @@ fn delivered(command: v1::Command) -> Result<Delivered, IdError> {
     })
 }
 
-fn full(error: String) -> Outcome {
-    Outcome::Unavailable {
-        retry_after_ms: u64::try_from(FULL_RETRY_AFTER.as_millis()).expect("it is short"),
-        error,
-    }
+fn full(text: String) -> Outcome {
+    Err(HandlerError::Unavailable {
+        retry_after: FULL_RETRY_AFTER,
+        text,
+    })
 }
 
 fn stale(current_epoch: u32) -> v1::reply::Outcome {

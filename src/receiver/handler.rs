@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::inbox::Outcome;
 use crate::core::{DeliveryId, SendNumber, TaskId};
 use crate::env::BoxFuture;
-use crate::wire::v1;
+use crate::wire::{HandlerError, v1};
 
 /// A command to execute.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,25 +25,6 @@ pub struct Delivered {
     pub key: String,
     /// What was left until the command's own deadline when it was sent.
     pub expires_in: Option<Duration>,
-}
-
-/// Why a command was not executed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandlerError {
-    /// Not executed; a later try may succeed. Spends the task's retry budget.
-    #[error("rejected: {0}")]
-    Rejected(String),
-    /// Not executed and never will be: the task goes to the poison store.
-    #[error("refused for good: {0}")]
-    Refused(String),
-    /// Not now, through no fault of the command. Costs it nothing.
-    #[error("unavailable for {retry_after:?}: {text}")]
-    Unavailable {
-        /// When to come again.
-        retry_after: Duration,
-        /// Why.
-        text: String,
-    },
 }
 
 /// What a handler knows of a task that was started before a crash.
@@ -82,55 +62,4 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// The longest error text that is kept and sent, in bytes: histories cap it as well.
-const ERROR_BYTES_MAX: usize = 4 << 10;
-
-impl From<Result<Bytes, HandlerError>> for Outcome {
-    fn from(result: Result<Bytes, HandlerError>) -> Self {
-        match result {
-            Ok(result) => Self::Done(result),
-            Err(HandlerError::Rejected(text)) => Self::Rejected(capped(text)),
-            Err(HandlerError::Refused(text)) => Self::Refused(capped(text)),
-            Err(HandlerError::Unavailable { retry_after, text }) => Self::Unavailable {
-                retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
-                error: capped(text),
-            },
-        }
-    }
-}
-
-impl From<Outcome> for v1::reply::Outcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done(result) => Self::Done(v1::Done { result }),
-            Outcome::Rejected(error) => Self::Rejected(v1::Rejected { error }),
-            Outcome::Refused(error) => Self::Refused(v1::Refused { error }),
-            Outcome::Unavailable {
-                retry_after_ms,
-                error,
-            } => Self::Unavailable(v1::Unavailable {
-                retry_after_ms,
-                error,
-            }),
-        }
-    }
-}
-
-/// Cuts a text at a character's end.
-pub(super) fn capped(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_error_texts_are_cut_at_a_character() {
-        let text = "x".to_owned() + &"ä".repeat(ERROR_BYTES_MAX);
-        let Outcome::Rejected(kept) = Err(HandlerError::Rejected(text)).into() else {
-            panic!("another outcome")
-        };
-        assert_eq!(kept.len(), ERROR_BYTES_MAX - 1);
-    }
-}
+pub(super) const ERROR_BYTES_MAX: usize = 4 << 10;

@@ -21,7 +21,8 @@ use bytes::Bytes;
 
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, SendNumber, Seq, TaskId};
 use crate::coverage::{Site, reached};
-use entry::{Entry, State, Waiters};
+use crate::wire::{HandlerError, Outcome};
+use entry::{Entry, State, Waiters, compact};
 pub use ids::IdRanges;
 
 /// Names a link of this receiver, never reused.
@@ -41,24 +42,6 @@ pub struct Waiter {
     pub send: SendNumber,
     /// Where it came from.
     pub link: LinkId,
-}
-
-/// How an execution ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Executed, with this result.
-    Done(Bytes),
-    /// Not executed; may succeed later.
-    Rejected(String),
-    /// Not executed and never will be.
-    Refused(String),
-    /// Not executed, through no fault of the command.
-    Unavailable {
-        /// When to come again, in milliseconds.
-        retry_after_ms: u64,
-        /// Why.
-        error: String,
-    },
 }
 
 /// What is to be done with a command.
@@ -130,8 +113,8 @@ pub struct InboxLimits {
 pub enum Remembered {
     /// Executed, with this result.
     Done(Bytes),
-    /// An epoch got this outcome.
-    Answered(Outcome),
+    /// Not executed, and an epoch was told so.
+    Answered(HandlerError),
     /// It started, and nobody can say whether it was executed: its next delivery is refused, so that
     /// a person decides; one after that runs.
     InDoubt,
@@ -187,8 +170,7 @@ impl Inbox {
         }
         let state = match what {
             Remembered::Done(result) => State::Done(result),
-            Remembered::Answered(Outcome::Done(result)) => State::Done(result),
-            Remembered::Answered(outcome) => State::Answered { epoch, outcome },
+            Remembered::Answered(error) => State::Answered { epoch, error },
             Remembered::InDoubt => State::InDoubt,
             Remembered::NotDone => State::Idle,
         };
@@ -225,7 +207,7 @@ impl Inbox {
         }
         if self.done_before.contains(task) {
             reached!(Site::ExecutedBefore);
-            return Decision::Answer(Outcome::Done(Bytes::new()));
+            return Decision::Answer(Ok(Bytes::new()));
         }
         let full = self.full();
         let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
@@ -246,7 +228,7 @@ impl Inbox {
         match &mut entry.state {
             State::Done(result) => {
                 reached!(Site::DoneFromMemory);
-                return Decision::Answer(Outcome::Done(result.clone()));
+                return Decision::Answer(Ok(result.clone()));
             }
             _ if entry.rolled_back.contains(waiter.send) => {
                 reached!(Site::TombstoneStopped);
@@ -262,20 +244,20 @@ impl Inbox {
             }
             State::Answered {
                 epoch: answered,
-                outcome,
+                error,
             } if *answered == epoch => {
                 reached!(Site::AnswerFromMemory);
-                return Decision::Answer(outcome.clone());
+                return Decision::Answer(Err(error.clone()));
             }
             State::InDoubt => {
                 reached!(Site::InDoubtRefused);
-                let outcome = Outcome::Refused(IN_DOUBT_TEXT.to_owned());
-                self.result_bytes += outcome.bytes();
+                let error = HandlerError::Refused(IN_DOUBT_TEXT.to_owned());
                 entry.state = State::Answered {
                     epoch,
-                    outcome: outcome.clone(),
+                    error: error.clone(),
                 };
-                return Decision::Answer(outcome);
+                self.result_bytes += entry.state.result_bytes();
+                return Decision::Answer(Err(error));
             }
             State::Answered { .. } => reached!(Site::NewerEpochRan),
             State::Idle => {}
@@ -333,14 +315,12 @@ impl Inbox {
             self.entries.remove(&task.by_origin());
             return waiters.into_vec();
         }
-        entry.state = match outcome.compact() {
-            Outcome::Done(result) if planted!(Bug::InboxForgetsDone) && result.is_empty() => {
-                State::Idle
-            }
-            Outcome::Done(result) => State::Done(result),
-            outcome => State::Answered {
+        entry.state = match outcome {
+            Ok(result) if planted!(Bug::InboxForgetsDone) && result.is_empty() => State::Idle,
+            Ok(result) => State::Done(compact(result)),
+            Err(error) => State::Answered {
                 epoch: waiters.newest_epoch(),
-                outcome,
+                error: error.clone(),
             },
         };
         self.result_bytes += entry.state.result_bytes();

@@ -19,7 +19,8 @@ mod server;
 mod stats;
 pub mod store;
 
-pub use handler::{Delivered, Handler, HandlerError, RecoverOutcome};
+pub use crate::wire::HandlerError;
+pub use handler::{Delivered, Handler, RecoverOutcome};
 pub use inbox::InboxLimits;
 pub use options::{OptionsError, ReceiverOptions};
 pub use server::{Receiver, ReceiverError, RunningReceiver, ShutdownReport};

@@ -12,10 +12,10 @@ mod worker;
 use std::path::PathBuf;
 
 use super::handler::Delivered;
-use super::inbox::{IdRanges, Outcome};
+use super::inbox::IdRanges;
 use crate::core::{DeliveryId, Epoch, IdRange, TaskId};
 use crate::env::BoxFuture;
-use crate::wire::InboxId;
+use crate::wire::{InboxId, Outcome};
 
 pub use effect_file::EffectFile;
 pub use file::FileStore;

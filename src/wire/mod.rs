@@ -14,6 +14,7 @@ mod hello;
 mod ids;
 mod limits;
 mod outbox;
+mod outcome;
 
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub use accepted::{Accepted, Peer};
@@ -31,6 +32,8 @@ pub use limits::{
 pub use outbox::{
     Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
 };
+pub use outcome::{Answer, HandlerError, Outcome};
+pub(crate) use outcome::{cap, whole_ms};
 
 /// Messages and services generated from `proto/leasebridge/v1`; `tests/generated.rs` writes and checks them.
 #[expect(

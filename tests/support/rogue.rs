@@ -23,6 +23,8 @@ pub(crate) enum Manners {
     Silent,
     /// Says that it executed.
     Done,
+    /// Says nothing to a command, and to its rollback that it executed it, with `found` as the result.
+    DoneAtRollback,
     /// Answers each command twice under a wrong delivery id, then rightly.
     WrongIds,
     /// Sends a frame that only bridges send.
@@ -114,6 +116,14 @@ async fn serve(
             Kind::Heartbeat(v1::Heartbeat { sequence }) if manners != Manners::Mute => {
                 let _ = sender.force(Kind::HeartbeatAck(v1::HeartbeatAck { sequence }));
             }
+            Kind::Rollback(rollback) if manners == Manners::DoneAtRollback => {
+                let _ = sender.force(Kind::RollbackReply(v1::RollbackReply {
+                    delivery: rollback.delivery,
+                    send: rollback.send,
+                    state: v1::rollback_reply::State::AlreadyDone.into(),
+                    result: "found".into(),
+                }));
+            }
             Kind::Command(command) => {
                 commands.fetch_add(1, Ordering::SeqCst);
                 misbehave(&sender, manners, command);
@@ -134,7 +144,7 @@ fn misbehave(sender: &FrameSender, manners: Manners, command: v1::Command) {
         })
     };
     match manners {
-        Manners::Silent | Manners::Mute => {}
+        Manners::Silent | Manners::DoneAtRollback | Manners::Mute => {}
         Manners::Done => {
             let _ = sender.force(done(command.delivery));
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rollback::Learned;
-use super::send::{Heard, Open};
+use super::send::{Open, Unanswered};
 use super::{End, Evidence, Verdict, sends};
 use crate::bridge::breaker::Pass;
 use crate::bridge::keeper::Keeper;
@@ -17,7 +17,7 @@ use crate::core::event::TransportKind;
 use crate::coverage::{Site, reached};
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
-use crate::wire::InboxId;
+use crate::wire::{HandlerError, InboxId};
 
 /// See the module's description. Its futures share it by reference.
 pub(super) struct Attempt<'a> {
@@ -97,11 +97,11 @@ impl<'a> Attempt<'a> {
         let scope = self.ctx.child();
         let patience = self.route.options.first_sign_of_life;
         match self.send(keeper, &link, &scope, patience).await {
-            Heard::Answer(answer) => {
+            Ok(answer) => {
                 scope.succeed();
-                End::Answered(verdict(answer))
+                End::Answered(answer)
             }
-            other => Box::pin(self.after_socket(keeper, pass, scope, other)).await,
+            Err(unanswered) => Box::pin(self.after_socket(keeper, pass, scope, unanswered)).await,
         }
     }
 
@@ -111,24 +111,25 @@ impl<'a> Attempt<'a> {
         keeper: &Keeper,
         pass: Pass,
         mut scope: Context,
-        heard: Heard,
+        unanswered: Unanswered,
     ) -> End {
-        match heard {
-            Heard::Answer(answer) => End::Answered(verdict(answer)),
-            Heard::Stop(end) => {
+        match unanswered {
+            Unanswered::Stop(end) => {
                 keeper.withdrawn(pass);
                 end
             }
-            Heard::NeverSent { why, silent } => {
+            Unanswered::NeverSent { why, silent } => {
                 report(keeper, pass, silent);
                 scope.succeed();
                 self.fall_back(why, None).await
             }
-            Heard::Doubt { why, open, silent } => {
+            Unanswered::InDoubt { why, open, silent } => {
                 report(keeper, pass, silent);
                 self.undo(&mut scope).await;
                 let in_progress = match self.learned.take_last() {
-                    Some(RollbackState::AlreadyDone) => return End::Answered(Verdict::Done),
+                    Some(RollbackState::AlreadyDone(result)) => {
+                        return End::Answered(Answer::Ended(Ok(result)));
+                    }
                     // It won't run: its answer is not waited for.
                     Some(RollbackState::RolledBack | RollbackState::Unknown) => {
                         drop(open);
@@ -189,7 +190,7 @@ impl<'a> Attempt<'a> {
     /// Compensates what failed, and says what the lease's settlement is.
     pub(super) async fn conclude(mut self, end: End) -> (Verdict, Evidence, Sends) {
         let (mut verdict, mut evidence) = self.judge(end);
-        if verdict == Verdict::Done && !planted!(Bug::CompensatedAfterSuccess) {
+        if matches!(verdict, Verdict::Done(_)) && !planted!(Bug::CompensatedAfterSuccess) {
             let (sends, ctx) = (self.sends(), self.ctx);
             ctx.succeed();
             return (verdict, evidence, sends);
@@ -200,9 +201,9 @@ impl<'a> Attempt<'a> {
             let spare = Context::new(self.route.env.clone(), options);
             let mut ctx = std::mem::replace(&mut self.ctx, spare);
             self.undo(&mut ctx).await;
-            if learned.is_done() {
+            if let Some(result) = learned.done() {
                 // A rollback came too late, and that is an answer.
-                (verdict, evidence) = (Verdict::Done, Evidence::Answers);
+                (verdict, evidence) = (Verdict::Done(result), Evidence::Answers);
             }
         }
         self.note_doubt(&verdict);
@@ -213,7 +214,7 @@ impl<'a> Attempt<'a> {
         let doubtful = self.progress().doubt.is_some();
         let in_doubt = |why| Verdict::Failed(Failure::InDoubt(why));
         match end {
-            End::Answered(verdict) => (verdict, Evidence::Answers),
+            End::Answered(answer) => (verdict(answer), Evidence::Answers),
             End::Unanswered(why) if doubtful => (in_doubt(why), Evidence::Silence),
             End::Unanswered(why) => (Verdict::Failed(Failure::NotSent(why)), Evidence::Silence),
             // What may have been executed is not refused for good.
@@ -251,7 +252,7 @@ impl<'a> Attempt<'a> {
                     self.route.doubts().remember(task, inbox);
                 }
             }
-            Verdict::Done | Verdict::Held(_) => self.route.doubts().forget(task),
+            Verdict::Done(_) | Verdict::Held(_) => self.route.doubts().forget(task),
             // Any other answer binds its own epoch only; the doubt about an earlier one stays.
             Verdict::Failed(_) | Verdict::Released => {}
         }
@@ -273,18 +274,17 @@ pub(super) fn report(keeper: &Keeper, pass: Pass, silent: bool) {
 }
 
 /// What an answer to a command means for its lease.
-pub(super) fn verdict(answer: Answer) -> Verdict {
+fn verdict(answer: Answer) -> Verdict {
     Verdict::Failed(match answer {
-        Answer::Done | Answer::RolledBack(RollbackState::AlreadyDone) => return Verdict::Done,
-        Answer::Rejected(error) => Failure::Rejected(error),
-        Answer::Refused(error) => Failure::Refused(error),
-        Answer::Unavailable {
-            retry_after_ms,
-            error,
-        } => Failure::Unavailable {
-            retry_after: Duration::from_millis(retry_after_ms),
-            reason: error,
-        },
+        Answer::Ended(Ok(result)) => return Verdict::Done(result),
+        Answer::Ended(Err(HandlerError::Rejected(text))) => Failure::Rejected(text),
+        Answer::Ended(Err(HandlerError::Refused(text))) => Failure::Refused(text),
+        Answer::Ended(Err(HandlerError::Unavailable { retry_after, text })) => {
+            Failure::Unavailable {
+                retry_after,
+                reason: text,
+            }
+        }
         // Nothing was executed for this epoch, but a newer or settled one may have been.
         Answer::Stale { current_epoch } => {
             reached!(Site::StaleAnswer);

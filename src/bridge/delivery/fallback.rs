@@ -4,36 +4,14 @@
 //! it comes.
 
 use super::End;
-use super::attempt::{Attempt, report, verdict};
-use super::send::{Heard, Open};
+use super::attempt::{Attempt, report};
+use super::send::{Open, Unanswered};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::waiters::{Answer, Pending, Sign};
 use crate::coverage::{Site, reached};
 use crate::env::timeout;
-use crate::pipeline::{Class, Classify, Context, PipelineError, retry};
-
-/// Why one try over gRPC brought no answer.
-#[derive(Debug, thiserror::Error)]
-enum TryError {
-    #[error("{0}")]
-    NotSent(String),
-    #[error("{0}")]
-    InDoubt(String),
-    /// Nothing more is to be tried.
-    #[error("stopped: {0:?}")]
-    Stop(End),
-}
-
-impl Classify for TryError {
-    fn class(&self) -> Class {
-        match self {
-            Self::NotSent(_) => Class::NotDone,
-            Self::InDoubt(_) => Class::InDoubt,
-            Self::Stop(_) => Class::Final,
-        }
-    }
-}
+use crate::pipeline::{Context, PipelineError, retry};
 
 impl Attempt<'_> {
     /// Tries gRPC after the socket. `open` is a send that may yet be answered there.
@@ -70,7 +48,7 @@ impl Attempt<'_> {
             },
         };
         match outcome {
-            Ok(answer) => End::Answered(verdict(answer)),
+            Ok(answer) => End::Answered(answer),
             Err(error) => ending(error, &why),
         }
     }
@@ -90,7 +68,7 @@ impl Attempt<'_> {
             .working_silence(self.route.options.heartbeat);
         loop {
             match timeout(&*self.route.env.clock, silence, pending.next()).await {
-                Ok(Sign::Answer(answer)) => return End::Answered(verdict(answer)),
+                Ok(Sign::Answer(answer)) => return End::Answered(answer),
                 Ok(Sign::Working) => {}
                 Ok(Sign::LinkDied { .. }) | Err(_) => return End::Unanswered(why),
             }
@@ -101,12 +79,14 @@ impl Attempt<'_> {
         &self,
         keeper: &Keeper,
         scope: Context,
-    ) -> Result<Answer, PipelineError<TryError>> {
+    ) -> Result<Answer, PipelineError<Unanswered>> {
         let Some(link) = keeper.link() else {
-            return Err(TryError::NotSent("gRPC is not connected".into()).into());
+            let why = "gRPC is not connected".to_owned();
+            let silent = false;
+            return Err(Unanswered::NeverSent { why, silent }.into());
         };
         if let Some(held) = self.hold_back(&link) {
-            return Err(TryError::Stop(held).into());
+            return Err(Unanswered::Stop(held).into());
         }
         let doubt = self.progress().doubt;
         if let Some(known) = doubt
@@ -114,32 +94,31 @@ impl Attempt<'_> {
             && self.route.options.on_lost_inbox == OnLostInbox::Hold
         {
             let why = format!("gRPC leads to inbox {}, not to {known}", link.inbox_id());
-            return Err(TryError::Stop(End::Unanswered(why)).into());
+            return Err(Unanswered::Stop(End::Unanswered(why)).into());
         }
         // There is no other way left, so that the breaker holds nothing back.
         let pass = keeper.pass(false).expect("passes without an alternative");
         let patience = self.route.options.grpc_try;
-        let error = match self.send(keeper, &link, &scope, patience).await {
-            Heard::Answer(answer) => {
+        let mut unanswered = match self.send(keeper, &link, &scope, patience).await {
+            Ok(answer) => {
                 scope.succeed();
                 return Ok(answer);
             }
-            Heard::Stop(end) => {
-                keeper.withdrawn(pass);
-                TryError::Stop(end)
-            }
-            Heard::NeverSent { why, silent } => {
-                report(keeper, pass, silent);
-                scope.succeed();
-                TryError::NotSent(why)
-            }
-            // Its rollback stays registered: it runs if no later try is answered.
-            Heard::Doubt { why, silent, .. } => {
-                report(keeper, pass, silent);
-                TryError::InDoubt(why)
-            }
+            Err(unanswered) => unanswered,
         };
-        Err(error.into())
+        match &mut unanswered {
+            Unanswered::Stop(_) => keeper.withdrawn(pass),
+            Unanswered::NeverSent { silent, .. } => {
+                report(keeper, pass, *silent);
+                scope.succeed();
+            }
+            // Its rollback stays registered: it runs if no later try is answered. Nobody listens any more.
+            Unanswered::InDoubt { silent, open, .. } => {
+                report(keeper, pass, *silent);
+                *open = None;
+            }
+        }
+        Err(unanswered.into())
     }
 }
 
@@ -152,16 +131,16 @@ async fn definite(open: &mut Pending) -> Answer {
     }
 }
 
-fn ending(error: PipelineError<TryError>, before: &str) -> End {
+fn ending(error: PipelineError<Unanswered>, before: &str) -> End {
     let error = match error {
         PipelineError::Exhausted { last, .. } => *last,
         other => other,
     };
     match error {
-        PipelineError::Failed(TryError::Stop(End::Unanswered(why))) => {
+        PipelineError::Failed(Unanswered::Stop(End::Unanswered(why))) => {
             End::Unanswered(format!("{before}; {why}"))
         }
-        PipelineError::Failed(TryError::Stop(end)) => end,
+        PipelineError::Failed(Unanswered::Stop(end)) => end,
         PipelineError::Failed(error) => End::Unanswered(format!("{before}; {error}")),
         other => End::Unanswered(format!("{before}; {other}")),
     }

@@ -1,9 +1,9 @@
 //! Taking a send back, and what the endpoint says to that.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bridge::link::Link;
+use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Answer, RollbackState, Sign};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
@@ -11,23 +11,24 @@ use crate::pipeline::{BoxError, Context};
 
 /// What rollbacks have found out about one delivery.
 #[derive(Default)]
-pub(super) struct Learned {
+pub(super) struct Learned(Mutex<Found>);
+
+#[derive(Default)]
+struct Found {
     /// One of them found the command executed: nothing is rolled back any more.
-    done: AtomicBool,
-    last: Mutex<Option<RollbackState>>,
+    done: Option<TaskResult>,
+    last: Option<RollbackState>,
 }
 
 impl Learned {
-    pub(super) fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
+    /// The result, if the command was found executed.
+    pub(super) fn done(&self) -> Option<TaskResult> {
+        self.found().done.clone()
     }
 
     /// What the last rollback found, if it was answered.
     pub(super) fn take_last(&self) -> Option<RollbackState> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.found().last.take()
     }
 
     fn note(&self, state: RollbackState) {
@@ -35,19 +36,24 @@ impl Learned {
             RollbackState::RolledBack => Site::RollbackTookBack,
             RollbackState::Unknown => Site::RollbackUnknown,
             RollbackState::InProgress => Site::RollbackInProgress,
-            RollbackState::AlreadyDone => Site::RollbackAlreadyDone,
+            RollbackState::AlreadyDone(_) => Site::RollbackAlreadyDone,
         });
-        if state == RollbackState::AlreadyDone {
-            self.done.store(true, Ordering::Release);
+        let mut found = self.found();
+        if let RollbackState::AlreadyDone(result) = &state {
+            found.done = Some(result.clone());
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        found.last = Some(state);
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A link's silence to a rollback.
 #[derive(Debug, thiserror::Error)]
 #[error("the link died before the rollback of send {0} was answered")]
-struct Unanswered(SendNumber);
+struct LinkDied(SendNumber);
 
 /// Registers the rollback of one send. Run, it asks the endpoint over the same link, if that lives, and
 /// notes the answer.
@@ -71,7 +77,7 @@ async fn roll_back(
     send: SendNumber,
     learned: &Learned,
 ) -> Result<(), BoxError> {
-    if learned.is_done() {
+    if learned.done().is_some() {
         return Ok(());
     }
     let Ok(mut pending) = link.roll_back(delivery, send) else {
@@ -87,7 +93,7 @@ async fn roll_back(
             learned.note(state);
             Ok(())
         }
-        Sign::LinkDied { .. } => Err(Box::new(Unanswered(send))),
+        Sign::LinkDied { .. } => Err(Box::new(LinkDied(send))),
         other => unreachable!("a rollback is answered by its reply, not by {other:?}"),
     }
 }

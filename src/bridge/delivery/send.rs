@@ -1,36 +1,55 @@
 //! One send of an attempt: queued on a link, then listened to.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::End;
 use super::attempt::Attempt;
 use super::rollback::register;
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::{Link, Outbound};
+use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
 use crate::core::SendNumber;
 use crate::coverage::{Site, reached};
 use crate::env::timeout;
-use crate::pipeline::Context;
+use crate::pipeline::{Class, Classify, Context};
 use crate::wire::NotSent;
 
-/// How one send ended.
-pub(super) enum Heard {
-    Answer(Answer),
+/// Why one send brought no answer. Whether others are tried is decided by [`Class`].
+pub(super) enum Unanswered {
     /// Definite: no byte of it left. With whether the link was silent, as opposed to closed.
-    NeverSent {
-        why: String,
-        silent: bool,
-    },
+    NeverSent { why: String, silent: bool },
     /// It may have arrived. The question stays open if the link lives.
-    Doubt {
+    InDoubt {
         why: String,
         open: Option<Pending>,
         silent: bool,
     },
     /// It was not sent, and is not to be sent any more.
     Stop(End),
+}
+
+impl Classify for Unanswered {
+    fn class(&self) -> Class {
+        match self {
+            Self::NeverSent { .. } => Class::NotDone,
+            Self::InDoubt { .. } => Class::InDoubt,
+            Self::Stop(_) => Class::Final,
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverSent { why, .. } | Self::InDoubt { why, .. } => f.write_str(why),
+            Self::Stop(end) => write!(f, "stopped: {end:?}"),
+        }
+    }
 }
 
 /// A send in doubt on a link that lives: its answer may yet come.
@@ -49,28 +68,25 @@ impl Attempt<'_> {
         link: &Arc<Link>,
         scope: &Context,
         patience: Duration,
-    ) -> Heard {
+    ) -> Result<Answer, Unanswered> {
         let body_bytes_max = link.hello().body_bytes_max;
         let bytes = self.lease.value().body.len();
         if bytes > body_bytes_max as usize {
             let why = format!("the body has {bytes} bytes, the endpoint accepts {body_bytes_max}");
-            return Heard::Stop(End::Unsendable(why));
+            return Err(Unanswered::Stop(End::Unsendable(why)));
         }
-        let pending = match self.ask(link, scope, patience).await {
-            Ok(pending) => pending,
-            Err(heard) => return heard,
-        };
+        let pending = self.ask(link, scope, patience).await?;
         let heard = self.hear(keeper, link, pending, patience).await;
         let mut progress = self.progress();
         progress.listening = None;
         match &heard {
             // It gives its number back; the next send may have it.
-            Heard::NeverSent { .. } => progress.sends -= 1,
-            Heard::Doubt { .. } => {
+            Err(Unanswered::NeverSent { .. }) => progress.sends -= 1,
+            Err(Unanswered::InDoubt { .. }) => {
                 progress.doubt.get_or_insert(link.inbox_id());
                 progress.sends -= u32::from(planted!(Bug::SendNumberReused));
             }
-            _ => {}
+            Ok(_) | Err(Unanswered::Stop(_)) => {}
         }
         heard
     }
@@ -81,14 +97,14 @@ impl Attempt<'_> {
         link: &Arc<Link>,
         scope: &Context,
         patience: Duration,
-    ) -> Result<Pending, Heard> {
+    ) -> Result<Pending, Unanswered> {
         let number = self.progress().sends + 1;
         let send = SendNumber::new(number).expect("sends are limited far below");
         if self.is_expired() {
-            return Err(Heard::Stop(End::Expired));
+            return Err(Unanswered::Stop(End::Expired));
         }
         if !self.mark_sent() {
-            return Err(Heard::Stop(End::LeaseLost));
+            return Err(Unanswered::Stop(End::LeaseLost));
         }
         loop {
             let asked = link.execute(self.delivery, send, self.outbound());
@@ -112,11 +128,11 @@ impl Attempt<'_> {
                     }
                 }
                 Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
-                    return Err(Heard::Stop(End::Unsendable(error.to_string())));
+                    return Err(Unanswered::Stop(End::Unsendable(error.to_string())));
                 }
                 Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => error.to_string(),
             };
-            return Err(Heard::NeverSent {
+            return Err(Unanswered::NeverSent {
                 why: closed,
                 silent: false,
             });
@@ -130,7 +146,7 @@ impl Attempt<'_> {
         link: &Link,
         mut pending: Pending,
         patience: Duration,
-    ) -> Heard {
+    ) -> Result<Answer, Unanswered> {
         let transport = link.transport().as_str();
         let mut limit = patience;
         let mut working = false;
@@ -145,10 +161,10 @@ impl Attempt<'_> {
             match sign {
                 Ok(Sign::Answer(answer)) => {
                     keeper.answered();
-                    return Heard::Answer(answer);
+                    return Ok(answer);
                 }
                 Ok(Sign::Working) if planted!(Bug::WorkingTakenForDone) => {
-                    return Heard::Answer(Answer::Done);
+                    return Ok(Answer::Ended(Ok(TaskResult::keep(Bytes::new()))));
                 }
                 Ok(Sign::Working) => {
                     keeper.answered();
@@ -158,18 +174,18 @@ impl Attempt<'_> {
                 }
                 Ok(Sign::LinkDied { maybe_sent: true }) => {
                     reached!(Site::LinkDiedUnderSend);
-                    return Heard::Doubt {
+                    return Err(Unanswered::InDoubt {
                         why: format!("the {transport} link died before an answer came"),
                         open: None,
                         silent: false,
-                    };
+                    });
                 }
                 Ok(Sign::LinkDied { maybe_sent: false }) => {
                     reached!(Site::LinkDiedBeforeSend);
-                    return Heard::NeverSent {
+                    return Err(Unanswered::NeverSent {
                         why: format!("the {transport} link died before the command left"),
                         silent: false,
-                    };
+                    });
                 }
                 Err(elapsed) if pending.withdraw() => {
                     reached!(match working {
@@ -177,18 +193,18 @@ impl Attempt<'_> {
                         false => Site::SilentFromStart,
                     });
                     let what = if working { "word" } else { "sign of life" };
-                    return Heard::Doubt {
+                    return Err(Unanswered::InDoubt {
                         why: format!("no {what} over {transport} within {:?}", elapsed.after),
                         open: Some(pending),
                         silent: !working,
-                    };
+                    });
                 }
                 Err(elapsed) => {
                     reached!(Site::WithdrawnUnsent);
-                    return Heard::NeverSent {
+                    return Err(Unanswered::NeverSent {
                         why: format!("the {transport} took nothing for {:?}", elapsed.after),
                         silent: true,
-                    };
+                    });
                 }
             }
         }

@@ -4,11 +4,14 @@ use std::sync::atomic::Ordering;
 
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
+use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
-use crate::wire::v1::{self, frame::Kind, reply::Outcome, rollback_reply::State};
-use crate::wire::{FrameError, FrameReader, IdError, check_frame, delivery_and_send, kind_name};
+use crate::wire::v1::{self, frame::Kind, rollback_reply::State};
+use crate::wire::{
+    self, FrameError, FrameReader, IdError, cap, check_frame, delivery_and_send, kind_name,
+};
 use tokio::io::ReadHalf;
 
 use super::driver::Death;
@@ -118,9 +121,9 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
                 send,
                 ask,
             };
-            count(link, receiving.answer(key, answer(outcome)));
+            count(link, receiving.answer(key, kept(outcome.into())));
         }
-        Kind::RollbackReply(reply) => receive_rollback(link, receiving, &reply)?,
+        Kind::RollbackReply(reply) => receive_rollback(link, receiving, reply)?,
         Kind::Heartbeat(heartbeat) => {
             let sequence = heartbeat.sequence;
             // With a full outbox the frames in it are sign enough.
@@ -150,14 +153,14 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
 fn receive_rollback(
     link: &Link,
     receiving: &mut Receiving<'_>,
-    reply: &v1::RollbackReply,
+    reply: v1::RollbackReply,
 ) -> Result<(), Death> {
     let (delivery, send) = ids(reply.delivery, reply.send)?;
     let state = match reply.state() {
         State::RolledBack => RollbackState::RolledBack,
         State::Unknown => RollbackState::Unknown,
         State::InProgress => RollbackState::InProgress,
-        State::AlreadyDone => RollbackState::AlreadyDone,
+        State::AlreadyDone => RollbackState::AlreadyDone(TaskResult::keep(reply.result)),
         State::Unspecified => return Err(Violation::NoState(delivery).into()),
     };
     let key = |ask| Key {
@@ -165,12 +168,13 @@ fn receive_rollback(
         send,
         ask,
     };
+    let runs = state == RollbackState::InProgress;
     let receipt = receiving.answer(key(Ask::RollBack), Answer::RolledBack(state));
     if receipt == Receipt::Unknown {
         // A rollback's waiter leaves nothing behind, so that a late answer looks the same.
         link.counters.late_replies.increment();
     }
-    if state != RollbackState::InProgress {
+    if !runs {
         receiving.forget(key(Ask::Execute));
     }
     Ok(())
@@ -195,27 +199,21 @@ fn count(link: &Link, receipt: Receipt) {
     }
 }
 
-fn answer(outcome: Outcome) -> Answer {
-    match outcome {
-        Outcome::Done(_result) => Answer::Done,
-        Outcome::Rejected(no) => Answer::Rejected(capped(no.error)),
-        Outcome::Refused(no) => Answer::Refused(capped(no.error)),
-        Outcome::Unavailable(not_now) => Answer::Unavailable {
-            retry_after_ms: not_now.retry_after_ms,
-            error: capped(not_now.error),
-        },
-        Outcome::Stale(stale) => Answer::Stale {
-            current_epoch: stale.current_epoch,
-        },
+/// What is worth keeping of an answer.
+fn kept(answer: wire::Answer) -> Answer {
+    match answer {
+        wire::Answer::Ended(outcome) => Answer::Ended(
+            outcome
+                .map(TaskResult::keep)
+                .map_err(|error| error.capped(REASON_BYTES_MAX)),
+        ),
+        wire::Answer::Stale { current_epoch } => Answer::Stale { current_epoch },
     }
 }
 
 /// Cuts a peer's text to what is worth keeping.
 pub(super) fn capped(mut text: String) -> String {
-    if text.len() > REASON_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        text.shrink_to_fit();
-    }
+    cap(&mut text, REASON_BYTES_MAX);
     text
 }
 

@@ -12,6 +12,10 @@ fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
     (Waiters::new(sender, in_flight_max), source)
 }
 
+fn done() -> Answer {
+    Answer::Ended(Ok(TaskResult::keep(bytes::Bytes::new())))
+}
+
 fn key(seq: u64, ask: Ask) -> Key {
     Key {
         delivery: DeliveryId {
@@ -49,17 +53,11 @@ async fn signs_come_in_order_and_an_answer_comes_once() {
     {
         let mut next = pin!(pending.next());
         assert!(poll!(next.as_mut()).is_pending());
-        assert_eq!(
-            waiters.receive().answer(asked, Answer::Done),
-            Receipt::Awaited
-        );
-        assert_eq!(next.await, Sign::Answer(Answer::Done));
+        assert_eq!(waiters.receive().answer(asked, done()), Receipt::Awaited);
+        assert_eq!(next.await, Sign::Answer(done()));
     }
     for _ in 0..2 {
-        assert_eq!(
-            waiters.receive().answer(asked, Answer::Done),
-            Receipt::Unknown
-        );
+        assert_eq!(waiters.receive().answer(asked, done()), Receipt::Unknown);
         assert_eq!(waiters.receive().working(asked), Receipt::Unknown);
     }
     assert!(pending.next().now_or_never().is_none());
@@ -80,10 +78,7 @@ async fn an_answer_reaches_only_the_very_send_it_names() {
         key(2, Ask::Execute),
         key(1, Ask::RollBack),
     ] {
-        assert_eq!(
-            waiters.receive().answer(wrong, Answer::Done),
-            Receipt::Unknown
-        );
+        assert_eq!(waiters.receive().answer(wrong, done()), Receipt::Unknown);
     }
     assert!(pending.next().now_or_never().is_none());
 }
@@ -95,12 +90,12 @@ async fn the_links_death_tells_what_was_taken_from_what_never_left() {
     let mut queued = execute(&waiters, 2);
     let mut answered = execute(&waiters, 3);
     take_one(&mut source);
-    waiters.receive().answer(key(3, Ask::Execute), Answer::Done);
+    waiters.receive().answer(key(3, Ask::Execute), done());
     drop(source);
     waiters.end();
     assert_eq!(written.next().await, Sign::LinkDied { maybe_sent: true });
     assert_eq!(queued.next().await, Sign::LinkDied { maybe_sent: false });
-    assert_eq!(answered.next().await, Sign::Answer(Answer::Done));
+    assert_eq!(answered.next().await, Sign::Answer(done()));
     let refused = waiters.ask(key(4, Ask::Execute), frame()).map(|_| ());
     assert_eq!(refused, Err(NotAsked::Link(NotSent::Closed)));
 }
@@ -144,7 +139,7 @@ async fn an_abandoned_send_counts_until_its_late_answer() {
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
     assert_eq!(waiters.receive().working(asked), Receipt::Late);
-    assert_eq!(waiters.receive().answer(asked, Answer::Done), Receipt::Late);
+    assert_eq!(waiters.receive().answer(asked, done()), Receipt::Late);
     room.await;
     let _second = execute(&waiters, 2);
 }
@@ -176,11 +171,11 @@ async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
     let mut room = pin!(waiters.room());
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
-    waiters.receive().answer(asked, Answer::Done);
+    waiters.receive().answer(asked, done());
     room.await;
     // The answer is not taken yet, and still its place is free.
     let _second = execute(&waiters, 2);
-    assert_eq!(first.next().await, Sign::Answer(Answer::Done));
+    assert_eq!(first.next().await, Sign::Answer(done()));
     assert_eq!(waiters.in_flight(), 1);
 }
 

@@ -133,7 +133,7 @@ pub struct Settlement {
     pub jitter: u64,
 }
 
-/// What became of a lease, as its holder saw it.
+/// What became of a lease, as its holder saw it: judged, it becomes an [`Outcome`](super::event::Outcome).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Executed.

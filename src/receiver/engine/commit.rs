@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{Engine, Job, Pending, Phase, State, Work};
 use crate::core::TaskId;
 use crate::coverage::{Site, reached};
-use crate::receiver::inbox::{Outcome, RunId};
+use crate::receiver::inbox::RunId;
 use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
+use crate::wire::Outcome;
 use bytes::Bytes;
 
 impl Engine {
@@ -81,7 +82,7 @@ impl Engine {
         self.counters.executed.add(started.len());
         let mut state = self.state();
         for (task, run) in started {
-            self.finish(&mut state, task, run, &Outcome::Done(Bytes::new()));
+            self.finish(&mut state, task, run, &Ok(Bytes::new()));
         }
     }
 

@@ -10,8 +10,9 @@ use super::{Engine, Job, Pending, Phase, State, Work, full};
 use crate::core::DeliveryId;
 use crate::coverage::{Site, reached};
 use crate::env::Mono;
-use crate::receiver::handler::{Handler, HandlerError, capped};
-use crate::receiver::inbox::{Outcome, RunId};
+use crate::receiver::handler::{ERROR_BYTES_MAX, Handler};
+use crate::receiver::inbox::RunId;
+use crate::wire::{HandlerError, Outcome};
 
 impl Engine {
     /// Starts what waits for a handler, as far as handlers are free.
@@ -87,18 +88,19 @@ impl Engine {
         // The future is made, polled and dropped inside: wherever its code panics, it is caught.
         let handled = AssertUnwindSafe(async move { handler.handle(command).await });
         let outcome = match handled.catch_unwind().await {
-            Ok(result) => Outcome::from(result),
+            Ok(outcome) => outcome,
             Err(panic) => {
                 self.counters.panics.add(1);
                 reached!(Site::HandlerPanicked);
-                let text = capped(format!("the handler panicked: {}", panic_text(&*panic)));
+                let text = format!("the handler panicked: {}", panic_text(&*panic));
                 tracing::error!(%delivery, "{text}");
-                Outcome::from(Err(HandlerError::Rejected(text)))
+                Err(HandlerError::Rejected(text))
             }
         };
+        let outcome = outcome.map_err(|error| error.capped(ERROR_BYTES_MAX));
         match outcome {
-            Outcome::Done(_) => self.counters.executed.add(1),
-            _ => self.counters.not_executed.add(1),
+            Ok(_) => self.counters.executed.add(1),
+            Err(_) => self.counters.not_executed.add(1),
         }
         {
             let mut state = self.state();

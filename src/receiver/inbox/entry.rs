@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{LinkId, Outcome, RunId, Waiter};
+use super::{LinkId, RunId, Waiter};
 use crate::core::{Epoch, SendNumber};
+use crate::wire::HandlerError;
 
 /// One unsettled task.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(super) enum State {
         /// The epoch that is bound.
         epoch: Epoch,
         /// What it was told.
-        outcome: Outcome,
+        error: HandlerError,
     },
     /// It was running when the receiver crashed.
     InDoubt,
@@ -59,31 +60,18 @@ impl State {
     pub(super) fn result_bytes(&self) -> usize {
         match self {
             Self::Done(result) => result.len(),
-            Self::Answered { outcome, .. } => outcome.bytes(),
+            Self::Answered { error, .. } => error.text().len(),
             _ => 0,
         }
     }
 }
 
-impl Outcome {
-    /// Bytes of its result or text.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Done(result) => result.len(),
-            Self::Rejected(error) | Self::Refused(error) | Self::Unavailable { error, .. } => {
-                error.len()
-            }
-        }
-    }
-
-    /// A copy that holds no more memory than it needs: a handler's result is often a slice of the
-    /// buffer its command arrived in.
-    pub(super) fn compact(&self) -> Self {
-        match self {
-            Self::Done(result) if result.is_empty() => Self::Done(Bytes::new()),
-            Self::Done(result) => Self::Done(Bytes::copy_from_slice(result)),
-            other => other.clone(),
-        }
+/// A copy that holds no more memory than it needs: a handler's result is often a slice of the buffer its
+/// command arrived in.
+pub(super) fn compact(result: &Bytes) -> Bytes {
+    match result.is_empty() {
+        true => Bytes::new(),
+        false => Bytes::copy_from_slice(result),
     }
 }
 

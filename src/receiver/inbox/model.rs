@@ -168,9 +168,9 @@ impl World {
         self.finished += 1;
         let text = format!("outcome {}", self.finished);
         let outcome = if done {
-            Outcome::Done(text.into())
+            Ok(text.into())
         } else {
-            Outcome::Rejected(text)
+            Err(HandlerError::Rejected(text))
         };
         let answered = self.inbox.on_finished(id(seq), run, &outcome);
         let past = self.past.get_mut(&seq).unwrap();
@@ -198,7 +198,7 @@ impl World {
         let waits = past.waiting.iter().any(named);
         match &decision {
             RollbackDecision::AlreadyDone(result) => {
-                assert_eq!(past.done, Some(Outcome::Done(result.clone())));
+                assert_eq!(past.done, Some(Ok(result.clone())));
             }
             RollbackDecision::InProgress => assert!(past.running.is_some()),
             RollbackDecision::RolledBack(links) if waits => {

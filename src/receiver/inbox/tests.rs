@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const LIMITS: InboxLimits = InboxLimits {
@@ -51,11 +53,11 @@ fn finish(inbox: &mut Inbox, waiter: Waiter, outcome: &Outcome) {
 }
 
 fn done(result: &'static str) -> Outcome {
-    Outcome::Done(Bytes::from_static(result.as_bytes()))
+    Ok(Bytes::from_static(result.as_bytes()))
 }
 
 fn rejected() -> Outcome {
-    Outcome::Rejected("no".into())
+    Err(HandlerError::Rejected("no".into()))
 }
 
 fn rollback(inbox: &mut Inbox, waiter: Waiter) -> RollbackDecision {
@@ -81,11 +83,11 @@ fn a_done_binds_later_epochs_and_older_ones_are_stale() {
 fn any_other_outcome_binds_its_own_epoch_only() {
     for outcome in [
         rejected(),
-        Outcome::Refused("never".into()),
-        Outcome::Unavailable {
-            retry_after_ms: 5,
-            error: "busy".into(),
-        },
+        Err(HandlerError::Refused("never".into())),
+        Err(HandlerError::Unavailable {
+            retry_after: Duration::from_millis(5),
+            text: "busy".into(),
+        }),
     ] {
         let mut inbox = inbox();
         finish(&mut inbox, waiter(1, 1, 1), &outcome);
@@ -283,7 +285,7 @@ fn a_full_inbox_takes_nothing_new_and_keeps_what_it_has() {
 #[test]
 fn results_count_by_their_bytes() {
     let mut inbox = inbox();
-    let large = Outcome::Done(vec![0; 1_000].into());
+    let large = Ok(vec![0; 1_000].into());
     finish(&mut inbox, waiter(1, 1, 1), &large);
     let refused = inbox.on_command(waiter(2, 1, 1));
     assert_eq!(refused, Decision::Full(Full::ResultBytes));
@@ -316,7 +318,7 @@ fn a_draining_inbox_answers_and_joins_but_runs_nothing_new() {
 fn a_task_in_doubt_after_a_crash_is_refused_once_and_then_runs() {
     let mut inbox = inbox();
     inbox.remember(id(1), Epoch::FIRST, Remembered::InDoubt);
-    let refusal = Decision::Answer(Outcome::Refused(IN_DOUBT_TEXT.into()));
+    let refusal = Decision::Answer(Err(HandlerError::Refused(IN_DOUBT_TEXT.into())));
     assert_eq!(inbox.on_command(waiter(1, 2, 1)), refusal);
     assert_eq!(inbox.on_command(waiter(1, 2, 2)), refusal);
     assert!(matches!(

@@ -8,7 +8,7 @@ use crate::core::{DeliveryId, TaskId};
 use crate::coverage::{Site, reached, sometimes};
 use crate::receiver::engine::Work;
 use crate::receiver::handler::{Handler, RecoverOutcome};
-use crate::receiver::inbox::{Inbox, InboxLimits, Outcome, Remembered};
+use crate::receiver::inbox::{Inbox, InboxLimits, Remembered};
 use crate::receiver::store::{Record, StoreError, StoredInbox, StoredTask};
 use crate::wire::InboxId;
 
@@ -36,15 +36,15 @@ pub(super) async fn rebuild(
     let mut decided = Vec::new();
     for (task, epoch, what) in tasks {
         let what = match what {
-            StoredTask::Finished(outcome) => Remembered::Answered(outcome),
+            StoredTask::Finished(Ok(result)) => Remembered::Done(result),
+            StoredTask::Finished(Err(error)) => Remembered::Answered(error),
             StoredTask::NotStarted => Remembered::NotDone,
             StoredTask::Started => {
                 reached!(Site::RecoverAsked);
                 let delivery = DeliveryId { task, epoch };
                 match recover(work, task).await {
                     RecoverOutcome::Done(result) => {
-                        let outcome = Outcome::Done(result.clone());
-                        decided.push(Record::Finished(delivery, outcome));
+                        decided.push(Record::Finished(delivery, Ok(result.clone())));
                         Remembered::Done(result)
                     }
                     RecoverOutcome::NotDone => {

@@ -1,10 +1,12 @@
 //! One record as bytes: a tag, the task, the epoch, and for an outcome its own tag and contents.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
-use crate::receiver::inbox::Outcome;
 use crate::receiver::store::Record;
+use crate::wire::{HandlerError, whole_ms};
 
 const STARTED: u8 = 1;
 const FINISHED: u8 = 2;
@@ -26,15 +28,12 @@ pub(super) fn encode(record: &Record, out: &mut BytesMut) {
         Record::Finished(delivery, outcome) => {
             put_delivery(FINISHED, *delivery, out);
             match outcome {
-                Outcome::Done(result) => put_bytes(DONE, result, out),
-                Outcome::Rejected(error) => put_bytes(REJECTED, error.as_bytes(), out),
-                Outcome::Refused(error) => put_bytes(REFUSED, error.as_bytes(), out),
-                Outcome::Unavailable {
-                    retry_after_ms,
-                    error,
-                } => {
-                    put_bytes(UNAVAILABLE, error.as_bytes(), out);
-                    out.put_u64_le(*retry_after_ms);
+                Ok(result) => put_bytes(DONE, result, out),
+                Err(HandlerError::Rejected(text)) => put_bytes(REJECTED, text.as_bytes(), out),
+                Err(HandlerError::Refused(text)) => put_bytes(REFUSED, text.as_bytes(), out),
+                Err(HandlerError::Unavailable { retry_after, text }) => {
+                    put_bytes(UNAVAILABLE, text.as_bytes(), out);
+                    out.put_u64_le(whole_ms(*retry_after));
                 }
             }
         }
@@ -71,13 +70,13 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
             *bytes = rest;
             let text = || String::from_utf8(content.to_vec()).ok();
             let outcome = match tag {
-                DONE => Outcome::Done(Bytes::copy_from_slice(content)),
-                REJECTED => Outcome::Rejected(text()?),
-                REFUSED => Outcome::Refused(text()?),
-                UNAVAILABLE => Outcome::Unavailable {
-                    error: text()?,
-                    retry_after_ms: bytes.try_get_u64_le().ok()?,
-                },
+                DONE => Ok(Bytes::copy_from_slice(content)),
+                REJECTED => Err(HandlerError::Rejected(text()?)),
+                REFUSED => Err(HandlerError::Refused(text()?)),
+                UNAVAILABLE => Err(HandlerError::Unavailable {
+                    text: text()?,
+                    retry_after: Duration::from_millis(bytes.try_get_u64_le().ok()?),
+                }),
                 _ => return None,
             };
             Some(Record::Finished(delivery, outcome))

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::receiver::inbox::Outcome;
+use crate::wire::{HandlerError, Outcome};
 
 fn delivery(seq: u64, epoch: u32) -> DeliveryId {
     DeliveryId {
@@ -25,7 +26,7 @@ fn delivery(seq: u64, epoch: u32) -> DeliveryId {
 
 fn done(seq: u64, result: &str) -> Record {
     let result = Bytes::copy_from_slice(result.as_bytes());
-    Record::Finished(delivery(seq, 1), Outcome::Done(result))
+    Record::Finished(delivery(seq, 1), Ok(result))
 }
 
 fn range(first: u64, last: u64) -> IdRange {
@@ -123,7 +124,7 @@ async fn a_file_that_is_mostly_settled_shrinks_and_forgets_nothing_that_lives() 
         (
             delivery(1_000, 1).task,
             Epoch::FIRST,
-            StoredTask::Finished(Outcome::Done("kept".into())),
+            StoredTask::Finished(Ok("kept".into())),
         ),
         (
             delivery(1_001, 1).task,
@@ -163,14 +164,13 @@ async fn many_settled_ranges_are_not_copied_over_and_over() {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..40)
-            .prop_map(|result| Outcome::Done(result.into())),
-        ".{0,9}".prop_map(Outcome::Rejected),
-        ".{0,9}".prop_map(Outcome::Refused),
-        (any::<u64>(), ".{0,9}").prop_map(|(retry_after_ms, error)| Outcome::Unavailable {
-            retry_after_ms,
-            error
-        }),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|result| Ok(result.into())),
+        ".{0,9}".prop_map(|text| Err(HandlerError::Rejected(text))),
+        ".{0,9}".prop_map(|text| Err(HandlerError::Refused(text))),
+        (any::<u64>(), ".{0,9}").prop_map(|(ms, text)| Err(HandlerError::Unavailable {
+            retry_after: Duration::from_millis(ms),
+            text
+        })),
     ]
 }
 
