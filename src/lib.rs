@@ -19,6 +19,8 @@
 //! | `bridge` | delivery: routes, links, heartbeats, fallback, breakers | `bridge` |
 //! | `receiver` | the endpoint side: listeners, inbox, stores | `receiver` |
 //! | `server` | gRPC services for producers and operators | `server` |
+//! | `node` | all of these in one process, started, served and drained in order | `node` |
+//! | `config` | the configuration of a node, read from TOML | `config` |
 //!
 //! The default feature `cli` turns all of them on and adds what only the binary needs. A program that wants a queue alone
 //! switches the default features off.
@@ -123,6 +125,8 @@ pub mod core;
 pub mod coverage;
 pub mod env;
 pub mod journal;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod pipeline;
 #[cfg(leasebridge_planted)]
 pub mod planted;

@@ -29,3 +29,15 @@ fn the_socket_bridge_delivers_everything_through_a_cut() {
         "{said}"
     );
 }
+
+#[test]
+fn a_program_serves_producers_in_a_few_lines() {
+    let output = Command::new(example("serve"))
+        .output()
+        .expect("cargo builds examples for integration tests");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    let executed = "route lamps: 100 of 100 commands executed, 100 of them over the socket";
+    assert!(said.contains(executed), "{said}");
+    assert!(said.contains("finished in time: true"), "{said}");
+}

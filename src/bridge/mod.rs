@@ -26,6 +26,7 @@ mod route;
 mod running;
 mod settled;
 mod status;
+mod view;
 mod waiters;
 
 pub use breaker::{BreakerOptions, BreakerState};
@@ -36,3 +37,4 @@ pub use options::{BridgeOptions, Credentials, OnLostInbox, OptionsError, RouteOp
 pub use result::{RESULT_BYTES_MAX, TaskResult};
 pub use running::{Bridge, DrainReport, RunningBridge, StartError};
 pub use status::{BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};
+pub use view::BridgeView;

@@ -13,6 +13,7 @@ use super::limits::LINGER;
 use super::options::{BridgeOptions, OptionsError};
 use super::route::Route;
 use super::status::BridgeStatus;
+use super::view::BridgeView;
 use crate::env::{Env, Mono, timeout};
 use crate::queue::{AdapterError, Command, SafeTaskQueue};
 
@@ -70,23 +71,44 @@ impl Bridge {
         let (drain, _) = watch::channel(None);
         let mut running = RunningBridge {
             env,
-            routes: Vec::new(),
+            view: BridgeView::new(lanes.iter().map(|(route, _)| Arc::clone(route)).collect()),
             lanes: Vec::new(),
             keepers: Vec::new(),
             drain,
             stop,
             feed,
+            ended: watch::Sender::new(None),
         };
         for (route, lane) in lanes {
+            let name = &route.options.name;
             for keeper in route.keepers() {
                 let keeping = Arc::clone(keeper).run(running.stop.clone());
-                running.keepers.push(tokio::spawn(keeping));
+                let keeper = running.spawn(format!("a link of route `{name}`"), keeping);
+                running.keepers.push(keeper);
             }
             let lane = lane.run(running.drain.subscribe());
-            running.lanes.push(tokio::spawn(lane));
-            running.routes.push(route);
+            let lane = running.spawn(format!("the lane of route `{name}`"), lane);
+            running.lanes.push(lane);
         }
         Ok(running)
+    }
+}
+
+/// Says that a task of the bridge is no more, however it ended.
+struct Ending {
+    task: String,
+    ended: watch::Sender<Option<String>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let how = if std::thread::panicking() {
+            "panicked"
+        } else {
+            "ended"
+        };
+        self.ended
+            .send_replace(Some(format!("{} {how}", self.task)));
     }
 }
 
@@ -94,20 +116,49 @@ impl Bridge {
 /// answered is in doubt. See [`RunningBridge::drain`] for the orderly way.
 pub struct RunningBridge {
     env: Env,
-    routes: Vec<Arc<Route>>,
+    view: BridgeView,
     lanes: Vec<JoinHandle<()>>,
     keepers: Vec<JoinHandle<()>>,
     drain: watch::Sender<Option<Mono>>,
     stop: CancellationToken,
     feed: DeliveryFeed,
+    /// Which task was the last to end, and how.
+    ended: watch::Sender<Option<String>>,
 }
 
 impl RunningBridge {
     /// What it does and has done.
     pub fn status(&self) -> BridgeStatus {
-        BridgeStatus {
-            routes: self.routes.iter().map(|route| route.status()).collect(),
-        }
+        self.view.status()
+    }
+
+    /// Looks at the bridge from elsewhere, for as long as anybody likes.
+    pub fn view(&self) -> BridgeView {
+        self.view.clone()
+    }
+
+    /// Completes when a part of the bridge is gone that nobody asked to end, and says which: it panicked, or
+    /// the queue was closed or has failed. What is left serves the other routes; end it. Cancel safe.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.ended.subscribe();
+        let last = ended.wait_for(Option::is_some).await;
+        let last = last.expect("the bridge holds the sender");
+        last.clone().unwrap_or_default()
+    }
+
+    fn spawn(
+        &self,
+        task: String,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let ending = Ending {
+            task,
+            ended: self.ended.clone(),
+        };
+        tokio::spawn(async move {
+            let _ending = ending;
+            work.await;
+        })
     }
 
     /// Listens to how deliveries end from here on, each told after its settlement is durable. A delivery whose
@@ -130,7 +181,7 @@ impl RunningBridge {
                 tracing::error!(%error, "a lane ended badly");
             }
         }
-        let in_time = self.routes.iter().all(|route| !route.cut.is_cancelled());
+        let in_time = !self.view.is_cut();
         self.stop.cancel();
         for keeper in &mut self.keepers {
             if timeout(&*self.env.clock, 4 * LINGER, &mut *keeper)

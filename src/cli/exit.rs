@@ -5,6 +5,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use leasebridge::node::FailureKind;
+
 /// The exit codes, as `--help` prints them.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,6 +63,16 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+impl From<FailureKind> for Exit {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Usage => Self::Usage,
+            FailureKind::Journal => Self::Journal,
+            FailureKind::Failed => Self::Failed,
+        }
     }
 }
 

@@ -26,8 +26,8 @@
 //! ```
 //!
 //! A [`Config`] can be made by hand as well: [`Config::default`], then its fields. [`parse`] checks ranges
-//! that [`Config::queue_options`] and [`Config::bridge_options`] take over as they are; what is made by hand
-//! is checked by the queue and the bridge when they start.
+//! that [`Config::node_options`] takes over as they are; what is made by hand is checked by the queue and the
+//! bridge when they start.
 
 mod check;
 mod error;
@@ -41,6 +41,7 @@ use serde::Deserialize;
 
 use crate::bridge::OnLostInbox;
 use crate::env::Address;
+use crate::node::OnMissingRoute;
 use error::Source;
 
 pub use error::ConfigError;
@@ -77,16 +78,6 @@ pub struct Config {
     pub routes: BTreeMap<String, RouteConfig>,
     /// For `leasebridge receiver`.
     pub receiver: ReceiverConfig,
-}
-
-/// What to do at start with tasks whose route is not configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnMissingRoute {
-    /// Refuse to start, and say how many there are.
-    Refuse,
-    /// Start and keep them.
-    Hold,
 }
 
 /// `[queue]`

@@ -1,26 +1,34 @@
-//! The configuration as queue and bridge want it.
-
-use std::collections::BTreeMap;
+//! The configuration as a node wants it.
 
 use bytes::Bytes;
 
 use super::{Config, RouteConfig};
 use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
-use crate::env::Env;
+use crate::node::NodeOptions;
 use crate::queue::{BODY_BYTES_LIMIT, QueueOptions};
 
 /// What a command may have beside its body: its headers, which the queue keeps with it.
 const HEADERS_BYTES: u32 = 64 << 10;
 
 impl Config {
-    /// The options of the queue, in the world of `env`. Its bodies are as large as the largest of a route, and
-    /// 64 KiB more for what a command has beside its body.
-    pub fn queue_options(&self, env: Env) -> QueueOptions {
+    /// What a node with this configuration is told.
+    pub fn node_options(&self) -> NodeOptions {
+        NodeOptions {
+            queue: self.queue_options(),
+            bridge: self.bridge_options(),
+            listen: self.listen.clone(),
+            on_missing_route: self.on_missing_route,
+            drain_timeout: self.drain_timeout.get(),
+        }
+    }
+
+    /// The options of the queue, in the real world. Its bodies are as large as the largest of a route, and 64 KiB
+    /// more for what a command has beside its body.
+    pub fn queue_options(&self) -> QueueOptions {
         let queue = &self.queue;
         let bodies = self.routes.values().map(|route| route.max_body.to_u32());
         let body_bytes_max = bodies.max().unwrap_or(BODY_BYTES_LIMIT);
         QueueOptions {
-            env,
             poison_queue_name: self.poison_queue_name.clone(),
             lease: queue.lease.get(),
             max_hold: queue.max_hold.get(),
@@ -47,12 +55,6 @@ impl Config {
         let routes = routes.map(|(name, config)| route(name, config));
         BridgeOptions::new(routes.collect())
     }
-
-    /// The largest body of each route, in bytes, by the route's name.
-    pub fn bodies(&self) -> BTreeMap<String, u32> {
-        let body = |(name, route): (&String, &RouteConfig)| (name.clone(), route.max_body.to_u32());
-        self.routes.iter().map(body).collect()
-    }
 }
 
 fn route(name: &str, config: &RouteConfig) -> RouteOptions {
@@ -76,9 +78,13 @@ mod tests {
     #[tokio::test]
     async fn the_defaults_are_what_the_library_takes() {
         let config = Config::default();
-        let ours = config.queue_options(Env::real());
+        let NodeOptions {
+            queue: ours,
+            bridge,
+            ..
+        } = config.node_options();
         assert_eq!(ours.validate(), Ok(()));
-        assert_eq!(config.bridge_options().validate(), Ok(()));
+        assert_eq!(bridge.validate(), Ok(()));
         let library = QueueOptions::new("x");
         assert_eq!(ours.capacity, library.capacity);
         assert_eq!(ours.log_bytes_max, library.log_bytes_max);

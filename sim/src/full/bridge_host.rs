@@ -1,22 +1,25 @@
-//! The life of a bridge's process: the real queue on the host's disk, the real bridge with all routes, the
-//! real services for producers.
+//! The life of a bridge's process: a node as `leasebridge run` has it, on the host's disk, with all routes of the
+//! plan.
 //!
-//! It ends as `leasebridge run` does: by itself when its journal fails, in order when it is asked to.
+//! It ends as `leasebridge run` does: by itself when the node can't go on, in order when it is asked to.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasebridge::bridge::{Bridge, BridgeOptions, OnLostInbox, RouteOptions};
-use leasebridge::env::{Address, Env, timeout};
+use leasebridge::bridge::OnLostInbox;
+use leasebridge::config::{Config, Count, JournalConfig, QueueConfig, RouteConfig, Size, Span};
+use leasebridge::env::{Address, Env};
+use leasebridge::node::{
+    Node, NodeFailure, NodeOptions, NodeStatus, NodeView, OpenNode, StartError,
+};
 use leasebridge::queue::log;
 use leasebridge::queue::log::files::{self, tools};
-use leasebridge::queue::{Command, Heard, OpenError, QueueOptions, SafeTaskQueue};
-use leasebridge::server::{Phase, ServerOptions, serve};
-use tokio::sync::{oneshot, watch};
+use leasebridge::queue::{Command, Heard, OpenError, SafeTaskQueue};
+use tokio::sync::oneshot;
 
 use super::operator::obey;
-use super::seat::{Inside, Order, Seat};
+use super::seat::{Order, Seat};
 use super::shared::{Death, Shared};
 use crate::history::{Counts, What, fed};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
@@ -25,114 +28,75 @@ use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
 /// Where the queue's log lies on the bridge's disk.
 pub(super) const QUEUE_DIR: &str = "/queue";
 /// How long a graceful stop waits for what is in flight.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How long the services may take to send their last answers.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DRAIN: Span = Span::from_secs(10);
 
 /// See the module.
 pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) -> turmoil::Result {
     let (boot, env) = seat.boot();
-    let queue = match SafeTaskQueue::open(queue_options(&shared, &env)).await {
-        Ok(queue) => queue,
+    let node = match Node::open(env.clone(), node_options(&shared)).await {
+        Ok(node) => node,
         Err(error) => {
             let death = refused(&shared, &seat, &env, &error).await;
             shared.die(&seat.name, death).await
         }
     };
-    let feed = queue.subscribe();
-    let what = What::Opened {
-        boot,
-        origin: queue.origin().to_string(),
-        counts: counts(&queue),
-        max_retries: queue.options().max_retries,
-        max_in_doubt: queue.options().max_in_doubt,
-    };
-    shared.record(&seat.name, what);
-    tokio::spawn(listen(Arc::clone(&shared), Arc::clone(&seat), feed));
-    let ended = tokio::select! {
-        biased;
-        failure = queue.failed() => Err(failure),
-        ended = serve_all(&shared, &seat, &env, &queue) => ended,
-    };
-    let death = match ended {
+    follow(&shared, &seat, boot, node.queue());
+    let death = match live(&shared, &seat, &env, node).await {
         Ok(()) => Death::Ended,
-        Err(failure) => {
-            let why = failure.to_string();
-            shared.record(&seat.name, What::JournalFailed { why });
-            Death::Exit
-        }
+        Err(failure) => failed(&shared, &seat, &failure),
     };
     seat.show(None);
     shared.die(&seat.name, death).await
 }
 
 /// Everything behind the open queue, up to its orderly end.
-async fn serve_all(
+async fn live(
     shared: &Arc<Shared>,
-    seat: &Arc<Seat>,
+    seat: &Seat,
     env: &Env,
-    queue: &SafeTaskQueue<Command>,
-) -> Result<(), leasebridge::queue::LogFailure> {
-    for route in &shared.plan.topology.routes {
-        // A failure here is the journal's, which ends the process.
-        if let Err(error) = queue.define_route(&route.name).await {
-            shared.note(&seat.name, format!("route `{}`: {error}", route.name));
-            return std::future::pending().await;
-        }
-    }
-    let bound = env
-        .transport
-        .bind(&Address::tcp("0.0.0.0", INGEST_PORT))
-        .await;
-    let listener = bound.expect("the port of a fresh process is free");
-    let options = BridgeOptions::new(
-        shared
-            .plan
-            .topology
-            .routes
-            .iter()
-            .map(|route| route_options(shared, route))
-            .collect(),
-    );
-    let running = Bridge::start(env.clone(), queue.clone(), options);
-    let running = running.unwrap_or_else(|error| panic!("the plan's routes: {error}"));
-    let bridge = Arc::new(Mutex::new(Some(running)));
-    let inside = Inside {
-        queue: queue.clone(),
-        bridge: Arc::clone(&bridge),
+    node: OpenNode,
+) -> Result<(), NodeFailure> {
+    let node = match node.start().await {
+        Ok(node) => node,
+        Err(StartError::Failed(failure)) => return Err(failure),
+        Err(error) => panic!("the plan's topology, and the ports of a fresh process: {error}"),
     };
-    seat.show(Some(inside.clone()));
-    let (phase, watching) = watch::channel(Phase::Serving);
-    let names = shared.plan.topology.routes.iter();
-    let server_options = ServerOptions {
-        routes: names
-            .map(|route| (route.name.clone(), shared.body_bytes_max))
-            .collect(),
-        links: Arc::new(std::collections::BTreeMap::new),
-        phase: watching,
-    };
-    let mut server = tokio::spawn(serve(env.clone(), listener, queue.clone(), server_options));
+    let view = node.view();
+    seat.show(Some(view.clone()));
     tokio::select! {
         biased;
-        () = obey(shared, seat, queue) => {}
-        never = sample(shared, seat, env, &inside) => match never {},
+        failure = node.ended() => return Err(failure),
+        () = obey(shared, seat, node.queue()) => {}
+        never = sample(shared, seat, env, &view) => match never {},
     }
-    phase.send_replace(Phase::Draining);
-    let running = bridge.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(running) = running {
-        running.drain(DRAIN).await;
-    }
-    queue.close().await?;
+    node.drain().await?;
     shared.record(&seat.name, What::Closed {});
-    phase.send_replace(Phase::Stopping);
-    if timeout(&*env.clock, FAREWELL, &mut server).await.is_err() {
-        server.abort();
-    }
     seat.done(&Order::Drain);
     Ok(())
 }
 
-fn queue_options(shared: &Shared, env: &Env) -> QueueOptions {
+/// Says why a node can't go on, and how its process dies of it.
+fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> Death {
+    let why = failure.to_string();
+    match failure {
+        NodeFailure::Journal(_) => shared.record(&seat.name, What::JournalFailed { why }),
+        NodeFailure::Unsealed => shared.note(&seat.name, why),
+        // Nothing in a plan breaks these.
+        NodeFailure::Services(_) | NodeFailure::Bridge(_) => panic!("{why}"),
+    }
+    Death::Exit
+}
+
+fn node_options(shared: &Shared) -> NodeOptions {
+    let mut options = config(shared).node_options();
+    // What a configuration doesn't say. Beside the body stands what the queue keeps with it.
+    let cache_bytes = shared.plan.knobs.cache_bytes;
+    options.queue.cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+    options.queue.body_bytes_max = shared.body_bytes_max + 512;
+    options
+}
+
+fn config(shared: &Shared) -> Config {
     let Knobs {
         lease,
         max_hold,
@@ -141,50 +105,70 @@ fn queue_options(shared: &Shared, env: &Env) -> QueueOptions {
         backoff: [backoff_min, backoff_max],
         segment_bytes,
         log_bytes_max,
-        cache_bytes,
+        cache_bytes: _,
         capacity,
         window: _,
         key_window,
         heartbeat: _,
         latency: _,
     } = &shared.plan.knobs;
-    QueueOptions {
-        env: env.clone(),
-        lease: lease.as_duration(),
-        max_hold: max_hold.as_duration(),
-        max_retries: *max_retries,
-        max_in_doubt: *max_in_doubt,
-        backoff_min: backoff_min.as_duration(),
-        backoff_max: backoff_max.as_duration(),
-        segment_bytes: *segment_bytes,
-        log_bytes_max: *log_bytes_max,
-        cache_bytes: usize::try_from(*cache_bytes).unwrap_or(usize::MAX),
-        capacity: *capacity,
-        dedupe_window: key_window.as_duration(),
-        // Beside the body stands what the queue keeps with it.
-        body_bytes_max: shared.body_bytes_max + 512,
-        ..QueueOptions::new(QUEUE_DIR)
+    let routes = shared.plan.topology.routes.iter();
+    Config {
+        data: QUEUE_DIR.into(),
+        listen: Address::tcp("0.0.0.0", INGEST_PORT),
+        drain_timeout: DRAIN,
+        queue: QueueConfig {
+            lease: Span::new(lease.as_duration()),
+            max_hold: Span::new(max_hold.as_duration()),
+            max_retries: *max_retries,
+            max_in_doubt: *max_in_doubt,
+            backoff_min: Span::new(backoff_min.as_duration()),
+            backoff_max: Span::new(backoff_max.as_duration()),
+            capacity: Count::new(*capacity),
+            dedupe_window: Span::new(key_window.as_duration()),
+            ..QueueConfig::default()
+        },
+        journal: JournalConfig {
+            segment_size: Size::from_bytes((*segment_bytes).into()),
+            max_size: Size::from_bytes(*log_bytes_max),
+        },
+        routes: routes
+            .map(|route| (route.name.clone(), route_config(shared, route)))
+            .collect(),
+        ..Config::default()
     }
 }
 
-fn route_options(shared: &Shared, route: &RouteSpec) -> RouteOptions {
+fn route_config(shared: &Shared, route: &RouteSpec) -> RouteConfig {
     let knobs = &shared.plan.knobs;
-    let address = |port| Address::tcp(&*route.endpoint.0, port);
-    let mut options = RouteOptions::new(&route.name);
-    if route.transports != Transports::Grpc {
-        options = options.socket(address(SOCKET_PORT));
+    let address = |port| Some(Address::tcp(&*route.endpoint.0, port));
+    let (socket, grpc) = (address(SOCKET_PORT), address(GRPC_PORT));
+    RouteConfig {
+        socket: socket.filter(|_| route.transports != Transports::Grpc),
+        grpc: grpc.filter(|_| route.transports != Transports::Socket),
+        window: Count::new(knobs.window.into()),
+        heartbeat: Span::new(knobs.heartbeat.as_duration()),
+        max_body: Size::from_bytes(shared.body_bytes_max.into()),
+        on_lost_inbox: match route.on_lost_inbox {
+            OnLost::Redeliver => OnLostInbox::Redeliver,
+            OnLost::Hold => OnLostInbox::Hold,
+        },
+        ..RouteConfig::default()
     }
-    if route.transports != Transports::Socket {
-        options = options.grpc(address(GRPC_PORT));
-    }
-    options.window = knobs.window as usize;
-    options.heartbeat = knobs.heartbeat.as_duration();
-    options.body_bytes_max = shared.body_bytes_max;
-    options.on_lost_inbox = match route.on_lost_inbox {
-        OnLost::Redeliver => OnLostInbox::Redeliver,
-        OnLost::Hold => OnLostInbox::Hold,
+}
+
+/// Writes the opening down, and from now on what the queue's feed tells.
+fn follow(shared: &Arc<Shared>, seat: &Arc<Seat>, boot: u32, queue: &SafeTaskQueue<Command>) {
+    let feed = queue.subscribe();
+    let what = What::Opened {
+        boot,
+        origin: queue.origin().to_string(),
+        counts: counts(queue),
+        max_retries: queue.options().max_retries,
+        max_in_doubt: queue.options().max_in_doubt,
     };
-    options
+    shared.record(&seat.name, what);
+    tokio::spawn(listen(Arc::clone(shared), Arc::clone(seat), feed));
 }
 
 /// Says that opening was refused, and what becomes of the process. A damaged log is repaired if its disk is
@@ -241,17 +225,18 @@ async fn listen(shared: Arc<Shared>, seat: Arc<Seat>, mut feed: leasebridge::que
     }
 }
 
-/// Says once a second how many tasks are where, and what is used of what is limited.
+/// Says once a second what the node's status tells: how many tasks are where, and what is used of what is
+/// limited.
 async fn sample(
     shared: &Shared,
     seat: &Seat,
     env: &Env,
-    inside: &Inside,
+    node: &NodeView,
 ) -> std::convert::Infallible {
     loop {
         env.clock.sleep(Duration::from_secs(1)).await;
         let what = What::Counted {
-            counts: counts(&inside.queue),
+            counts: counts(node.queue()),
             listed: None,
         };
         shared.record(&seat.name, what);
@@ -259,14 +244,22 @@ async fn sample(
             let name = name.into();
             shared.record(&seat.name, What::Gauge { name, value, limit });
         };
-        let journal = inside.queue.status().journal;
-        gauge("log_bytes", journal.log_bytes, journal.log_bytes_max);
-        let pending = inside.queue.counts().pending();
+        let NodeStatus { queue, bridge, .. } = node.status();
+        gauge(
+            "log_bytes",
+            queue.journal.log_bytes,
+            queue.journal.log_bytes_max,
+        );
+        let pending = queue
+            .routes
+            .iter()
+            .map(|route| route.counts.pending())
+            .sum();
         // What is requeued from poison comes on top of what was admitted.
         let tasks_max = shared.plan.knobs.capacity.saturating_mul(2);
         gauge("memory_tasks", pending, tasks_max);
         let window = u64::from(shared.plan.knobs.window);
-        for route in inside.status().into_iter().flat_map(|status| status.routes) {
+        for route in bridge.routes {
             gauge("in_flight", route.in_flight as u64, window);
         }
     }

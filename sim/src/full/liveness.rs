@@ -48,10 +48,10 @@ impl World<'_> {
 
     /// Whether nothing is pending on a bridge that is up, on the routes to an endpoint or on all.
     pub(super) fn is_empty(&self, bridge: &HostName, endpoint: Option<&HostName>) -> bool {
-        let Some(inside) = self.shared.seat(bridge).inside() else {
+        let Some(node) = self.shared.seat(bridge).node() else {
             return false;
         };
-        let status = inside.queue.status();
+        let status = node.queue().status();
         let mut ours = status
             .routes
             .iter()
@@ -62,11 +62,11 @@ impl World<'_> {
     /// What is pending on the core, in words.
     pub(super) fn reasons(&self) -> Vec<String> {
         let core = &self.plan.liveness;
-        let Some(inside) = self.shared.seat(&core.bridge).inside() else {
+        let Some(node) = self.shared.seat(&core.bridge).node() else {
             return vec![format!("bridge `{}` is not up", core.bridge)];
         };
         let concerns = |route: &str| self.leads_to(route, Some(&core.endpoint));
-        let mut reasons = pending(&inside.queue, &concerns, inside.status().as_ref());
+        let mut reasons = pending(node.queue(), &concerns, Some(&node.status().bridge));
         if reasons.is_empty() {
             reasons.push("it emptied itself too late, or not for long enough".to_owned());
         }

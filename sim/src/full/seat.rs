@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use leasebridge::bridge::{BridgeStatus, RunningBridge};
 use leasebridge::env::Env;
-use leasebridge::queue::{Command, SafeTaskQueue};
+use leasebridge::node::NodeView;
 use tokio::sync::Notify;
 
 use crate::host::SimHost;
@@ -19,7 +18,7 @@ pub(super) struct Seat {
     boots: AtomicU32,
     orders: Mutex<VecDeque<Order>>,
     ordered: Notify,
-    inside: Mutex<Option<Inside>>,
+    node: Mutex<Option<NodeView>>,
     manners: Mutex<Manners>,
 }
 
@@ -42,26 +41,11 @@ pub(super) enum Order {
     Drain,
 }
 
-/// What the world may look at while a bridge's process lives.
-#[derive(Clone)]
-pub(super) struct Inside {
-    pub(super) queue: SafeTaskQueue<Command>,
-    pub(super) bridge: Arc<Mutex<Option<RunningBridge>>>,
-}
-
 /// How an endpoint's handler is told to misbehave, whatever the command says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Manners {
     pub(super) rejects: Option<FaultId>,
     pub(super) refuses: Option<FaultId>,
-}
-
-impl Inside {
-    /// What the bridge shows of itself; `None` once it drains.
-    pub(super) fn status(&self) -> Option<BridgeStatus> {
-        let bridge = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
-        bridge.as_ref().map(RunningBridge::status)
-    }
 }
 
 impl Seat {
@@ -72,7 +56,7 @@ impl Seat {
             boots: AtomicU32::new(0),
             orders: Mutex::default(),
             ordered: Notify::new(),
-            inside: Mutex::default(),
+            node: Mutex::default(),
             manners: Mutex::default(),
         }
     }
@@ -119,14 +103,14 @@ impl Seat {
         }
     }
 
-    /// What the world may look at; `None` if no bridge is up.
-    pub(super) fn inside(&self) -> Option<Inside> {
-        lock(&self.inside).clone()
+    /// What the world may look at; `None` if no node is up.
+    pub(super) fn node(&self) -> Option<NodeView> {
+        lock(&self.node).clone()
     }
 
-    /// Shows the world a bridge's inside, or that there is none any more.
-    pub(super) fn show(&self, inside: Option<Inside>) {
-        *lock(&self.inside) = inside;
+    /// Shows the world a node, or that there is none any more.
+    pub(super) fn show(&self, node: Option<NodeView>) {
+        *lock(&self.node) = node;
     }
 
     pub(super) fn manners(&self) -> MutexGuard<'_, Manners> {

@@ -237,7 +237,7 @@ impl<'p> World<'p> {
         let asked: Vec<_> = self.plan.topology.bridges.iter().collect();
         for bridge in &asked {
             let seat = self.shared.seat(bridge);
-            if seat.inside().is_some() {
+            if seat.node().is_some() {
                 seat.forget_orders();
                 seat.order(Order::Find);
             }

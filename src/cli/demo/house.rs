@@ -1,16 +1,17 @@
-//! Queue and bridge, which can be dropped together as in a crash and opened again from disk.
+//! A node that can be dropped as in a crash and started again from disk.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use leasebridge::bridge::{Bridge, BridgeOptions, RouteOptions, RunningBridge};
+use leasebridge::bridge::RouteOptions;
 use leasebridge::core::event::TransportKind;
 use leasebridge::env::Env;
-use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue};
+use leasebridge::node::{Node, NodeOptions, StartError};
+use leasebridge::queue::{Command, SafeTaskQueue};
 use tokio::sync::watch;
 
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::Failure;
 
 /// A queue of commands.
 pub(super) type Queue = SafeTaskQueue<Command>;
@@ -21,7 +22,7 @@ const UNLOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What queue and bridge did for one route, over all their lives.
+/// What the node did for one route, over all its lives.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
     pub(super) leases: u64,
@@ -32,8 +33,7 @@ pub(super) struct Traffic {
 /// See the module's description.
 pub(super) struct House {
     env: Env,
-    dir: PathBuf,
-    routes: Vec<RouteOptions>,
+    options: NodeOptions,
     /// The queue while it lives; whoever holds a clone lets go of it when this says `None`.
     pub(super) queue: watch::Sender<Option<Queue>>,
     state: Mutex<State>,
@@ -41,107 +41,96 @@ pub(super) struct House {
 
 #[derive(Default)]
 struct State {
-    bridge: Option<RunningBridge>,
+    node: Option<Node>,
     /// By route, in the order of the options: what the lives before did.
     past: Vec<Traffic>,
 }
 
 impl House {
-    /// Opens the queue in `dir` and starts the bridge.
+    /// Starts a node whose log is in `dir`.
     pub(super) async fn open(
         env: &Env,
         dir: PathBuf,
         routes: Vec<RouteOptions>,
     ) -> Result<Self, Failure> {
         let past = vec![Traffic::default(); routes.len()];
+        let mut options = NodeOptions::new(dir, super::loopback(), routes);
+        options.queue.backoff_min = Duration::from_millis(50);
+        options.queue.backoff_max = Duration::from_millis(400);
+        options.queue.segment_bytes = 4 << 20;
+        options.drain_timeout = DRAIN;
         let house = Self {
             env: env.clone(),
-            dir,
-            routes,
+            options,
             queue: watch::Sender::new(None),
-            state: Mutex::new(State { bridge: None, past }),
+            state: Mutex::new(State { node: None, past }),
         };
         house.reopen().await?;
         Ok(house)
     }
 
-    /// Opens the queue from disk and starts a new bridge, as soon as the life before has let go.
+    /// Starts a new node from disk, as soon as the life before has let go.
     pub(super) async fn reopen(&self) -> Result<(), Failure> {
         let clock = &self.env.clock;
         let give_up = clock.now() + UNLOCK_PATIENCE;
-        let queue = loop {
-            let mut options = QueueOptions::new(&self.dir);
-            options.env = self.env.clone();
-            options.backoff_min = Duration::from_millis(50);
-            options.backoff_max = Duration::from_millis(400);
-            options.segment_bytes = 4 << 20;
-            match Queue::open(options).await {
-                Ok(queue) => break queue,
-                Err(error) if error.is_locked() && clock.now() < give_up => {
+        let node = loop {
+            match Node::start(self.env.clone(), self.options.clone()).await {
+                Ok(node) => break node,
+                Err(StartError::Open(error)) if error.is_locked() && clock.now() < give_up => {
                     clock.sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) => return Err(Failure::new(Exit::Journal, error.to_string())),
+                Err(error) => return Err(Failure::new(error.kind().into(), error.to_string())),
             }
         };
-        for route in &self.routes {
-            let defined = queue.define_route(&route.name).await;
-            defined.map_err(|error| Failure::new(Exit::Journal, error.to_string()))?;
-        }
-        let options = BridgeOptions::new(self.routes.clone());
-        let bridge = Bridge::start(self.env.clone(), queue.clone(), options)
-            .map_err(|error| Failure::failed(error.to_string()))?;
-        self.state().bridge = Some(bridge);
+        let queue = node.queue().clone();
+        self.state().node = Some(node);
         self.queue.send_replace(Some(queue));
         Ok(())
     }
 
-    /// Drops bridge and queue where they stand; nothing is said to anybody. Returns how many commands
-    /// were in flight.
+    /// Drops the node where it stands; nothing is said to anybody. Returns how many commands were in flight.
     pub(super) fn crash(&self) -> usize {
         self.remember();
         let in_flight = self.in_flight();
         let queue = self.queue.send_replace(None);
-        let bridge = self.state().bridge.take();
-        drop((queue, bridge));
+        let node = self.state().node.take();
+        drop((queue, node));
         in_flight
     }
 
     /// How many commands are being delivered or settled.
     pub(super) fn in_flight(&self) -> usize {
         let state = self.state();
-        let status = state.bridge.as_ref().map(|bridge| bridge.status());
-        let routes = status.iter().flat_map(|status| &status.routes);
+        let status = state.node.as_ref().map(Node::status);
+        let routes = status.iter().flat_map(|status| &status.bridge.routes);
         routes.map(|route| route.in_flight).sum()
     }
 
-    /// Ends both in good order.
+    /// Ends the node in good order.
     pub(super) async fn close(&self) -> Result<(), Failure> {
         self.remember();
-        let bridge = self.state().bridge.take();
-        if let Some(bridge) = bridge {
-            bridge.drain(DRAIN).await;
+        let node = self.state().node.take();
+        if let Some(node) = node {
+            let drained = node.drain().await;
+            drained.map_err(|failure| Failure::new(failure.kind().into(), failure.to_string()))?;
         }
-        let queue = self.queue.send_replace(None);
-        if let Some(queue) = queue {
-            let closed = queue.close().await;
-            closed.map_err(|failure| Failure::new(Exit::Journal, failure.to_string()))?;
-        }
+        self.queue.send_replace(None);
         Ok(())
     }
 
     /// What was done for each route, in the order of the options.
     pub(super) fn traffic(&self) -> Vec<Traffic> {
         let state = self.state();
-        let queue = self.queue.borrow();
-        let totals = queue.as_ref().map(|queue| queue.status().routes);
-        let links = state.bridge.as_ref().map(|bridge| bridge.status().routes);
         let mut traffic = state.past.clone();
-        for (route, sum) in self.routes.iter().zip(&mut traffic) {
-            let mut found = totals.iter().flatten();
+        let Some(status) = state.node.as_ref().map(Node::status) else {
+            return traffic;
+        };
+        for (route, sum) in self.options.bridge.routes.iter().zip(&mut traffic) {
+            let mut found = status.queue.routes.iter();
             if let Some(lane) = found.find(|lane| lane.route == route.name) {
                 sum.leases += lane.totals.granted;
             }
-            let mut found = links.iter().flatten();
+            let mut found = status.bridge.routes.iter();
             let links = found.find(|found| found.name == route.name);
             for link in links.iter().flat_map(|route| &route.links) {
                 *match link.transport {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use leasebridge::bridge::{BreakerState, BridgeStatus, LinkState, LinkStatus};
-use leasebridge::core::event::TransportKind;
-use leasebridge::server::RouteLinks;
-use leasebridge::wire::v1;
+use crate::bridge::{BreakerState, BridgeStatus, LinkState, LinkStatus};
+use crate::core::event::TransportKind;
+use crate::server::RouteLinks;
+use crate::wire::v1;
 
 /// By the name of their route.
 pub(super) fn of(status: &BridgeStatus) -> BTreeMap<String, RouteLinks> {

@@ -1,0 +1,37 @@
+//! A bridge seen from elsewhere.
+
+use std::sync::Arc;
+
+use super::route::Route;
+use super::status::BridgeStatus;
+
+/// Looks at a bridge; cheap to clone. It keeps nothing of the bridge alive but its numbers: of one that has
+/// ended it shows what was there at the end.
+#[derive(Clone)]
+pub struct BridgeView {
+    routes: Arc<[Arc<Route>]>,
+}
+
+impl BridgeView {
+    pub(super) fn new(routes: Arc<[Arc<Route>]>) -> Self {
+        Self { routes }
+    }
+
+    /// What the bridge does and has done.
+    pub fn status(&self) -> BridgeStatus {
+        BridgeStatus {
+            routes: self.routes.iter().map(|route| route.status()).collect(),
+        }
+    }
+
+    /// Whether anything was cut off, because the time to drain was over.
+    pub(super) fn is_cut(&self) -> bool {
+        self.routes.iter().any(|route| route.cut.is_cancelled())
+    }
+}
+
+impl std::fmt::Debug for BridgeView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.status().fmt(f)
+    }
+}

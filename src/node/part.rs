@@ -1,0 +1,89 @@
+//! A task that is to live for as long as its node.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A task of a node. Dropping this cuts it off.
+pub(super) struct Part {
+    task: JoinHandle<()>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+impl Part {
+    /// Starts `work`. Needs a tokio runtime.
+    pub(super) fn spawn<E: Display>(
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        let (tell, ended) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            let why = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(Ok(())) => "it ended by itself".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("it panicked: {}", message(&*panic)),
+            };
+            tell.send_replace(Some(why));
+        });
+        Self { task, ended }
+    }
+
+    /// Completes when the work has ended, and says why. Cancel safe.
+    pub(super) async fn ended(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // Only a runtime that shuts down drops the task before it has told.
+            Err(_) => "it was cut off".to_owned(),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_end_is_told_with_its_reason() {
+        let by_itself = Part::spawn(async { Ok::<(), String>(()) });
+        assert_eq!(by_itself.ended().await, "it ended by itself");
+        let failed = Part::spawn(async { Err("no more memory") });
+        assert_eq!(failed.ended().await, "no more memory");
+        assert_eq!(failed.ended().await, "no more memory", "it stays so");
+        let panicked = Part::spawn(async {
+            assert_eq!(1 + 1, 3, "this test wants it");
+            Ok::<(), String>(())
+        });
+        let why = panicked.ended().await;
+        assert!(
+            why.contains("panicked: ") && why.contains("this test wants it"),
+            "{why}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_dropped_part_is_cut_off() {
+        let (tell, told) = tokio::sync::oneshot::channel::<()>();
+        let part = Part::spawn(async move {
+            let _tell = tell;
+            std::future::pending::<Result<(), String>>().await
+        });
+        drop(part);
+        assert!(told.await.is_err(), "its task is gone");
+    }
+}

@@ -1,0 +1,49 @@
+//! What a node shows of itself.
+
+use tokio::sync::watch;
+
+use crate::bridge::{BridgeStatus, BridgeView};
+use crate::queue::{Command, QueueStatus, SafeTaskQueue};
+use crate::server::Phase;
+
+/// What a node shows of itself, at one moment.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Routes, tasks and log.
+    pub queue: QueueStatus,
+    /// Links, breakers and deliveries.
+    pub bridge: BridgeStatus,
+    /// What the node is about.
+    pub phase: Phase,
+}
+
+/// Looks at a node from elsewhere; cheap to clone. Holds the queue open: the log is let go of when all of
+/// these are dropped, or when the node was drained.
+#[derive(Clone)]
+pub struct NodeView {
+    pub(super) queue: SafeTaskQueue<Command>,
+    pub(super) bridge: BridgeView,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+impl NodeView {
+    /// What the node does and has done.
+    pub fn status(&self) -> NodeStatus {
+        NodeStatus {
+            queue: self.queue.status(),
+            bridge: self.bridge.status(),
+            phase: *self.phase.borrow(),
+        }
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &SafeTaskQueue<Command> {
+        &self.queue
+    }
+}
+
+impl std::fmt::Debug for NodeView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.status().fmt(f)
+    }
+}
