@@ -15,6 +15,7 @@
 //! | [`env`] | the seams to the outside world: clock, transport, disk, randomness | |
 //! | [`pipeline`] | contexts, timeouts, retries and compensations for one command | |
 //! | [`coverage`] | counters of rare situations | |
+//! | [`history`] | what happened in a run, as records that an oracle judges | |
 //! | `wire` | the protocol between bridge and endpoint: frames and messages | `wire` |
 //! | `bridge` | delivery: routes, links, heartbeats, fallback, breakers | `bridge` |
 //! | `receiver` | the endpoint side: listeners, inbox, stores | `receiver` |
@@ -124,6 +125,7 @@ pub mod config;
 pub mod core;
 pub mod coverage;
 pub mod env;
+pub mod history;
 pub mod journal;
 #[cfg(feature = "node")]
 pub mod node;

@@ -2,7 +2,8 @@
 
 use leasebridge::core::event::{Doubt, Outcome, PoisonCause};
 use leasebridge::core::history::Attempt;
-use leasebridge::core::{Epoch, TaskId, TaskState};
+use leasebridge::core::{TaskId, TaskState};
+use leasebridge::history;
 use leasebridge::queue::{Explained, Payload, SafeTaskQueue};
 
 use super::{Task, What};
@@ -20,29 +21,19 @@ pub async fn found<T: Payload>(queue: &SafeTaskQueue<T>, id: TaskId, key: Option
 }
 
 fn alive<T>(explained: &Explained<T>) -> What {
-    let (state, cause) = match explained.state {
-        TaskState::Ready => ("ready", None),
-        TaskState::Delayed(_) => ("delayed", None),
-        TaskState::Leased(_) => ("leased", None),
-        TaskState::Poison(cause) => ("poison", Some(cause)),
-        TaskState::Done => ("done", None),
-        TaskState::Removed => ("gone", None),
-    };
-    let history = explained.history.as_ref();
-    let kept: Vec<&Attempt> = history
-        .into_iter()
-        .flat_map(|history| history.attempts())
-        .collect();
-    What::Found {
-        task: Task::from(explained.id),
-        state: state.to_owned(),
-        cause: cause.map(|cause| cause.as_str().to_owned()),
-        epoch: Epoch::or_zero(explained.epoch),
-        retries: explained.retries,
-        in_doubt: explained.in_doubt,
-        attempts: kept.iter().map(|attempt| attempt.epoch.get()).collect(),
-        blamed_for_deaths: blamed_for_deaths(&kept, cause),
+    let mut what = history::found(explained);
+    if let What::Found {
+        blamed_for_deaths, ..
+    } = &mut what
+    {
+        let kept: Vec<&Attempt> = explained
+            .history
+            .iter()
+            .flat_map(|history| history.attempts())
+            .collect();
+        *blamed_for_deaths = blamed(&kept, explained.state);
     }
+    what
 }
 
 /// A task that no longer lives: *done* if its key still knows.
@@ -62,9 +53,9 @@ fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
 
 /// The attempts that a death of the bridge ended and that were charged for it, or convicted, which is not
 /// charged any more.
-fn blamed_for_deaths(attempts: &[&Attempt], cause: Option<PoisonCause>) -> Vec<u32> {
+fn blamed(attempts: &[&Attempt], state: TaskState) -> Vec<u32> {
     let last = attempts.last().map(|attempt| attempt.epoch);
-    let is_convicted = cause == Some(PoisonCause::InDoubtSpent);
+    let is_convicted = state == TaskState::Poison(PoisonCause::InDoubtSpent);
     attempts
         .iter()
         .filter(|attempt| attempt.outcome == Outcome::InDoubt(Doubt::BridgeDied))

@@ -3,24 +3,9 @@
 //! Each fault is an episode: it begins at a time and, if it lasts, ends at one. What must survive which kind is
 //! written in `docs/simulation.md`.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{HostName, Micros};
-
-/// Names a fault of a plan.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct FaultId(pub u32);
-
-impl fmt::Display for FaultId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fault {}", self.0)
-    }
-}
+use super::{FaultId, HostName, Micros};
 
 /// One episode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,14 +15,17 @@ mod topology;
 
 use serde::{Deserialize, Serialize};
 
-pub use fault::{DiskFault, Family, FaultId, FaultKind, FaultSpec, NetFault, PeerFault, Ways};
+pub use fault::{DiskFault, Family, FaultKind, FaultSpec, NetFault, PeerFault, Ways};
 pub use invariant::Invariant;
-pub use op::{Behaviour, OpId, OpKind, OpSpec, Step};
+/// What plans and histories name alike. A plan's hosts are simulated machines; shrinking keeps the numbers of operations
+/// and faults, so that a story stays the same.
+pub use leasebridge::history::{FaultId, HostName, OpId};
+pub use op::{Behaviour, OpKind, OpSpec, Step};
 pub use text::PlanError;
 pub use time::Micros;
 pub(crate) use topology::in_flight_default;
 pub use topology::{
-    EndpointSpec, HostName, Inbox, Knobs, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
+    EndpointSpec, Inbox, Knobs, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
 };
 
 use crate::seed::Seed;

@@ -1,28 +1,8 @@
 //! Hosts, routes and product options of a run.
 
-use std::fmt;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::Micros;
-
-/// A simulated machine: `bridge`, `bridge-2`, `endpoint`, `producer`, … Every record names one: copies share the text.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HostName(pub Arc<str>);
-
-impl fmt::Display for HostName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<&str> for HostName {
-    fn from(name: &str) -> Self {
-        Self(name.into())
-    }
-}
+use super::{HostName, Micros};
 
 /// Who is there. Every bridge has a queue of its own, every route one endpoint.
 ///

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream, StreamExt};
-use leasebridge_sim::history::Record;
+use leasebridge_sim::history::{self, Record};
 use leasebridge_sim::oracle::{Class, Invariant, Verdict, Violation};
 use leasebridge_sim::plan::{Micros, Plan};
 use leasebridge_sim::report::machine::Ended;
@@ -252,7 +252,7 @@ fn died(plan: Plan, how: String) -> Answer {
 /// What is to be said of a plan that had to be ended.
 fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
     let last = records.last();
-    let simulated = last.map_or(Micros(0), Record::time);
+    let simulated = last.map_or(Micros(0), history::time);
     let story = format!("{how}; the last event is of {simulated}");
     let violation = Violation {
         invariant: Invariant::Liveness,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{self, Kind};
-use crate::history::Record;
+use crate::history::{self, Record};
 use crate::oracle::Violation;
 use crate::plan::HostName;
 use crate::run::Outcome;
@@ -96,7 +96,7 @@ fn matters(index: usize, record: &Record, violation: Option<&Violation>) -> bool
 
 /// Faults and deaths of the world run over all columns; everything else stands in its host's.
 fn line(text: &mut String, hosts: &[HostName], record: &Record) {
-    let at = words::seconds(record.time());
+    let at = words::seconds(history::time(record));
     let column = hosts.iter().position(|host| *host == record.host);
     let indent = column.map_or(0, |column| column * (COLUMN_CHARS + 2));
     let _ = writeln!(text, "{at:>12}  {:indent$}{}", "", words::of(record));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leasebridge_sim::full;
-use leasebridge_sim::history::{Record, What};
+use leasebridge_sim::history::{self, Record, What};
 use leasebridge_sim::plan::{
     Behaviour, EndpointSpec, FaultId, FaultKind, FaultSpec, HostName, Inbox, Knobs, LivenessSpec,
     Micros, OnLost, OpId, OpKind, OpSpec, PLAN_FORMAT, Plan, RouteSpec, Speed, Step, Topology,
@@ -149,7 +149,14 @@ pub(crate) fn story(ran: &Ran) -> String {
     };
     let last = ran.records.iter().filter(few);
     let lines: Vec<_> = last
-        .map(|record| format!("{} {} {:?}", record.time(), record.host, record.what))
+        .map(|record| {
+            format!(
+                "{} {} {:?}",
+                history::time(record),
+                record.host,
+                record.what
+            )
+        })
         .collect();
     let from = lines.len().saturating_sub(120);
     format!(

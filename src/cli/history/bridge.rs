@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use leasebridge::core::{Epoch, TaskState};
 use leasebridge::env::Env;
-use leasebridge::queue::{Command, Heard, LifecycleFeed, Listed, OpenError, SafeTaskQueue};
+use leasebridge::history::{self, What, fed};
+use leasebridge::queue::{Command, Heard, LifecycleFeed, OpenError, SafeTaskQueue};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::record::{What, fed};
 use super::{History, HistoryLost, Past};
 use crate::cli::exit::{Exit, Failure, Outcome};
 
@@ -100,8 +99,7 @@ impl Follower {
         let mut whats = what_is_there(&mut feed?);
         match end {
             End::Closed => {
-                let counts = self.queue.counts().into();
-                whats.push(What::Counted { counts });
+                whats.push(counted(&self.queue));
                 whats.extend(found(&self.queue).await);
                 whats.push(What::Closed {});
             }
@@ -135,8 +133,7 @@ async fn follow(
             _ = &mut stopped => return Ok(feed),
             () = &mut count => {
                 let mut whats = what_is_there(&mut feed);
-                let counts = queue.counts().into();
-                whats.push(What::Counted { counts });
+                whats.push(counted(&queue));
                 history.tell(whats).await?;
                 count = env.clock.sleep(COUNT_INTERVAL);
             }
@@ -167,34 +164,21 @@ fn what_is_there(feed: &mut LifecycleFeed) -> Vec<What> {
     std::iter::from_fn(next).map(|heard| told(&heard)).collect()
 }
 
+/// How many tasks are where.
+fn counted(queue: &SafeTaskQueue<Command>) -> What {
+    What::Counted {
+        counts: queue.counts().into(),
+        listed: None,
+    }
+}
+
 /// Every task that lives.
 async fn found(queue: &SafeTaskQueue<Command>) -> Vec<What> {
     let mut whats = Vec::new();
-    for Listed { id, state, .. } in queue.list() {
-        let Ok(Some(task)) = queue.explain(id).await else {
-            continue;
-        };
-        let (state, cause) = match state {
-            TaskState::Ready => ("ready", None),
-            TaskState::Delayed(_) => ("delayed", None),
-            TaskState::Leased(_) => ("leased", None),
-            TaskState::Poison(cause) => ("poison", Some(cause.as_str())),
-            TaskState::Done => ("done", None),
-            TaskState::Removed => ("gone", None),
-        };
-        let history = task.history.unwrap_or_default();
-        whats.push(What::Found {
-            task: id.to_string(),
-            state,
-            cause,
-            epoch: Epoch::or_zero(task.epoch),
-            retries: task.retries,
-            in_doubt: task.in_doubt,
-            attempts: history
-                .attempts()
-                .map(|attempt| attempt.epoch.get())
-                .collect(),
-        });
+    for listed in queue.list() {
+        if let Ok(Some(task)) = queue.explain(listed.id).await {
+            whats.push(history::found(&task));
+        }
     }
     whats
 }

@@ -4,27 +4,29 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use leasebridge::env::BoxFuture;
+use leasebridge::history::{Task, What};
 use leasebridge::receiver::store::{Record, StoredInbox};
 use leasebridge::receiver::{Delivered, EffectLog, Handler, HandlerError, InboxStore, StoreError};
 use leasebridge::wire::InboxId;
 
-use super::record::{What, op_of};
+use super::op::op_of;
 use super::{History, Past};
 
 fn executing(command: &Delivered) -> What {
     What::Executing {
-        task: command.delivery.task.to_string(),
+        task: Task::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
         send: command.send.get(),
         op: op_of(&command.key, &command.body),
+        bridge: None,
     }
 }
 
-fn executed(command: &Delivered, result: &'static str) -> What {
+fn executed(command: &Delivered, result: &str) -> What {
     What::Executed {
-        task: command.delivery.task.to_string(),
+        task: Task::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
-        result,
+        result: result.to_owned(),
         op: op_of(&command.key, &command.body),
     }
 }
@@ -86,14 +88,13 @@ fn up(boots: u32, inbox: InboxId) -> What {
 /// The ends of executions that nobody has told, as far as the log remembers them.
 fn ended_by(stored: &StoredInbox, past: &mut Past) -> Vec<What> {
     let unfinished = std::mem::take(&mut past.unfinished);
-    let remembered = unfinished.into_iter().filter(|(task, _)| {
-        let task = task.parse().ok();
-        task.is_some_and(|task| stored.done.contains(task))
-    });
+    let remembered = unfinished
+        .into_iter()
+        .filter(|(task, _)| stored.done.contains((*task).into()));
     let end = |(task, (epoch, op))| What::Executed {
         task,
         epoch,
-        result: "done",
+        result: "done".to_owned(),
         op,
     };
     remembered.map(end).collect()
@@ -160,17 +161,21 @@ impl<H: Handler> Handler for ToldHandler<H> {
 #[cfg(test)]
 mod tests {
     use leasebridge::core::IdRange;
+    use leasebridge::history::OpId;
 
     use super::*;
 
     #[test]
     fn what_the_log_remembers_of_cut_off_executions_is_told_and_nothing_else() {
-        let task = |seq| format!("{seq}-00000000000000aa");
+        let task = |seq: u64| -> Task {
+            let task = format!("{seq}-00000000000000aa").parse();
+            task.expect("a task's name")
+        };
         let mut past = Past::default();
-        past.unfinished.insert(task(1), (2, 11));
-        past.unfinished.insert(task(2), (1, 12));
+        past.unfinished.insert(task(1), (2, OpId(11)));
+        past.unfinished.insert(task(2), (1, OpId(12)));
         let mut stored = StoredInbox::default();
-        let remembered = IdRange::one(task(1).parse().expect("a task id"));
+        let remembered = IdRange::one(task(1).into());
         assert!(stored.done.insert(remembered, usize::MAX));
         let told = ended_by(&stored, &mut past);
         let told = serde_json::to_value(told).expect("records are JSON");

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use leasebridge::env::{Disk, DiskFile, DiskLock, LockError};
-use serde::Serialize;
+use leasebridge::history::{HISTORY_FORMAT, Header, HostName, Record};
 use tokio::sync::{mpsc, oneshot};
 
-use super::past::{FORMAT, Past};
-use super::record::What;
-use super::{Telling, Writer};
+use super::{Past, Telling, Writer};
 
 /// Bytes of an earlier life read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -19,28 +17,13 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Tellings that share one write, if they are there.
 const TELLINGS_PER_WRITE: usize = 64;
 
-#[derive(Serialize)]
-struct Header<'a> {
-    history: u32,
-    source: &'a str,
-    host: &'a str,
-}
-
-#[derive(Serialize)]
-struct Record<'a> {
-    at: u64,
-    host: &'a str,
-    #[serde(flatten)]
-    what: &'a What,
-}
-
 /// An open history.
 struct File {
     file: Arc<dyn DiskFile>,
     /// Keeps other processes from writing into the same file.
     _lock: Box<dyn DiskLock>,
     end: u64,
-    host: String,
+    host: HostName,
     last: u64,
 }
 
@@ -65,7 +48,7 @@ pub(super) async fn write(
     };
     let mut batch = Vec::new();
     while tellings.recv_many(&mut batch, TELLINGS_PER_WRITE).await > 0 {
-        if let Err(error) = file.append(&batch).await {
+        if let Err(error) = file.append(&mut batch).await {
             // Those who wait hear of it by their channels' end.
             tracing::error!(file = %path.display(), %error, "the history can't be written");
             return;
@@ -96,14 +79,14 @@ impl File {
             file,
             _lock: lock,
             end,
-            host: writer.host,
+            host: HostName::from(writer.host.as_str()),
             last: past.last,
         };
         if past.is_empty() {
             let header = Header {
-                history: FORMAT,
-                source: writer.source,
-                host: &opened.host,
+                history: HISTORY_FORMAT,
+                source: writer.source.to_owned(),
+                host: Some(writer.host),
             };
             let mut line = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
             line.push(b'\n');
@@ -112,13 +95,17 @@ impl File {
         Ok((opened, past))
     }
 
-    async fn append(&mut self, tellings: &[Telling]) -> io::Result<()> {
+    /// Writes what they tell, and leaves them with who waits for it.
+    async fn append(&mut self, tellings: &mut [Telling]) -> io::Result<()> {
         self.last = self.last.max(unix_micros());
         let mut lines = Vec::new();
-        for what in tellings.iter().flat_map(|telling| &telling.whats) {
+        let whats = tellings
+            .iter_mut()
+            .flat_map(|telling| std::mem::take(&mut telling.whats));
+        for what in whats {
             let record = Record {
                 at: self.last,
-                host: &self.host,
+                host: self.host.clone(),
                 what,
             };
             serde_json::to_writer(&mut lines, &record)?;

@@ -1,8 +1,7 @@
 //! `--history FILE`: what happened to this process, a record a line, for an oracle to judge.
 //!
-//! The form is that of the simulator's histories, of which this program knows nothing: the records are laid
-//! down here once more, as text. Several processes write a file each, and whoever judges them merges these
-//! by their times, which are microseconds of the system's clock.
+//! The records are those of [`leasebridge::history`]; here is who writes them, and when. Several processes write a
+//! file each, and whoever judges them merges these by their times, which are microseconds of the system's clock.
 //!
 //! A history is evidence, so what it says must be there before anybody can act on it. [`History::tell`]
 //! returns once the records are written, and each caller tells
@@ -18,14 +17,15 @@
 mod bridge;
 mod endpoint;
 mod file;
+mod op;
 mod past;
 mod producer;
-mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use leasebridge::env::Env;
+use leasebridge::history::What;
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) use bridge::{End, Follower, refused};
@@ -34,7 +34,6 @@ pub(super) use past::Past;
 pub(super) use producer::Teller;
 
 use super::exit::Failure;
-use record::What;
 
 /// The host's name that a producer gives to its bridge, and a bridge to itself.
 pub(super) const BRIDGE: &str = "bridge";

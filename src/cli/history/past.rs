@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-/// The version of the form.
-pub(super) const FORMAT: u32 = 1;
+use leasebridge::history::{HISTORY_FORMAT, Header, OpId, Record, Task, What};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -13,27 +10,10 @@ pub(crate) struct Past {
     /// How often the process has been up.
     pub(crate) boots: u32,
     /// Executions that began and of which no end is told, by task: the epoch and the operation.
-    pub(crate) unfinished: BTreeMap<String, (u32, u32)>,
+    pub(crate) unfinished: BTreeMap<Task, (u32, OpId)>,
     /// The time of the last record: none that follows is earlier.
     pub(super) last: u64,
     lines: u64,
-}
-
-/// The first line.
-#[derive(Deserialize)]
-struct Header {
-    history: u32,
-    source: String,
-}
-
-/// What of a record is of interest here.
-#[derive(Deserialize)]
-struct Seen {
-    at: u64,
-    what: String,
-    task: Option<String>,
-    epoch: Option<u32>,
-    op: Option<u32>,
 }
 
 impl Past {
@@ -51,7 +31,7 @@ impl Past {
         if self.lines == 1 {
             let header: Header = serde_json::from_slice(line)
                 .map_err(|_| "the file is no history; name another one".to_owned())?;
-            if header.history != FORMAT || header.source != source {
+            if header.history != HISTORY_FORMAT || header.source != source {
                 return Err(format!(
                     "the file is a history of `{}` in format {}; name another one",
                     header.source, header.history
@@ -59,15 +39,15 @@ impl Past {
             }
             return Ok(());
         }
-        let seen: Seen = serde_json::from_slice(line)
+        let record: Record = serde_json::from_slice(line)
             .map_err(|error| format!("line {} is no record: {error}", self.lines))?;
-        self.last = self.last.max(seen.at);
-        match (seen.what.as_str(), seen.task, seen.epoch, seen.op) {
-            ("opened" | "up", ..) => self.boots += 1,
-            ("executing", Some(task), Some(epoch), Some(op)) => {
-                self.unfinished.insert(task, (epoch, op));
-            }
-            ("executed", Some(task), ..) => drop(self.unfinished.remove(&task)),
+        self.last = self.last.max(record.at);
+        match record.what {
+            What::Opened { .. } | What::Up { .. } => self.boots += 1,
+            What::Executing {
+                task, epoch, op, ..
+            } => drop(self.unfinished.insert(task, (epoch, op))),
+            What::Executed { task, .. } => drop(self.unfinished.remove(&task)),
             _ => {}
         }
         Ok(())
@@ -94,7 +74,7 @@ mod tests {
         assert_eq!((past.boots, past.last), (2, 9));
         assert_eq!(
             past.unfinished,
-            BTreeMap::from([("2-000000000000000a".into(), (3, 8))])
+            BTreeMap::from([("2-000000000000000a".parse().expect("a task"), (3, OpId(8)))])
         );
     }
 

@@ -1,11 +1,12 @@
 //! What a producer offers its bridge, and what it is told.
 
 use leasebridge::core::TaskId;
+use leasebridge::history::{HostName, OpId, Task, What};
 use leasebridge::wire::v1;
 use leasebridge::wire::v1::enqueue_reply::Result as Reply;
 use leasebridge::wire::v1::refusal::Reason;
 
-use super::record::{What, op_of, print_of};
+use super::op::{op_of, print_of};
 use super::{BRIDGE, History, HistoryLost};
 
 /// Tells the history, if there is one. A command that is sent again is offered again, under the number it
@@ -18,7 +19,7 @@ impl Teller {
     pub(crate) async fn offered(&self, commands: &[v1::EnqueueRequest]) -> Result<(), HistoryLost> {
         self.each(commands, |command, op| What::Offered {
             op,
-            bridge: BRIDGE,
+            bridge: HostName::from(BRIDGE),
             route: command.route.clone(),
             key: Some(command.key.clone()).filter(|key| !key.is_empty()),
             print: print_of(&command.route, &command.body),
@@ -54,9 +55,11 @@ impl Teller {
         &self,
         commands: &[v1::EnqueueRequest],
     ) -> Result<(), HistoryLost> {
-        let why = "full";
-        self.each(commands, |_, op| What::Declined { op, why })
-            .await
+        self.each(commands, |_, op| What::Declined {
+            op,
+            why: "full".to_owned(),
+        })
+        .await
     }
 
     /// No answer came, or none that says what became of them.
@@ -75,7 +78,7 @@ impl Teller {
     async fn each(
         &self,
         commands: &[v1::EnqueueRequest],
-        mut what: impl FnMut(&v1::EnqueueRequest, u32) -> What,
+        mut what: impl FnMut(&v1::EnqueueRequest, OpId) -> What,
     ) -> Result<(), HistoryLost> {
         let Some(history) = &self.0 else {
             return Ok(());
@@ -88,7 +91,7 @@ impl Teller {
     }
 }
 
-fn answer(op: u32, reply: Option<&Reply>) -> What {
+fn answer(op: OpId, reply: Option<&Reply>) -> What {
     let unknown = |why: &str| What::Unknown {
         op,
         why: why.to_owned(),
@@ -97,8 +100,8 @@ fn answer(op: u32, reply: Option<&Reply>) -> What {
         Some(Reply::Accepted(accepted)) => match accepted.task {
             Some(task) => What::Accepted {
                 op,
-                bridge: BRIDGE,
-                task: TaskId::from(task).to_string(),
+                bridge: HostName::from(BRIDGE),
+                task: Task::from(TaskId::from(task)),
                 duplicate: accepted.duplicate,
             },
             None => unknown("accepted, and no task named"),
@@ -113,7 +116,10 @@ fn answer(op: u32, reply: Option<&Reply>) -> What {
                 Reason::DeadlinePassed => "deadline_passed",
                 Reason::Unspecified => return unknown(&refusal.message),
             };
-            What::Declined { op, why }
+            What::Declined {
+                op,
+                why: why.to_owned(),
+            }
         }
         None => unknown("an empty answer"),
     }

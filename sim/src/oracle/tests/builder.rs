@@ -37,7 +37,9 @@ pub(super) fn story() -> Story {
 }
 
 pub(super) fn task(number: u32) -> Task {
-    format!("{number}-aa").parse().expect("a name")
+    format!("{number}-00000000000000aa")
+        .parse()
+        .expect("a name")
 }
 
 /// Counts with so many tasks ready.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use leasebridge::core::{TaskId, TaskIdError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::core::{TaskId, TaskIdError};
 
 /// A task's name. In a history it is written as everybody prints it, `seq-origin`. Ordered by `seq` first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,12 @@ impl Task {
 impl From<TaskId> for Task {
     fn from(id: TaskId) -> Self {
         Self(id)
+    }
+}
+
+impl From<Task> for TaskId {
+    fn from(task: Task) -> Self {
+        task.0
     }
 }
 
@@ -53,7 +60,7 @@ impl<'de> Deserialize<'de> for Task {
 
 #[cfg(test)]
 mod tests {
-    use leasebridge::core::{Origin, Seq};
+    use crate::core::{Origin, Seq};
 
     use super::*;
 

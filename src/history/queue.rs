@@ -1,0 +1,77 @@
+//! What a queue tells of itself, as records.
+
+use super::{Counts, LeaseEnd, Task, What};
+use crate::core::event::Next;
+use crate::core::{Epoch, LaneCounts, TaskState};
+use crate::queue::{Explained, LifecycleEvent};
+
+impl From<LaneCounts> for Counts {
+    fn from(counts: LaneCounts) -> Self {
+        let LaneCounts {
+            ready,
+            delayed,
+            leased,
+            poison,
+        } = counts;
+        Self {
+            ready,
+            delayed,
+            leased,
+            poison,
+        }
+    }
+}
+
+/// One event of a queue's feed.
+pub fn fed(event: &LifecycleEvent) -> What {
+    What::Fed {
+        sequence: event.sequence,
+        kind: event.kind.as_str().into(),
+        task: event.task.map(Task::from),
+        epoch: event.epoch.map(Epoch::get),
+        route: event.route.clone(),
+        until_ms: event.until.map(|until| until.0),
+        end: event.end.map(|end| {
+            let (next, cause, until) = match end.next {
+                Next::Done => ("done", None, None),
+                Next::Ready => ("ready", None, None),
+                Next::Delayed(until) => ("delayed", None, Some(until)),
+                Next::Poison(cause) => ("poison", Some(cause.as_str().to_owned()), None),
+            };
+            LeaseEnd {
+                next: next.into(),
+                cause,
+                charged: end.charged,
+                sends: u32::from(end.sends),
+                delay_ms: until.map(|until| until.since(event.at).0),
+            }
+        }),
+    }
+}
+
+/// A task that lives, as the queue shows it. Which of its attempts a death of the bridge was charged for is left open.
+pub fn found<T>(task: &Explained<T>) -> What {
+    let (state, cause) = match task.state {
+        TaskState::Ready => ("ready", None),
+        TaskState::Delayed(_) => ("delayed", None),
+        TaskState::Leased(_) => ("leased", None),
+        TaskState::Poison(cause) => ("poison", Some(cause)),
+        TaskState::Done => ("done", None),
+        TaskState::Removed => ("gone", None),
+    };
+    let attempts = task
+        .history
+        .iter()
+        .flat_map(|history| history.attempts())
+        .map(|attempt| attempt.epoch.get());
+    What::Found {
+        task: Task::from(task.id),
+        state: state.to_owned(),
+        cause: cause.map(|cause| cause.as_str().to_owned()),
+        epoch: Epoch::or_zero(task.epoch),
+        retries: task.retries,
+        in_doubt: task.in_doubt,
+        attempts: attempts.collect(),
+        blamed_for_deaths: Vec::new(),
+    }
+}

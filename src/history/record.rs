@@ -1,0 +1,352 @@
+//! The records: what can be said of a run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FaultId, HostName, OpId, Task};
+
+/// One line: what happened when and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When, in microseconds: since the Unix epoch, in simulated histories since the start of the run.
+    pub at: u64,
+    /// On which host; `world` for what was done from outside.
+    pub host: HostName,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Something that happened.
+///
+/// *Told* means: the one who asked knows it, so it is durable from then on. The queue's own feed tells
+/// only what is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum What {
+    // ── producers and operators ──
+    /// A producer sends an enqueue.
+    Offered {
+        /// The operation; real producers number their lines.
+        op: OpId,
+        /// To which bridge.
+        bridge: HostName,
+        /// To where.
+        route: String,
+        /// Its idempotency key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// A hash of route and body: what the key stands for.
+        print: u64,
+        /// The command's own deadline, as a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<u64>,
+    },
+    /// Told: accepted.
+    Accepted {
+        /// The operation.
+        op: OpId,
+        /// By which bridge.
+        bridge: HostName,
+        /// The command's task; the first one's, if it is a duplicate.
+        task: Task,
+        /// The key was known.
+        duplicate: bool,
+    },
+    /// Told: refused, definitely; nothing was kept.
+    Declined {
+        /// The operation.
+        op: OpId,
+        /// `full`, `key_conflict`, `deadline_passed`, `closed`, `unknown_route`, `too_large`.
+        why: String,
+    },
+    /// No answer: it may have been kept or not.
+    Unknown {
+        /// The operation.
+        op: OpId,
+        /// What was seen.
+        why: String,
+    },
+    /// Told: an operator's request on a task succeeded. `act`: `requeue`, `purge`, `drained`.
+    Operated {
+        /// The operation.
+        op: OpId,
+        /// Which task.
+        task: Task,
+        /// What was asked.
+        act: String,
+    },
+
+    // ── the queue's feed, in its order; the host is the bridge ──
+    /// A process has opened the queue. The counts are the admin API's.
+    Opened {
+        /// Number of this process on its host, from 1.
+        boot: u32,
+        /// The opening's origin.
+        origin: String,
+        /// What was found.
+        counts: Counts,
+        /// The budgets in force.
+        max_retries: u16,
+        /// Likewise.
+        max_in_doubt: u16,
+    },
+    /// The queue was closed in order.
+    Closed {},
+    /// The journal failed: nothing more is promised by this process.
+    JournalFailed {
+        /// Why.
+        why: String,
+    },
+    /// Opening was refused.
+    OpenRefused {
+        /// Why.
+        why: String,
+        /// Whether the log was called damaged.
+        damaged: bool,
+    },
+    /// One event of the feed.
+    Fed {
+        /// The feed's own number.
+        sequence: u64,
+        /// As the feed names it: `enqueued`, `granted`, `extended`, `done`, `rejected`, `refused`, `unavailable`,
+        /// `in doubt`, `not sent`, `released`, `due`, `expired`, `requeued`, `purged`, `drained`, `restored`,
+        /// `rerouted`, `paused`, `resumed`.
+        kind: Cow<'static, str>,
+        /// Which task.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<Task>,
+        /// Under which lease.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u32>,
+        /// Of which route.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<Arc<str>>,
+        /// For a grant and an extension: when the lease ends, by the host's own monotonic clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+        /// For the end of a lease: where the task went, what it cost, its sends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end: Option<LeaseEnd>,
+    },
+    /// The feed lost so many events because its reader was slow.
+    FeedMissed {
+        /// How many.
+        count: u64,
+    },
+    /// The admin API was asked how many tasks are where.
+    Counted {
+        /// The answer.
+        counts: Counts,
+        /// Tasks that a full listing of the same moment has; absent if none was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listed: Option<u64>,
+    },
+    /// At the end of a run, one task as the admin API shows it; `done` or `gone` if it no longer lives.
+    Found {
+        /// Which.
+        task: Task,
+        /// `ready`, `delayed`, `leased`, `poison`.
+        state: String,
+        /// The cause, if it is in poison: `retries spent`, `in doubt spent`, `refused`, `expired`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+        /// The epoch of its last lease.
+        epoch: u32,
+        /// Charged rejections and doubts since the last requeue.
+        retries: u16,
+        /// Likewise.
+        in_doubt: u16,
+        /// Outcomes that its history counts, and the epochs of the attempts it kept, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attempts: Vec<u32>,
+        /// The epochs of kept attempts that a death of the bridge ended, and that were charged for it or brought
+        /// the task to poison.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blamed_for_deaths: Vec<u32>,
+    },
+
+    // ── compensations, as those who registered them saw them ──
+    /// An attempt registered a compensation.
+    Registered {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// Its place in the order of registration, from 1.
+        number: u32,
+    },
+    /// A compensation ran.
+    Compensated {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// Which.
+        number: u32,
+    },
+    /// An attempt ended in its holder's eyes: every compensation has run, or was dropped.
+    Attempted {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// Whether it succeeded.
+        success: bool,
+    },
+
+    // ── endpoints ──
+    /// An endpoint's process is up.
+    Up {
+        /// Number of this process on its host, from 1.
+        boot: u32,
+        /// Its inbox; another one than before means that memory was lost.
+        inbox: String,
+    },
+    /// The handler begins to execute a command.
+    Executing {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// The send.
+        send: u32,
+        /// The command's operation.
+        op: OpId,
+        /// Of which bridge's queue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<HostName>,
+    },
+    /// The handler has executed a command: its effect is done. `result`: `done`, `rejected`, `refused`, `unavailable`.
+    Executed {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// What it answers.
+        result: String,
+        /// The command's operation.
+        op: OpId,
+    },
+
+    /// An endpoint says that it does not know a send that was rolled back, and so that it will not run.
+    RolledBack {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// The send.
+        send: u32,
+    },
+    /// An endpoint whose effects are lines of a file started, and a command that it had told to be executed is not
+    /// there any more.
+    Forgotten {
+        /// The task.
+        task: Task,
+    },
+
+    // ── the world ──
+    /// A fault began, or happened.
+    Fault {
+        /// Which of the plan; absent in real histories.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<FaultId>,
+        /// In words.
+        text: String,
+    },
+    /// It ended.
+    Healed {
+        /// Which.
+        fault: FaultId,
+        /// In words.
+        text: String,
+    },
+    /// It changed what something of the product did: an operation failed, a connection broke, a write was torn.
+    Struck {
+        /// Which.
+        fault: FaultId,
+    },
+    /// A process died.
+    Died {
+        /// `crash`, `power cut`, `pill`, `exit`.
+        how: String,
+    },
+    /// The liveness phase began: from here on the core has no fault and must empty itself.
+    Settling {
+        /// The bridge of the core.
+        bridge: HostName,
+        /// The endpoint of the core.
+        endpoint: HostName,
+    },
+    /// What was still pending when the budget was over, each with the reason in words. Nothing if it was reached.
+    Pending {
+        /// The reasons.
+        reasons: Vec<String>,
+    },
+    /// Sizes that have limits. In units of the name.
+    Gauge {
+        /// `log_bytes`, `memory_tasks`, `connections`, `in_flight`, `inbox_entries`.
+        name: Cow<'static, str>,
+        /// How much.
+        value: u64,
+        /// How much is allowed.
+        limit: u64,
+    },
+    /// For people only.
+    Note {
+        /// The text.
+        text: String,
+    },
+}
+
+impl What {
+    /// The task it is about.
+    pub fn task(&self) -> Option<Task> {
+        match self {
+            Self::Accepted { task, .. }
+            | Self::Operated { task, .. }
+            | Self::Found { task, .. }
+            | Self::Registered { task, .. }
+            | Self::Compensated { task, .. }
+            | Self::Attempted { task, .. }
+            | Self::Executing { task, .. }
+            | Self::Executed { task, .. }
+            | Self::RolledBack { task, .. }
+            | Self::Forgotten { task } => Some(*task),
+            Self::Fed { task, .. } => *task,
+            _ => None,
+        }
+    }
+}
+
+/// How many tasks are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Waiting for a lease.
+    pub ready: u64,
+    /// Waiting for a time.
+    pub delayed: u64,
+    /// Held.
+    pub leased: u64,
+    /// In the poison store.
+    pub poison: u64,
+}
+
+/// What the end of a lease came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// `done`, `ready`, `delayed`, `poison`.
+    pub next: Cow<'static, str>,
+    /// The cause, if it went to poison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Whether it was charged to a budget.
+    pub charged: bool,
+    /// Sends under this lease.
+    pub sends: u32,
+    /// Until when it waits, for `delayed`: milliseconds from the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+}
