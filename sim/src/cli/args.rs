@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use leasebridge_sim::seed::Seed;
 
 use super::exit::EXIT_CODES;
+use super::part::Part;
 use crate::failure::Failure;
 use crate::pool::Pool;
 
@@ -257,9 +258,9 @@ pub(crate) struct PlantedArgs {
     #[arg(long, value_name = "BUG", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Only every fourth bug of the catalogue, for a quick look
-    #[arg(long, conflicts_with = "only")]
-    pub(crate) subset: bool,
+    /// Only the K-th of N interleaved parts of the catalogue: 2/4 is every fourth bug, from the second on
+    #[arg(long, value_name = "K/N", conflicts_with = "only")]
+    pub(crate) part: Option<Part>,
 
     /// So many seeds at most for each bug, over all scenarios
     #[arg(long, value_name = "N", default_value_t = 2_000)]

@@ -13,6 +13,7 @@ mod files;
 mod list;
 mod meta;
 mod out;
+mod part;
 pub(crate) mod planted;
 mod regress;
 pub(crate) mod run;

@@ -16,6 +16,7 @@ fn bad_usage_ends_with_code_1_and_says_what_would_be_right() {
         ),
         (&["check", "Cargo.toml"], "not a history"),
         (&["shrink", "Cargo.toml"], "not a plan"),
+        (&["planted", "--part", "5/4"], "K from 1 to N"),
     ] {
         let said = sim(args);
         assert_eq!(said.code, Some(1), "{args:?}: {}{}", said.out, said.err);

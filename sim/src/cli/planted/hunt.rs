@@ -23,10 +23,6 @@ use crate::explore::once;
 use crate::failure::Failure;
 use crate::pool::{Answer, Pool, Wish};
 
-/// One bug of so many is in the subset,
-const SUBSET_ONE_IN: usize = 4;
-/// after this many.
-const SUBSET_SKIPS: usize = 2;
 /// Seeds of a scenario of the core loop that are looked at together. They are cheap.
 const CORE_AT_ONCE: u64 = 8;
 /// A planted bug may well hang: it is given up sooner than elsewhere.
@@ -66,13 +62,8 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
 
 /// Which bugs are hunted for.
 fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
-    if args.subset {
-        return Ok(ALL
-            .iter()
-            .copied()
-            .skip(SUBSET_SKIPS)
-            .step_by(SUBSET_ONE_IN)
-            .collect());
+    if let Some(part) = args.part {
+        return Ok(part.of(ALL).copied().collect());
     }
     if args.only.is_empty() {
         return Ok(ALL.to_vec());
