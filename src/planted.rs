@@ -128,6 +128,8 @@ catalogue! {
         "an executed command without a result is forgotten, as there is nothing to remember",
     InboxRunsOlderEpoch = "inbox_runs_older_epoch" in "receiver":
         "the inbox takes any epoch of a task that it has not executed",
+    InboxAnswerOutlivesEpoch = "inbox_answer_outlives_epoch" in "receiver":
+        "the inbox answers a later epoch with what it told an earlier one, whatever that was",
     NoTombstone = "no_tombstone" in "receiver":
         "a rollback of a send that never arrived leaves nothing behind",
     AnswerBeforeEffect = "answer_before_effect" in "receiver":

@@ -247,6 +247,25 @@ pub enum What {
         task: Task,
     },
 
+    /// The simulator's endpoint: the product's inbox decided otherwise than the reference model beside it.
+    Differed {
+        /// The task.
+        task: Task,
+        /// The lease.
+        epoch: u32,
+        /// The send.
+        send: u32,
+        /// What the inbox did, in words.
+        inbox: String,
+        /// What the reference would have done.
+        reference: String,
+    },
+    /// So many decisions of an endpoint's inbox were compared with the reference, over the run.
+    Compared {
+        /// How many.
+        decisions: u64,
+    },
+
     // ── the world ──
     /// A fault began, or happened.
     Fault {
@@ -314,7 +333,8 @@ impl What {
             | Self::Executing { task, .. }
             | Self::Executed { task, .. }
             | Self::RolledBack { task, .. }
-            | Self::Forgotten { task } => Some(*task),
+            | Self::Forgotten { task }
+            | Self::Differed { task, .. } => Some(*task),
             Self::Fed { task, .. } => *task,
             _ => None,
         }

@@ -13,7 +13,8 @@ use leasebridge::pipeline::{Context, ContextOptions};
 use leasebridge::queue::{Command, Failure, Lease, Sends};
 use tokio::sync::oneshot;
 
-use super::endpoint::{Answer, Endpoint, Sent};
+use super::answer::Answer;
+use super::endpoint::{Endpoint, Sent};
 use super::holder::Lane;
 use super::host::Stop;
 use super::network::Passage;

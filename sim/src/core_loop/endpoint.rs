@@ -1,9 +1,9 @@
-//! The model of an endpoint with an inbox.
+//! An endpoint: the product's own inbox around a model of its process and its handler.
 //!
-//! It keeps what the inbox keeps: what was executed is answered *done* from memory, whatever epoch asks; any
-//! other answer binds its own epoch only; a newer epoch joins an execution that runs, an older one that comes
-//! late is not executed. A crash ends what runs; an inbox in memory forgets with it, a blind one refuses what it cut
-//! off.
+//! Which commands run, which join and which are answered from memory the inbox decides, the reference beside it (see
+//! [`inbox`](super::inbox)). The model plays the rest: handlers that work, fail, fall silent or kill, a process that
+//! dies and starts, a host that stands still. A crash ends what runs; an inbox in memory forgets with it, a blind one
+//! refuses what it cut off.
 //!
 //! How often a task was executed is counted outside of the process: it is what the plan's behaviours go by.
 
@@ -11,29 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasebridge::core::{DeliveryId, TaskId};
+use leasebridge::receiver::inbox::{RunId, Waiter};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::answer::Answer;
+use super::inbox::{self, Difference, Told, Twins};
 use super::world::World;
 use crate::history::{Task, What};
 use crate::plan::{EndpointSpec, FaultId, HostName, Inbox, Micros, OpId, PeerFault, Step};
-
-/// What an execution came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Executed.
-    Done,
-    /// No.
-    Rejected,
-    /// No for good.
-    Refused,
-    /// Not now, not for so long.
-    Unavailable(Micros),
-    /// None: it was in the endpoint's hands, and nothing will be heard of it.
-    Silence,
-    /// The bridge dies of it.
-    KillsBridge,
-}
 
 /// What arrives at an endpoint.
 #[derive(Clone, Debug)]
@@ -51,14 +37,15 @@ pub(super) struct Endpoint {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     boot: u32,
     inbox: u32,
     /// How many faults keep it down.
     holds: u32,
     up: bool,
-    memory: BTreeMap<TaskId, Memory>,
+    memory: Twins,
+    /// What those that joined wait for.
+    running: BTreeMap<TaskId, watch::Receiver<Option<Answer>>>,
     executions: BTreeMap<TaskId, usize>,
     faults: Vec<(FaultId, PeerFault)>,
     /// Nothing is worked on before this.
@@ -68,14 +55,13 @@ struct State {
     tasks: JoinSet<()>,
 }
 
-#[derive(Default)]
-struct Memory {
-    epoch: u32,
-    done: bool,
-    /// A crash cut an execution off, and nobody can say what became of it.
-    cut: bool,
-    answer: Option<Answer>,
-    running: Option<watch::Receiver<Option<Answer>>>,
+/// An execution under way.
+struct Execution {
+    /// Whose command began it.
+    waiter: Waiter,
+    run: RunId,
+    step: Step,
+    told: watch::Sender<Option<Answer>>,
 }
 
 /// What an endpoint does with a command that arrives.
@@ -90,7 +76,19 @@ impl Endpoint {
         Self {
             spec,
             handlers,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                boot: 0,
+                inbox: 0,
+                holds: 0,
+                up: false,
+                memory: Twins::new(),
+                running: BTreeMap::new(),
+                executions: BTreeMap::new(),
+                faults: Vec::new(),
+                paused_until: Micros(0),
+                slow: Micros(0),
+                tasks: JoinSet::new(),
+            }),
         }
     }
 
@@ -124,13 +122,8 @@ impl Endpoint {
             }
             state.up = false;
             state.tasks = JoinSet::new();
-            if self.spec.inbox == Inbox::Memory {
-                state.memory.clear();
-            }
-            for memory in state.memory.values_mut() {
-                let was_running = memory.running.take().is_some();
-                memory.cut |= was_running && self.spec.inbox == Inbox::Blind;
-            }
+            state.running.clear();
+            state.memory.on_crash(self.spec.inbox);
         }
         let how = how.to_owned();
         world.record(&self.spec.host, What::Died { how });
@@ -207,33 +200,24 @@ impl Endpoint {
     }
 
     fn take(self: &Arc<Self>, world: &Arc<World>, sent: Sent) -> Taken {
-        let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.get());
+        let task = sent.delivery.task;
         let mut state = self.lock();
         if !state.up {
             return Taken::Known(Answer::Silence);
         }
-        let memory = state.memory.entry(task).or_default();
-        if memory.done {
-            return Taken::Known(Answer::Done);
-        }
-        if epoch < memory.epoch {
-            return Taken::Known(Answer::Silence);
-        }
-        if epoch > memory.epoch {
-            memory.epoch = epoch;
-            memory.answer = None;
-        }
-        if std::mem::take(&mut memory.cut) {
-            memory.answer = Some(Answer::Refused);
-        }
-        if let Some(answer) = memory.answer {
-            return Taken::Known(answer);
-        }
-        if let Some(running) = &memory.running {
-            return Taken::Runs(running.clone());
-        }
+        let waiter = inbox::waiter(sent.delivery, sent.send);
+        let (told, difference) = state.memory.on_command(waiter);
+        self.report(world, difference);
+        let run = match told {
+            Told::Run(run) => run,
+            Told::Answer(answer) => return Taken::Known(answer),
+            Told::Join => {
+                let running = state.running.get(&task).cloned();
+                return running.map_or(Taken::Known(Answer::Silence), Taken::Runs);
+            }
+        };
         let (told, running) = watch::channel(None);
-        memory.running = Some(running.clone());
+        state.running.insert(task, running.clone());
         let number = state.executions.entry(task).or_default();
         let planned = world.bodies.behaviour(sent.op).step(*number);
         *number += 1;
@@ -245,23 +229,31 @@ impl Endpoint {
         if let Some(by) = by {
             world.strike(by);
         }
-        let work = self.clone().execute(world.clone(), sent, step, told);
+        let execution = Execution {
+            waiter,
+            run,
+            step,
+            told,
+        };
+        let work = self.clone().execute(world.clone(), sent, execution);
         state.tasks.spawn(Box::pin(work));
         Taken::Runs(running)
     }
 
-    async fn execute(
-        self: Arc<Self>,
-        world: Arc<World>,
-        sent: Sent,
-        step: Step,
-        told: watch::Sender<Option<Answer>>,
-    ) {
+    async fn execute(self: Arc<Self>, world: Arc<World>, sent: Sent, execution: Execution) {
         let handlers = self.handlers.clone();
         let handler = handlers.acquire().await;
         let handler = handler.expect("the handlers are never closed");
         self.wait_out(&world).await;
         let (task, epoch) = (sent.delivery.task, sent.delivery.epoch.get());
+        let (starts, difference) = {
+            let mut state = self.lock();
+            state.memory.on_start(execution.waiter, execution.run)
+        };
+        self.report(&world, difference);
+        if !starts {
+            return;
+        }
         let executing = What::Executing {
             task: Task::from(task),
             epoch,
@@ -270,14 +262,14 @@ impl Endpoint {
             bridge: Some(sent.bridge),
         };
         world.record(&self.spec.host, executing);
-        let (work, result, answer) = match step {
+        let (work, result, answer) = match execution.step {
             Step::Done(work) => (work, "done", Answer::Done),
             Step::Reject(work) => (work, "rejected", Answer::Rejected),
             Step::Refuse(work) => (work, "refused", Answer::Refused),
             Step::Panic => (Micros(0), "rejected", Answer::Rejected),
-            Step::Unavailable(span) => (Micros(0), "unavailable", Answer::Unavailable(span)),
-            Step::Silent => return self.finish(task, Answer::Silence, &told),
-            Step::KillBridge => return self.finish(task, Answer::KillsBridge, &told),
+            Step::Unavailable(span) => (Micros(0), "unavailable", Answer::unavailable(span)),
+            Step::Silent => return self.finish(&world, task, &execution, Answer::Silence),
+            Step::KillBridge => return self.finish(&world, task, &execution, Answer::KillsBridge),
             Step::KillEndpoint => return self.die_of_it(&world),
         };
         let slow = self.lock().slow;
@@ -291,7 +283,7 @@ impl Endpoint {
             op: sent.op,
         };
         world.record(&self.spec.host, executed);
-        self.finish(task, answer, &told);
+        self.finish(&world, task, &execution, answer);
     }
 
     /// Stands still while its process is paused.
@@ -305,15 +297,31 @@ impl Endpoint {
         }
     }
 
-    fn finish(&self, task: TaskId, answer: Answer, told: &watch::Sender<Option<Answer>>) {
-        let mut state = self.lock();
-        let memory = state.memory.entry(task).or_default();
-        memory.running = None;
-        memory.done |= answer == Answer::Done;
-        // What never answers is asked anew by the next epoch, and by the next send of this one.
-        memory.answer = Some(answer).filter(|answer| *answer != Answer::Silence);
-        drop(state);
-        told.send_replace(Some(answer));
+    /// The execution is over: who waits for it is answered. What fell silent is asked anew by the next command.
+    fn finish(&self, world: &World, task: TaskId, execution: &Execution, answer: Answer) {
+        let difference = {
+            let mut state = self.lock();
+            state.running.remove(&task);
+            let Execution { waiter, run, .. } = execution;
+            state.memory.on_finished(*waiter, *run, answer)
+        };
+        self.report(world, difference);
+        execution.told.send_replace(Some(answer));
+    }
+
+    /// The product's inbox and the reference don't agree.
+    fn report(&self, world: &World, difference: Option<Difference>) {
+        if let Some(difference) = difference {
+            world.record(&self.spec.host, difference.record());
+        }
+    }
+
+    /// Says how often the two were compared.
+    pub(super) fn tell_compared(&self, world: &World) {
+        let decisions = self.lock().memory.compared();
+        if decisions > 0 {
+            world.record(&self.spec.host, What::Compared { decisions });
+        }
     }
 
     /// The process dies of a command, and comes back by itself.

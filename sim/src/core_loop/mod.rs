@@ -2,7 +2,8 @@
 //!
 //! For each bridge of the plan there is a real [`SafeTaskQueue`](leasebridge::queue::SafeTaskQueue) (core,
 //! journal, files and engine, unchanged) on a disk of its own. Producers call it directly; a model holds its
-//! leases, and another one plays the endpoints with their inboxes. There is no network: a network fault decides
+//! leases, and another one plays the endpoints around the product's inbox, whose every decision is compared with a
+//! reference. There is no network: a network fault decides
 //! what becomes of a request (see `network`). Everything runs on one thread in tokio's paused time, which jumps
 //! to the next timer whenever nobody has anything to do.
 //!
@@ -14,6 +15,7 @@
 //!   old one is gone.
 //! - What the feed told before a death is in the history, before what rests on it.
 
+mod answer;
 mod attempt;
 mod disk_faults;
 mod endpoint;
@@ -21,12 +23,14 @@ mod faults;
 mod feed;
 mod holder;
 mod host;
+mod inbox;
 mod network;
 mod operator;
 mod panics;
 mod process;
 mod producer;
 mod records;
+mod reference;
 mod repair;
 mod settle;
 mod stillness;
@@ -113,6 +117,9 @@ async fn live(plan: Arc<Plan>) -> Ran {
                 () = settle::settle(&world) => settle::look_up(&world).await,
             }
         }
+    }
+    for endpoint in world.endpoints.values() {
+        endpoint.tell_compared(&world);
     }
     let struck = world.struck();
     Ran {

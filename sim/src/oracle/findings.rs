@@ -72,6 +72,13 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Somebody else has checked this so often, and said wherever it did not hold.
+    pub(super) fn held(&mut self, invariant: Invariant, times: u64) {
+        if !self.rules.lifts.contains(&invariant) {
+            self.checks[invariant as usize] += times;
+        }
+    }
+
     pub(super) fn verdict(mut self) -> Verdict {
         self.violations.sort_by_key(|violation| violation.record);
         Verdict {

@@ -28,6 +28,7 @@ mod compensations;
 mod durable;
 mod fairness;
 mod findings;
+mod inbox;
 mod keys;
 mod leases;
 mod ledger;
@@ -157,6 +158,7 @@ impl Groups {
         self.fairness.see(sight, findings);
         self.liveness.see(sight, findings);
         bounded::see(sight, findings);
+        inbox::see(sight, findings);
         self.keys.see(sight, findings);
     }
 

@@ -47,7 +47,8 @@ impl Kind {
             What::Up { .. }
             | What::Executing { .. }
             | What::Executed { .. }
-            | What::RolledBack { .. } => Self::Endpoint,
+            | What::RolledBack { .. }
+            | What::Differed { .. } => Self::Endpoint,
             What::Forgotten { .. }
             | What::JournalFailed { .. }
             | What::OpenRefused { .. }
@@ -58,6 +59,7 @@ impl Kind {
             | What::Settling { .. }
             | What::Pending { .. } => Self::Fault,
             What::FeedMissed { .. }
+            | What::Compared { .. }
             | What::Counted { .. }
             | What::Found { .. }
             | What::Gauge { .. }
@@ -168,6 +170,19 @@ pub fn of(record: &Record) -> String {
             )
         }
         What::Forgotten { task } => format!("{task} is not in the effect file any more"),
+        What::Differed {
+            task,
+            epoch,
+            send,
+            inbox,
+            reference,
+        } => {
+            let whose = lease(*task, *epoch);
+            format!("{whose} send {send}: the inbox {inbox}, the reference {reference}")
+        }
+        What::Compared { decisions } => {
+            format!("{decisions} decisions of the inbox compared with the reference")
+        }
         What::Fed { .. }
         | What::Found { .. }
         | What::Fault { .. }

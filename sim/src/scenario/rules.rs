@@ -42,6 +42,7 @@ type Checked = Result<(), RuleBroken>;
 
 /// Checks all of them.
 pub(super) fn check(scenario: &Scenario) -> Checked {
+    lifts(scenario)?;
     topology(scenario)?;
     workload(scenario)?;
     log(scenario)?;
@@ -64,6 +65,14 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
         })?;
     }
     Ok(())
+}
+
+fn lifts(scenario: &Scenario) -> Checked {
+    let mut lifts = scenario.lifts.iter();
+    holds(lifts.all(|lifted| lifted.may_be_lifted()), "lifts", || {
+        "no fault excuses an inbox that differs from its reference: leave `inbox_agrees` out"
+            .to_owned()
+    })
 }
 
 fn holds(holds: bool, key: &'static str, what: impl FnOnce() -> String) -> Checked {

@@ -112,6 +112,7 @@ fn frame(root: &Section<'_>, scenario: &mut Scenario) -> Result<(), ScenarioErro
 fn invariants(field: &Field<'_>) -> Result<Vec<Invariant>, ScenarioError> {
     let names: Vec<(String, Invariant)> = Invariant::ALL
         .iter()
+        .filter(|guarantee| guarantee.may_be_lifted())
         .filter_map(|guarantee| {
             let name = toml::Value::try_from(guarantee).ok()?;
             Some((name.as_str()?.to_owned(), *guarantee))
