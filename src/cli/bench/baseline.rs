@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
 
 use tokio::sync::oneshot;
+
+use super::cost::{Stopwatch, Took};
 
 /// Bytes of the file that the baselines write round and round.
 const FILE_BYTES: u64 = 64 << 20;
@@ -48,34 +49,34 @@ impl ZeroedFile {
     }
 }
 
-/// `raw`: the same bytes in the same batches, one write and one sync each. Returns cycles per second.
-pub(super) fn raw(dir: &Path, cycles: usize, batch: usize, bytes: &CycleBytes) -> io::Result<f64> {
+/// `raw`: the same bytes in the same batches, one write and one sync each.
+pub(super) fn raw(dir: &Path, cycles: usize, batch: usize, bytes: &CycleBytes) -> io::Result<Took> {
     let mut file = ZeroedFile::new(dir)?;
     let parts = bytes.parts().map(|part| vec![b'x'; part * batch]);
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     for _ in 0..cycles / batch {
         for part in &parts {
             file.commit(part)?;
         }
     }
-    Ok(rate(cycles, start))
+    Ok(watch.took(cycles))
 }
 
 /// `group`: as many async callers, each appending the same bytes to one buffer and waiting for the shared
-/// sync. Returns cycles per second.
+/// sync.
 pub(super) async fn group(
     dir: &Path,
     cycles: usize,
     callers: usize,
     bytes: CycleBytes,
-) -> io::Result<f64> {
+) -> io::Result<Took> {
     let file = ZeroedFile::new(dir)?;
     let shared = Arc::new(Group::default());
     let writer = std::thread::spawn({
         let shared = shared.clone();
         move || shared.write(file)
     });
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let mut tasks = Vec::with_capacity(callers);
     for _ in 0..callers {
         let shared = shared.clone();
@@ -90,12 +91,12 @@ pub(super) async fn group(
     for task in tasks {
         task.await.map_err(io::Error::other)?;
     }
-    let rate = rate(cycles, start);
+    let took = watch.took(cycles);
     shared.stop();
     writer
         .join()
         .map_err(|_| io::Error::other("the writer panicked"))??;
-    Ok(rate)
+    Ok(took)
 }
 
 /// Bytes that each part of a cycle takes in the log.
@@ -107,6 +108,10 @@ pub(super) struct CycleBytes {
 }
 
 impl CycleBytes {
+    pub(super) fn sum(&self) -> usize {
+        self.parts().iter().sum()
+    }
+
     fn parts(&self) -> [usize; 3] {
         [self.enqueue, self.lease, self.ack]
     }
@@ -166,8 +171,4 @@ impl Group {
             }
         }
     }
-}
-
-pub(super) fn rate(count: usize, since: Instant) -> f64 {
-    count as f64 / since.elapsed().as_secs_f64()
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use leasebridge::bridge::{Bridge, BridgeOptions, RouteOptions};
@@ -13,7 +13,7 @@ use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, Receiver
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command as Process};
 
-use super::baseline::rate;
+use super::cost::Stopwatch;
 use super::queue::BODY_BYTES;
 use super::{BenchError, HELPER_PATIENCE};
 
@@ -114,7 +114,7 @@ pub(super) async fn deliver(dir: &Path, commands: usize, over: Over) -> Result<f
         Over::Grpc => route.grpc(endpoint.grpc.clone()),
     };
     let bridge = Bridge::start(env.clone(), queue.clone(), BridgeOptions::new(vec![route]))?;
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let producer = tokio::spawn({
         let queue = queue.clone();
         async move {
@@ -133,9 +133,9 @@ pub(super) async fn deliver(dir: &Path, commands: usize, over: Over) -> Result<f
     while queue.counts().pending() > 0 {
         env.clock.sleep(Duration::from_millis(1)).await;
     }
-    let rate = rate(commands, start);
+    let took = watch.took(commands);
     bridge.drain(Duration::from_secs(5)).await;
     queue.close().await?;
     endpoint.process.kill().await?;
-    Ok(rate)
+    Ok(took.rate)
 }

@@ -7,6 +7,8 @@
 
 mod baseline;
 mod bridge;
+mod cost;
+mod figures;
 mod queue;
 mod report;
 
@@ -25,9 +27,12 @@ use report::{Figure, Report};
 /// Each figure stands beside a baseline measured in the same run. `raw` writes the same bytes in the same
 /// batches to a pre-zeroed file with one fdatasync a batch; `group` has the same number of async callers,
 /// each appending the same bytes to one buffer and waiting for the shared fdatasync. Medians of --rounds.
+/// Processor time counts all threads, in units of the simulator's calibration loop: it can be compared between
+/// machines, and on one that is busy.
 ///
 /// Examples:
 ///   leasebridge bench queue
+///   leasebridge bench queue --only 1024
 ///   leasebridge bench bridge --json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -48,6 +53,10 @@ pub(crate) struct BenchArgs {
     /// Work in a new folder inside this one; it decides which disk is measured
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+
+    /// Take only the figures with this text in their names, such as `1024`, `callers` or `lone`
+    #[arg(long, global = true, value_name = "TEXT")]
+    only: Option<String>,
 
     /// Print the figures as JSON
     #[arg(long, global = true)]
@@ -85,6 +94,8 @@ pub(crate) enum BenchError {
     Io(#[from] std::io::Error),
     #[error("{wanted} commands were accepted and {found} were found after the recovery")]
     Lost { wanted: u64, found: u64 },
+    #[error("the calibration loop came to {0:#x}: it is not the loop that figures are measured by")]
+    Miscounted(u64),
     #[error("the helping process said what nobody understands: {0}")]
     Helper(String),
 }
@@ -92,6 +103,14 @@ pub(crate) enum BenchError {
 impl BenchError {
     fn is_locked(&self) -> bool {
         matches!(self, Self::Open(error) if error.is_locked())
+    }
+}
+
+impl BenchArgs {
+    fn wants(&self, figure: &str) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|only| figure.contains(only.as_str()))
     }
 }
 
@@ -117,64 +136,11 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
         .tempdir_in(&args.dir)
         .map_err(|error| Failure::failed(format!("{}: {error}", args.dir.display())))?;
     let report = match args.what {
-        What::Queue => measure_queue(&args, folder.path()).await,
+        What::Queue => figures::measure(&args, folder.path()).await,
         _ => measure_bridge(&args, folder.path()).await,
     };
     report.map_err(failed)?.print(args.json)?;
     Ok(Exit::Done)
-}
-
-/// Cycles of one round: long enough to outlast the noise of a few syncs.
-const BATCHES_PER_ROUND: usize = 300;
-
-async fn measure_queue(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
-    let mut report = Report::new("queue", args.rounds);
-    let shorten = args.shorten as usize;
-    for (batch, reach) in [(128, 0.5), (1024, 0.3)] {
-        let bytes = queue::cycle_bytes(&fresh(dir)?, batch).await?;
-        let cycles = batch * (BATCHES_PER_ROUND / shorten).max(1);
-        let mut figure = Figure::ratio(&format!("cycles/s, batches of {batch}"), "raw", reach);
-        for _ in 0..args.rounds {
-            let baseline = baseline::raw(&fresh(dir)?, cycles, batch, &bytes)?;
-            figure.add(queue::batched(&fresh(dir)?, cycles, batch).await?, baseline);
-        }
-        report.push(figure);
-    }
-    const CALLERS: usize = 256;
-    let bytes = queue::cycle_bytes(&fresh(dir)?, CALLERS).await?;
-    let cycles = CALLERS * (BATCHES_PER_ROUND / shorten).max(1);
-    let mut figure = Figure::ratio("cycles/s, 256 callers, one operation each", "group", 0.6);
-    for _ in 0..args.rounds {
-        let baseline = baseline::group(&fresh(dir)?, cycles, CALLERS, bytes).await?;
-        figure.add(
-            queue::callers(&fresh(dir)?, cycles, CALLERS).await?,
-            baseline,
-        );
-    }
-    report.push(figure);
-    let mut figure = Figure::at_most("fdatasync per operation, one lone caller", 1.2);
-    for _ in 0..args.rounds {
-        figure.add_alone(queue::lone(&fresh(dir)?, (300 / shorten).max(1)).await?);
-    }
-    report.push(figure);
-    let backlog = queue::backlog(&fresh(dir)?, (1_000_000 / shorten).max(1024)).await?;
-    report.push(Figure::single(
-        "MiB of memory, 1 M pending",
-        backlog.memory_mib,
-        400.0,
-    ));
-    report.push(Figure::single(
-        "s of cold recovery, 1 M pending",
-        backlog.recovery_s,
-        3.0,
-    ));
-    let stuck = queue::stuck(&fresh(dir)?, (10_000_000 / shorten).max(1024)).await?;
-    report.push(Figure::single(
-        "MiB of log, 1 stuck, 10 M passed",
-        stuck,
-        256.0,
-    ));
-    Ok(report)
 }
 
 async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
@@ -185,6 +151,9 @@ async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<Report, BenchErr
         (bridge::Over::Grpc, 25_000.0),
     ] {
         let name = format!("commands/s over {}", transport.name());
+        if !args.wants(&name) {
+            continue;
+        }
         let mut figure = Figure::at_least(&name, reach);
         for _ in 0..args.rounds {
             figure.add_alone(bridge::deliver(&fresh(dir)?, commands, transport).await?);

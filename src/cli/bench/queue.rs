@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use leasebridge::env::timeout;
 use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 
-use super::baseline::{CycleBytes, rate};
+use super::baseline::CycleBytes;
+use super::cost::{Stopwatch, Took};
 use super::{BenchError, HELPER_PATIENCE};
 
 /// Bytes of a command's body in every figure.
@@ -78,23 +79,23 @@ async fn cycle(queue: &SafeTaskQueue<Command>, batch: usize) -> Result<(), Bench
     Ok(())
 }
 
-/// Cycles per second, `batch` at a time.
-pub(super) async fn batched(dir: &Path, cycles: usize, batch: usize) -> Result<f64, BenchError> {
+/// Cycles, `batch` at a time.
+pub(super) async fn batched(dir: &Path, cycles: usize, batch: usize) -> Result<Took, BenchError> {
     let queue = open(dir).await?;
     cycle(&queue, batch).await?;
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     for _ in 0..cycles / batch {
         cycle(&queue, batch).await?;
     }
-    let rate = rate(cycles, start);
+    let took = watch.took(cycles);
     queue.close().await?;
-    Ok(rate)
+    Ok(took)
 }
 
-/// Cycles per second of concurrent callers that do one operation at a time.
-pub(super) async fn callers(dir: &Path, cycles: usize, callers: usize) -> Result<f64, BenchError> {
+/// Cycles of concurrent callers that do one operation at a time.
+pub(super) async fn callers(dir: &Path, cycles: usize, callers: usize) -> Result<Took, BenchError> {
     let queue = open(dir).await?;
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let mut tasks = Vec::with_capacity(callers);
     for _ in 0..callers {
         let queue = queue.clone();
@@ -109,22 +110,24 @@ pub(super) async fn callers(dir: &Path, cycles: usize, callers: usize) -> Result
     for task in tasks {
         task.await.map_err(std::io::Error::other)??;
     }
-    let rate = rate(cycles, start);
+    let took = watch.took(cycles);
     queue.close().await?;
-    Ok(rate)
+    Ok(took)
 }
 
-/// Syncs per operation of one caller that is alone.
-pub(super) async fn lone(dir: &Path, cycles: usize) -> Result<f64, BenchError> {
+/// One caller that is alone: syncs per operation, and what a cycle took.
+pub(super) async fn lone(dir: &Path, cycles: usize) -> Result<(f64, Took), BenchError> {
     let queue = open(dir).await?;
     let syncs = |queue: &SafeTaskQueue<Command>| queue.status().journal.syncs;
     let before = syncs(&queue);
+    let watch = Stopwatch::start();
     for _ in 0..cycles {
         cycle(&queue, 1).await?;
     }
+    let took = watch.took(cycles);
     let per_operation = (syncs(&queue) - before) as f64 / (3 * cycles) as f64;
     queue.close().await?;
-    Ok(per_operation)
+    Ok((per_operation, took))
 }
 
 /// What a backlog costs the process that recovers it.
