@@ -20,26 +20,32 @@ pub enum DecodeError {
     Text,
 }
 
-/// Writing of primitives, little-endian.
+/// Writing of primitives, little-endian. Inlined everywhere: a record is a dozen fields of known size, and a call for
+/// each costs more than the copy.
 pub(super) trait Put {
     fn put(&mut self, bytes: &[u8]);
 
+    #[inline]
     fn put_u8(&mut self, value: u8) {
         self.put(&[value]);
     }
 
+    #[inline]
     fn put_u16(&mut self, value: u16) {
         self.put(&value.to_le_bytes());
     }
 
+    #[inline]
     fn put_u32(&mut self, value: u32) {
         self.put(&value.to_le_bytes());
     }
 
+    #[inline]
     fn put_u64(&mut self, value: u64) {
         self.put(&value.to_le_bytes());
     }
 
+    #[inline]
     fn put_u128(&mut self, value: u128) {
         self.put(&value.to_le_bytes());
     }
@@ -53,8 +59,43 @@ pub(super) trait Put {
 }
 
 impl Put for Vec<u8> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+}
+
+/// Bytes that the fixed fields of a record stay under.
+pub(super) const FIXED_BYTES_MAX: usize = 96;
+
+/// The fixed fields of a record, gathered on the stack: the log's buffer then grows once for all of them.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    bytes: [u8; FIXED_BYTES_MAX],
+    len: usize,
+}
+
+impl Fixed {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: [0; FIXED_BYTES_MAX],
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Put for Fixed {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        self.bytes[self.len..end].copy_from_slice(bytes);
+        self.len = end;
     }
 }
 

@@ -275,7 +275,8 @@ pub(super) fn outcome(value: u8) -> Result<Outcome, DecodeError> {
     })
 }
 
-pub(super) fn put_next(out: &mut Vec<u8>, next: Next) {
+#[inline]
+pub(super) fn put_next(out: &mut impl Put, next: Next) {
     match next {
         Next::Done => out.put_u8(0),
         Next::Ready => out.put_u8(1),

@@ -1,7 +1,7 @@
 //! Records: one for each durable event, and four of the log's own. A tag, fixed fields, and for those
 //! that place a body its length and its bytes.
 
-use super::codec::{DecodeError, Put, Reader};
+use super::codec::{DecodeError, FIXED_BYTES_MAX, Fixed, Put, Reader};
 use super::image;
 use crate::core::event::{Base, Enqueued, Event, KeyImage, LeaseTimes, Removal, Settled};
 use crate::core::ids::{
@@ -59,9 +59,10 @@ mod tag {
 }
 
 /// Bytes that every record without texts and history stays under.
-const SMALL_BYTES_MAX: usize = 96;
+const SMALL_BYTES_MAX: usize = FIXED_BYTES_MAX;
 
 /// At least the bytes the event's record takes without its body.
+#[inline]
 pub(super) fn size_bound(event: &Event) -> usize {
     match event {
         Event::Settled(settled) => {
@@ -103,6 +104,18 @@ pub(super) fn encode_event(out: &mut Vec<u8>, place: Place, event: &mut Event, b
             put_enqueued(out, enqueued);
             put_body(out, place, &mut enqueued.body, body);
         }
+        Event::Granted { delivery, at, .. } => {
+            assert!(body.is_empty(), "a grant places no body");
+            let mut fixed = Fixed::new();
+            fixed.put_u8(tag::GRANTED);
+            put_delivery(&mut fixed, *delivery);
+            fixed.put_u64(at.0);
+            out.put(fixed.as_bytes());
+        }
+        Event::Settled(settled) => {
+            assert!(body.is_empty(), "a settlement places no body");
+            put_settled(out, settled);
+        }
         Event::Restored { image, body: to } => {
             out.put_u8(tag::RESTORED);
             image::put_task(out, image);
@@ -133,10 +146,12 @@ fn put_body(out: &mut Vec<u8>, place: Place, to: &mut BodyRef, body: &[u8]) {
 }
 
 fn put_enqueued(out: &mut Vec<u8>, enqueued: &Enqueued) {
-    out.put_u8(tag::ENQUEUED);
-    put_task_id(out, enqueued.id);
-    out.put_u64(enqueued.at.0);
-    out.put_u32(enqueued.route.0);
+    let mut fixed = Fixed::new();
+    fixed.put_u8(tag::ENQUEUED);
+    put_task_id(&mut fixed, enqueued.id);
+    fixed.put_u64(enqueued.at.0);
+    fixed.put_u32(enqueued.route.0);
+    out.put(fixed.as_bytes());
     image::put_deadline_and_key(out, enqueued.deadline, enqueued.key);
 }
 
@@ -151,12 +166,6 @@ fn put_key_image(out: &mut Vec<u8>, key: &KeyImage) {
 
 fn put_small(out: &mut Vec<u8>, event: &Event) {
     match event {
-        Event::Granted { delivery, at, .. } => {
-            out.put_u8(tag::GRANTED);
-            put_delivery(out, *delivery);
-            out.put_u64(at.0);
-        }
-        Event::Settled(settled) => put_settled(out, settled),
         Event::Opened { at, origin } => {
             out.put_u8(tag::OPENED);
             out.put_u64(at.0);
@@ -200,29 +209,33 @@ fn put_id_at(out: &mut Vec<u8>, tag: u8, id: TaskId, at: QueueMs) {
     out.put_u64(at.0);
 }
 
-pub(super) fn put_task_id(out: &mut Vec<u8>, id: TaskId) {
+#[inline]
+pub(super) fn put_task_id(out: &mut impl Put, id: TaskId) {
     out.put_u64(id.seq.0);
     out.put_u64(id.origin.0);
 }
 
-fn put_delivery(out: &mut Vec<u8>, delivery: DeliveryId) {
+#[inline]
+fn put_delivery(out: &mut impl Put, delivery: DeliveryId) {
     put_task_id(out, delivery.task);
     out.put_u32(delivery.epoch.get());
 }
 
 fn put_settled(out: &mut Vec<u8>, settled: &Settled) {
-    out.put_u8(tag::SETTLED);
-    put_delivery(out, settled.delivery);
-    out.put_u64(settled.at.0);
-    out.put_u8(image::outcome_code(settled.outcome));
-    out.put_u8(
+    let mut fixed = Fixed::new();
+    fixed.put_u8(tag::SETTLED);
+    put_delivery(&mut fixed, settled.delivery);
+    fixed.put_u64(settled.at.0);
+    fixed.put_u8(image::outcome_code(settled.outcome));
+    fixed.put_u8(
         u8::from(settled.charged)
             | image::isolation_code(settled.isolation) << 1
             | image::transport_code(settled.transport) << 3
             | u8::from(settled.error.is_some()) << 5,
     );
-    out.put_u8(settled.sends);
-    image::put_next(out, settled.next);
+    fixed.put_u8(settled.sends);
+    image::put_next(&mut fixed, settled.next);
+    out.put(fixed.as_bytes());
     if let Some(error) = &settled.error {
         out.put_text(error);
     }
