@@ -443,8 +443,8 @@ impl State {
         if let Some(key) = task.key {
             self.keys.rehome(key, body.segment);
         }
-        self.release_body(old);
-        self.use_body(body);
+        self.bodies.release(old);
+        self.bodies.add(body);
     }
 
     /// Takes a task out of whatever order it stands in; says where it was.

@@ -6,6 +6,7 @@
 //! inputs.
 
 mod apply;
+mod bodies;
 pub mod decide;
 mod ends;
 pub mod event;
@@ -22,6 +23,7 @@ mod task;
 pub mod time;
 
 pub use apply::Impossible;
+pub use bodies::BodyUse;
 pub use decide::{Input, Refusal, Reply, Report, Settlement, decide};
 pub use event::Event;
 pub use ids::{
@@ -29,5 +31,5 @@ pub use ids::{
 };
 pub use lane::{LaneCounts, LaneTotals};
 pub use policy::Policy;
-pub use state::{BodyUse, State, TaskState, TaskView};
+pub use state::{State, TaskState, TaskView};
 pub use time::{MonoMs, Now, QueueMs, SpanMs};

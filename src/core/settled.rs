@@ -1,7 +1,7 @@
 //! Which ids have left for good, as runs: endpoints are told, so that they can forget them.
 //!
 //! Ids leave in any order but close together. So they are ticked off in blocks of 64, and only a block that
-//! is full joins the runs: one look at a small tree for most ids, whatever their order.
+//! is full joins the runs. The block that was ticked off last is at hand: no tree is asked for most ids.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,9 @@ use super::ids::{Origin, Seq, TaskId};
 
 /// Ids in a block: the bits of a word.
 const BLOCK_IDS: u64 = 64;
+
+/// Stands for no block: no id lies in it.
+const NO_BLOCK: u64 = u64::MAX;
 
 /// Runs of ids: as many pieces as there are gaps, which live tasks make.
 #[derive(Debug, Default)]
@@ -21,8 +24,10 @@ pub(super) struct SettledIds {
 struct Blocks {
     /// Full blocks, merged where they touch: first of a run to its last.
     full: BTreeMap<u64, u64>,
-    /// Blocks with a gap, as bits; the lowest id is the lowest bit.
+    /// Blocks with a gap, as bits; the lowest id is the lowest bit. Not the one at hand.
     parts: BTreeMap<u64, u64>,
+    /// The block that was ticked off last, and its bits; in neither tree.
+    at_hand: (u64, u64),
 }
 
 impl SettledIds {
@@ -38,15 +43,27 @@ impl SettledIds {
 impl Blocks {
     fn insert(&mut self, seq: Seq) {
         let (block, bit) = (seq.0 / BLOCK_IDS, seq.0 % BLOCK_IDS);
-        if self.is_full(block) {
+        if block != self.at_hand.0 && !self.take_in_hand(block) {
             return;
         }
-        let bits = self.parts.entry(block).or_default();
-        *bits |= 1 << bit;
-        if *bits == u64::MAX {
-            self.parts.remove(&block);
+        self.at_hand.1 |= 1 << bit;
+        if self.at_hand.1 == u64::MAX {
+            self.at_hand = (NO_BLOCK, 0);
             self.fill(block);
         }
+    }
+
+    /// Puts the block at hand back and takes another; not one that is full.
+    fn take_in_hand(&mut self, block: u64) -> bool {
+        if self.is_full(block) {
+            return false;
+        }
+        let bits = self.parts.remove(&block).unwrap_or_default();
+        let (last, left) = std::mem::replace(&mut self.at_hand, (block, bits));
+        if left != 0 {
+            self.parts.insert(last, left);
+        }
+        true
     }
 
     /// A block has become full: it joins the runs that it touches.
@@ -102,7 +119,10 @@ impl Blocks {
     }
 
     fn part(&self, block: u64) -> u64 {
-        self.parts.get(&block).copied().unwrap_or_default()
+        match self.at_hand {
+            (at_hand, bits) if at_hand == block => bits,
+            _ => self.parts.get(&block).copied().unwrap_or_default(),
+        }
     }
 
     fn is_full(&self, block: u64) -> bool {
@@ -167,6 +187,9 @@ mod tests {
             }
         }
         let blocks = &settled.origins[&Origin(1)];
-        assert_eq!((blocks.full.len(), blocks.parts.len()), (1, 1));
+        assert_eq!((blocks.full.len(), blocks.full[&0]), (1, 4));
+        assert_eq!((blocks.part(5), blocks.part(6)), (0b111_1111, 0));
+        let in_hand = usize::from(blocks.at_hand.1 != 0);
+        assert_eq!(blocks.parts.len() + in_hand, 1);
     }
 }

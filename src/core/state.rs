@@ -1,10 +1,12 @@
 //! The state of a queue: a fold of its events, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::bodies::{Bodies, BodyUse};
 use super::ends::LeaseEnds;
 use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
@@ -28,6 +30,9 @@ pub struct State {
     pub(super) salt: u128,
     pub(super) tasks: Slab<Task>,
     pub(super) index: HashTable<Slot>,
+    /// Where the last task stood that was asked for. An operation asks for its task several times over, in `decide`, in
+    /// `apply` and around them, and the index only once. Says nothing that the index doesn't.
+    asked: AtomicU32,
     pub(super) leases: Slab<Lease>,
     pub(super) lanes: Vec<Lane>,
     pub(super) routes: BTreeMap<Box<str>, RouteId>,
@@ -36,8 +41,7 @@ pub struct State {
     /// Own deadlines of ready and delayed tasks.
     pub(super) expiries: BTreeSet<(QueueMs, Seq, Slot)>,
     pub(super) lease_ends: LeaseEnds,
-    pub(super) bodies: BTreeMap<SegmentNo, BodyUse>,
-    pub(super) live_bytes: u64,
+    pub(super) bodies: Bodies,
     /// Grants of all routes so far; see [`Lease::queue_grants`].
     pub(super) grants: u64,
     pub(super) suspects: Suspects,
@@ -63,18 +67,6 @@ pub(super) struct Suspects {
     /// Until then no suspect keeps others back again.
     pub(super) rest_until: MonoMs,
 }
-
-/// What of a log segment is still needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BodyUse {
-    /// Tasks whose newest full record stands there.
-    pub tasks: u64,
-    /// Bytes of those records, about.
-    pub bytes: u64,
-}
-
-/// Bytes a record takes beside its body, about: what a live task costs when compaction moves it.
-const RECORD_OVERHEAD_BYTES: u64 = 96;
 
 /// Where a task is, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,12 +242,12 @@ impl State {
 
     /// Bytes of log that live tasks need, about.
     pub fn live_bytes(&self) -> u64 {
-        self.live_bytes
+        self.bodies.bytes()
     }
 
     /// What of a segment is still needed by tasks.
     pub fn body_use(&self, segment: SegmentNo) -> BodyUse {
-        self.bodies.get(&segment).copied().unwrap_or_default()
+        self.bodies.of(segment)
     }
 
     /// Whether a segment holds nothing that is still needed: neither tasks nor remembered keys.
@@ -264,7 +256,7 @@ impl State {
             true => 0,
             false => self.keys.at_home(segment),
         };
-        !self.bodies.contains_key(&segment) && keys == 0
+        self.bodies.of(segment).tasks == 0 && keys == 0
     }
 
     /// Whether some task flies alone just now, or wants to.
@@ -277,10 +269,11 @@ impl State {
         self.slot(id).map(|slot| slot as usize)
     }
 
-    /// A live task, with its place in the slab.
-    pub(crate) fn placed(&self, id: TaskId) -> Option<(usize, TaskView<'_>)> {
-        self.slot(id)
-            .map(|slot| (slot as usize, self.view_of(slot)))
+    /// A live task's place in the slab, its route, and with what company it flies.
+    pub(crate) fn placed(&self, id: TaskId) -> Option<(usize, RouteId, Isolation)> {
+        let slot = self.slot(id)?;
+        let task = self.task(slot);
+        Some((slot as usize, task.route, task.isolation))
     }
 
     /// When the oldest ready task of a route was enqueued.
@@ -403,9 +396,20 @@ impl State {
     }
 
     pub(super) fn slot(&self, id: TaskId) -> Option<Slot> {
-        self.index
-            .find(hash(id), |slot| self.tasks[*slot as usize].id == id)
-            .copied()
+        let asked = self.asked.load(Ordering::Relaxed);
+        let still = self.tasks.get(asked as usize);
+        if still.is_some_and(|task| task.id == id) {
+            return Some(asked);
+        }
+        let found = self
+            .index
+            .find(hash(id), |slot| self.tasks[*slot as usize].id == id);
+        found.copied().inspect(|slot| self.expect(*slot))
+    }
+
+    /// The task at `slot` will be asked for by its name.
+    pub(super) fn expect(&self, slot: Slot) {
+        self.asked.store(slot, Ordering::Relaxed);
     }
 
     pub(super) fn task(&self, slot: Slot) -> &Task {
@@ -447,7 +451,8 @@ impl State {
         let tasks = &self.tasks;
         self.index
             .insert_unique(hash(id), slot, |slot| hash(tasks[*slot as usize].id));
-        self.use_body(body);
+        self.expect(slot);
+        self.bodies.add(body);
         slot
     }
 
@@ -457,29 +462,7 @@ impl State {
         if let Ok(entry) = self.index.find_entry(hash(task.id), |other| *other == slot) {
             entry.remove();
         }
-        self.release_body(task.body);
+        self.bodies.release(task.body);
         task
-    }
-
-    pub(super) fn use_body(&mut self, body: BodyRef) {
-        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
-        let used = self.bodies.entry(body.segment).or_default();
-        used.tasks += 1;
-        used.bytes += bytes;
-        self.live_bytes += bytes;
-    }
-
-    pub(super) fn release_body(&mut self, body: BodyRef) {
-        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
-        self.live_bytes -= bytes;
-        let used = self
-            .bodies
-            .get_mut(&body.segment)
-            .expect("the segment of a live body is counted");
-        used.tasks -= 1;
-        used.bytes -= bytes;
-        if used.tasks == 0 {
-            self.bodies.remove(&body.segment);
-        }
     }
 }

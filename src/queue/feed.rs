@@ -168,6 +168,11 @@ impl Feed {
         }
     }
 
+    /// Counts an applied event that nobody listens to.
+    pub(crate) fn pass(&mut self, event: &Event) {
+        self.sequence += u64::from(concerns(event).is_some());
+    }
+
     /// Notes an applied event; it is told once `position` is durable.
     pub(crate) fn take(
         &mut self,
@@ -179,9 +184,6 @@ impl Feed {
             return;
         };
         self.sequence += 1;
-        if !self.listened_to {
-            return;
-        }
         if self.sender.receiver_count() == 0 {
             self.listened_to = false;
             return;

@@ -22,7 +22,10 @@ pub(super) fn grant(
         return Err(Refusal::UnknownRoute(route));
     }
     let task = match next(state, now, route) {
-        Candidate::Take(slot) => state.task(slot),
+        Candidate::Take(slot) => {
+            state.expect(slot);
+            state.task(slot)
+        }
         Candidate::Nobody => return Ok(Reply::NothingReady),
         Candidate::NeedsEmptySky => {
             reached!(Site::SuspectsQuarantined);

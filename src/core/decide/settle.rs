@@ -45,7 +45,10 @@ pub(super) fn settle(
                 Site::AckRacedExpiry,
                 is_over && settlement.report == Report::Done
             );
-            end(state, policy, at, task, lease, settlement)
+            match settlement.report {
+                Report::Done => done(at, settlement),
+                _ => end(state, policy, at, task, lease, settlement),
+            }
         }
         // Late, but of the current epoch: the endpoint executed it, whatever we had made of it.
         elsewhere if settlement.report == Report::Done => {
@@ -54,7 +57,7 @@ pub(super) fn settle(
                 Life::Poison { .. } => Site::LateDoneFromPoison,
                 Life::Ready | Life::Leased(_) => Site::LateDoneFromReady,
             });
-            verdict(at, settlement, Outcome::Done, Verdict::FREE, Next::Done)
+            done(at, settlement)
         }
         _ => return Err(stale(settlement.report)),
     };
@@ -100,7 +103,7 @@ pub(super) fn end(
     let later = |setbacks| at.after(policy.backoff(setbacks, settlement.jitter));
     let budgets = task.budgets;
     let (outcome, verdict_, next) = match settlement.report {
-        Report::Done => (Outcome::Done, Verdict::FREE, Next::Done),
+        Report::Done => return done(at, settlement),
         Report::Refused => (
             Outcome::Refused,
             Verdict::FREE,
@@ -239,6 +242,13 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
     }
 }
 
+/// Executed: that costs nothing, and no deadline counts any more.
+#[inline]
+fn done(at: QueueMs, settlement: Settlement) -> Settled {
+    verdict(at, settlement, Outcome::Done, Verdict::FREE, Next::Done)
+}
+
+#[inline]
 fn verdict(
     at: QueueMs,
     settlement: Settlement,

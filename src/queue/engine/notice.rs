@@ -21,13 +21,13 @@ impl Core {
             Event::Granted { delivery, .. } if self.told.is_listened_to() => delivery.task,
             _ => return Before::default(),
         };
-        let Some((slot, view)) = self.state.placed(id) else {
+        let Some((slot, route, isolation)) = self.state.placed(id) else {
             return Before::default();
         };
         Before {
-            route: Some(view.route),
+            route: Some(route),
             slot: Some(slot),
-            isolated: view.isolation != Isolation::None,
+            isolated: isolation != Isolation::None,
         }
     }
 

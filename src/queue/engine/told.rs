@@ -54,6 +54,17 @@ impl Told {
         state: &State,
         tail: &Tail,
     ) {
+        if self.feed.is_listened_to() {
+            self.tell(event, route, state, tail);
+        } else {
+            self.feed.pass(event);
+        }
+        if self.backpressure.is_watched() {
+            self.backpressure.observe(depth(state));
+        }
+    }
+
+    fn tell(&mut self, event: &Event, route: Option<RouteId>, state: &State, tail: &Tail) {
         let position = tail.appended();
         self.feed.take(position, event, |id: TaskId| {
             let route = route.or_else(|| state.view(id).map(|view| view.route));
@@ -65,9 +76,6 @@ impl Told {
         if position == tail.durable() {
             // Nothing is on its way to the log whose completion would tell it.
             self.feed.publish(position);
-        }
-        if self.backpressure.is_watched() {
-            self.backpressure.observe(depth(state));
         }
     }
 
