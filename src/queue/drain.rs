@@ -53,7 +53,7 @@ impl<T> Drained<T> {
     /// [`LeaseError::Closed`], or [`LeaseError::InDoubt`] when the journal fails under it. Once polled,
     /// dropping the future takes nothing back.
     pub async fn commit(mut self) -> Result<Vec<DrainedTask<T>>, LeaseError> {
-        let Some(owner) = self.held.first().map(|held| held.owner.clone()) else {
+        let Some(owner) = self.held.first().map(|held| held.lot.owner.clone()) else {
             return Ok(Vec::new());
         };
         for held in &mut self.held {

@@ -20,24 +20,35 @@ const KEY_LEN_BYTES: usize = 2;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX as usize == KEY_BYTES_MAX + KEY_LEN_BYTES);
 
-pub(crate) fn seal<T: Payload>(key: Option<&str>, value: &T) -> Vec<u8> {
+/// Appends a sealed value to `out`.
+pub(crate) fn seal_into<T: Payload>(out: &mut Vec<u8>, key: Option<&str>, value: &T) {
     let key = key.unwrap_or_default().as_bytes();
-    let mut record = Vec::with_capacity(KEY_LEN_BYTES + key.len() + value.size_hint());
     let len = u16::try_from(key.len()).expect("keys are checked before");
-    record.extend_from_slice(&len.to_le_bytes());
-    record.extend_from_slice(key);
-    value.encode_to(&mut record);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(key);
+    value.encode_to(out);
+}
+
+/// How many bytes [`seal_into`] will append, about.
+pub(crate) fn size_hint<T: Payload>(key: Option<&str>, value: &T) -> usize {
+    KEY_LEN_BYTES + key.map_or(0, str::len) + value.size_hint()
+}
+
+pub(crate) fn seal<T: Payload>(key: Option<&str>, value: &T) -> Vec<u8> {
+    let mut record = Vec::with_capacity(size_hint(key, value));
+    seal_into(&mut record, key, value);
     record
 }
 
 /// Takes an envelope apart; `None` if it is none.
 pub(crate) fn open(mut record: Bytes) -> Option<(Option<String>, Bytes)> {
     let len = usize::from(record.try_get_u16_le().ok()?);
-    if record.len() < len {
-        return None;
-    }
-    let key = String::from_utf8(record.split_to(len).to_vec()).ok()?;
-    Some(((!key.is_empty()).then_some(key), record))
+    let key = match len {
+        0 => None,
+        len => Some(String::from_utf8(record.get(..len)?.to_vec()).ok()?),
+    };
+    record.advance(len);
+    Some((key, record))
 }
 
 /// The value's bytes within a sealed record.

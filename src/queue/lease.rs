@@ -66,16 +66,21 @@ pub struct Lease<T> {
     held: Held,
 }
 
+/// What leases that were granted together have in common.
+pub(crate) struct Lot {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) route: Arc<str>,
+    /// Present if somebody extends them while they are held.
+    pub(crate) kept: Option<Arc<Kept>>,
+}
+
 /// A lease's identity and its way back.
 pub(crate) struct Held {
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) lot: Arc<Lot>,
     pub(crate) delivery: DeliveryId,
-    pub(crate) route: Arc<str>,
     pub(crate) key: Option<String>,
     pub(crate) enqueued_at: QueueMs,
     pub(crate) expires_at: Option<QueueMs>,
-    /// Present if somebody extends it while it is held.
-    pub(crate) kept: Option<Arc<Kept>>,
     pub(crate) settled: bool,
 }
 
@@ -89,16 +94,14 @@ impl std::fmt::Debug for Held {
 
 impl Held {
     fn engine(&self) -> &Engine {
-        &self.owner.engine
+        &self.lot.owner.engine
     }
 
     /// Ends the lease, now: what remains is to wait until that is durable.
     fn end(&mut self, report: Report, sends: Sends, error: Option<String>) -> Promise<Ending> {
         self.settled = true;
         let settlement = self.settlement(report, sends, error);
-        self.owner
-            .engine
-            .with(|core, now| core.settle(now, settlement))
+        self.engine().with(|core, now| core.settle(now, settlement))
     }
 
     /// Ends the lease of a task whose record was not read, without waiting for that to be durable.
@@ -135,7 +138,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = &self.lot.kept {
             kept.forget(self.delivery);
         }
         if !self.settled {
@@ -145,8 +148,7 @@ impl Drop for Held {
                 ..ending(self.delivery, Report::Dropped)
             };
             let _rests = self
-                .owner
-                .engine
+                .engine()
                 .with(|core, now| core.end(now, settlement, None));
         }
     }
@@ -199,7 +201,7 @@ impl<T> Lease<T> {
 
     /// The route it was leased from.
     pub fn route(&self) -> &str {
-        &self.held.route
+        &self.held.lot.route
     }
 
     /// The producer's idempotency key.

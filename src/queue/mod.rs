@@ -9,6 +9,7 @@ mod commit;
 mod credits;
 mod drain;
 mod engine;
+mod enqueue;
 mod envelope;
 mod error;
 mod feed;
@@ -31,6 +32,7 @@ pub use backpressure::BackpressureSignal;
 #[cfg(feature = "wire")]
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
+pub use enqueue::Enqueued;
 pub use error::{EnqueueError, FullBecause, LeaseError, OpenError};
 pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
@@ -40,5 +42,5 @@ pub use options::{
     TaskOptions,
 };
 pub use payload::{Json, Payload, PayloadError};
-pub use queue::{Enqueued, SafeTaskQueue};
+pub use queue::SafeTaskQueue;
 pub use status::{JournalStatus, QueueStatus, RouteStatus};

@@ -1,5 +1,6 @@
 //! How a queue is to behave, checked before anything is opened.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,7 +220,7 @@ fn check(holds: bool, field: &'static str, allowed: &'static str) -> Result<(), 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskOptions {
     /// The route. [`DEFAULT_ROUTE`] unless set.
-    pub route: String,
+    pub route: Cow<'static, str>,
     /// Idempotency key: within the window, a second command with it is recognised. At most
     /// [`KEY_BYTES_MAX`] bytes.
     pub key: Option<String>,
@@ -230,7 +231,7 @@ pub struct TaskOptions {
 impl Default for TaskOptions {
     fn default() -> Self {
         Self {
-            route: DEFAULT_ROUTE.to_owned(),
+            route: Cow::Borrowed(DEFAULT_ROUTE),
             key: None,
             deadline: None,
         }
@@ -241,7 +242,7 @@ impl TaskOptions {
     /// For a route, with neither key nor deadline.
     pub fn route(route: impl Into<String>) -> Self {
         Self {
-            route: route.into(),
+            route: Cow::Owned(route.into()),
             ..Self::default()
         }
     }

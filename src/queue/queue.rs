@@ -3,22 +3,22 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::backpressure::BackpressureSignal;
-use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Unread, Wanted};
+use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Unread};
 use super::envelope;
 use super::error::{EnqueueError, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
 use super::kept::Kept;
-use super::lease::{Failure, Held, Lease, Sends};
+use super::lease::{Failure, Held, Lease, Lot, Sends};
 use super::log::LogFailure;
-use super::options::{KEY_BYTES_MAX, QueueOptions, TaskOptions};
+use super::options::QueueOptions;
 use super::payload::Payload;
 use crate::core::event::Next;
-use crate::core::ids::{Fingerprint, KeyHash};
-use crate::core::{Input, Now, Refusal, Reply, Report, RouteId, Settlement, TaskId, TaskState};
-use crate::env::{Env, Wall};
+use crate::core::{Now, Refusal, Reply, Report, RouteId, Settlement};
+use crate::env::Env;
 
 /// A durable lease queue of `T`.
 ///
@@ -65,25 +65,6 @@ impl<T> std::fmt::Debug for SafeTaskQueue<T> {
             .field("dir", dir)
             .finish_non_exhaustive()
     }
-}
-
-/// An accepted command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Enqueued {
-    /// Its task; the first one's, if the key was known.
-    pub id: TaskId,
-    /// The key was known: nothing was added.
-    pub duplicate: bool,
-    /// Where that task is.
-    pub state: TaskState,
-}
-
-/// A command on its way in, encoded outside the lock.
-struct Prepared {
-    route: String,
-    key: Option<(KeyHash, Fingerprint)>,
-    deadline: Option<Wall>,
-    record: Vec<u8>,
 }
 
 impl<T> SafeTaskQueue<T> {
@@ -198,73 +179,6 @@ impl<T: Payload> SafeTaskQueue<T> {
         })
     }
 
-    /// Enqueues one command, waiting for room if the queue is full. Returns once it is durable.
-    ///
-    /// # Errors
-    /// [`EnqueueError`], of which only [`EnqueueError::InDoubt`] leaves open whether the command was kept.
-    /// Dropped while it waits for room, nothing is kept; dropped later, it may have been: use a key.
-    pub async fn enqueue(&self, value: T, options: TaskOptions) -> Result<Enqueued, EnqueueError> {
-        let mut prepared = self.prepare(&value, options)?;
-        let engine = &self.owner.engine;
-        // Whoever finds room waits for no news of it, and need not be told any.
-        match self.submit(std::slice::from_mut(&mut prepared)).await {
-            Err(EnqueueError::Full { .. }) => {}
-            other => return other?.pop().expect("one reply for one command"),
-        }
-        loop {
-            let mut room = std::pin::pin!(engine.room.notified());
-            room.as_mut().enable();
-            match self.submit(std::slice::from_mut(&mut prepared)).await {
-                Err(EnqueueError::Full { retry_after, .. }) => {
-                    // Disk and backlog have no news of their own: look again by the clock as well.
-                    let again = engine.env.clock.sleep(retry_after);
-                    tokio::select! { biased; () = room => {} () = again => {} }
-                }
-                other => return other?.pop().expect("one reply for one command"),
-            }
-        }
-    }
-
-    /// Enqueues one command if there is room now. Returns once it is durable.
-    ///
-    /// # Errors
-    /// [`EnqueueError::Full`] when there is none; otherwise as [`SafeTaskQueue::enqueue`].
-    pub async fn try_enqueue(
-        &self,
-        value: T,
-        options: TaskOptions,
-    ) -> Result<Enqueued, EnqueueError> {
-        let mut prepared = self.prepare(&value, options)?;
-        self.submit(std::slice::from_mut(&mut prepared))
-            .await?
-            .pop()
-            .expect("one reply for one command")
-    }
-
-    /// Enqueues many commands with one sync, if there is room for all of them now. Each is accepted or
-    /// refused by itself; the replies are in order.
-    ///
-    /// # Errors
-    /// [`EnqueueError::Full`], [`EnqueueError::Closed`] or [`EnqueueError::InDoubt`] for the whole batch.
-    pub async fn enqueue_batch(
-        &self,
-        commands: impl IntoIterator<Item = (T, TaskOptions)>,
-    ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
-        let mut refused = Vec::new();
-        let mut prepared = Vec::new();
-        for (at, (value, options)) in commands.into_iter().enumerate() {
-            match self.prepare(&value, options) {
-                Ok(command) => prepared.push(command),
-                Err(error) => refused.push((at, error)),
-            }
-        }
-        let mut replies = self.submit(&mut prepared).await?;
-        for (at, error) in refused {
-            replies.insert(at, Err(error));
-        }
-        Ok(replies)
-    }
-
     /// Leases the oldest ready task of a route, waiting for one. Returns once the lease's epoch is durable.
     ///
     /// # Errors
@@ -367,17 +281,20 @@ impl<T: Payload> SafeTaskQueue<T> {
         };
         let mut read = read.into_iter();
         let mut leases = Vec::with_capacity(unclaimed.granted.len());
+        let lot = Arc::new(Lot {
+            owner: self.owner.clone(),
+            route: route.clone(),
+            kept: kept.cloned(),
+        });
         // From here on each lease is guarded by itself or still by `unclaimed`.
         unclaimed.granted.reverse();
         while let Some(Granted { grant, record }) = unclaimed.granted.pop() {
             let held = Held {
-                owner: self.owner.clone(),
+                lot: lot.clone(),
                 delivery: grant.delivery,
-                route: route.clone(),
                 key: None,
                 enqueued_at: grant.enqueued_at,
                 expires_at: grant.expires_at,
-                kept: kept.cloned(),
                 settled: false,
             };
             if let Some(kept) = kept {
@@ -395,7 +312,7 @@ impl<T: Payload> SafeTaskQueue<T> {
 
     /// A command whose record is damaged can't be executed: it is kept, with the reason, in the poison store. One
     /// that the disk would not give up just now comes again, free of charge.
-    fn open_lease(mut held: Held, record: Result<bytes::Bytes, Unread>) -> Option<Lease<T>> {
+    fn open_lease(mut held: Held, record: Result<Bytes, Unread>) -> Option<Lease<T>> {
         let opened = record.and_then(|record| {
             envelope::open(record)
                 .ok_or_else(|| Unread::Damaged("its envelope is damaged".to_owned()))
@@ -492,102 +409,5 @@ impl<T: Payload> SafeTaskQueue<T> {
             .engine
             .failure()
             .map_or(LeaseError::Closed, LeaseError::InDoubt)
-    }
-
-    fn prepare(&self, value: &T, options: TaskOptions) -> Result<Prepared, EnqueueError> {
-        let TaskOptions {
-            route,
-            key,
-            deadline,
-        } = options;
-        let key = key.filter(|key| !key.is_empty());
-        if let Some(key) = key.as_ref().filter(|key| key.len() > KEY_BYTES_MAX) {
-            return Err(EnqueueError::KeyTooLong(key.len()));
-        }
-        let record = envelope::seal(key.as_deref(), value);
-        let encoded = envelope::value_of(&record, key.as_deref());
-        let bytes_max = self.options().body_bytes_max;
-        if encoded.len() > bytes_max as usize {
-            return Err(EnqueueError::BodyTooLarge {
-                bytes: encoded.len(),
-                bytes_max,
-            });
-        }
-        let key = key.as_deref().map(|key| {
-            let salt = self.owner.engine.salt();
-            let identity = value.identity();
-            let identity = identity.as_deref().unwrap_or(encoded);
-            (
-                envelope::hash_key(salt, key),
-                envelope::fingerprint(salt, &route, identity),
-            )
-        });
-        Ok(Prepared {
-            route,
-            key,
-            deadline,
-            record,
-        })
-    }
-
-    async fn submit(
-        &self,
-        commands: &mut [Prepared],
-    ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
-        let engine = &self.owner.engine;
-        let bytes = commands
-            .iter()
-            .map(|command| command.record.len() as u64)
-            .sum();
-        let wanted = Wanted {
-            commands: commands.len() as u64,
-            bytes,
-        };
-        let accepted = engine.durably(|core, now| {
-            core.admit(&engine.options, wanted)?;
-            let accept = |command| core.enqueue(engine, now, command);
-            Ok(commands.iter_mut().map(accept).collect())
-        });
-        match accepted.await {
-            Ok(accepted) => accepted.inspect_err(|error| engine.refused(error)),
-            Err(failure) => Err(EnqueueError::InDoubt(failure)),
-        }
-    }
-}
-
-impl Core {
-    fn enqueue(
-        &mut self,
-        engine: &super::engine::Engine,
-        now: Now,
-        command: &mut Prepared,
-    ) -> Result<Enqueued, EnqueueError> {
-        let Some(route) = self.state.route(&command.route) else {
-            return Err(EnqueueError::UnknownRoute(command.route.clone()));
-        };
-        let deadline = command.deadline.map(|at| engine.queue_time(now, at));
-        let input = Input::Enqueue {
-            route,
-            key: command.key,
-            deadline,
-        };
-        match self.run(now, input, &command.record) {
-            Ok(Reply::Enqueued(id)) => {
-                self.remember_record(id, std::mem::take(&mut command.record));
-                Ok(Enqueued {
-                    id,
-                    duplicate: false,
-                    state: TaskState::Ready,
-                })
-            }
-            Ok(Reply::Duplicate(id, state)) => Ok(Enqueued {
-                id,
-                duplicate: true,
-                state,
-            }),
-            Err(Refusal::KeyConflict { first }) => Err(EnqueueError::KeyConflict { first }),
-            Err(Refusal::DeadlinePassed) => Err(EnqueueError::DeadlinePassed),
-            other => unreachable!("an enqueue is not answered by {other:?}"),
-        }
     }
 }

@@ -154,7 +154,7 @@ impl IngestService {
             return Err(refusal(Reason::KeyTooLong, message));
         }
         let options = TaskOptions {
-            route,
+            route: route.into(),
             key: Some(key).filter(|key| !key.is_empty()),
             deadline: (deadline_unix_ms > 0).then(|| Wall::from_unix_ms(deadline_unix_ms)),
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cache::Page;
 use super::life::Owner;
 use super::{Core, Engine, Promise, Stage};
 use crate::core::decide::Grant;
@@ -56,10 +57,12 @@ pub(crate) fn ending(delivery: DeliveryId, report: Report) -> Settlement {
 impl Core {
     /// Leases up to `max` tasks of a route.
     pub(crate) fn grant_many(&mut self, now: Now, route: RouteId, max: usize) -> Vec<Granted> {
-        let mut granted = Vec::new();
         if self.stage != Stage::Open {
-            return granted;
+            return Vec::new();
         }
+        let ready = self.state.counts(route).ready;
+        let room = usize::try_from(ready).unwrap_or(usize::MAX).min(max);
+        let mut granted = Vec::with_capacity(room);
         while granted.len() < max {
             match self.run(now, Input::Grant { route }, &[]) {
                 Ok(Reply::Granted(grant)) => {
@@ -79,13 +82,13 @@ impl Core {
     }
 
     /// Keeps a new task's record in memory while there is room for it.
-    pub(crate) fn remember_record(&mut self, id: TaskId, record: Vec<u8>) {
+    pub(crate) fn remember_record(&mut self, id: TaskId, record: Bytes, page: &mut Page) {
         if let Some(slot) = self.state.slot_of(id) {
-            self.bodies.put(slot, record);
+            self.bodies.put(slot, record, page);
         }
     }
 
-    /// A copy of a task's record, if it is in memory.
+    /// A task's record, if it is in memory.
     pub(crate) fn peek_record(&self, id: TaskId) -> Option<Bytes> {
         self.bodies.peek(self.state.slot_of(id)?)
     }
@@ -100,7 +103,10 @@ impl Core {
         if self.run(now, Input::Settle(settlement), &[]).is_ok()
             && let (Some(record), Some(slot)) = (record, self.state.slot_of(id))
         {
-            self.bodies.put(slot, record.into());
+            // On its own: its page may be kept by nobody else.
+            let record = Bytes::copy_from_slice(&record);
+            let mut page = Page::new(record.len());
+            self.bodies.put(slot, record, &mut page);
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::env::{Env, Wall};
 use crate::journal::Position;
 
 pub(crate) use admission::Wanted;
+pub(crate) use cache::Page;
 pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
 pub(crate) use reading::Unread;
