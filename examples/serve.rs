@@ -15,6 +15,7 @@ use leasebridge::node::Node;
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 use leasebridge::wire::v1;
 use leasebridge::wire::v1::ingest_client::IngestClient;
+use tonic::transport::Endpoint;
 
 const COMMANDS: u32 = 100;
 
@@ -71,7 +72,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What a producer does, in whatever language.
 async fn produce(node: &Node) -> Result<(), Box<dyn std::error::Error>> {
-    let mut ingest = IngestClient::connect(format!("http://{}", node.address())).await?;
+    let channel = Endpoint::from_shared(format!("http://{}", node.address()))?;
+    let mut ingest = IngestClient::new(channel.connect().await?);
     for number in 0..COMMANDS {
         let request = v1::EnqueueRequest {
             route: "lamps".to_owned(),

@@ -86,7 +86,7 @@ async fn a_result_reaches_the_settlement_whole_up_to_the_limit_over_either_trans
             assert_eq!(end.outcome, Ok(TaskResult::Whole(body)));
             assert_eq!((end.sends.count, end.sends.transport), (1, Some(transport)));
             // Settled by then.
-            assert_eq!(queue.queue.task_state(id), None);
+            assert_eq!(queue.queue.task_state(id), Ok(None));
         }
         queue.put("a", vec![b'x'; RESULT_BYTES_MAX + 1]).await;
         let long = next_end(&mut ends).await.outcome;

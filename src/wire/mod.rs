@@ -14,7 +14,7 @@ mod hello;
 mod ids;
 mod limits;
 mod outbox;
-mod outcome;
+pub(crate) mod outcome;
 
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub use accepted::{Accepted, Peer};
@@ -33,7 +33,6 @@ pub use outbox::{
     Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
 };
 pub use outcome::{Answer, HandlerError, Outcome};
-pub(crate) use outcome::{cap, whole_ms};
 
 /// Messages and services generated from `proto/leasebridge/v1`; `tests/generated.rs` writes and checks them.
 #[expect(

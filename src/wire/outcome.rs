@@ -39,7 +39,7 @@ impl HandlerError {
 
     /// The same in at most `bytes_max` bytes.
     #[must_use]
-    pub(crate) fn capped(mut self, bytes_max: usize) -> Self {
+    pub fn capped(mut self, bytes_max: usize) -> Self {
         let (Self::Rejected(text) | Self::Refused(text) | Self::Unavailable { text, .. }) =
             &mut self;
         cap(text, bytes_max);

@@ -6,11 +6,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use leasebridge::core::{DeliveryId, Epoch, IdRange, SendNumber, SpanMs};
+use leasebridge::core::{DeliveryId, Epoch, IdRange, SendNumber};
 use leasebridge::receiver::InboxLimits;
 use leasebridge::receiver::inbox::{
-    Decision, Full, IdRanges, Inbox, LinkId, Outcome, Remembered, RunId, Waiter,
+    Decision, Full, IdRanges, Inbox, LinkId, Remembered, RunId, Waiter,
 };
+use leasebridge::wire::{HandlerError, Outcome};
 
 use super::answer::Answer;
 use super::reference::{Reference, Ruling, State};
@@ -136,7 +137,8 @@ impl Twins {
                 State::Idle | State::Running(_) => Remembered::NotDone,
                 State::Done => Remembered::Done(Bytes::new()),
                 State::Answered(_, answer) => match outcome_of(*answer) {
-                    Some(outcome) => Remembered::Answered(outcome),
+                    Some(Ok(result)) => Remembered::Done(result),
+                    Some(Err(error)) => Remembered::Answered(error),
                     None => Remembered::NotDone,
                 },
                 State::Cut => Remembered::InDoubt,
@@ -180,26 +182,27 @@ pub(super) fn waiter(delivery: DeliveryId, send: u8) -> Waiter {
 /// What a handler says, if it says anything.
 fn outcome_of(answer: Answer) -> Option<Outcome> {
     Some(match answer {
-        Answer::Done => Outcome::Done(Bytes::new()),
-        Answer::Rejected => Outcome::Rejected(String::new()),
-        Answer::Refused => Outcome::Refused(String::new()),
-        Answer::Unavailable(span) => Outcome::Unavailable {
-            retry_after_ms: SpanMs::from_duration(span.as_duration()).0,
-            error: String::new(),
-        },
-        Answer::KillsBridge => Outcome::Rejected(PILL.to_owned()),
+        Answer::Done => Ok(Bytes::new()),
+        Answer::Rejected => Err(HandlerError::Rejected(String::new())),
+        Answer::Refused => Err(HandlerError::Refused(String::new())),
+        Answer::Unavailable(span) => Err(HandlerError::Unavailable {
+            retry_after: span.as_duration(),
+            text: String::new(),
+        }),
+        Answer::KillsBridge => Err(HandlerError::Rejected(PILL.to_owned())),
         Answer::Silence => return None,
     })
 }
 
 fn answer_of(outcome: &Outcome) -> Answer {
     match outcome {
-        Outcome::Done(_) => Answer::Done,
-        Outcome::Rejected(text) if text == PILL => Answer::KillsBridge,
-        Outcome::Rejected(_) => Answer::Rejected,
-        Outcome::Refused(_) => Answer::Refused,
-        Outcome::Unavailable { retry_after_ms, .. } => {
-            Answer::Unavailable(Micros::from_millis(*retry_after_ms))
+        Ok(_) => Answer::Done,
+        Err(HandlerError::Rejected(text)) if text == PILL => Answer::KillsBridge,
+        Err(HandlerError::Rejected(_)) => Answer::Rejected,
+        Err(HandlerError::Refused(_)) => Answer::Refused,
+        Err(HandlerError::Unavailable { retry_after, .. }) => {
+            let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            Answer::Unavailable(Micros::from_millis(millis))
         }
     }
 }

@@ -121,7 +121,7 @@ impl Enqueue {
         let offered = What::Offered {
             op: self.op,
             bridge: host.name.clone(),
-            route: self.route.clone().into(),
+            route: self.route.clone(),
             key: self.key.clone(),
             print: print(&self.route, &command),
             deadline: due.map(|(at, _)| at.0),
@@ -132,7 +132,7 @@ impl Enqueue {
         }
         world.sleep(passage.delay).await;
         let options = TaskOptions {
-            route: self.route.clone().into(),
+            route: self.route.clone(),
             key: self.key.clone(),
             deadline: due.map(|(_, wall)| wall),
         };

@@ -8,9 +8,10 @@ use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
+use crate::wire::outcome::cap;
 use crate::wire::v1::{self, frame::Kind, rollback_reply::State};
 use crate::wire::{
-    self, FrameError, FrameReader, IdError, cap, check_frame, delivery_and_send, kind_name,
+    self, FrameError, FrameReader, IdError, check_frame, delivery_and_send, kind_name,
 };
 use tokio::io::ReadHalf;
 

@@ -167,7 +167,7 @@ impl World {
         let (seq, run) = running[pick % running.len()];
         self.finished += 1;
         let text = format!("outcome {}", self.finished);
-        let outcome = if done {
+        let outcome: Outcome = if done {
             Ok(text.into())
         } else {
             Err(HandlerError::Rejected(text))

@@ -285,7 +285,7 @@ fn a_full_inbox_takes_nothing_new_and_keeps_what_it_has() {
 #[test]
 fn results_count_by_their_bytes() {
     let mut inbox = inbox();
-    let large = Ok(vec![0; 1_000].into());
+    let large: Outcome = Ok(vec![0; 1_000].into());
     finish(&mut inbox, waiter(1, 1, 1), &large);
     let refused = inbox.on_command(waiter(2, 1, 1));
     assert_eq!(refused, Decision::Full(Full::ResultBytes));
@@ -338,7 +338,11 @@ fn a_rebuilt_inbox_knows_what_was_done() {
         Epoch::FIRST,
         Remembered::Done(Bytes::from_static(b"r")),
     );
-    inbox.remember(id(2), Epoch::FIRST, Remembered::Answered(rejected()));
+    inbox.remember(
+        id(2),
+        Epoch::FIRST,
+        Remembered::Answered(HandlerError::Rejected("no".into())),
+    );
     inbox.remember(id(3), Epoch::new(2).unwrap(), Remembered::NotDone);
     assert_eq!(
         inbox.on_command(waiter(1, 2, 1)),

@@ -6,7 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
 use crate::receiver::store::Record;
-use crate::wire::{HandlerError, whole_ms};
+use crate::wire::HandlerError;
+use crate::wire::outcome::whole_ms;
 
 const STARTED: u8 = 1;
 const FINISHED: u8 = 2;

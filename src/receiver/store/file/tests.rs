@@ -164,13 +164,16 @@ async fn many_settled_ranges_are_not_copied_over_and_over() {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..40).prop_map(|result| Ok(result.into())),
-        ".{0,9}".prop_map(|text| Err(HandlerError::Rejected(text))),
-        ".{0,9}".prop_map(|text| Err(HandlerError::Refused(text))),
-        (any::<u64>(), ".{0,9}").prop_map(|(ms, text)| Err(HandlerError::Unavailable {
-            retry_after: Duration::from_millis(ms),
-            text
-        })),
+        proptest::collection::vec(any::<u8>(), 0..40)
+            .prop_map(|result| -> Outcome { Ok(result.into()) }),
+        ".{0,9}".prop_map(|text| -> Outcome { Err(HandlerError::Rejected(text)) }),
+        ".{0,9}".prop_map(|text| -> Outcome { Err(HandlerError::Refused(text)) }),
+        (any::<u64>(), ".{0,9}").prop_map(|(ms, text)| -> Outcome {
+            Err(HandlerError::Unavailable {
+                retry_after: Duration::from_millis(ms),
+                text,
+            })
+        }),
     ]
 }
 
