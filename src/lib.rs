@@ -42,7 +42,7 @@
 //! lease.fail(Failure::Rejected("the valve is stuck".into())).await?; // it comes again, after a backoff
 //!
 //! let lease = queue.lease("default").await?;
-//! assert_eq!(lease.delivery().epoch.0, 2);
+//! assert_eq!(lease.delivery().epoch.get(), 2);
 //! lease.ack().await?; // executed: it leaves the queue
 //! queue.close().await?;
 //! # Ok(())

@@ -132,7 +132,7 @@ impl Enqueue {
         }
         world.sleep(passage.delay).await;
         let options = TaskOptions {
-            route: self.route.clone(),
+            route: self.route.clone().into(),
             key: self.key.clone(),
             deadline: due.map(|(_, wall)| wall),
         };
