@@ -1,6 +1,6 @@
 //! Tasks that come from another queue bring numbers and times of their own.
 
-use leasebridge::core::event::{Budgets, Event, Isolation, LifeImage, TaskImage};
+use leasebridge::core::event::{Budgets, Carried, Event, Isolation, LifeImage, TaskImage};
 use leasebridge::core::ids::BodyRef;
 use leasebridge::core::{
     Epoch, Impossible, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, RouteId, Seq,
@@ -37,6 +37,7 @@ fn image(seq: u64, life: LifeImage) -> TaskImage {
         enqueued_at: QueueMs(5),
         deadline: None,
         key: None,
+        carried: Carried::default(),
         epoch: Epoch::new(3),
         life,
         budgets: Budgets::default(),

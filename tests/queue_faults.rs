@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use leasebridge::core::{Epoch, TaskId, TaskState};
 use leasebridge::env::{self, Disk};
+use leasebridge::journal::Newer;
 use leasebridge::queue::log::{self, files};
 use leasebridge::queue::{
     EnqueueError, Failure, FullBecause, JournalStatus, LeaseError, OpenError, QueueOptions,
@@ -420,7 +421,13 @@ fn a_log_of_a_newer_version_is_refused_with_the_version() {
         file.sync().await.unwrap();
         let error = refused(&disk).await;
         assert!(
-            matches!(error, files::OpenError::Newer { version: 77, .. }),
+            matches!(
+                error,
+                files::OpenError::Newer {
+                    what: Newer::Version(77),
+                    ..
+                }
+            ),
             "{error}"
         );
     });

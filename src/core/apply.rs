@@ -199,6 +199,7 @@ impl State {
             route,
             deadline,
             key,
+            carried,
             body,
         } = enqueued;
         self.known_route(*route)?;
@@ -219,8 +220,9 @@ impl State {
             key: None,
             budgets: Budgets::default(),
             isolation: Isolation::None,
+            carries: false,
         };
-        let slot = self.add_task(task);
+        let slot = self.add_task(task, carried);
         if let Some((key, fingerprint)) = *key {
             let (home, fate) = (body.segment, Fate::Live);
             let entry = KeyEntry {
@@ -409,8 +411,9 @@ impl State {
             key: None,
             budgets: image.budgets,
             isolation: image.isolation,
+            carries: false,
         };
-        let slot = self.add_task(task);
+        let slot = self.add_task(task, &image.carried);
         if let Some((key, fingerprint)) = image.key {
             let (id, at, home) = (image.id, image.enqueued_at, body.segment);
             let entry = KeyEntry {

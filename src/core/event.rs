@@ -88,8 +88,32 @@ pub struct Enqueued {
     pub deadline: Option<QueueMs>,
     /// Remembered in the dedupe window.
     pub key: Option<(KeyHash, Fingerprint)>,
+    /// What a newer program said about it.
+    pub carried: Carried,
     /// Filled in by the journal when it places the body.
     pub body: BodyRef,
+}
+
+/// Optional fields of a command that this program doesn't know: a newer one wrote them. They go wherever the
+/// command goes, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried(Box<[u8]>);
+
+impl Carried {
+    /// Fields as they stand in the log; whoever reads them has checked them.
+    pub(crate) fn new(fields: &[u8]) -> Self {
+        Self(fields.into())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As they stand in the log.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The volatile times of a lease; not journaled, zero in recovery.
@@ -278,6 +302,8 @@ pub struct TaskImage {
     pub deadline: Option<QueueMs>,
     /// Its key, if the window still holds it.
     pub key: Option<(KeyHash, Fingerprint)>,
+    /// What a newer program said about it.
+    pub carried: Carried,
     /// The epoch of its last lease, if it had one.
     pub epoch: Option<Epoch>,
     /// Where it is.

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::bodies::{Bodies, BodyUse};
 use super::ends::LeaseEnds;
-use super::event::{Base, Isolation, LifeImage, PoisonCause, TaskImage};
+use super::event::{Base, Carried, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
 use super::keys::{Fate, KeyEntry, KeyWindow};
@@ -29,6 +29,8 @@ pub struct State {
     pub(super) at: QueueMs,
     pub(super) salt: u128,
     pub(super) tasks: Slab<Task>,
+    /// The fields of tasks that a newer program wrote and this one doesn't know.
+    pub(super) carried: BTreeMap<Slot, Carried>,
     pub(super) index: HashTable<Slot>,
     /// Where the last task stood that was asked for. An operation asks for its task several times over, in `decide`, in
     /// `apply` and around them, and the index only once. Says nothing that the index doesn't.
@@ -259,6 +261,12 @@ impl State {
         self.bodies.of(segment).tasks == 0 && keys == 0
     }
 
+    /// Tasks that carry what a newer program said about them.
+    #[cfg(test)]
+    pub(crate) fn carried_len(&self) -> usize {
+        self.carried.len()
+    }
+
     /// Whether some task flies alone just now, or wants to.
     pub(crate) fn has_suspects(&self) -> bool {
         self.suspects.ready > 0 || self.suspects.routes_taken > 0
@@ -347,7 +355,8 @@ impl State {
 
     /// A task with everything durable about it, as compaction and drains write it.
     pub fn image(&self, id: TaskId) -> Option<TaskImage> {
-        let task = self.task(self.slot(id)?);
+        let slot = self.slot(id)?;
+        let task = self.task(slot);
         let life = match task.life {
             Life::Ready => LifeImage::Ready,
             Life::Delayed(until) => LifeImage::Delayed(until),
@@ -364,7 +373,11 @@ impl State {
             let entry = self.keys.entry(at);
             (entry.key, entry.fingerprint)
         });
-        Some(task.image(life, key))
+        let carried = match task.carries {
+            true => self.carried[&slot].clone(),
+            false => Carried::default(),
+        };
+        Some(task.image(life, key, carried))
     }
 
     pub(super) fn is_alone_in_route(&self, route: RouteId, lease: &Lease) -> bool {
@@ -445,14 +458,18 @@ impl State {
     }
 
     /// Adds a task and its place in the index; the caller puts it where its life says.
-    pub(super) fn add_task(&mut self, task: Task) -> Slot {
+    pub(super) fn add_task(&mut self, mut task: Task, carried: &Carried) -> Slot {
         let (id, body) = (task.id, task.body);
+        task.carries = !carried.is_empty();
         let slot = Slot::try_from(self.tasks.insert(task)).expect("fewer than 2^32 tasks");
         let tasks = &self.tasks;
         self.index
             .insert_unique(hash(id), slot, |slot| hash(tasks[*slot as usize].id));
         self.expect(slot);
         self.bodies.add(body);
+        if !carried.is_empty() {
+            self.carried.insert(slot, carried.clone());
+        }
         slot
     }
 
@@ -463,6 +480,9 @@ impl State {
             entry.remove();
         }
         self.bodies.release(task.body);
+        if task.carries {
+            self.carried.remove(&slot);
+        }
         task
     }
 }

@@ -1,6 +1,6 @@
 //! One task in memory.
 
-use super::event::{Budgets, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
+use super::event::{Budgets, Carried, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
 use super::history::History;
 use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::order::{Priority, Rank};
@@ -24,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) key: Option<u32>,
     pub(crate) budgets: Budgets,
     pub(crate) isolation: Isolation,
+    /// Whether it has fields that this program doesn't know: they are kept beside the tasks.
+    pub(crate) carries: bool,
 }
 
 /// Where a task is. It is in exactly one of these, always.
@@ -76,6 +78,7 @@ impl Task {
         &self,
         life: LifeImage,
         key: Option<(super::ids::KeyHash, super::ids::Fingerprint)>,
+        carried: Carried,
     ) -> TaskImage {
         TaskImage {
             id: self.id,
@@ -83,6 +86,7 @@ impl Task {
             enqueued_at: self.enqueued_at,
             deadline: self.deadline,
             key,
+            carried,
             epoch: self.epoch,
             life,
             budgets: self.budgets,

@@ -1,6 +1,8 @@
 //! Little-endian primitives, and a reader that is total: any bytes whatever decode or are refused,
 //! nothing panics, and nothing is allocated beyond what the bytes themselves hold.
 
+use super::layout::Newer;
+
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -18,6 +20,22 @@ pub enum DecodeError {
     /// Text that is no UTF-8.
     #[error("a text is not UTF-8")]
     Text,
+    /// Optional fields whose lengths or order contradict each other.
+    #[error("the optional fields are not in order")]
+    Fields,
+    /// An optional field of a newer program that says it must not be passed over.
+    #[error("it has optional field {0}, which a reader must know")]
+    UnknownField(u8),
+}
+
+impl DecodeError {
+    /// What a newer program wrote, if that is what it is.
+    pub(super) fn newer(self) -> Option<Newer> {
+        match self {
+            Self::UnknownField(field) => Some(Newer::Field(field)),
+            Self::Short | Self::Value { .. } | Self::Text | Self::Fields => None,
+        }
+    }
 }
 
 /// Writing of primitives, little-endian. Inlined everywhere: a record is a dozen fields of known size, and a call for

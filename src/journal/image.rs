@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 
 use super::codec::{DecodeError, Put, Reader};
+use super::fields;
+use super::layout::Format;
 use super::limits::ATTEMPT_BYTES;
 use super::record::{epoch, put_task_id, task_id};
 use crate::core::event::{
-    Budgets, Doubt, Isolation, LifeImage, Next, Outcome, PoisonCause, TaskImage, TransportKind,
+    Budgets, Carried, Doubt, Isolation, LifeImage, Next, Outcome, PoisonCause, TaskImage,
+    TransportKind,
 };
 use crate::core::history::{Attempt, History, OutcomeCounts};
 use crate::core::ids::{Epoch, Fingerprint, KeyHash, RouteId};
@@ -21,19 +24,25 @@ pub(super) fn size_bound(image: &TaskImage) -> usize {
         ATTEMPT_BYTES as usize + attempt.error.as_ref().map_or(0, |error| error.len())
     };
     let history = |history: &History| history.attempts().map(attempt).sum::<usize>();
-    IMAGE_BYTES_MAX + image.history.as_deref().map_or(0, history)
+    let fields = image.carried.as_bytes().len();
+    IMAGE_BYTES_MAX + fields + image.history.as_deref().map_or(0, history)
 }
 
 const HAS_DEADLINE: u8 = 1;
 const HAS_KEY: u8 = 2;
+/// Since version 2.
+const HAS_FIELDS: u8 = 4;
 
-pub(super) fn put_deadline_and_key(
+pub(super) fn put_options(
     out: &mut Vec<u8>,
     deadline: Option<QueueMs>,
     key: Option<(KeyHash, Fingerprint)>,
+    carried: &Carried,
 ) {
     let has_deadline = deadline.map_or(0, |_| HAS_DEADLINE);
-    out.put_u8(has_deadline | key.map_or(0, |_| HAS_KEY));
+    let has_key = key.map_or(0, |_| HAS_KEY);
+    let has_fields = if carried.is_empty() { 0 } else { HAS_FIELDS };
+    out.put_u8(has_deadline | has_key | has_fields);
     if let Some(deadline) = deadline {
         out.put_u64(deadline.0);
     }
@@ -41,13 +50,20 @@ pub(super) fn put_deadline_and_key(
         out.put_u128(key.0);
         out.put_u64(fingerprint.0);
     }
+    if !carried.is_empty() {
+        fields::put(out, carried);
+    }
 }
 
-type DeadlineAndKey = (Option<QueueMs>, Option<(KeyHash, Fingerprint)>);
+type Options = (Option<QueueMs>, Option<(KeyHash, Fingerprint)>, Carried);
 
-pub(super) fn deadline_and_key(reader: &mut Reader<'_>) -> Result<DeadlineAndKey, DecodeError> {
+pub(super) fn options(reader: &mut Reader<'_>, format: Format) -> Result<Options, DecodeError> {
     let flags = reader.u8()?;
-    if flags & !(HAS_DEADLINE | HAS_KEY) != 0 {
+    let known = match format {
+        Format::One => HAS_DEADLINE | HAS_KEY,
+        Format::Two => HAS_DEADLINE | HAS_KEY | HAS_FIELDS,
+    };
+    if flags & !known != 0 {
         return Err(DecodeError::Value {
             field: "set of options",
             value: flags,
@@ -61,14 +77,18 @@ pub(super) fn deadline_and_key(reader: &mut Reader<'_>) -> Result<DeadlineAndKey
         0 => None,
         _ => Some((KeyHash(reader.u128()?), Fingerprint(reader.u64()?))),
     };
-    Ok((deadline, key))
+    let carried = match flags & HAS_FIELDS {
+        0 => Carried::default(),
+        _ => fields::read(reader)?,
+    };
+    Ok((deadline, key, carried))
 }
 
 pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
     put_task_id(out, image.id);
     out.put_u32(image.route.0);
     out.put_u64(image.enqueued_at.0);
-    put_deadline_and_key(out, image.deadline, image.key);
+    put_options(out, image.deadline, image.key, &image.carried);
     out.put_u32(Epoch::or_zero(image.epoch));
     put_life(out, image.life);
     let budgets = &image.budgets;
@@ -88,17 +108,18 @@ pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
     }
 }
 
-pub(super) fn task(reader: &mut Reader<'_>) -> Result<TaskImage, DecodeError> {
+pub(super) fn task(reader: &mut Reader<'_>, format: Format) -> Result<TaskImage, DecodeError> {
     let id = task_id(reader)?;
     let route = RouteId(reader.u32()?);
     let enqueued_at = QueueMs(reader.u64()?);
-    let (deadline, key) = deadline_and_key(reader)?;
+    let (deadline, key, carried) = options(reader, format)?;
     Ok(TaskImage {
         id,
         route,
         enqueued_at,
         deadline,
         key,
+        carried,
         epoch: Epoch::new(reader.u32()?),
         life: life(reader)?,
         budgets: Budgets {

@@ -2,15 +2,71 @@
 
 use std::fmt;
 
-use super::codec::{Put, Reader};
+use super::codec::{DecodeError, Put, Reader};
 use super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::core::ids::SegmentNo;
 
-/// The version this code writes, and the newest it reads.
-pub(super) const FORMAT_VERSION: u32 = 1;
+/// A version of the format that this program reads. Segments and batches both name theirs: a log that is kept
+/// without segment headers can be read all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// Without optional fields.
+    One,
+    /// With optional fields in the records, and features in the segment's header.
+    Two,
+}
+
+impl Format {
+    /// The one this program writes, and the newest it reads.
+    pub const WRITTEN: Self = Self::Two;
+
+    /// As a segment's header names it.
+    pub fn version(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+
+    fn of_version(version: u32) -> Option<Self> {
+        let all = [Self::One, Self::Two];
+        all.into_iter().find(|format| format.version() == version)
+    }
+
+    fn batch_magic(self) -> [u8; 4] {
+        match self {
+            Self::One => *b"LBB\xb5",
+            Self::Two => *b"LBB\xb6",
+        }
+    }
+
+    fn of_batch(bytes: &[u8]) -> Option<Self> {
+        let all = [Self::One, Self::Two];
+        all.into_iter()
+            .find(|format| bytes.starts_with(&format.batch_magic()))
+    }
+}
+
+/// What a newer program wrote that this one must not pass over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Newer {
+    /// A whole format of the future.
+    #[error("format version {0}, newer than this program reads ({newest})", newest = Format::WRITTEN.version())]
+    Version(u32),
+    /// Segments that are laid out in another way.
+    #[error("format version 2 with features {0:#06x}, which this program does not know")]
+    Features(u16),
+    /// A record with a field that must be known.
+    #[error(
+        "format version 2 with optional field {0} in a record, which this program does not know and must"
+    )]
+    Field(u8),
+}
 
 const SEGMENT_MAGIC: [u8; 8] = *b"LEASEBSG";
-const BATCH_MAGIC: [u8; 4] = *b"LBB\xb5";
+
+/// The features of a segment, since version 2, that its reader must know, as bits. There is none yet.
+const FEATURES_KNOWN: u16 = 0;
 const SEGMENT_CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
 const BATCH_CRC_AT: usize = BATCH_HEADER_BYTES as usize - 4;
 
@@ -115,9 +171,9 @@ pub enum HeaderError {
     /// Torn, rotten, or something else altogether.
     #[error("the header is unreadable")]
     Unreadable,
-    /// Intact, but of a format of the future.
-    #[error("format version {0} is newer than this program reads ({FORMAT_VERSION})")]
-    Newer(u32),
+    /// Intact, but of the future.
+    #[error("the segment is of {0}")]
+    Newer(Newer),
 }
 
 impl SegmentHeader {
@@ -125,13 +181,14 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
         page.put(&SEGMENT_MAGIC);
-        page.put_u32(FORMAT_VERSION);
+        page.put_u32(Format::WRITTEN.version());
         page.put_u32(self.segment.0);
         page.put_u32(self.generation.0);
         page.put_u32(self.oldest.0);
         page.put_u32(self.segment_bytes);
         page.put_u32(self.previous_crc);
         page.put_u64(self.previous_end.as_u64());
+        // Features: none.
         page.resize(SEGMENT_CRC_AT, 0);
         let crc = crc32c::crc32c(&page);
         page.put_u32(crc);
@@ -156,18 +213,34 @@ impl SegmentHeader {
             return Err(HeaderError::Unreadable);
         }
         let mut reader = Reader::new(&covered[8..]);
-        let mut field = || reader.u32().map_err(|_| HeaderError::Unreadable);
-        let version = field()?;
-        if version > FORMAT_VERSION {
-            return Err(HeaderError::Newer(version));
+        let short = |_: DecodeError| HeaderError::Unreadable;
+        let version = reader.u32().map_err(short)?;
+        let format = match Format::of_version(version) {
+            Some(format) => format,
+            None if version > Format::WRITTEN.version() => {
+                return Err(HeaderError::Newer(Newer::Version(version)));
+            }
+            None => return Err(HeaderError::Unreadable),
+        };
+        let header = Self::read(&mut reader).map_err(short)?;
+        if format >= Format::Two {
+            let unknown = reader.u16().map_err(short)? & !FEATURES_KNOWN;
+            if unknown != 0 {
+                return Err(HeaderError::Newer(Newer::Features(unknown)));
+            }
         }
+        Ok(header)
+    }
+
+    /// What stands behind the version in every format so far.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            segment: SegmentNo(field()?),
-            generation: Generation(field()?),
-            oldest: SegmentNo(field()?),
-            segment_bytes: field()?,
-            previous_crc: field()?,
-            previous_end: Position::from_u64(reader.u64().map_err(|_| HeaderError::Unreadable)?),
+            segment: SegmentNo(reader.u32()?),
+            generation: Generation(reader.u32()?),
+            oldest: SegmentNo(reader.u32()?),
+            segment_bytes: reader.u32()?,
+            previous_crc: reader.u32()?,
+            previous_end: Position::from_u64(reader.u64()?),
         })
     }
 }
@@ -175,6 +248,8 @@ impl SegmentHeader {
 /// What stands before a batch's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
+    /// How its records are written.
+    pub format: Format,
     /// Bytes of records.
     pub records_bytes: u32,
     /// Count of records.
@@ -195,7 +270,7 @@ impl BatchHeader {
     /// As bytes, and the CRC that the next batch chains to.
     pub(super) fn encode(&self) -> ([u8; BATCH_HEADER_BYTES as usize], u32) {
         let mut bytes = [0; BATCH_HEADER_BYTES as usize];
-        bytes[0..4].copy_from_slice(&BATCH_MAGIC);
+        bytes[0..4].copy_from_slice(&self.format.batch_magic());
         bytes[4..8].copy_from_slice(&self.records_bytes.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.records.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.segment.0.to_le_bytes());
@@ -211,9 +286,7 @@ impl BatchHeader {
     /// The intact header at the front of `bytes` and its CRC, if there is one.
     pub fn decode(bytes: &[u8]) -> Option<(Self, u32)> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES as usize)?;
-        if bytes[..4] != BATCH_MAGIC {
-            return None;
-        }
+        let format = Format::of_batch(bytes)?;
         let (covered, crc) = bytes.split_at(BATCH_CRC_AT);
         let computed = crc32c::crc32c(covered);
         if crc != computed.to_le_bytes() {
@@ -221,6 +294,7 @@ impl BatchHeader {
         }
         let mut reader = Reader::new(&covered[4..]);
         let header = Self {
+            format,
             records_bytes: reader.u32().ok()?,
             records: reader.u32().ok()?,
             segment: SegmentNo(reader.u32().ok()?),
@@ -235,7 +309,7 @@ impl BatchHeader {
     /// Whether bytes without an intact header nevertheless began as a batch of this segment and
     /// generation: what a torn write leaves.
     pub(super) fn traces(bytes: &[u8], segment: SegmentNo, generation: Generation) -> bool {
-        bytes.get(..4) == Some(&BATCH_MAGIC)
+        Format::of_batch(bytes).is_some()
             && bytes.get(12..16) == Some(&segment.0.to_le_bytes())
             && bytes.get(16..20) == Some(&generation.0.to_le_bytes())
     }

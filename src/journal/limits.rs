@@ -1,5 +1,6 @@
 //! Bounds of the log, in one place.
 
+use super::fields::FIELDS_BYTES_MAX;
 use crate::core::limits::{
     ERROR_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, ROUTE_NAME_BYTES_MAX, ROUTES_MAX,
 };
@@ -34,9 +35,10 @@ pub(super) const END_RESERVE_BYTES: u32 =
 /// Bytes of the longest record that may end a segment: `Roll`.
 pub(super) const END_RECORD_BYTES_MAX: u32 = 5;
 
-/// Bytes of the largest record without its body: a task's image with a full history.
-pub(super) const RECORD_META_BYTES_MAX: u32 =
-    256 + (HISTORY_FIRST + HISTORY_LAST) as u32 * (ATTEMPT_BYTES + ERROR_BYTES_MAX as u32);
+/// Bytes of the largest record without its body: a task's image with a full history and optional fields.
+pub(super) const RECORD_META_BYTES_MAX: u32 = 256
+    + FIELDS_BYTES_MAX as u32
+    + (HISTORY_FIRST + HISTORY_LAST) as u32 * (ATTEMPT_BYTES + ERROR_BYTES_MAX as u32);
 
 /// Bytes of one attempt in a history, without its error text.
 pub(super) const ATTEMPT_BYTES: u32 = 24;

@@ -13,6 +13,7 @@
 //! - Each segment begins with a [`Base`](crate::core::event::Base), so that the ones before can go.
 
 mod codec;
+mod fields;
 mod image;
 mod layout;
 pub mod limits;
@@ -26,7 +27,8 @@ mod writer;
 
 pub use codec::DecodeError;
 pub use layout::{
-    BatchHeader, Generation, HeaderError, Position, SegmentHeader, SlotNo, next_batch,
+    BatchHeader, Format, Generation, HeaderError, Newer, Position, SegmentHeader, SlotNo,
+    next_batch,
 };
 pub use limits::{Geometry, GeometryError, GeometryOptions};
 pub use record::{Control, Placed, Record, Records};

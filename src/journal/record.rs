@@ -3,6 +3,7 @@
 
 use super::codec::{DecodeError, FIXED_BYTES_MAX, Fixed, Put, Reader};
 use super::image;
+use super::layout::Format;
 use crate::core::event::{Base, Enqueued, Event, KeyImage, LeaseTimes, Removal, Settled};
 use crate::core::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId,
@@ -69,6 +70,7 @@ pub(super) fn size_bound(event: &Event) -> usize {
             SMALL_BYTES_MAX + settled.error.as_ref().map_or(0, |error| error.len())
         }
         Event::RouteDefined { name, .. } => SMALL_BYTES_MAX + name.len(),
+        Event::Enqueued(enqueued) => SMALL_BYTES_MAX + enqueued.carried.as_bytes().len(),
         Event::Restored { image, .. } | Event::Moved { image, .. } => image::size_bound(image),
         _ => SMALL_BYTES_MAX,
     }
@@ -152,7 +154,7 @@ fn put_enqueued(out: &mut Vec<u8>, enqueued: &Enqueued) {
     fixed.put_u64(enqueued.at.0);
     fixed.put_u32(enqueued.route.0);
     out.put(fixed.as_bytes());
-    image::put_deadline_and_key(out, enqueued.deadline, enqueued.key);
+    image::put_options(out, enqueued.deadline, enqueued.key, &enqueued.carried);
 }
 
 fn put_key_image(out: &mut Vec<u8>, key: &KeyImage) {
@@ -288,11 +290,13 @@ pub struct Placed<'a> {
 pub struct Records<'a> {
     reader: Reader<'a>,
     place: Place,
+    format: Format,
 }
 
 impl<'a> Records<'a> {
-    /// Over `records`, the bytes behind a batch's header, whose first stands at `offset` of `segment`.
-    pub fn new(records: &'a [u8], segment: SegmentNo, offset: u32) -> Self {
+    /// Over `records`, the bytes behind a batch's header, written in `format`, whose first stands at `offset` of
+    /// `segment`.
+    pub fn new(records: &'a [u8], format: Format, segment: SegmentNo, offset: u32) -> Self {
         let place = Place {
             segment,
             origin: offset,
@@ -300,6 +304,7 @@ impl<'a> Records<'a> {
         Self {
             reader: Reader::new(records),
             place,
+            format,
         }
     }
 
@@ -310,7 +315,7 @@ impl<'a> Records<'a> {
 
     fn decode(&mut self) -> Result<Placed<'a>, DecodeError> {
         let offset = self.offset();
-        let (record, body) = decode(&mut self.reader, self.place)?;
+        let (record, body) = decode(&mut self.reader, self.format, self.place)?;
         Ok(Placed {
             offset,
             end: self.offset(),
@@ -335,7 +340,11 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-fn decode<'a>(reader: &mut Reader<'a>, place: Place) -> Result<(Record, &'a [u8]), DecodeError> {
+fn decode<'a>(
+    reader: &mut Reader<'a>,
+    format: Format,
+    place: Place,
+) -> Result<(Record, &'a [u8]), DecodeError> {
     let tag = reader.u8()?;
     let record = match tag {
         tag::BASE => Record::Base(base(reader)?),
@@ -347,7 +356,7 @@ fn decode<'a>(reader: &mut Reader<'a>, place: Place) -> Result<(Record, &'a [u8]
             segment: SegmentNo(reader.u32()?),
         }),
         tag::ENQUEUED | tag::RESTORED | tag::MOVED | tag::KEY_MOVED => {
-            let (event, body) = placing(reader, place, tag)?;
+            let (event, body) = placing(reader, format, place, tag)?;
             return Ok((Record::Event(event), body));
         }
         tag => Record::Event(small(reader, tag)?),
@@ -357,6 +366,7 @@ fn decode<'a>(reader: &mut Reader<'a>, place: Place) -> Result<(Record, &'a [u8]
 
 fn placing<'a>(
     reader: &mut Reader<'a>,
+    format: Format,
     place: Place,
     tag: u8,
 ) -> Result<(Event, &'a [u8]), DecodeError> {
@@ -364,13 +374,14 @@ fn placing<'a>(
         tag::ENQUEUED => {
             let (id, at) = (task_id(reader)?, QueueMs(reader.u64()?));
             let route = RouteId(reader.u32()?);
-            let (deadline, key) = image::deadline_and_key(reader)?;
+            let (deadline, key, carried) = image::options(reader, format)?;
             Event::Enqueued(Enqueued {
                 id,
                 at,
                 route,
                 deadline,
                 key,
+                carried,
                 body: BodyRef::default(),
             })
         }
@@ -380,7 +391,7 @@ fn placing<'a>(
             return Ok((Event::KeyMoved { key, body }, &[]));
         }
         tag => {
-            let image = Box::new(image::task(reader)?);
+            let image = Box::new(image::task(reader, format)?);
             let body = BodyRef::default();
             if tag == tag::RESTORED {
                 Event::Restored { image, body }

@@ -5,7 +5,7 @@
 //! events go to a [`Fold`]. Nothing here knows where a batch came from, or what becomes of one that is
 //! missing.
 
-use super::layout::{BatchHeader, Generation, Position};
+use super::layout::{BatchHeader, Generation, Newer, Position};
 use super::limits::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::record::{Control, Record, Records};
 use crate::core::event::{Base, Event};
@@ -73,6 +73,7 @@ impl<'a> IntactBatch<'a> {
     pub fn records(&self) -> Records<'a> {
         Records::new(
             self.records,
+            self.header.format,
             self.header.segment,
             self.offset + BATCH_HEADER_BYTES,
         )
@@ -124,6 +125,8 @@ pub struct Flaw {
     pub offset: u32,
     /// What.
     pub what: String,
+    /// Then it is not damaged: a newer program wrote it.
+    pub newer: Option<Newer>,
 }
 
 /// See the module. Feed it every batch, oldest first.
@@ -157,13 +160,18 @@ impl Replay {
     /// # Errors
     /// The first [`Flaw`]; the fold is worth nothing then.
     pub fn batch(&mut self, batch: &IntactBatch<'_>, fold: &mut dyn Fold) -> Result<(), Flaw> {
-        let flaw = |offset, what: String| Flaw { offset, what };
+        let flaw = |offset, what: String| Flaw {
+            offset,
+            what,
+            newer: None,
+        };
         self.check_place(batch)
             .map_err(|what| flaw(batch.offset, what))?;
         let mut records = 0;
         for placed in batch.records() {
-            let placed = placed.map_err(|error| {
-                flaw(
+            let placed = placed.map_err(|error| Flaw {
+                newer: error.newer(),
+                ..flaw(
                     batch.offset,
                     format!("record {records} of the batch: {error}"),
                 )

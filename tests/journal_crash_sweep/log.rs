@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use leasebridge::core::event::{Base, Enqueued, Event};
+use leasebridge::core::event::{Base, Carried, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::env::DiskLock;
@@ -42,6 +42,7 @@ fn numbered(number: u64) -> Event {
         route: RouteId(0),
         deadline: None,
         key: None,
+        carried: Carried::default(),
         body: BodyRef::default(),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use leasebridge::core::event::{Base, Enqueued, Event};
+use leasebridge::core::event::{Base, Carried, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::journal::{Fold, Geometry, GeometryOptions, Sealer, Start, Writer};
@@ -39,6 +39,7 @@ fn numbered(number: u64) -> Event {
         route: RouteId(0),
         deadline: None,
         key: None,
+        carried: Carried::default(),
         body: BodyRef::default(),
     })
 }

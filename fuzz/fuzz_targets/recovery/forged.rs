@@ -6,7 +6,7 @@ use leasebridge::core::ids::SegmentNo;
 use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
 use leasebridge::journal::slots::Walk;
 use leasebridge::journal::{
-    Fold, Generation, Position, Records, SegmentHeader, SlotNo, next_batch,
+    Fold, Format, Generation, Position, Records, SegmentHeader, SlotNo, next_batch,
 };
 
 use super::Choices;
@@ -129,7 +129,11 @@ fn batch(choices: &mut Choices<'_>, bytes: &mut Vec<u8>, header: SegmentHeader, 
     let len = usize::from(choices.byte() % 96);
     records.extend_from_slice(choices.take(len));
     let at = u32::try_from(bytes.len()).expect("a slot is small");
-    let count = Records::new(&records, header.segment, at).count() as u32;
+    let (format, magic) = match flags & 4 {
+        0 => (Format::Two, b"LBB\xb6"),
+        _ => (Format::One, b"LBB\xb5"),
+    };
+    let count = Records::new(&records, format, header.segment, at).count() as u32;
     let mut fields = [
         records.len() as u32,
         count,
@@ -143,7 +147,7 @@ fn batch(choices: &mut Choices<'_>, bytes: &mut Vec<u8>, header: SegmentHeader, 
     if flags & 2 != 0 {
         fields[choices.below(fields.len())] = choices.edgy();
     }
-    let mut head = b"LBB\xb5".to_vec();
+    let mut head = magic.to_vec();
     head.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
     chain.crc = crc32c::crc32c(&head);
     head.extend_from_slice(&chain.crc.to_le_bytes());

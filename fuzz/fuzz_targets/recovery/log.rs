@@ -301,6 +301,7 @@ fn event(choices: &mut Choices<'_>, number: usize) -> (Event, Vec<u8>) {
                 route,
                 deadline,
                 key,
+                carried: Default::default(),
                 body: placed,
             };
             return (Event::Enqueued(enqueued), body);
@@ -343,6 +344,7 @@ fn image(
         enqueued_at: at,
         deadline: None,
         key,
+        carried: Default::default(),
         epoch: Epoch::new(3),
         life: LifeImage::Delayed(at),
         budgets: Default::default(),

@@ -1,6 +1,6 @@
 //! Accepting commands.
 
-use super::super::event::{Enqueued, Event};
+use super::super::event::{Carried, Enqueued, Event};
 use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};
 use super::super::keys::Fate;
 use super::super::policy::Policy;
@@ -52,6 +52,7 @@ pub(super) fn enqueue(
         route,
         deadline,
         key,
+        carried: Carried::default(),
         body,
     }));
     Ok(Reply::Enqueued(id))

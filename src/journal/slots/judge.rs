@@ -2,9 +2,11 @@
 
 use super::super::layout::{Generation, SegmentHeader, SlotNo};
 use super::super::limits::SEGMENT_HEADER_BYTES;
-use super::super::replay::{Ending, Fold, Replay, Start};
+use super::super::replay::{Ending, Flaw, Fold, Replay, Start};
 use super::walk::Walk;
-use super::{Corruption, LastBatch, LiveSegment, PlannedSegment, Recovered, Survey, Torn};
+use super::{
+    Corruption, LastBatch, LiveSegment, PlannedSegment, Recovered, RecoveryError, Survey, Torn,
+};
 use crate::core::ids::SegmentNo;
 
 /// See the module. Feed it every segment of [`Survey::log`] in order, let it examine every
@@ -32,6 +34,16 @@ struct Cut {
 }
 
 impl PlannedSegment {
+    fn refuse(&self, flaw: Flaw) -> RecoveryError {
+        match flaw.newer {
+            Some(what) => RecoveryError::Newer {
+                slot: self.slot,
+                what,
+            },
+            None => self.corrupt(flaw.offset, flaw.what).into(),
+        }
+    }
+
     fn corrupt(&self, offset: u32, what: impl Into<String>) -> Corruption {
         Corruption {
             segment: self.header.segment,
@@ -73,16 +85,16 @@ impl Judge {
     /// Folds the next segment, of which `bytes` is the whole file.
     ///
     /// # Errors
-    /// The first damage; the fold is worth nothing then.
+    /// The first damage, or the first that only a newer program understands; the fold is worth nothing then.
     ///
     /// # Panics
     /// When no segment is left.
-    pub fn feed(&mut self, bytes: &[u8], fold: &mut dyn Fold) -> Result<(), Corruption> {
+    pub fn feed(&mut self, bytes: &[u8], fold: &mut dyn Fold) -> Result<(), RecoveryError> {
         let planned = self.next_segment().expect("fed only what is planned");
         self.fed += 1;
         let follower = self.next_segment().map(|next| next.header);
         if let Some(cut) = self.cut {
-            return self.feed_behind_cut(cut, planned, bytes);
+            return Ok(self.feed_behind_cut(cut, planned, bytes)?);
         }
         self.check_link(planned)?;
         let header = planned.header;
@@ -99,7 +111,7 @@ impl Judge {
             };
             self.replay
                 .batch(&batch, fold)
-                .map_err(|flaw| planned.corrupt(flaw.offset, flaw.what))?;
+                .map_err(|flaw| planned.refuse(flaw))?;
             self.last_batch = Some(LastBatch {
                 slot: planned.slot,
                 offset: batch.offset,

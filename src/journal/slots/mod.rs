@@ -13,7 +13,7 @@ mod judge;
 mod survey;
 mod walk;
 
-use super::layout::{Generation, SegmentHeader, SlotNo};
+use super::layout::{Generation, Newer, SegmentHeader, SlotNo};
 use super::replay::{ReadCounts, Start};
 use super::seal::SealedBatch;
 use crate::core::ids::SegmentNo;
@@ -74,12 +74,12 @@ pub enum RecoveryError {
     #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// Written by a later version of this program.
-    #[error("file {slot} is of format version {version}, newer than this program reads")]
+    #[error("file {slot} is of {what}")]
     Newer {
         /// The file that says so.
         slot: SlotNo,
-        /// The version it says.
-        version: u32,
+        /// What it says.
+        what: Newer,
     },
 }
 

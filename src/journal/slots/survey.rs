@@ -64,8 +64,8 @@ impl Survey {
             let slot = head.slot;
             match SegmentHeader::decode(&head.bytes) {
                 Ok(header) => segments.push(PlannedSegment { slot, header }),
-                Err(HeaderError::Newer(version)) => {
-                    return Err(RecoveryError::Newer { slot, version });
+                Err(HeaderError::Newer(what)) => {
+                    return Err(RecoveryError::Newer { slot, what });
                 }
                 Err(error) => {
                     spares.push(slot);

@@ -119,12 +119,12 @@ fn a_lost_header_a_lost_file_and_a_newer_one_are_told_apart() {
         assert!(matches!(folder.recover(), Err(RecoveryError::Corrupt(_))));
     }
     let page = whole.slots.get_mut(&segments[0].slot).unwrap();
-    page[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    page[8..12].copy_from_slice(&3_u32.to_le_bytes());
     let crc = crc32c::crc32c(&page[..4092]);
     page[4092..4096].copy_from_slice(&crc.to_le_bytes());
     let newer = RecoveryError::Newer {
         slot: segments[0].slot,
-        version: 2,
+        what: Newer::Version(3),
     };
     assert_eq!(whole.recover().unwrap_err(), newer);
 }

@@ -1,6 +1,6 @@
 //! Arbitrary events.
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -30,6 +30,18 @@ fn queue_ms() -> impl Strategy<Value = QueueMs> {
 
 fn key() -> impl Strategy<Value = Option<(KeyHash, Fingerprint)>> {
     option::of(any::<(u128, u64)>().prop_map(|(key, print)| (KeyHash(key), Fingerprint(print))))
+}
+
+/// Optional fields that may be passed over.
+fn carried() -> impl Strategy<Value = Carried> {
+    let fields = btree_map(1_u8..128, vec(any::<u8>(), 0..20), 0..4);
+    fields.prop_map(|fields| {
+        let field = |(tag, value): (u8, Vec<u8>)| {
+            let len = u16::try_from(value.len()).unwrap().to_le_bytes();
+            [&[tag], &len[..], &value].concat()
+        };
+        Carried::new(&fields.into_iter().flat_map(field).collect::<Vec<u8>>())
+    })
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -154,6 +166,7 @@ fn image() -> impl Strategy<Value = Box<TaskImage>> {
         queue_ms(),
         option::of(queue_ms()),
         key(),
+        carried(),
     );
     let history = option::of(history().prop_map(Box::new));
     let rest = (option::of(epoch()), life, budgets, isolation(), history);
@@ -164,6 +177,7 @@ fn image() -> impl Strategy<Value = Box<TaskImage>> {
             enqueued_at: about.2,
             deadline: about.3,
             key: about.4,
+            carried: about.5,
             epoch: rest.0,
             life: rest.1,
             budgets: rest.2,
@@ -180,13 +194,15 @@ fn enqueued() -> impl Strategy<Value = Enqueued> {
         any::<u32>(),
         option::of(queue_ms()),
         key(),
+        carried(),
     )
-        .prop_map(|(id, at, route, deadline, key)| Enqueued {
+        .prop_map(|(id, at, route, deadline, key, carried)| Enqueued {
             id,
             at,
             route: RouteId(route),
             deadline,
             key,
+            carried,
             body: BodyRef::default(),
         })
 }

@@ -26,6 +26,11 @@ fn key() -> Option<(KeyHash, Fingerprint)> {
     Some((KeyHash(0xaaaa_bbbb), Fingerprint(0xcccc)))
 }
 
+/// Fields 5 and 6, of two bytes and of none.
+fn carried() -> Carried {
+    Carried::new(&[5, 2, 0, 0xf1, 0xf2, 6, 0, 0])
+}
+
 fn settled() -> Settled {
     Settled {
         delivery: delivery(),
@@ -58,6 +63,7 @@ fn image() -> TaskImage {
         enqueued_at: QueueMs(50_000),
         deadline: Some(QueueMs(90_000)),
         key: key(),
+        carried: carried(),
         epoch: Epoch::new(3),
         life: LifeImage::Poison {
             at: QueueMs(85_000),
@@ -85,6 +91,7 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
         route,
         deadline: Some(QueueMs(90_000)),
         key: key(),
+        carried: carried(),
         body,
     };
     let plain = |event| (event, &b""[..]);
@@ -150,7 +157,7 @@ fn hex(text: &mut String, title: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn the_bytes_of_version_1_stay_what_they_are() {
+fn the_bytes_of_version_2_stay_what_they_are() {
     let mut folder = Folder::default();
     let (mut log, _, _) = folder.open();
     for (count, (mut event, body)) in one_of_each().into_iter().enumerate() {

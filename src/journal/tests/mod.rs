@@ -2,6 +2,7 @@
 
 mod damage;
 mod events;
+mod fields;
 mod folder;
 mod golden;
 mod replay;

@@ -7,7 +7,7 @@ use super::super::record::{Place, encode_event, size_bound};
 use super::super::*;
 use super::events::event_and_body;
 use super::folder::{Folder, base};
-use crate::core::event::{Enqueued, Event, LeaseTimes};
+use crate::core::event::{Carried, Enqueued, Event, LeaseTimes};
 use crate::core::ids::{BodyRef, DeliveryId, Epoch, RouteId, SegmentNo};
 use crate::core::time::QueueMs;
 
@@ -28,7 +28,7 @@ proptest! {
         let mut out = vec![0xee; 11];
         encode_event(&mut out, place, &mut event, &body);
         prop_assert!(out.len() - 11 <= size_bound(&event) + body.len());
-        let mut records = Records::new(&out[11..], SegmentNo(7), 4147);
+        let mut records = Records::new(&out[11..], Format::WRITTEN, SegmentNo(7), 4147);
         let placed = records.next().unwrap().unwrap();
         prop_assert_eq!(placed.record, Record::Event(event));
         prop_assert_eq!(placed.body, &body[..]);
@@ -41,7 +41,8 @@ proptest! {
         let mut out = Vec::new();
         encode_event(&mut out, place, &mut event, &body);
         for len in 1..out.len() {
-            let first = Records::new(&out[..len], SegmentNo(1), 0).next().unwrap();
+            let mut records = Records::new(&out[..len], Format::WRITTEN, SegmentNo(1), 0);
+            let first = records.next().unwrap();
             prop_assert_eq!(first.map(|_| ()), Err(DecodeError::Short));
         }
     }
@@ -49,8 +50,10 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(tag in 0_u8..32, bytes in vec(any::<u8>(), 0..400)) {
         let tagged: Vec<u8> = std::iter::once(tag).chain(bytes).collect();
-        let count = Records::new(&tagged, SegmentNo(u32::MAX), u32::MAX - 100).count();
-        prop_assert!(count <= tagged.len());
+        for format in [Format::One, Format::Two] {
+            let records = Records::new(&tagged, format, SegmentNo(u32::MAX), u32::MAX - 100);
+            prop_assert!(records.count() <= tagged.len());
+        }
         let _ = SegmentHeader::decode(&tagged);
         let _ = BatchHeader::decode(&tagged);
     }
@@ -120,7 +123,8 @@ fn a_lease_with_epoch_zero_is_refused() {
     bytes[17..21].fill(0);
     let field = "epoch of a lease";
     let refused = Err(DecodeError::Value { field, value: 0 });
-    let decoded = Records::new(&bytes, SegmentNo(1), 0).next().unwrap();
+    let mut records = Records::new(&bytes, Format::WRITTEN, SegmentNo(1), 0);
+    let decoded = records.next().unwrap();
     assert_eq!(decoded.map(|_| ()), refused);
 }
 
@@ -134,6 +138,7 @@ pub(super) fn numbered(number: u64) -> Event {
         route: RouteId(0),
         deadline: None,
         key: None,
+        carried: Carried::default(),
         body: BodyRef::default(),
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::files;
 use crate::core::ids::SegmentNo;
+use crate::journal::Newer;
 
 /// The log has failed under this opening, or is not its own any more: nothing more is promised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum OpenError {
     /// Somebody else has it, and this store gives way.
     #[error("the journal is in use by another owner: {0}")]
     Held(Arc<str>),
+    /// A later version of the program wrote it.
+    #[error("the journal is of {0}; run the newer program; nothing was changed")]
+    Newer(Newer),
     /// What it holds contradicts itself where no crash makes it so.
     #[error("the journal is damaged: {0}; nothing was changed")]
     Damaged(Arc<str>),

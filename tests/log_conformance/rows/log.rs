@@ -99,7 +99,10 @@ fn replay(
         let replay =
             replay.get_or_insert_with(|| Replay::behind(header.previous_end, header.previous_crc));
         let folded = replay.batch(&batch, fold);
-        folded.map_err(|flaw| damaged(*at, flaw.to_string()))?;
+        folded.map_err(|flaw| match flaw.newer {
+            Some(what) => OpenError::Newer(what),
+            None => damaged(*at, flaw.to_string()),
+        })?;
     }
     let first = rows.first().map_or(SegmentNo(1), |(at, _)| at.segment());
     let replay = replay.unwrap_or_else(|| Replay::behind(Position::default(), 0));

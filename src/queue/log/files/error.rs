@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::core::ids::SegmentNo;
-use crate::journal::{Corruption, RecoveryError};
+use crate::journal::{Corruption, Newer, RecoveryError};
 
 /// A log was not opened. Unless it says otherwise, nothing in its folder was changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +25,12 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A later version of the program wrote it.
-    #[error("{} is of format version {version}, newer than this program reads; run the newer program", path.display())]
+    #[error("{} is of {what}; run the newer program; nothing was changed", path.display())]
     Newer {
         /// The file that says so.
         path: PathBuf,
-        /// Its version.
-        version: u32,
+        /// What it says.
+        what: Newer,
     },
     /// The log is damaged where no power cut damages it.
     #[error(
@@ -91,9 +91,9 @@ impl OpenError {
                 dir: dir.to_owned(),
                 damage,
             },
-            RecoveryError::Newer { slot, version } => Self::Newer {
+            RecoveryError::Newer { slot, what } => Self::Newer {
                 path: dir.join(slot.to_string()),
-                version,
+                what,
             },
         }
     }

@@ -131,7 +131,8 @@ impl Folder {
         let mut bytes = Vec::new();
         while let Some(planned) = judge.next_segment() {
             self.read(planned.slot, &mut bytes).await?;
-            judge.feed(&bytes, fold).map_err(damaged)?;
+            let fed = judge.feed(&bytes, fold);
+            fed.map_err(|error| OpenError::recovery(&self.dir, error))?;
         }
         for planned in judge.survey().superseded.clone() {
             self.read(planned.slot, &mut bytes).await?;

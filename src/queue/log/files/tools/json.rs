@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::core::event::{
-    Event, KeyImage, LifeImage, Next, Outcome, Removal, Settled, TaskImage, TransportKind,
+    Carried, Event, KeyImage, LifeImage, Next, Outcome, Removal, Settled, TaskImage, TransportKind,
 };
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, Fingerprint, KeyHash, SegmentNo, TaskId};
@@ -87,14 +87,17 @@ fn event_json(event: &Event) -> Value {
         }
         Event::RouteDefined { route, name } => json!({ "route": route.0, "name": name }),
         Event::RoutePaused { route, paused } => json!({ "route": route.0, "paused": paused }),
-        Event::Enqueued(enqueued) => json!({
-            "task": enqueued.id.to_string(),
-            "at": enqueued.at.0,
-            "route": enqueued.route.0,
-            "deadline": time(enqueued.deadline),
-            "key": key(enqueued.key),
-            "body": body(enqueued.body),
-        }),
+        Event::Enqueued(enqueued) => {
+            let told = json!({
+                "task": enqueued.id.to_string(),
+                "at": enqueued.at.0,
+                "route": enqueued.route.0,
+                "deadline": time(enqueued.deadline),
+                "key": key(enqueued.key),
+                "body": body(enqueued.body),
+            });
+            with_carried(told, &enqueued.carried)
+        }
         Event::Granted { delivery, at, .. } => {
             json!({ "task": delivery.task.to_string(), "epoch": delivery.epoch.get(), "at": at.0 })
         }
@@ -141,7 +144,7 @@ fn settled_json(settled: &Settled) -> Value {
 
 fn image_json(image: &TaskImage, at: BodyRef) -> Value {
     let budgets = &image.budgets;
-    json!({
+    let told = json!({
         "task": image.id.to_string(),
         "route": image.route.0,
         "enqueued_at": image.enqueued_at.0,
@@ -171,7 +174,18 @@ fn image_json(image: &TaskImage, at: BodyRef) -> Value {
             "omitted": history.omitted,
         })),
         "body": body(at),
-    })
+    });
+    with_carried(told, &image.carried)
+}
+
+/// Adds what a newer program said, as the bytes that it wrote, if it said anything.
+fn with_carried(mut told: Value, carried: &Carried) -> Value {
+    if !carried.is_empty() {
+        let bytes = carried.as_bytes().iter();
+        let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        told["unknown_fields"] = hex.into();
+    }
+    told
 }
 
 fn attempt(attempt: &Attempt) -> Value {

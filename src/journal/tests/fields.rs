@@ -1,0 +1,193 @@
+//! Optional fields: what an older program does with those of a newer one.
+
+use super::super::record::{Place, encode_event};
+use super::super::*;
+use super::folder::{Folder, base};
+use super::roundtrip::numbered;
+use crate::core::event::{Carried, Enqueued, Event, Next, Outcome, Settled, TaskImage};
+use crate::core::ids::{BodyRef, SegmentNo};
+use crate::core::time::Now;
+use crate::core::{DeliveryId, Epoch, Origin, QueueMs, RouteId, Seq, State, TaskId};
+
+/// Field 1 with two bytes, field 9 with none.
+const FIELDS: [u8; 8] = [1, 2, 0, 0xaa, 0xbb, 9, 0, 0];
+
+fn enqueued(fields: &[u8]) -> Event {
+    let Event::Enqueued(enqueued) = numbered(1) else {
+        unreachable!("it is one");
+    };
+    Event::Enqueued(Enqueued {
+        carried: Carried::new(fields),
+        ..enqueued
+    })
+}
+
+fn encoded(event: &mut Event) -> Vec<u8> {
+    let mut out = Vec::new();
+    let place = Place {
+        segment: SegmentNo(1),
+        origin: 0,
+    };
+    encode_event(&mut out, place, event, b"body");
+    out
+}
+
+fn decoded(bytes: &[u8], format: Format) -> Result<Event, DecodeError> {
+    let mut records = Records::new(bytes, format, SegmentNo(1), 0);
+    let placed = records.next().expect("there is a record")?;
+    assert_eq!(placed.body, b"body");
+    match placed.record {
+        Record::Event(event) => Ok(event),
+        other => panic!("no event: {other:?}"),
+    }
+}
+
+#[test]
+fn fields_that_nobody_knows_are_read_as_they_are_and_only_since_version_2() {
+    let mut event = enqueued(&FIELDS);
+    let bytes = encoded(&mut event);
+    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+    let refused = DecodeError::Value {
+        field: "set of options",
+        value: 4,
+    };
+    assert_eq!(decoded(&bytes, Format::One), Err(refused));
+}
+
+#[test]
+fn without_fields_both_versions_write_the_same_bytes() {
+    let mut event = enqueued(&[]);
+    let bytes = encoded(&mut event);
+    assert_eq!(bytes.len(), encoded(&mut enqueued(&FIELDS)).len() - 10);
+    assert_eq!(decoded(&bytes, Format::One), Ok(event.clone()));
+    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+}
+
+#[test]
+fn fields_out_of_order_too_long_or_none_at_all_are_damage() {
+    let whole = encoded(&mut enqueued(&FIELDS));
+    let at = whole.len() - b"body".len() - 4 - FIELDS.len() - 2;
+    assert_eq!(whole[at..at + 2], [8, 0]);
+    let longest: Vec<u8> = [&[1, 0xfd, 3][..], &[7; 1021]].concat();
+    let longer: Vec<u8> = [&[1, 0xfe, 3][..], &[7; 1022]].concat();
+    for (fields, fits) in [
+        (&FIELDS[..], true),
+        (&longest[..], true),
+        (&longer[..], false),
+        (&[][..], false),
+        // Twice the same, falling, number zero, longer than it is, less than a field.
+        (&[1, 0, 0, 1, 0, 0][..], false),
+        (&[2, 0, 0, 1, 0, 0][..], false),
+        (&[0, 0, 0][..], false),
+        (&[1, 1, 0][..], false),
+        (&[1, 0, 0, 2][..], false),
+    ] {
+        let len = u16::try_from(fields.len()).unwrap().to_le_bytes();
+        let (front, rest) = (&whole[..at], &whole[at + 2 + FIELDS.len()..]);
+        let read = decoded(&[front, &len, fields, rest].concat(), Format::Two);
+        match fits {
+            true => assert_eq!(read.map(|_| ()), Ok(()), "{fields:?}"),
+            false => assert_eq!(read, Err(DecodeError::Fields), "{fields:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_field_that_must_be_known_refuses_the_log_as_a_newer_ones_and_not_as_damaged() {
+    let mut folder = Folder::default();
+    let (mut log, _, _) = folder.open();
+    log.writer.append(|| base(0), &mut enqueued(&FIELDS), b"");
+    folder.write_all(&mut log);
+    assert_eq!(folder.recover().unwrap().1.events.len(), 1);
+    // Field 3 may be passed over, field 5 may not.
+    let fields = [3, 0, 0, 0x85, 1, 0, 0];
+    log.writer.append(|| base(1), &mut enqueued(&fields), b"");
+    folder.write_all(&mut log);
+    let slot = *folder.slots.keys().next().unwrap();
+    let error = folder.recover().unwrap_err();
+    let what = Newer::Field(5);
+    assert_eq!(error, RecoveryError::Newer { slot, what });
+    assert!(error.to_string().contains("optional field 5"), "{error}");
+}
+
+/// A state with one task that carries fields.
+fn state() -> (State, TaskId) {
+    let mut state = State::new(0);
+    let (at, origin) = (QueueMs(1), Origin(7));
+    state.apply(&Event::Opened { at, origin });
+    let (route, name) = (RouteId(0), "a".into());
+    state.apply(&Event::RouteDefined { route, name });
+    let id = TaskId {
+        seq: state.next_seq(),
+        origin,
+    };
+    enqueue(&mut state, id, &FIELDS);
+    (state, id)
+}
+
+fn enqueue(state: &mut State, id: TaskId, fields: &[u8]) {
+    let Event::Enqueued(enqueued) = enqueued(fields) else {
+        unreachable!("it is one");
+    };
+    state.apply(&Event::Enqueued(Enqueued { id, ..enqueued }));
+}
+
+fn image(state: &State, id: TaskId) -> TaskImage {
+    state.image(id).expect("it lives")
+}
+
+#[test]
+fn a_task_carries_its_fields_through_moves_restarts_and_drains_and_takes_them_along() {
+    let (mut state, id) = state();
+    let moved = image(&state, id);
+    assert_eq!(moved.carried.as_bytes(), FIELDS);
+    // Moved by compaction, it is found by a recovery that never sees its enqueue.
+    let mut event = Event::Moved {
+        image: Box::new(moved.clone()),
+        body: BodyRef::default(),
+    };
+    let mut recovered = State::from_base(state.base());
+    let read = decoded(&encoded(&mut event), Format::Two).unwrap();
+    recovered.replay(&read).unwrap();
+    assert_eq!(image(&recovered, id), moved);
+    // Drained and restored elsewhere.
+    let mut other = State::new(1);
+    let (route, name) = (RouteId(0), "a".into());
+    other.apply(&Event::RouteDefined { route, name });
+    let input = crate::core::Input::Restore { image: &moved };
+    let (policy, mut events) = (crate::core::Policy::default(), Vec::new());
+    crate::core::decide(&other, &policy, Now::default(), input, &mut events).unwrap();
+    other.apply(&events[0]);
+    assert_eq!(image(&other, id).carried.as_bytes(), FIELDS);
+    // Whoever gets its place in memory has none.
+    finish(&mut state, id);
+    let next = TaskId { seq: Seq(2), ..id };
+    enqueue(&mut state, next, &[]);
+    assert!(image(&state, next).carried.is_empty());
+    assert_eq!(state.carried_len(), 0);
+}
+
+fn finish(state: &mut State, id: TaskId) {
+    let delivery = DeliveryId {
+        task: id,
+        epoch: Epoch::FIRST,
+    };
+    let at = QueueMs(2);
+    let lease = Default::default();
+    state.apply(&Event::Granted {
+        delivery,
+        at,
+        lease,
+    });
+    state.apply(&Event::Settled(Settled {
+        delivery,
+        at,
+        outcome: Outcome::Done,
+        charged: false,
+        isolation: Default::default(),
+        next: Next::Done,
+        sends: 1,
+        transport: None,
+        error: None,
+    }));
+}
