@@ -349,6 +349,24 @@ fn what_a_newer_program_wrote_is_refused_by_name_and_is_not_damage() {
             .ends_with("format version 2 with features 0x0001, which this program does not know"),
         "{features}"
     );
+    // Neither an opening nor a repair touches it.
+    let mut folder = checked_in("sealed");
+    let newest = folder.slots.values_mut().next_back().unwrap();
+    forge(newest, VERSION_AT, 3);
+    let left = life(|| async {
+        let disk = disk_of(&folder).await;
+        let opened = SafeTaskQueue::<String>::open(options(&disk, 0)).await;
+        let repaired = tools::repair(&disk, Path::new(DIR), &mut AnyEvents).await;
+        let refusals = [
+            opened.map(drop).unwrap_err().to_string(),
+            repaired.unwrap_err().to_string(),
+        ];
+        for refusal in refusals {
+            assert!(refusal.contains("run the newer program"), "{refusal}");
+        }
+        folder_of(&disk).slots
+    });
+    assert_eq!(left, Some(folder.slots));
     // The upper half of the features may be passed over.
     let mut folder = Folder::default();
     story::tell(&mut folder, true);

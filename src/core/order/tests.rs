@@ -169,6 +169,20 @@ fn memory_follows_the_tasks_that_are_left() {
 }
 
 #[test]
+fn a_line_that_was_just_swept_is_not_swept_at_the_next_removal() {
+    let mut line = Line::default();
+    for seq in 0..200 {
+        line.insert(rank(seq), 0);
+    }
+    for seq in 1..=101 {
+        line.remove(rank(seq), 0);
+    }
+    assert_eq!(line.sizes(), (99, 0), "half and one were empty");
+    line.remove(rank(102), 0);
+    assert_eq!(line.sizes(), (99, 0));
+}
+
+#[test]
 #[should_panic(expected = "stands in its line")]
 fn a_task_that_never_came_can_not_leave() {
     let mut line = Line::default();

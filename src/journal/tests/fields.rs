@@ -1,11 +1,17 @@
 //! Optional fields: what an older program does with those of a newer one.
 
+use super::super::fields::FIELDS_BYTES_MAX;
+use super::super::limits::RECORD_META_BYTES_MAX;
 use super::super::record::{Place, encode_event};
 use super::super::*;
 use super::folder::{Folder, base};
 use super::roundtrip::numbered;
-use crate::core::event::{Carried, Enqueued, Event, Next, Outcome, Settled, TaskImage};
-use crate::core::ids::{BodyRef, SegmentNo};
+use crate::core::event::{
+    Carried, Enqueued, Event, LifeImage, Next, Outcome, PoisonCause, Settled, TaskImage,
+};
+use crate::core::history::Attempt;
+use crate::core::ids::{BodyRef, Fingerprint, KeyHash, SegmentNo};
+use crate::core::limits::ERROR_BYTES_MAX;
 use crate::core::time::Now;
 use crate::core::{DeliveryId, Epoch, Origin, QueueMs, RouteId, Seq, State, TaskId};
 
@@ -190,4 +196,41 @@ fn finish(state: &mut State, id: TaskId) {
         transport: None,
         error: None,
     }));
+}
+
+/// What every segment has to have room for.
+#[test]
+fn the_largest_record_is_as_large_as_the_sizes_reckon_with() {
+    let (state, id) = state();
+    let mut largest = image(&state, id);
+    let longest = vec![7; FIELDS_BYTES_MAX - 3];
+    let len = u16::try_from(longest.len()).unwrap().to_le_bytes();
+    largest.carried = Carried::new(&[&[1], &len[..], &longest].concat());
+    (largest.deadline, largest.key) = (Some(QueueMs(9)), Some((KeyHash(1), Fingerprint(2))));
+    largest.life = LifeImage::Poison {
+        at: QueueMs(9),
+        cause: PoisonCause::Expired,
+    };
+    let history = largest.history.get_or_insert_default();
+    for epoch in 1..=100 {
+        history.push(Attempt {
+            epoch: Epoch::new(epoch).unwrap(),
+            at: QueueMs(1),
+            outcome: Outcome::Rejected,
+            charged: true,
+            transport: None,
+            sends: 1,
+            error: Some("e".repeat(ERROR_BYTES_MAX).into()),
+            times: 1,
+        });
+    }
+    let mut event = Event::Moved {
+        image: Box::new(largest),
+        body: BodyRef::default(),
+    };
+    let bytes = encoded(&mut event);
+    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+    let meta = bytes.len() - b"body".len();
+    let reckoned = RECORD_META_BYTES_MAX as usize;
+    assert!((reckoned - 256..=reckoned).contains(&meta), "{meta} bytes");
 }
