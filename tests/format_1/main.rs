@@ -257,7 +257,7 @@ async fn check_keys(queue: &SafeTaskQueue<String>, story: &Story, keys: &[String
         let (id, _) = story.state.by_key(hash_key(key)).expect("it was accepted");
         let route = if key == "held" { "held" } else { "mail" };
         let options = TaskOptions {
-            route: route.to_owned(),
+            route: route.to_owned().into(),
             key: Some(key.clone()),
             ..TaskOptions::default()
         };
