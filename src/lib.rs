@@ -14,6 +14,7 @@
 //! | [`journal`] | the log's records, batches and recovery, without I/O | |
 //! | [`env`] | the seams to the outside world: clock, transport, disk, randomness | |
 //! | [`pipeline`] | contexts, timeouts, retries and compensations for one command | |
+//! | [`observe`] | what is seen of queue, bridge and receiver at one moment: plain data, and as JSON | |
 //! | [`coverage`] | counters of rare situations | |
 //! | [`history`] | what happened in a run, as records that an oracle judges | |
 //! | `wire` | the protocol between bridge and endpoint: frames and messages | `wire` |
@@ -129,6 +130,7 @@ pub mod history;
 pub mod journal;
 #[cfg(feature = "node")]
 pub mod node;
+pub mod observe;
 pub mod pipeline;
 #[cfg(leasebridge_planted)]
 pub mod planted;

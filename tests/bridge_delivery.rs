@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use leasebridge::bridge::{
-    BreakerState, DeliveryEnd, DeliveryEnds, DeliveryNews, OnLostInbox, RESULT_BYTES_MAX,
-    TaskResult,
+    DeliveryEnd, DeliveryEnds, DeliveryNews, OnLostInbox, RESULT_BYTES_MAX, TaskResult,
 };
 use leasebridge::core::event::TransportKind::{Grpc, Socket};
 use leasebridge::core::{Epoch, TaskState};
 use leasebridge::env::{Env, timeout};
+use leasebridge::observe::BreakerState;
 use leasebridge::queue::Failure;
 use leasebridge::receiver::HandlerError;
 use leasebridge::wire::InboxId;
@@ -39,7 +39,9 @@ async fn over_the_socket_each_command_is_executed_once_and_announced_as_settled(
         route_status(&bridge, "a").counts.announced == 500
     })
     .await;
-    assert_eq!(link_status(&bridge, "a", Socket).counts.replies, 500);
+    let socket = link_status(&bridge, "a", Socket);
+    assert_eq!(socket.counts.replies, 500);
+    assert_eq!(socket.first_sign_of_life.count(), 500);
     assert_eq!(link_status(&bridge, "a", Grpc).counts.sends, 0);
     assert_eq!(queue.totals("a").granted, 500);
 }
@@ -54,7 +56,9 @@ async fn over_grpc_alone_each_command_is_executed_once() {
     let ids = queue.put_many("a", 500).await;
     queue.done("a", 500).await;
     assert!(ids.iter().all(|id| handler.calls(*id) == 1));
-    assert_eq!(link_status(&bridge, "a", Grpc).counts.replies, 500);
+    let grpc = link_status(&bridge, "a", Grpc);
+    assert_eq!(grpc.counts.replies, 500);
+    assert_eq!(grpc.first_sign_of_life.count(), 500);
 }
 
 /// The next end of a delivery that the bridge tells of.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use leasebridge::bridge::{LinkState, RouteOptions};
+use leasebridge::bridge::RouteOptions;
 use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::node::{
     FailureKind, MissingRoute, Node, NodeFailure, NodeOptions, OnMissingRoute, StartError,
 };
+use leasebridge::observe::LinkState;
 use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{
     Delivered, Handler, HandlerError, Receiver, ReceiverOptions, RunningReceiver,

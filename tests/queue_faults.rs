@@ -12,10 +12,11 @@ use std::time::Duration;
 use leasebridge::core::{Epoch, TaskId, TaskState};
 use leasebridge::env::{self, Disk};
 use leasebridge::journal::Newer;
+use leasebridge::observe::JournalStatus;
 use leasebridge::queue::log::{self, files};
 use leasebridge::queue::{
-    EnqueueError, Failure, FullBecause, JournalStatus, LeaseError, OpenError, QueueOptions,
-    SafeTaskQueue, TaskOptions,
+    EnqueueError, Failure, FullBecause, LeaseError, OpenError, QueueOptions, SafeTaskQueue,
+    TaskOptions,
 };
 use leasebridge_sim::disk::{Fault, FaultRule, OpNumber, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;

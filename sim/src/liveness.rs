@@ -7,9 +7,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use leasebridge::bridge::{BreakerState, BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};
 use leasebridge::core::{Epoch, TaskState};
-use leasebridge::queue::{Listed, RouteStatus, SafeTaskQueue};
+use leasebridge::observe::{
+    BreakerState, BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus, RouteStatus,
+};
+use leasebridge::queue::{Listed, SafeTaskQueue};
 
 /// Tasks of one route that are named one by one; the rest is counted.
 const NAMED_MAX: usize = 8;
@@ -152,10 +154,9 @@ fn seconds(left: Duration) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use leasebridge::bridge::{LinkCounts, RouteCounts};
     use leasebridge::core::event::TransportKind;
-    use leasebridge::core::{LaneCounts, LaneTotals, MonoMs, Origin, QueueMs, Seq, TaskId};
-    use leasebridge::env::{Address, Mono};
+    use leasebridge::core::{LaneCounts, MonoMs, Origin, QueueMs, Seq, TaskId};
+    use leasebridge::observe::{Distribution, LinkCounts};
 
     use super::*;
 
@@ -181,9 +182,7 @@ mod tests {
                 leased,
                 poison: 3,
             },
-            totals: LaneTotals::default(),
-            oldest_ready: None,
-            paused: false,
+            ..RouteStatus::default()
         }
     }
 
@@ -221,7 +220,7 @@ mod tests {
     fn a_bridge_that_takes_nothing_says_what_its_breaker_and_its_links_do() {
         let link = |transport, state, last_error: Option<&str>| LinkStatus {
             transport,
-            address: Address::tcp("endpoint", 1),
+            address: "endpoint:1".into(),
             state,
             software: None,
             inbox_id: None,
@@ -230,22 +229,19 @@ mod tests {
             breaker_opened: 0,
             last_error: last_error.map(str::to_owned),
             counts: LinkCounts::default(),
+            first_sign_of_life: Distribution::default(),
         };
-        let since = Mono::default();
+        let for_ms = 0;
         let refused = Some("connection refused");
         let bridge = BridgeRouteStatus {
             name: "b".into(),
-            open: false,
-            in_flight: 0,
-            breaker: BreakerState::Probing { since },
+            breaker: BreakerState::Probing { for_ms },
             breaker_opened: 1,
             links: vec![
-                link(TransportKind::Socket, LinkState::Up { since }, None),
+                link(TransportKind::Socket, LinkState::Up { for_ms }, None),
                 link(TransportKind::Grpc, LinkState::Connecting, refused),
             ],
-            counts: RouteCounts::default(),
-            compensations_abandoned: 0,
-            last_error: None,
+            ..BridgeRouteStatus::default()
         };
         let reasons = of_one(&status(1, 0, 0), &[], Some(Some(&bridge)));
         assert_eq!(

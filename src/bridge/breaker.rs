@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::coverage::{Site, reached, sometimes};
 use crate::env::Mono;
+use crate::observe::BreakerState;
 
 /// The numbers of a breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,9 +66,9 @@ pub(super) enum Pass {
     Probe,
 }
 
-/// The state of a breaker, for people.
+/// What lets things pass, or doesn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
+enum Circuit {
     /// Everything passes.
     Closed {
         /// How many went unanswered in a row.
@@ -91,7 +92,7 @@ pub enum BreakerState {
 #[derive(Clone, Debug)]
 pub(super) struct Breaker {
     options: BreakerOptions,
-    state: BreakerState,
+    circuit: Circuit,
     /// How long the last wait for a probe was.
     wait: Duration,
     opened: u64,
@@ -103,13 +104,24 @@ impl Breaker {
         Self {
             wait: options.probe_after,
             options,
-            state: BreakerState::Closed { unanswered: 0 },
+            circuit: Circuit::Closed { unanswered: 0 },
             opened: 0,
         }
     }
 
-    pub(super) fn state(&self) -> BreakerState {
-        self.state
+    /// What is seen of it at `now`.
+    pub(super) fn status(&self, now: Mono) -> BreakerState {
+        let for_ms = |since| millis(now.saturating_since(since));
+        match self.circuit {
+            Circuit::Closed { unanswered } => BreakerState::Closed { unanswered },
+            Circuit::Open { since, probe_at } => BreakerState::Open {
+                for_ms: for_ms(since),
+                probe_in_ms: millis(probe_at.saturating_since(now)),
+            },
+            Circuit::Probing { since } => BreakerState::Probing {
+                for_ms: for_ms(since),
+            },
+        }
     }
 
     /// How often it opened so far.
@@ -118,26 +130,26 @@ impl Breaker {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, BreakerState::Closed { .. })
+        matches!(self.circuit, Circuit::Closed { .. })
     }
 
     /// When the next probe is due, if the breaker waits for that.
     pub(super) fn probe_at(&self) -> Option<Mono> {
-        match self.state {
-            BreakerState::Open { probe_at, .. } => Some(probe_at),
-            BreakerState::Closed { .. } | BreakerState::Probing { .. } => None,
+        match self.circuit {
+            Circuit::Open { probe_at, .. } => Some(probe_at),
+            Circuit::Closed { .. } | Circuit::Probing { .. } => None,
         }
     }
 
     /// Asks to send one. `None`: not now. A probe is handed out once, until its outcome is known.
     pub(super) fn pass(&mut self, now: Mono) -> Option<Pass> {
-        match self.state {
-            BreakerState::Closed { .. } => Some(Pass::Free),
-            BreakerState::Open { since, probe_at } if now >= probe_at => {
-                self.state = BreakerState::Probing { since };
+        match self.circuit {
+            Circuit::Closed { .. } => Some(Pass::Free),
+            Circuit::Open { since, probe_at } if now >= probe_at => {
+                self.circuit = Circuit::Probing { since };
                 Some(Pass::Probe)
             }
-            BreakerState::Open { .. } | BreakerState::Probing { .. } => None,
+            Circuit::Open { .. } | Circuit::Probing { .. } => None,
         }
     }
 
@@ -148,18 +160,18 @@ impl Breaker {
             return false;
         }
         sometimes!(Site::BreakerClosed, closed);
-        self.state = BreakerState::Closed { unanswered: 0 };
+        self.circuit = Circuit::Closed { unanswered: 0 };
         self.wait = self.options.probe_after;
         closed
     }
 
     /// What was sent with `pass` got no answer. `true` if that opened the breaker.
     pub(super) fn unanswered(&mut self, now: Mono, pass: Pass) -> bool {
-        match (self.state, pass) {
-            (BreakerState::Closed { unanswered }, _) => {
+        match (self.circuit, pass) {
+            (Circuit::Closed { unanswered }, _) => {
                 let unanswered = unanswered.saturating_add(1);
                 if unanswered < self.options.unanswered_max {
-                    self.state = BreakerState::Closed { unanswered };
+                    self.circuit = Circuit::Closed { unanswered };
                     return false;
                 }
                 self.wait = self.options.probe_after;
@@ -168,21 +180,21 @@ impl Breaker {
                 reached!(Site::BreakerOpened);
                 true
             }
-            (BreakerState::Probing { since }, Pass::Probe) => {
+            (Circuit::Probing { since }, Pass::Probe) => {
                 reached!(Site::ProbeFailed);
                 self.wait = (self.wait * 2).min(self.options.probe_after_max);
                 self.open(since, now);
                 false
             }
             // Stragglers from before it opened say nothing new.
-            (BreakerState::Open { .. } | BreakerState::Probing { .. }, _) => false,
+            (Circuit::Open { .. } | Circuit::Probing { .. }, _) => false,
         }
     }
 
     /// The probe came to nothing without having been sent: the next one may go at once.
     pub(super) fn withdrawn(&mut self, now: Mono, pass: Pass) {
-        if let (BreakerState::Probing { since }, Pass::Probe) = (self.state, pass) {
-            self.state = BreakerState::Open {
+        if let (Circuit::Probing { since }, Pass::Probe) = (self.circuit, pass) {
+            self.circuit = Circuit::Open {
                 since,
                 probe_at: now,
             };
@@ -191,16 +203,20 @@ impl Breaker {
 
     /// Something has changed for the better, such as a new link: a probe is due now.
     pub(super) fn hurry(&mut self, now: Mono) {
-        if let BreakerState::Open { since, probe_at } = self.state {
+        if let Circuit::Open { since, probe_at } = self.circuit {
             let probe_at = probe_at.min(now);
-            self.state = BreakerState::Open { since, probe_at };
+            self.circuit = Circuit::Open { since, probe_at };
         }
     }
 
     fn open(&mut self, since: Mono, now: Mono) {
         let probe_at = now + self.wait;
-        self.state = BreakerState::Open { since, probe_at };
+        self.circuit = Circuit::Open { since, probe_at };
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -280,7 +296,7 @@ mod tests {
         assert!(!breaker.unanswered(at(9), Pass::Free));
         assert_eq!(breaker.pass(at(10)), Some(Pass::Probe));
         assert!(!breaker.unanswered(at(10), Pass::Free));
-        assert_eq!(breaker.state(), BreakerState::Probing { since: at(0) });
+        assert_eq!(breaker.circuit, Circuit::Probing { since: at(0) });
     }
 
     #[test]
@@ -291,6 +307,30 @@ mod tests {
         assert_eq!(breaker.pass(at(11)), None);
         breaker.withdrawn(at(11), Pass::Probe);
         assert_eq!(breaker.pass(at(11)), Some(Pass::Probe));
+    }
+
+    #[test]
+    fn what_is_seen_of_it_is_told_in_spans() {
+        let mut breaker = opened_at(at(5));
+        let (for_ms, probe_in_ms) = (3_000, 7_000);
+        assert_eq!(
+            breaker.status(at(8)),
+            BreakerState::Open {
+                for_ms,
+                probe_in_ms
+            }
+        );
+        breaker.pass(at(15));
+        assert_eq!(
+            breaker.status(at(17)),
+            BreakerState::Probing { for_ms: 12_000 }
+        );
+        breaker.answered();
+        breaker.unanswered(at(18), Pass::Free);
+        assert_eq!(
+            breaker.status(at(19)),
+            BreakerState::Closed { unanswered: 1 }
+        );
     }
 
     #[test]

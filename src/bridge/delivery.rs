@@ -19,6 +19,7 @@ use super::result::TaskResult;
 use super::route::Route;
 use super::waiters::Answer;
 use crate::core::event::TransportKind;
+use crate::env::Mono;
 use crate::queue::{Command, Failure, Lease, Sends};
 use attempt::Attempt;
 
@@ -76,10 +77,14 @@ enum End {
 }
 
 /// Delivers one command and settles nothing. With `by_grpc` the socket is passed over if gRPC is there.
-/// Dropping it leaves the lease to its own end: in doubt if
-/// something was sent.
-pub(super) async fn deliver(route: Arc<Route>, lease: Lease<Command>, by_grpc: bool) -> Finished {
-    let attempt = Attempt::new(&route, &lease, by_grpc);
+/// `now` is when it starts. Dropping it leaves the lease to its own end: in doubt if something was sent.
+pub(super) async fn deliver(
+    route: Arc<Route>,
+    lease: Lease<Command>,
+    by_grpc: bool,
+    now: Mono,
+) -> Finished {
+    let attempt = Attempt::new(&route, &lease, by_grpc, now);
     let end = select! {
         // An answer that is there is never thrown away.
         biased;

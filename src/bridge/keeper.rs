@@ -14,9 +14,9 @@ use super::counters::LinkCounters;
 use super::limits::{LINGER, RECONNECT_FIRST, RECONNECT_MAX};
 use super::link::{Connector, Death, Driver, Link};
 use super::options::RouteOptions;
-use super::status::{LinkState, LinkStatus};
 use crate::core::event::TransportKind;
 use crate::env::{Address, Entropy, Env, Mono, timeout};
+use crate::observe::{Histogram, LinkState, LinkStatus};
 
 /// See the module's description.
 pub(super) struct Keeper {
@@ -26,14 +26,25 @@ pub(super) struct Keeper {
     slot: Mutex<Slot>,
     breaker: Mutex<Breaker>,
     counters: Arc<LinkCounters>,
+    /// From the start of a send to the endpoint's first word about it.
+    first_sign: Histogram,
     /// Told whenever a link comes up or stops taking commands.
     changed: Arc<Notify>,
 }
 
 struct Slot {
     link: Option<Arc<Link>>,
-    state: LinkState,
+    stage: Stage,
     last_error: Option<String>,
+}
+
+/// How far the link has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Connecting,
+    Up { since: Mono },
+    Waiting { until: Mono },
+    Closed,
 }
 
 /// Where and how to connect.
@@ -61,11 +72,12 @@ impl Keeper {
             },
             slot: Mutex::new(Slot {
                 link: None,
-                state: LinkState::Connecting,
+                stage: Stage::Connecting,
                 last_error: None,
             }),
             breaker: Mutex::new(Breaker::new(route.link_breaker.clone())),
             counters,
+            first_sign: Histogram::default(),
             changed: options.changed,
         }
     }
@@ -91,6 +103,11 @@ impl Keeper {
         pass.or((!alternative).then_some(Pass::Free))
     }
 
+    /// A send got its first sign of life, so long after it was made.
+    pub(super) fn first_sign(&self, took: Duration) {
+        self.first_sign.record(took);
+    }
+
     /// A send with this breaker's consent got a sign of life in time.
     pub(super) fn answered(&self) {
         if self.breaker().answered() {
@@ -111,24 +128,25 @@ impl Keeper {
         self.breaker().withdrawn(self.env.clock.now(), pass);
     }
 
-    pub(super) fn status(&self) -> LinkStatus {
+    pub(super) fn status(&self, now: Mono) -> LinkStatus {
         let slot = self.slot();
         let link = slot.link.as_deref();
         let breaker = self.breaker();
         LinkStatus {
             transport: self.connector.transport,
-            address: self.connector.address.clone(),
+            address: self.connector.address.to_string(),
             state: match link {
                 Some(link) if !link.is_accepting() => LinkState::Draining,
-                _ => slot.state,
+                _ => slot.stage.at(now),
             },
             software: link.map(|link| link.hello().software.clone()),
-            inbox_id: link.map(|link| link.inbox_id()),
-            in_flight: link.map_or(0, Link::in_flight),
-            breaker: breaker.state(),
+            inbox_id: link.map(|link| link.inbox_id().to_string()),
+            in_flight: link.map_or(0, Link::in_flight) as u64,
+            breaker: breaker.status(now),
             breaker_opened: breaker.opened(),
             last_error: slot.last_error.clone(),
             counts: self.counters.snapshot(),
+            first_sign_of_life: self.first_sign.snapshot(),
         }
     }
 
@@ -136,7 +154,7 @@ impl Keeper {
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut failures = 0;
         loop {
-            self.set(LinkState::Connecting, None);
+            self.set(Stage::Connecting, None);
             let connected = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -163,14 +181,14 @@ impl Keeper {
             }
             let wait = backoff(failures, &*self.env.entropy);
             let until = self.env.clock.now() + wait;
-            self.set(LinkState::Waiting { until }, None);
+            self.set(Stage::Waiting { until }, None);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.env.clock.sleep_until(until) => {}
             }
         }
-        self.set(LinkState::Closed, None);
+        self.set(Stage::Closed, None);
     }
 
     /// Publishes a new link and runs it to its end.
@@ -183,7 +201,7 @@ impl Keeper {
     ) -> Death {
         self.counters.connects.increment();
         self.breaker().hurry(since);
-        self.set(LinkState::Up { since }, Some(Arc::clone(&link)));
+        self.set(Stage::Up { since }, Some(Arc::clone(&link)));
         self.tell("link up");
         self.changed.notify_one();
         let mut running = std::pin::pin!(driver.run());
@@ -221,9 +239,9 @@ impl Keeper {
         );
     }
 
-    fn set(&self, state: LinkState, link: Option<Arc<Link>>) {
+    fn set(&self, stage: Stage, link: Option<Arc<Link>>) {
         let mut slot = self.slot();
-        slot.state = state;
+        slot.stage = stage;
         slot.link = link;
     }
 
@@ -242,6 +260,21 @@ impl Keeper {
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stage {
+    fn at(self, now: Mono) -> LinkState {
+        match self {
+            Self::Connecting => LinkState::Connecting,
+            Self::Up { since } => LinkState::Up {
+                for_ms: now.as_millis().saturating_sub(since.as_millis()),
+            },
+            Self::Waiting { until } => LinkState::Waiting {
+                again_in_ms: until.as_millis().saturating_sub(now.as_millis()),
+            },
+            Self::Closed => LinkState::Closed,
+        }
     }
 }
 

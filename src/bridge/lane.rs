@@ -157,11 +157,13 @@ impl Lane {
         // An adapter yields nothing only when there will be nothing more.
         self.over |= leases.is_empty();
         let by_grpc = self.route.env.points.fires(Point::ForcedFallback);
+        // One reading for all of them: those that are sent at once were sent now.
+        let now = self.route.env.clock.now();
         for lease in leases {
             match lease {
                 Ok(lease) if self.gate.is_open() => {
                     let pass = self.gate.pass();
-                    let delivery = deliver(Arc::clone(&self.route), lease, by_grpc);
+                    let delivery = deliver(Arc::clone(&self.route), lease, by_grpc, now);
                     self.deliveries
                         .push(delivery.map(move |finished| (pass, finished)).boxed());
                 }
@@ -180,9 +182,10 @@ impl Lane {
     fn finish(&mut self, first: (Pass, Finished)) {
         let mut group = Vec::new();
         let alone = self.route.env.points.fires(Point::BatchOfOne);
+        let now = self.route.env.clock.now();
         let mut next = Some(first);
         while let Some((pass, finished)) = next {
-            self.gate.finished(pass, finished.evidence);
+            self.gate.finished(now, pass, finished.evidence);
             let failed = matches!(finished.verdict, Verdict::Failed(_));
             self.over |= failed && planted!(Bug::LaneStopsAfterFailure);
             group.extend(self.settlement(finished));

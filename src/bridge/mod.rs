@@ -25,16 +25,13 @@ mod result;
 mod route;
 mod running;
 mod settled;
-mod status;
 mod view;
 mod waiters;
 
-pub use breaker::{BreakerOptions, BreakerState};
-pub use counters::{LinkCounts, RouteCounts};
+pub use breaker::BreakerOptions;
 pub use feed::{DeliveryEnd, DeliveryEnds, DeliveryNews};
 pub use limits::WINDOW_MAX;
 pub use options::{BridgeOptions, Credentials, OnLostInbox, OptionsError, RouteOptions};
 pub use result::{RESULT_BYTES_MAX, TaskResult};
 pub use running::{Bridge, DrainReport, RunningBridge, StartError};
-pub use status::{BridgeRouteStatus, BridgeStatus, LinkState, LinkStatus};
 pub use view::BridgeView;

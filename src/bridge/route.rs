@@ -12,9 +12,9 @@ use super::doubts::Doubts;
 use super::keeper::{Keeper, KeeperOptions};
 use super::link::Link;
 use super::options::RouteOptions;
-use super::status::BridgeRouteStatus;
 use crate::core::event::TransportKind;
-use crate::env::Env;
+use crate::env::{Env, Mono};
+use crate::observe::BridgeRouteStatus;
 use crate::pipeline::AbandonedCounter;
 
 /// See the module's description.
@@ -107,19 +107,19 @@ impl Route {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn status(&self) -> BridgeRouteStatus {
+    pub(super) fn status(&self, now: Mono) -> BridgeRouteStatus {
         use std::sync::atomic::Ordering::Relaxed;
         let (breaker, breaker_opened) = {
             let breaker = self.breaker();
-            (breaker.state(), breaker.opened())
+            (breaker.status(now), breaker.opened())
         };
         BridgeRouteStatus {
             name: self.options.name.clone(),
             open: self.open.load(Relaxed),
-            in_flight: self.in_flight.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed) as u64,
             breaker,
             breaker_opened,
-            links: self.keepers().map(|keeper| keeper.status()).collect(),
+            links: self.keepers().map(|keeper| keeper.status(now)).collect(),
             counts: self.counters.snapshot(),
             compensations_abandoned: self.abandoned.count(),
             last_error: self.last_error().clone(),

@@ -12,9 +12,9 @@ use super::lane::Lane;
 use super::limits::LINGER;
 use super::options::{BridgeOptions, OptionsError};
 use super::route::Route;
-use super::status::BridgeStatus;
 use super::view::BridgeView;
 use crate::env::{Env, Mono, timeout};
+use crate::observe::BridgeStatus;
 use crate::queue::{AdapterError, Command, SafeTaskQueue};
 
 /// Takes commands out of a queue and delivers them to their routes' endpoints.
@@ -70,8 +70,11 @@ impl Bridge {
         let stop = CancellationToken::new();
         let (drain, _) = watch::channel(None);
         let mut running = RunningBridge {
+            view: BridgeView::new(
+                Arc::clone(&env.clock),
+                lanes.iter().map(|(route, _)| Arc::clone(route)).collect(),
+            ),
             env,
-            view: BridgeView::new(lanes.iter().map(|(route, _)| Arc::clone(route)).collect()),
             lanes: Vec::new(),
             keepers: Vec::new(),
             drain,

@@ -3,24 +3,27 @@
 use std::sync::Arc;
 
 use super::route::Route;
-use super::status::BridgeStatus;
+use crate::env::Clock;
+use crate::observe::BridgeStatus;
 
 /// Looks at a bridge; cheap to clone. It keeps nothing of the bridge alive but its numbers: of one that has
 /// ended it shows what was there at the end.
 #[derive(Clone)]
 pub struct BridgeView {
+    clock: Arc<dyn Clock>,
     routes: Arc<[Arc<Route>]>,
 }
 
 impl BridgeView {
-    pub(super) fn new(routes: Arc<[Arc<Route>]>) -> Self {
-        Self { routes }
+    pub(super) fn new(clock: Arc<dyn Clock>, routes: Arc<[Arc<Route>]>) -> Self {
+        Self { clock, routes }
     }
 
     /// What the bridge does and has done.
     pub fn status(&self) -> BridgeStatus {
+        let now = self.clock.now();
         BridgeStatus {
-            routes: self.routes.iter().map(|route| route.status()).collect(),
+            routes: self.routes.iter().map(|route| route.status(now)).collect(),
         }
     }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
 use leasebridge::env::{Address, BoxFuture, Env};
+use leasebridge::observe::ReceiverStats;
 use leasebridge::receiver::store::EffectLine;
 use leasebridge::receiver::{
     Delivered, EffectFile, EffectLog, Handler, HandlerError, MemoryStore, OptionsError, Receiver,
-    ReceiverError, ReceiverOptions, ReceiverStats, RunningReceiver,
+    ReceiverError, ReceiverOptions, RunningReceiver,
 };
 
 use super::exit::{Exit, Failure, Outcome};

@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
+use leasebridge::observe::{
+    BreakerState, BridgeRouteStatus, Distribution, QueueStatus, RouteStatus, Snapshot,
+};
 use leasebridge::wire::v1;
-use serde_json::{Value, json};
 
 use super::client::{BridgeArgs, Operator};
 use super::exit::{Exit, Outcome};
@@ -16,8 +18,8 @@ use super::{Context, out, words};
 /// Moves the cursor home and clears what is below: a screen that is repainted without flicker.
 const REPAINT: &str = "\u{1b}[H\u{1b}[J";
 
-/// Longest error text in a table.
-const ERROR_CHARS_MAX: usize = 60;
+/// Longest line of an error text: a terminal's usual width.
+const LINE_CHARS_MAX: usize = 80;
 
 /// Show depth, rates, links and journal of the running bridge
 ///
@@ -70,42 +72,56 @@ pub(crate) async fn run(args: StatusArgs, context: Context) -> Outcome {
 async fn show(operator: &Operator, as_json: bool, before: &str) -> Result<(), super::Failure> {
     let mut admin = operator.admin.clone();
     let status = operator.ask(admin.status(v1::StatusRequest {})).await?;
+    let snapshot = Snapshot::from(status);
     if as_json {
-        out::print_json(&to_json(&status))
+        out::print_json(&snapshot.to_json())
     } else {
-        out::print(&format!("{before}{}", to_text(&status)))
+        out::print(&format!("{before}{}", to_text(&snapshot)))
     }
 }
 
 /// Under the table: after a restart more is done than was enqueued since.
-const TOTALS_SINCE: &str = "(ENQUEUED, DONE, REJECTED and IN DOUBT count since this start)";
+const TOTALS_SINCE: &str =
+    "(since this start; TOOK is the median time from a lease to its settlement)";
 
-fn to_text(status: &v1::StatusReply) -> String {
+/// Under the table of links.
+const FIRST_SIGN: &str =
+    "(SIGN is the median time from a send to the endpoint's first word about it)";
+
+fn to_text(snapshot: &Snapshot) -> String {
+    let process = &snapshot.process;
     let mut parts = vec![format!(
         "leasebridge {}, up {}{}",
-        words::safe(&status.version),
-        words::age(Duration::from_millis(status.uptime_ms)),
-        if status.draining { ", draining" } else { "" },
+        words::safe(&process.version),
+        words::age(Duration::from_millis(process.uptime_ms)),
+        if process.draining { ", draining" } else { "" },
     )];
+    let Some(queue) = &snapshot.queue else {
+        return parts.remove(0);
+    };
+    parts.push(depths(snapshot, &queue.routes));
     parts.push(format!(
         "{}\n{TOTALS_SINCE}",
-        routes(&status.routes).trim_end()
+        totals(&queue.routes).trim_end()
     ));
-    let links = links(&status.routes);
-    if !links.is_empty() {
-        parts.push(links);
+    let bridge = snapshot.bridge.iter().flat_map(|bridge| &bridge.routes);
+    let bridge: Vec<_> = bridge.collect();
+    if bridge.iter().any(|route| !route.links.is_empty()) {
+        parts.push(format!("{}\n{FIRST_SIGN}", links(&bridge).trim_end()));
     }
-    if let Some(journal) = &status.journal {
-        parts.push(journal_line(journal));
+    let errors = errors(&bridge);
+    if !errors.is_empty() {
+        parts.push(errors);
     }
+    parts.push(journal(queue));
     parts.push(format!(
         "poison store: {}",
-        words::safe(&status.poison_queue_name)
+        words::safe(&queue.poison_queue_name)
     ));
     parts.join("\n\n")
 }
 
-fn routes(routes: &[v1::RouteStatus]) -> String {
+fn depths(snapshot: &Snapshot, routes: &[RouteStatus]) -> String {
     use Column::{Number, Text};
     let columns = [
         Text("ROUTE"),
@@ -117,47 +133,64 @@ fn routes(routes: &[v1::RouteStatus]) -> String {
         Number("OLDEST"),
         Number("IN/S"),
         Number("DONE/S"),
-        Number("ENQUEUED"),
-        Number("DONE"),
-        Number("REJECTED"),
-        Number("IN DOUBT"),
     ];
     let rows = routes.iter().map(|route| {
-        let oldest = if route.ready == 0 {
-            "-".into()
-        } else {
-            words::age(Duration::from_millis(route.oldest_ready_ms))
-        };
+        let oldest = route.oldest_ready.filter(|_| route.counts.ready > 0);
         vec![
             words::safe(&route.route),
-            route_state(route),
-            words::number(route.ready),
-            words::number(route.delayed),
-            words::number(route.leased),
-            words::number(route.poison),
-            oldest,
-            words::rate(route.enqueued_per_second),
-            words::rate(route.done_per_second),
-            words::number(route.enqueued_total),
-            words::number(route.done_total),
-            words::number(route.rejected_total),
-            words::number(route.in_doubt_total),
+            state(route, snapshot.delivery(&route.route)).into(),
+            words::number(route.counts.ready),
+            words::number(route.counts.delayed),
+            words::number(route.counts.leased),
+            words::number(route.counts.poison),
+            oldest.map_or_else(|| "-".into(), words::age),
+            words::rate(route.rates.enqueued),
+            words::rate(route.rates.done),
         ]
     });
     render(&columns, rows.collect())
 }
 
 /// One word on how the route fares.
-fn route_state(route: &v1::RouteStatus) -> String {
-    match (route.paused, route.breaker.as_str()) {
-        (true, _) => "paused".into(),
-        (false, "closed" | "") => "active".into(),
-        (false, "open") => "resting".into(),
-        (false, other) => words::safe(other),
+fn state(route: &RouteStatus, delivery: Option<&BridgeRouteStatus>) -> &'static str {
+    match delivery.map(|delivery| delivery.breaker) {
+        _ if route.paused => "paused",
+        None | Some(BreakerState::Closed { .. }) => "active",
+        Some(BreakerState::Open { .. }) => "resting",
+        Some(BreakerState::Probing { .. }) => "probing",
     }
 }
 
-fn links(routes: &[v1::RouteStatus]) -> String {
+fn totals(routes: &[RouteStatus]) -> String {
+    use Column::{Number, Text};
+    let columns = [
+        Text("ROUTE"),
+        Number("ENQUEUED"),
+        Number("DONE"),
+        Number("REJECTED"),
+        Number("REFUSED"),
+        Number("IN DOUBT"),
+        Number("NOT SENT"),
+        Number("TOOK"),
+        Number("99 %"),
+    ];
+    let rows = routes.iter().map(|route| {
+        vec![
+            words::safe(&route.route),
+            words::number(route.totals.enqueued),
+            words::number(route.totals.done),
+            words::number(route.totals.rejected),
+            words::number(route.totals.refused),
+            words::number(route.totals.in_doubt),
+            words::number(route.totals.not_sent),
+            within(&route.lease_to_settle, 0.5),
+            within(&route.lease_to_settle, 0.99),
+        ]
+    });
+    render(&columns, rows.collect())
+}
+
+fn links(routes: &[&BridgeRouteStatus]) -> String {
     use Column::{Number, Text};
     let columns = [
         Text("ROUTE"),
@@ -165,196 +198,260 @@ fn links(routes: &[v1::RouteStatus]) -> String {
         Text("ADDRESS"),
         Text("STATE"),
         Text("BREAKER"),
-        Number("IN FLIGHT"),
+        Number("FLYING"),
         Number("SENT"),
-        Text("LAST ERROR"),
+        Number("SIGN"),
+        Number("99 %"),
     ];
-    let mut rows = Vec::new();
-    for route in routes {
-        let of_route = [
-            ("socket", &route.socket, route.sent_socket_total),
-            ("grpc", &route.grpc, route.sent_grpc_total),
-        ];
-        for (name, link, sent) in of_route {
-            let Some(link) = link else { continue };
-            rows.push(vec![
-                words::safe(&route.route),
-                name.into(),
+    let rows = routes.iter().flat_map(|route| {
+        route.links.iter().map(|link| {
+            vec![
+                words::safe(&route.name),
+                link.transport.as_str().into(),
                 words::safe(&link.address),
-                if link.connected { "up" } else { "down" }.into(),
-                words::safe(&link.breaker),
+                link.state.as_str().into(),
+                link.breaker.as_str().into(),
                 words::number(link.in_flight),
-                words::number(sent),
-                short(&link.last_error),
-            ]);
-        }
-    }
-    if rows.is_empty() {
-        return String::new();
-    }
-    render(&columns, rows)
+                words::number(link.counts.sends),
+                within(&link.first_sign_of_life, 0.5),
+                within(&link.first_sign_of_life, 0.99),
+            ]
+        })
+    });
+    render(&columns, rows.collect())
 }
 
-fn short(error: &str) -> String {
-    let clean = words::safe(error);
-    if clean.chars().count() <= ERROR_CHARS_MAX {
+/// What last went wrong, a line each: it would break every table.
+fn errors(routes: &[&BridgeRouteStatus]) -> String {
+    let mut lines = Vec::new();
+    for route in routes {
+        let of_links = route
+            .links
+            .iter()
+            .map(|link| (link.transport.as_str(), &link.last_error));
+        let all = of_links.chain([("delivery", &route.last_error)]);
+        for (what, error) in all {
+            if let Some(error) = error {
+                let line = format!("last error of {} {what}: {error}", route.name);
+                lines.push(short(&line));
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+fn short(line: &str) -> String {
+    let clean = words::safe(line);
+    if clean.chars().count() <= LINE_CHARS_MAX {
         return clean;
     }
-    let kept: String = clean.chars().take(ERROR_CHARS_MAX - 1).collect();
+    let kept: String = clean.chars().take(LINE_CHARS_MAX - 1).collect();
     format!("{kept}…")
 }
 
-fn journal_line(journal: &v1::JournalStatus) -> String {
-    format!(
-        "journal: {}, {} in {} segments of at most {}, {} live{}\n         {} records, {} syncs",
-        words::safe(&journal.folder),
-        words::bytes(journal.log_bytes),
-        words::number(journal.segments),
-        words::bytes(journal.log_bytes_max),
-        words::bytes(journal.live_bytes),
-        if journal.full {
-            "; FULL: enqueues are refused until tasks are done or purged"
-        } else {
-            ""
-        },
-        words::number(journal.records_total),
-        words::number(journal.syncs_total),
-    )
+/// The time within which a part of what is recorded lies; `-` while nothing is.
+fn within(times: &Distribution, part: f64) -> String {
+    times
+        .quantile(part)
+        .map_or_else(|| "-".into(), words::precise)
 }
 
-fn to_json(status: &v1::StatusReply) -> Value {
-    let link = |link: &Option<v1::LinkStatus>| {
-        link.as_ref().map(|link| {
-            json!({
-                "address": link.address,
-                "connected": link.connected,
-                "breaker": link.breaker,
-                "in_flight": link.in_flight,
-                "last_error": link.last_error,
-            })
-        })
-    };
-    let routes: Vec<_> = status
-        .routes
-        .iter()
-        .map(|route| {
-            json!({
-                "route": route.route,
-                "ready": route.ready,
-                "delayed": route.delayed,
-                "leased": route.leased,
-                "poison": route.poison,
-                "oldest_ready_ms": route.oldest_ready_ms,
-                "enqueued_total": route.enqueued_total,
-                "done_total": route.done_total,
-                "rejected_total": route.rejected_total,
-                "in_doubt_total": route.in_doubt_total,
-                "refused_total": route.refused_total,
-                "unavailable_total": route.unavailable_total,
-                "not_sent_total": route.not_sent_total,
-                "sent_socket_total": route.sent_socket_total,
-                "sent_grpc_total": route.sent_grpc_total,
-                "enqueued_per_second": route.enqueued_per_second,
-                "done_per_second": route.done_per_second,
-                "paused": route.paused,
-                "breaker": route.breaker,
-                "socket": link(&route.socket),
-                "grpc": link(&route.grpc),
-            })
-        })
-        .collect();
-    let journal = status.journal.as_ref().map(|journal| {
-        json!({
-            "folder": journal.folder,
-            "segments": journal.segments,
-            "log_bytes": journal.log_bytes,
-            "live_bytes": journal.live_bytes,
-            "log_bytes_max": journal.log_bytes_max,
-            "syncs_total": journal.syncs_total,
-            "records_total": journal.records_total,
-            "full": journal.full,
-        })
-    });
-    json!({
-        "version": status.version,
-        "uptime_ms": status.uptime_ms,
-        "draining": status.draining,
-        "poison_queue_name": status.poison_queue_name,
-        "routes": routes,
-        "journal": journal,
-    })
+fn journal(queue: &QueueStatus) -> String {
+    let journal = &queue.journal;
+    let mut lines = vec![
+        format!("journal: {}", words::safe(&journal.folder)),
+        format!(
+            "{} in {} segments, at most {}; {} live",
+            words::bytes(journal.log_bytes),
+            words::number(journal.segments.into()),
+            words::bytes(journal.log_bytes_max),
+            words::bytes(journal.live_bytes),
+        ),
+        format!(
+            "{} records, {} syncs, {} written",
+            words::number(journal.records),
+            words::number(journal.syncs),
+            words::bytes(journal.written_bytes),
+        ),
+        format!(
+            "commits: half durable within {}, 99 of 100 within {}",
+            within(&queue.commit_wait, 0.5),
+            within(&queue.commit_wait, 0.99),
+        ),
+    ];
+    if journal.full {
+        lines.push("FULL: enqueues are refused until tasks are done or purged".into());
+    }
+    lines.join("\n         ")
 }
 
 #[cfg(test)]
 mod tests {
+    use leasebridge::core::event::TransportKind;
+    use leasebridge::core::{LaneCounts, LaneTotals};
+    use leasebridge::observe::{
+        BridgeStatus, JournalStatus, LinkCounts, LinkState, LinkStatus, Process, Rates, RouteCounts,
+    };
+
     use super::*;
 
-    fn example() -> v1::StatusReply {
-        v1::StatusReply {
-            version: "0.1.0".into(),
-            uptime_ms: 3_780_000,
-            draining: true,
+    fn times(of: &[(u64, u64)]) -> Distribution {
+        let mut times = Distribution::default();
+        for (us, count) in of {
+            for _ in 0..*count {
+                times.record(Duration::from_micros(*us));
+            }
+        }
+        times
+    }
+
+    fn link(transport: TransportKind, state: LinkState) -> LinkStatus {
+        let port = match transport {
+            TransportKind::Socket => 7420,
+            TransportKind::Grpc => 7421,
+        };
+        LinkStatus {
+            transport,
+            address: format!("127.0.0.1:{port}"),
+            state,
+            software: None,
+            inbox_id: None,
+            in_flight: 0,
+            breaker: BreakerState::default(),
+            breaker_opened: 0,
+            last_error: None,
+            counts: LinkCounts::default(),
+            first_sign_of_life: Distribution::default(),
+        }
+    }
+
+    fn deliveries() -> Vec<BridgeRouteStatus> {
+        let socket = LinkStatus {
+            software: Some("leasebridge 0.1.0".into()),
+            inbox_id: Some("0123456789abcdef0123456789abcdef".into()),
+            in_flight: 256,
+            counts: LinkCounts {
+                connects: 1,
+                sends: 765_433,
+                replies: 765_170,
+                ..LinkCounts::default()
+            },
+            first_sign_of_life: times(&[(900, 70), (2_900, 28), (40_000, 2)]),
+            ..link(TransportKind::Socket, LinkState::Up { for_ms: 3_779_000 })
+        };
+        let grpc = LinkStatus {
+            breaker: BreakerState::Open {
+                for_ms: 61_000,
+                probe_in_ms: 8_000,
+            },
+            breaker_opened: 1,
+            last_error: Some(
+                "connection refused\nwhile it spoke at length of other things that nobody has to \
+                 see in a table"
+                    .into(),
+            ),
+            ..link(TransportKind::Grpc, LinkState::Waiting { again_in_ms: 900 })
+        };
+        let default = BridgeRouteStatus {
+            name: "default".into(),
+            open: true,
+            in_flight: 256,
+            links: vec![socket, grpc],
+            counts: RouteCounts {
+                done: 765_170,
+                ..RouteCounts::default()
+            },
+            ..BridgeRouteStatus::default()
+        };
+        let lamps = BridgeRouteStatus {
+            name: "lamps".into(),
+            breaker: BreakerState::Probing { for_ms: 4_000 },
+            last_error: Some("no sign of life over socket within 3s".into()),
+            ..BridgeRouteStatus::default()
+        };
+        vec![default, lamps]
+    }
+
+    fn example() -> Snapshot {
+        let default = RouteStatus {
+            route: "default".into(),
+            counts: LaneCounts {
+                ready: 1_234_567,
+                delayed: 3,
+                leased: 256,
+                poison: 1,
+            },
+            totals: LaneTotals {
+                enqueued: 2_000_000,
+                done: 765_173,
+                ..LaneTotals::default()
+            },
+            oldest_ready: Some(Duration::from_secs(61)),
+            rates: Rates {
+                enqueued: 50_123.4,
+                done: 9.44,
+            },
+            lease_to_settle: times(&[(2_000, 97), (60_000, 3)]),
+            ..RouteStatus::default()
+        };
+        let lamps = RouteStatus {
+            route: "lamps".into(),
+            ..RouteStatus::default()
+        };
+        let queue = QueueStatus {
             poison_queue_name: "poison".into(),
-            routes: vec![
-                v1::RouteStatus {
-                    route: "default".into(),
-                    ready: 1_234_567,
-                    delayed: 3,
-                    leased: 256,
-                    poison: 1,
-                    oldest_ready_ms: 61_000,
-                    enqueued_total: 2_000_000,
-                    done_total: 765_173,
-                    enqueued_per_second: 50_123.4,
-                    done_per_second: 9.44,
-                    breaker: "closed".into(),
-                    sent_socket_total: 765_433,
-                    socket: Some(v1::LinkStatus {
-                        address: "127.0.0.1:7420".into(),
-                        connected: true,
-                        breaker: "closed".into(),
-                        in_flight: 256,
-                        last_error: String::new(),
-                    }),
-                    grpc: Some(v1::LinkStatus {
-                        address: "127.0.0.1:7421".into(),
-                        connected: false,
-                        breaker: "open".into(),
-                        in_flight: 0,
-                        last_error: "connection refused\nwhile it spoke at length of other things \
-                                     that nobody has to see in a table"
-                            .into(),
-                    }),
-                    ..Default::default()
-                },
-                v1::RouteStatus {
-                    route: "lamps".into(),
-                    paused: true,
-                    breaker: "open".into(),
-                    ..Default::default()
-                },
-            ],
-            journal: Some(v1::JournalStatus {
+            journal: JournalStatus {
                 folder: "./leasebridge-data".into(),
                 segments: 12,
+                segments_in_use: 7,
                 log_bytes: 192 << 20,
-                live_bytes: 150 << 20,
                 log_bytes_max: 4 << 30,
-                syncs_total: 4_321,
-                records_total: 3_000_000,
+                live_bytes: 150 << 20,
+                pending_bytes: 0,
+                syncs: 4_321,
+                records: 3_000_000,
+                written_bytes: 400 << 20,
                 full: true,
+            },
+            commit_wait: times(&[(180, 60), (700, 39), (9_000, 1)]),
+            routes: vec![default, lamps],
+            ..QueueStatus::default()
+        };
+        Snapshot {
+            process: Process {
+                version: "0.1.0".into(),
+                uptime_ms: 3_780_000,
+                draining: true,
+            },
+            queue: Some(queue),
+            bridge: Some(BridgeStatus {
+                routes: deliveries(),
             }),
+            ..Snapshot::default()
         }
     }
 
     #[test]
-    fn the_table_is_readable() {
-        insta::assert_snapshot!(to_text(&example()));
+    fn the_text_is_readable_and_fits_a_terminal() {
+        let text = to_text(&example());
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?}");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_paused_route_is_paused_whatever_its_breaker_does() {
+        let mut route = RouteStatus::default();
+        let deliveries = deliveries();
+        assert_eq!(state(&route, None), "active");
+        assert_eq!(state(&route, Some(&deliveries[1])), "probing");
+        route.paused = true;
+        assert_eq!(state(&route, Some(&deliveries[1])), "paused");
     }
 
     #[test]
     fn the_json_says_the_same() {
-        let pretty = serde_json::to_string_pretty(&to_json(&example())).unwrap();
+        let pretty = serde_json::to_string_pretty(&example().to_json()).unwrap();
         insta::assert_snapshot!(pretty);
     }
 }

@@ -35,6 +35,15 @@ pub(crate) fn age(duration: Duration) -> String {
     }
 }
 
+/// A short duration with the unit it is best read in: `250µs`, `1.5ms`, `24ms`; longer ones as [`age`].
+pub(crate) fn precise(duration: Duration) -> String {
+    match duration.as_micros() {
+        micros @ 0..1_000 => format!("{micros}µs"),
+        micros @ 1_000..10_000 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        _ => age(duration),
+    }
+}
+
 /// Bytes with a binary unit: `12.5 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -132,6 +141,15 @@ mod tests {
         assert_eq!(
             ages.map(age),
             ["0ms", "250ms", "4.2s", "1m 1s", "1h 3m", "1d 1h"]
+        );
+    }
+
+    #[test]
+    fn short_times_have_a_unit_of_their_own() {
+        let times = [0, 999, 1_000, 1_536, 9_999, 24_576, 3_000_000].map(Duration::from_micros);
+        assert_eq!(
+            times.map(precise),
+            ["0µs", "999µs", "1.0ms", "1.5ms", "9.9ms", "24ms", "3.0s"]
         );
     }
 

@@ -83,6 +83,24 @@ impl LaneTotals {
     }
 }
 
+impl std::iter::Sum for LaneTotals {
+    fn sum<I: Iterator<Item = Self>>(totals: I) -> Self {
+        totals.fold(Self::default(), |sum, one| Self {
+            enqueued: sum.enqueued + one.enqueued,
+            granted: sum.granted + one.granted,
+            done: sum.done + one.done,
+            rejected: sum.rejected + one.rejected,
+            refused: sum.refused + one.refused,
+            unavailable: sum.unavailable + one.unavailable,
+            in_doubt: sum.in_doubt + one.in_doubt,
+            not_sent: sum.not_sent + one.not_sent,
+            released: sum.released + one.released,
+            poisoned: sum.poisoned + one.poisoned,
+            requeued: sum.requeued + one.requeued,
+        })
+    }
+}
+
 impl Lane {
     pub(crate) fn new(name: Box<str>) -> Self {
         Self {

@@ -277,6 +277,14 @@ impl State {
         self.slot(id).map(|slot| slot as usize)
     }
 
+    /// When the lease of the task at that place was granted, if it is held.
+    pub(crate) fn granted_at(&self, slot: usize) -> Option<MonoMs> {
+        match self.tasks[slot].life {
+            Life::Leased(lease) => Some(self.leases[lease as usize].times.granted),
+            Life::Ready | Life::Delayed(_) | Life::Poison { .. } => None,
+        }
+    }
+
     /// A live task's place in the slab, its route, and with what company it flies.
     pub(crate) fn placed(&self, id: TaskId) -> Option<(usize, RouteId, Isolation)> {
         let slot = self.slot(id)?;

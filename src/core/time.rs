@@ -50,6 +50,11 @@ impl MonoMs {
     pub fn after(self, span: SpanMs) -> Self {
         Self(self.0.saturating_add(span.0))
     }
+
+    /// The span since `earlier`; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> SpanMs {
+        SpanMs(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// Both readings at one moment; an input of every decision.

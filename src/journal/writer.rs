@@ -212,6 +212,11 @@ impl Writer {
         self.durable
     }
 
+    /// Where the batch starts that the next record goes to, if it has some already.
+    pub fn open_batch(&self) -> Option<Position> {
+        (!self.open.is_empty()).then(|| Position::new(self.segment, self.offset))
+    }
+
     /// The end of the last record appended.
     pub fn appended(&self) -> Position {
         self.appended

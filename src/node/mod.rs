@@ -35,7 +35,6 @@
 //! [`Node::open`], then [`OpenNode::start`].
 
 mod error;
-mod links;
 mod open;
 mod options;
 mod part;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::{MissingRoute, NodeFailure, StartError};
-use super::links;
 use super::options::{NodeOptions, OnMissingRoute};
 use super::part::Part;
 use super::running::Node;
 use super::status::NodeView;
 use crate::bridge::Bridge;
 use crate::env::{Env, timeout};
+use crate::observe::Beside;
 use crate::queue::{Command, LeaseError, OpenError, SafeTaskQueue};
 use crate::server::{Phase, ServerOptions, serve};
 
@@ -95,7 +95,10 @@ impl OpenNode {
         let routes = routes.map(|route| (route.name.clone(), route.body_bytes_max));
         let server_options = ServerOptions {
             routes: routes.collect(),
-            links: Arc::new(move || links::of(&shown.status())),
+            beside: Arc::new(move || Beside {
+                bridge: Some(shown.status()),
+                receiver: None,
+            }),
             phase: watching,
         };
         let services = serve(env.clone(), listener, queue.clone(), server_options);

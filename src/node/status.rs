@@ -2,8 +2,9 @@
 
 use tokio::sync::watch;
 
-use crate::bridge::{BridgeStatus, BridgeView};
-use crate::queue::{Command, QueueStatus, SafeTaskQueue};
+use crate::bridge::BridgeView;
+use crate::observe::{BridgeStatus, QueueStatus};
+use crate::queue::{Command, SafeTaskQueue};
 use crate::server::Phase;
 
 /// What a node shows of itself, at one moment.

@@ -3,6 +3,8 @@
 
 use tokio::sync::watch;
 
+use crate::observe::BackpressureStatus;
+
 /// The state of the signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackpressureSignal {
@@ -31,6 +33,14 @@ impl Backpressure {
 
     pub(crate) fn is_watched(&self) -> bool {
         self.watermarks.is_some()
+    }
+
+    pub(crate) fn status(&self) -> BackpressureStatus {
+        let signal = *self.signal.borrow();
+        BackpressureStatus {
+            active: signal.active,
+            transitions: signal.transitions,
+        }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<BackpressureSignal> {

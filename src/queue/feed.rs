@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 use crate::core::event::{LifeImage, Next, Removal, Settled};
 use crate::core::{Epoch, Event, MonoMs, QueueMs, TaskId};
 use crate::journal::Position;
+use crate::observe::FeedStatus;
 
 /// Events a listener may fall behind before it misses some.
 const FEED_EVENTS_MAX: usize = 8192;
@@ -153,6 +154,14 @@ impl Feed {
             listened_to: false,
             waiting: VecDeque::new(),
             sender,
+        }
+    }
+
+    pub(crate) fn status(&self) -> FeedStatus {
+        FeedStatus {
+            events: self.sequence,
+            listeners: self.sender.receiver_count() as u64,
+            waiting: self.waiting.len() as u64,
         }
     }
 

@@ -43,4 +43,3 @@ pub use options::{
 };
 pub use payload::{Json, Payload, PayloadError};
 pub use queue::SafeTaskQueue;
-pub use status::{JournalStatus, QueueStatus, RouteStatus};

@@ -1,72 +1,43 @@
-//! How a queue is doing.
+//! How a queue is doing: everything it counts, gathered under one hold of the lock.
 
-use std::time::Duration;
-
+use super::engine::{JournalNumbers, Written};
 use super::queue::SafeTaskQueue;
-use crate::core::{LaneCounts, LaneTotals};
-
-/// A queue at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueStatus {
-    /// Each route, by its number.
-    pub routes: Vec<RouteStatus>,
-    /// The log.
-    pub journal: JournalStatus,
-}
-
-/// A route at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteStatus {
-    /// Its name.
-    pub route: String,
-    /// How many tasks are where.
-    pub counts: LaneCounts,
-    /// What happened since the queue was opened.
-    pub totals: LaneTotals,
-    /// Age of the oldest task that is ready; delayed ones don't count.
-    pub oldest_ready: Option<Duration>,
-    /// Leasing was stopped by an operator.
-    pub paused: bool,
-}
-
-/// The log at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalStatus {
-    /// Segment files, spare ones included.
-    pub segments: u32,
-    /// Bytes on disk.
-    pub log_bytes: u64,
-    /// Bytes the log may take.
-    pub log_bytes_max: u64,
-    /// Bytes that live tasks need, about.
-    pub live_bytes: u64,
-    /// Batches written and synced since the opening.
-    pub syncs: u64,
-    /// Records appended since the opening.
-    pub records: u64,
-    /// Bytes written to it since the opening.
-    pub written_bytes: u64,
-    /// Enqueues are refused for want of disk.
-    pub full: bool,
-}
+use crate::core::LaneCounts;
+use crate::observe::{JournalStatus, QueueStatus, Rates, RouteStatus};
 
 impl<T> SafeTaskQueue<T> {
     /// How the queue is doing now.
     pub fn status(&self) -> QueueStatus {
         let engine = &self.owner.engine;
-        let numbers = engine.journal_numbers();
         let options = &engine.options;
+        // Everything is taken apart by name: a number that is added and not shown doesn't compile.
+        let JournalNumbers {
+            segments,
+            segments_in_use,
+            live_bytes,
+            pending_bytes,
+            written,
+            full,
+        } = engine.journal_numbers();
+        let Written {
+            batches,
+            bytes,
+            records,
+        } = written;
         let journal = JournalStatus {
-            segments: numbers.segments,
-            log_bytes: u64::from(numbers.segments) * u64::from(options.segment_bytes),
+            folder: options.dir.display().to_string(),
+            segments,
+            segments_in_use,
+            log_bytes: u64::from(segments) * u64::from(options.segment_bytes),
             log_bytes_max: options.log_bytes_max,
-            live_bytes: numbers.live_bytes,
-            syncs: numbers.written.batches,
-            records: numbers.written.records,
-            written_bytes: numbers.written.bytes,
-            full: numbers.full,
+            live_bytes,
+            pending_bytes,
+            syncs: batches,
+            records,
+            written_bytes: bytes,
+            full,
         };
-        let routes = engine.look(|core, now| {
+        engine.look(|core, now| {
             let state = &core.state;
             let status = |route| RouteStatus {
                 route: state.route_name(route).to_owned(),
@@ -75,11 +46,24 @@ impl<T> SafeTaskQueue<T> {
                 oldest_ready: state
                     .oldest_ready(route)
                     .map(|enqueued_at| now.queue.since(enqueued_at).as_duration()),
+                rates: Rates::default(),
                 paused: state.is_paused(route),
+                lease_to_settle: core.times.lease_to_settle(route),
             };
-            state.route_ids().map(status).collect()
-        });
-        QueueStatus { routes, journal }
+            let routes: Vec<RouteStatus> = state.route_ids().map(status).collect();
+            QueueStatus {
+                poison_queue_name: options.poison_queue_name.clone(),
+                counts: state.counts_of_all(),
+                totals: routes.iter().map(|route| route.totals).sum(),
+                keys: state.keys_len() as u64,
+                cache: core.cache_status(),
+                feed: core.told.feed_status(),
+                backpressure: core.told.backpressure_status(),
+                commit_wait: core.times.commit_wait.clone(),
+                journal,
+                routes,
+            }
+        })
     }
 
     /// How many tasks of all routes are where.

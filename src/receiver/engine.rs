@@ -24,6 +24,7 @@ use super::store::{EffectLog, InboxStore, StoreError};
 use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
+use crate::observe::{InboxStatus, ReceiverStatus};
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
     EmptyRange, FrameSender, HandlerError, IdError, InboxId, NotSent, Outcome, delivery_and_send,
@@ -219,7 +220,7 @@ impl Engine {
                     Work::Handler { store, .. } if store.is_volatile() => {
                         state.ready.push_back(job);
                         drop(state);
-                        self.start_ready();
+                        self.start_ready(since);
                     }
                     Work::Handler { .. } => self.submit(&mut state, Pending::Start(job)),
                 }
@@ -366,6 +367,30 @@ impl Engine {
         let waiting: usize = state.links.values().map(|link| link.unanswered.len()).sum();
         let busy = state.running + state.ready.len() + state.pending.len();
         waiting.max(busy).max(usize::from(state.committing))
+    }
+
+    /// Everything that is seen of the receiver.
+    pub(super) fn status(&self) -> ReceiverStatus {
+        let counters = &self.counters;
+        let state = self.state();
+        let unanswered = state.links.values().map(|link| link.unanswered.len());
+        ReceiverStatus {
+            inbox_id: self.inbox_id.to_string(),
+            links: state.links.len() as u64,
+            running: state.running as u64,
+            ready: state.ready.len() as u64,
+            unanswered: unanswered.sum::<usize>() as u64,
+            uncommitted: state.pending.len() as u64,
+            inbox: InboxStatus {
+                tasks: state.inbox.len() as u64,
+                result_bytes: state.inbox.result_bytes() as u64,
+                settled_ranges: state.inbox.settled().len() as u64,
+            },
+            stats: counters.read(),
+            bad_frames: counters.bad_frames(),
+            handler_time: counters.handler_time.snapshot(),
+            commit_time: counters.commit_time.snapshot(),
+        }
     }
 
     /// How many links there are.

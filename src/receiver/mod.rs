@@ -24,5 +24,4 @@ pub use handler::{Delivered, Handler, RecoverOutcome};
 pub use inbox::InboxLimits;
 pub use options::{OptionsError, ReceiverOptions};
 pub use server::{Receiver, ReceiverError, RunningReceiver, ShutdownReport};
-pub use stats::ReceiverStats;
 pub use store::{EffectFile, EffectLog, FileStore, InboxStore, MemoryStore, StoreError};

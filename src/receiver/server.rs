@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use super::engine::{Engine, Work};
 use super::handler::Handler;
 use super::options::{OptionsError, ReceiverOptions};
-use super::stats::ReceiverStats;
 use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
 use crate::env::{Address, Env, timeout};
+use crate::observe::{ReceiverStats, ReceiverStatus};
 use crate::wire::InboxId;
 
 /// How long a link may take to write what waits in it once it has ended, and how long a shutdown waits
@@ -167,7 +167,12 @@ impl RunningReceiver {
         self.engine.inbox_id
     }
 
-    /// Its counters.
+    /// What it does and has done.
+    pub fn status(&self) -> ReceiverStatus {
+        self.engine.status()
+    }
+
+    /// Its counts alone.
     pub fn stats(&self) -> ReceiverStats {
         self.engine.counters.read()
     }

@@ -7,13 +7,13 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status};
 
+use super::ServerOptions;
 use super::convert;
-use super::rates::{Rate, Rates};
+use super::gather::Gatherer;
 use super::story;
-use super::{Phase, RouteLinks, ServerOptions};
 use crate::core::{Seq, TaskId, TaskState};
-use crate::env::{Env, Mono};
-use crate::queue::{Command, Heard, LeaseError, RouteStatus, SafeTaskQueue};
+use crate::env::Env;
+use crate::queue::{Command, Heard, LeaseError, SafeTaskQueue};
 use crate::wire::v1;
 use crate::wire::v1::admin_server::Admin;
 
@@ -36,8 +36,7 @@ const ALL_ROUTES: &str = "*";
 pub(super) struct AdminService {
     pub(super) queue: SafeTaskQueue<Command>,
     pub(super) options: ServerOptions,
-    pub(super) rates: Arc<Rates>,
-    pub(super) started: Mono,
+    pub(super) gatherer: Arc<Gatherer>,
     pub(super) env: Env,
 }
 
@@ -190,35 +189,7 @@ impl Admin for AdminService {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let status = self.queue.status();
-        let rates = self.rates.of(&status);
-        let mut links = (self.options.links)();
-        let options = self.queue.options();
-        let journal = status.journal;
-        let uptime = self.env.clock.now().saturating_since(self.started);
-        let routes = status.routes.iter().map(|route| {
-            let rate = rates.get(&route.route).copied().unwrap_or_default();
-            let links = links.remove(&route.route).unwrap_or_default();
-            route_status(route, rate, links)
-        });
-        let reply = v1::StatusReply {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
-            routes: routes.collect(),
-            journal: Some(v1::JournalStatus {
-                folder: options.dir.display().to_string(),
-                segments: journal.segments.into(),
-                log_bytes: journal.log_bytes,
-                live_bytes: journal.live_bytes,
-                log_bytes_max: journal.log_bytes_max,
-                syncs_total: journal.syncs,
-                records_total: journal.records,
-                full: journal.full,
-            }),
-            draining: *self.options.phase.borrow() > Phase::Serving,
-            poison_queue_name: options.poison_queue_name.clone(),
-        };
-        Ok(Response::new(reply))
+        Ok(Response::new((&self.gatherer.snapshot()).into()))
     }
 
     async fn explain(
@@ -247,12 +218,14 @@ impl Admin for AdminService {
         };
         let status = self.queue.status();
         let route = status.routes.iter().find(|route| route.route == task.route);
-        let links = (self.options.links)().remove(&task.route);
+        let bridge = (self.options.beside)().bridge.unwrap_or_default();
+        let mut served = bridge.routes.iter();
+        let served = served.find(|route| route.name == task.route);
         let surroundings = story::Surroundings {
             paused: route.is_some_and(|route| route.paused),
             configured: self.options.routes.contains_key(&task.route),
             ready: route.map_or(0, |route| route.counts.ready),
-            breaker: links.as_ref().map_or("", |links| links.breaker.as_str()),
+            breaker: served.map_or("", |route| route.breaker.as_str()),
         };
         let now = self.env.clock.wall();
         Ok(Response::new(v1::ExplainReply {
@@ -391,32 +364,5 @@ impl Admin for AdminService {
             std::future::ready(event.map(Ok))
         });
         Ok(Response::new(Box::pin(events)))
-    }
-}
-
-fn route_status(route: &RouteStatus, rate: Rate, links: RouteLinks) -> v1::RouteStatus {
-    let oldest = route.oldest_ready.unwrap_or_default();
-    v1::RouteStatus {
-        route: route.route.clone(),
-        ready: route.counts.ready,
-        delayed: route.counts.delayed,
-        leased: route.counts.leased,
-        poison: route.counts.poison,
-        oldest_ready_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),
-        enqueued_total: route.totals.enqueued,
-        done_total: route.totals.done,
-        rejected_total: route.totals.rejected,
-        in_doubt_total: route.totals.in_doubt,
-        enqueued_per_second: rate.enqueued,
-        done_per_second: rate.done,
-        paused: route.paused,
-        socket: links.socket,
-        grpc: links.grpc,
-        breaker: links.breaker,
-        refused_total: route.totals.refused,
-        unavailable_total: route.totals.unavailable,
-        not_sent_total: route.totals.not_sent,
-        sent_socket_total: links.sent_socket,
-        sent_grpc_total: links.sent_grpc,
     }
 }

@@ -1,10 +1,12 @@
 //! The bridge's own services: ingest for producers, admin for operators.
 //!
 //! Both stand on one listener. A reply that promises something is sent after the queue has said that it
-//! is durable; nothing here keeps state of its own but the samples that rates are made of.
+//! is durable; nothing here keeps state of its own but the samples that rates are made of. What is seen of the
+//! process is gathered in one place, as an [`crate::observe::Snapshot`].
 
 mod admin;
 mod convert;
+mod gather;
 mod incoming;
 mod ingest;
 mod rates;
@@ -18,16 +20,17 @@ use tonic::transport::Server;
 use tower::util::MapResponseLayer;
 
 use crate::env::{Env, Listener};
+use crate::observe::Beside;
 use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::ingest_server::IngestServer;
-use crate::wire::{v1, with_fixed_date};
+use crate::wire::with_fixed_date;
 
 pub use incoming::incoming;
 
 use admin::AdminService;
+use gather::Gatherer;
 use ingest::IngestService;
-use rates::Rates;
 
 /// The largest request: a body of the largest size, or a batch of small ones, and what stands around.
 const REQUEST_BYTES_MAX: usize = BODY_BYTES_LIMIT as usize + (2 << 20);
@@ -35,31 +38,17 @@ const REQUEST_BYTES_MAX: usize = BODY_BYTES_LIMIT as usize + (2 << 20);
 /// HTTP/2 window of each stream and connection: several batches of a fast producer.
 const WINDOW_BYTES: u32 = 8 << 20;
 
-/// How the links of a route fare, as the bridge tells it.
-#[derive(Clone, Debug, Default)]
-pub struct RouteLinks {
-    /// The socket, if the route has one.
-    pub socket: Option<v1::LinkStatus>,
-    /// gRPC, if the route has it.
-    pub grpc: Option<v1::LinkStatus>,
-    /// The route's breaker: `closed`, `open` or `probing`.
-    pub breaker: String,
-    /// Sends over the socket since the start.
-    pub sent_socket: u64,
-    /// Sends over gRPC since the start.
-    pub sent_grpc: u64,
-}
-
-/// Tells how the links fare, by the name of their route.
-pub type Links = Arc<dyn Fn() -> BTreeMap<String, RouteLinks> + Send + Sync>;
+/// Tells what the process runs beside its queue: `BridgeView::status`, and `RunningReceiver::status`, where there is
+/// one. Asked for each status.
+pub type Besides = Arc<dyn Fn() -> Beside + Send + Sync>;
 
 /// What the services need to know.
 #[derive(Clone)]
 pub struct ServerOptions {
     /// The configured routes and the largest body of each, in bytes. Others are refused.
     pub routes: BTreeMap<String, u32>,
-    /// How the links fare.
-    pub links: Links,
+    /// What runs beside the queue.
+    pub beside: Besides,
     /// What the bridge is about.
     pub phase: watch::Receiver<Phase>,
 }
@@ -87,7 +76,7 @@ pub async fn serve(
     queue: SafeTaskQueue<Command>,
     options: ServerOptions,
 ) -> Result<(), tonic::transport::Error> {
-    let rates = Arc::new(Rates::new(env.clone()));
+    let gatherer = Arc::new(Gatherer::new(&env, &queue, &options));
     let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let mut phase = options.phase.clone();
@@ -95,12 +84,10 @@ pub async fn serve(
         // An error means that the bridge is gone, which ends it as well.
         let _ended = phase.wait_for(|phase| *phase == Phase::Stopping).await;
     };
-    let started = env.clock.now();
     let admin = AdminServer::new(AdminService {
-        queue: queue.clone(),
+        queue,
         options,
-        rates: Arc::clone(&rates),
-        started,
+        gatherer: Arc::clone(&gatherer),
         env: env.clone(),
     });
     let serving = Server::builder()
@@ -113,7 +100,7 @@ pub async fn serve(
     tokio::select! {
         biased;
         ended = serving => ended,
-        never = rates.sample(&queue) => match never {},
+        never = gatherer.sample() => match never {},
     }
 }
 

@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::env::{Env, Mono};
-use crate::queue::{Command, QueueStatus, SafeTaskQueue};
+use crate::env::{Clock, Mono};
+use crate::observe::{QueueStatus, Rates, RouteStatus};
+use crate::queue::{Command, SafeTaskQueue};
 
 /// How often the totals are looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,32 +22,27 @@ struct Totals {
     done: u64,
 }
 
-/// Commands a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Rate {
-    pub(super) enqueued: f64,
-    pub(super) done: f64,
+/// What the routes had done at one moment, by name.
+type Sample = (Mono, BTreeMap<String, Totals>);
+
+/// The last samples, oldest first.
+#[derive(Default)]
+pub(super) struct Samples {
+    samples: Mutex<VecDeque<Sample>>,
 }
 
-/// The samples.
-pub(super) struct Rates {
-    env: Env,
-    samples: Mutex<VecDeque<(Mono, BTreeMap<String, Totals>)>>,
-}
-
-impl Rates {
-    pub(super) fn new(env: Env) -> Self {
-        Self {
-            env,
-            samples: Mutex::default(),
-        }
-    }
-
+impl Samples {
     /// Takes samples for as long as it is polled. Cancel safe.
-    pub(super) async fn sample(&self, queue: &SafeTaskQueue<Command>) -> Infallible {
+    pub(super) async fn take(
+        &self,
+        clock: &dyn Clock,
+        queue: &SafeTaskQueue<Command>,
+    ) -> Infallible {
         loop {
-            self.note(self.env.clock.now(), totals(&queue.status()));
-            self.env.clock.sleep(SAMPLE_INTERVAL).await;
+            let routes = queue.status().routes;
+            let totals = |route: RouteStatus| (route.route.clone(), Totals::of(&route));
+            self.note(clock.now(), routes.into_iter().map(totals).collect());
+            clock.sleep(SAMPLE_INTERVAL).await;
         }
     }
 
@@ -58,71 +54,81 @@ impl Rates {
         samples.push_back((at, totals));
     }
 
-    /// The rates of each route until `status`, which is as of now.
-    pub(super) fn of(&self, status: &QueueStatus) -> BTreeMap<String, Rate> {
-        self.between(self.env.clock.now(), totals(status))
-    }
-
-    fn between(&self, now: Mono, current: BTreeMap<String, Totals>) -> BTreeMap<String, Rate> {
+    /// Fills in the rates of each route until `status`, which is as of `now`.
+    pub(super) fn rate(&self, now: Mono, status: &mut QueueStatus) {
         let samples = self.samples();
         let Some((since, then)) = samples.front() else {
-            return BTreeMap::new();
+            return;
         };
         let secs = now.saturating_since(*since).as_secs_f64();
         // Within the first moments a single command would look like thousands a second.
         let secs = secs.max(SAMPLE_INTERVAL.as_secs_f64());
         let per_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / secs;
-        current
-            .into_iter()
-            .map(|(route, totals)| {
-                let then = then.get(&route).copied().unwrap_or_default();
-                let rate = Rate {
-                    enqueued: per_second(totals.enqueued, then.enqueued),
-                    done: per_second(totals.done, then.done),
-                };
-                (route, rate)
-            })
-            .collect()
+        for route in &mut status.routes {
+            let now = Totals::of(route);
+            let then = then.get(&route.route).copied().unwrap_or_default();
+            route.rates = Rates {
+                enqueued: per_second(now.enqueued, then.enqueued),
+                done: per_second(now.done, then.done),
+            };
+        }
     }
 
-    fn samples(&self) -> std::sync::MutexGuard<'_, VecDeque<(Mono, BTreeMap<String, Totals>)>> {
+    fn samples(&self) -> std::sync::MutexGuard<'_, VecDeque<Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn totals(status: &QueueStatus) -> BTreeMap<String, Totals> {
-    let of_route = |route: &crate::queue::RouteStatus| {
-        let totals = Totals {
+impl Totals {
+    fn of(route: &RouteStatus) -> Self {
+        Self {
             enqueued: route.totals.enqueued,
             done: route.totals.done,
-        };
-        (route.route.clone(), totals)
-    };
-    status.routes.iter().map(of_route).collect()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::LaneTotals;
 
-    #[tokio::test]
-    async fn rates_look_back_ten_samples_and_no_further() {
-        let rates = Rates::new(Env::real());
+    #[test]
+    fn rates_look_back_ten_samples_and_no_further() {
+        let samples = Samples::default();
         let at = |secs| Mono::from_start(Duration::from_secs(secs));
-        let totals = |enqueued, done| BTreeMap::from([("a".to_owned(), Totals { enqueued, done })]);
-        assert!(rates.between(at(0), totals(5, 5)).is_empty());
+        let rate = |now, enqueued, done| {
+            let totals = LaneTotals {
+                enqueued,
+                done,
+                ..LaneTotals::default()
+            };
+            let route = RouteStatus {
+                route: "a".into(),
+                totals,
+                ..RouteStatus::default()
+            };
+            let mut status = QueueStatus {
+                routes: vec![route],
+                ..QueueStatus::default()
+            };
+            samples.rate(at(now), &mut status);
+            status.routes[0].rates
+        };
+        assert_eq!(rate(0, 5, 5), Rates::default());
         for second in 0..20 {
-            rates.note(at(second), totals(second * 100, 7));
+            let (enqueued, done) = (second * 100, 7);
+            let totals = BTreeMap::from([("a".to_owned(), Totals { enqueued, done })]);
+            samples.note(at(second), totals);
         }
-        let rate = rates.between(at(20), totals(2_000, 17))["a"];
         assert_eq!(
-            rate,
-            Rate {
+            rate(20, 2_000, 17),
+            Rates {
                 enqueued: 100.0,
                 done: 1.0
             }
         );
-        let rate = rates.between(at(10), totals(1_001, 7))["a"];
-        assert_eq!(rate.enqueued, 1.0, "the first second counts as a whole one");
+        let hasty = rate(10, 1_001, 7).enqueued;
+        assert_eq!(hasty, 1.0, "the first second counts as a whole one");
     }
 }

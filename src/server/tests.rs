@@ -1,14 +1,20 @@
 //! Both services over real connections and a real journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use super::{Phase, RouteLinks, ServerOptions, serve};
+use super::{Phase, ServerOptions, serve};
+use crate::core::event::TransportKind;
 use crate::env::{Address, Env};
+use crate::observe::{
+    Beside, BreakerState, BridgeRouteStatus, BridgeStatus, Distribution, LinkCounts, LinkState,
+    LinkStatus, Snapshot,
+};
 use crate::queue::{Command, Failure, QueueOptions, SafeTaskQueue};
 use crate::wire::v1;
 use crate::wire::v1::admin_client::AdminClient;
@@ -25,6 +31,41 @@ struct House {
     _folder: tempfile::TempDir,
 }
 
+/// A bridge whose breaker for `lamps` is open, as it tells it.
+fn beside() -> Beside {
+    let grpc = LinkStatus {
+        transport: TransportKind::Grpc,
+        address: "127.0.0.1:7421".into(),
+        state: LinkState::Waiting { again_in_ms: 40 },
+        software: None,
+        inbox_id: None,
+        in_flight: 0,
+        breaker: BreakerState::default(),
+        breaker_opened: 0,
+        last_error: None,
+        counts: LinkCounts {
+            sends: 7,
+            ..LinkCounts::default()
+        },
+        first_sign_of_life: Distribution::default(),
+    };
+    let lamps = BridgeRouteStatus {
+        name: "lamps".into(),
+        breaker: BreakerState::Open {
+            for_ms: 20,
+            probe_in_ms: 30,
+        },
+        links: vec![grpc],
+        ..BridgeRouteStatus::default()
+    };
+    Beside {
+        bridge: Some(BridgeStatus {
+            routes: vec![lamps],
+        }),
+        receiver: None,
+    }
+}
+
 async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::real();
@@ -36,17 +77,9 @@ async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
         queue.define_route(route).await.unwrap();
     }
     let (phase, watching) = watch::channel(Phase::Serving);
-    let links = || {
-        let links = RouteLinks {
-            breaker: "open".into(),
-            sent_grpc: 7,
-            ..RouteLinks::default()
-        };
-        [("lamps".to_owned(), links)].into()
-    };
     let options = ServerOptions {
         routes: [("default".into(), 1_000), ("lamps".into(), 10)].into(),
-        links: Arc::new(links),
+        beside: Arc::new(beside),
         phase: watching,
     };
     let any_port = Address::tcp("127.0.0.1", 0);
@@ -252,6 +285,52 @@ async fn the_status_joins_queue_and_links() {
     );
     assert_eq!(lamps.breaker, "open");
     assert!(status.journal.unwrap().records_total > 0);
+}
+
+#[tokio::test]
+async fn grpc_and_json_say_what_queue_and_bridge_say() {
+    let mut house = house(|_| {}).await;
+    house.batch(vec![command("lamps", "1", "k")]).await;
+    let lease = house.queue.lease("lamps").await.unwrap();
+    lease.ack().await.unwrap();
+    house.poisoned("default", "bad").await;
+    // Until the log has all the segments that it keeps ready: after that nothing moves by itself.
+    let mut journal = house.queue.status().journal;
+    while journal.segments < journal.segments_in_use + 5 {
+        house
+            .queue
+            .env()
+            .clock
+            .sleep(Duration::from_millis(5))
+            .await;
+        journal = house.queue.status().journal;
+    }
+    let reply = house.admin.status(v1::StatusRequest {}).await.unwrap();
+    let told = Snapshot::from(reply.into_inner());
+    let mut queue = told.queue.clone().unwrap();
+    for route in &mut queue.routes {
+        assert!(
+            route.rates.enqueued <= 1.0,
+            "sampled within the first second"
+        );
+        route.rates = Default::default();
+    }
+    assert_eq!(queue, house.queue.status());
+    assert_eq!(queue.commit_wait.count(), queue.journal.syncs);
+    assert_eq!(told.bridge, beside().bridge);
+    let json = told.to_json();
+    let route = |name: &str| {
+        let mut routes = json["routes"].as_array().unwrap().iter();
+        routes.find(|route| route["route"] == name).unwrap().clone()
+    };
+    assert_eq!(json["queue"]["done_total"], 1);
+    assert_eq!(json["queue"]["keys"], 2);
+    assert_eq!(route("lamps")["done_total"], 1);
+    assert_eq!(route("lamps")["lease_to_settle"]["count"], 1);
+    assert_eq!(route("lamps")["grpc"]["sends_total"], 7);
+    assert_eq!(route("lamps")["delivery"]["breaker_probe_in_ms"], 30);
+    assert_eq!(route("default")["poisoned_total"], 1);
+    assert_eq!(route("default")["delivery"], serde_json::Value::Null);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod ids;
 mod limits;
 mod outbox;
 pub(crate) mod outcome;
+mod status;
 
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub use accepted::{Accepted, Peer};

@@ -19,7 +19,7 @@ async fn fault(label: &'static str, bytes: &[u8], greeted: bool) -> String {
     }
     faulty.send_bytes(bytes).await;
     let reason = faulty.close_reason().await;
-    assert_eq!(receiver.stats().bad_frames.get(label), Some(&1));
+    assert_eq!(receiver.status().bad_frames.get(label), Some(&1));
     assert_eq!(neighbour.ask(1, 1, 1, "hi").await, done("hi"));
     reason
 }
@@ -49,12 +49,12 @@ async fn a_truncated_frame_is_told_from_a_clean_end() {
     let mut clean = Client::socket(&receiver).await;
     clean.end().await;
     assert_eq!(clean.next().await, None);
-    assert_eq!(receiver.stats().bad_frames.len(), 0);
+    assert_eq!(receiver.status().bad_frames.len(), 0);
     let mut cut = Client::socket(&receiver).await;
     cut.send_bytes(&[0, 0, 0, 9, 1, 2]).await;
     cut.end().await;
     assert_eq!(cut.next().await, None);
-    assert_eq!(receiver.stats().bad_frames.get("truncated"), Some(&1));
+    assert_eq!(receiver.status().bad_frames.get("truncated"), Some(&1));
     eventually("both links are gone", || receiver.links() == 0).await;
 }
 
@@ -73,7 +73,7 @@ async fn a_bridge_of_another_version_is_told_so_over_either_transport() {
         let reason = client.close_reason().await;
         assert!(reason.contains("version 9"), "{reason}");
     }
-    assert_eq!(receiver.stats().bad_frames.get("version"), Some(&2));
+    assert_eq!(receiver.status().bad_frames.get("version"), Some(&2));
     assert_eq!(receiver.stats().links, 0);
 }
 
@@ -106,7 +106,7 @@ async fn a_frame_that_only_endpoints_send_is_a_violation() {
         client.send(Kind::Working(working)).await;
         let reason = client.close_reason().await;
         assert!(reason.contains("`working`"), "{reason}");
-        assert_eq!(receiver.stats().bad_frames.get("unexpected"), Some(&count));
+        assert_eq!(receiver.status().bad_frames.get("unexpected"), Some(&count));
     }
 }
 
@@ -133,7 +133,7 @@ async fn a_message_over_the_limit_closes_a_grpc_link_with_a_reason() {
     client.send(Kind::Command(large)).await;
     let reason = client.close_reason().await;
     assert!(reason.contains("100"), "{reason}");
-    assert_eq!(receiver.stats().bad_frames.get("message"), Some(&1));
+    assert_eq!(receiver.status().bad_frames.get("message"), Some(&1));
     assert_eq!(neighbour.ask(1, 1, 1, "hi").await, done("hi"));
 }
 

@@ -98,6 +98,8 @@ async fn many_commands_share_a_sync_and_each_is_one_line() {
     }
     assert_eq!(lines(&path).len(), 500);
     assert_eq!(receiver.stats().executed, 500);
+    let commits = receiver.status().commit_time.count();
+    assert!((1..500).contains(&commits), "{commits} commits");
     drop(socket);
     stop(receiver).await;
 }

@@ -34,6 +34,12 @@ async fn each_kind_of_outcome_comes_back_over_either_transport() {
     }
     let stats = receiver.stats();
     assert_eq!((stats.executed, stats.not_executed), (2, 6));
+    let status = receiver.status();
+    assert_eq!(status.stats, stats);
+    assert_eq!(status.handler_time.count(), 8);
+    assert_eq!(status.commit_time.count(), 0, "nothing is remembered");
+    assert_eq!((status.running, status.unanswered), (0, 0));
+    assert!(status.inbox.tasks > 0);
 }
 
 #[tokio::test]

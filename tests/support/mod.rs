@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use leasebridge::bridge::{BreakerOptions, BridgeRouteStatus};
-use leasebridge::bridge::{Bridge, BridgeOptions, LinkStatus, RouteOptions, RunningBridge};
+use leasebridge::bridge::{BreakerOptions, Bridge, BridgeOptions, RouteOptions, RunningBridge};
 use leasebridge::core::event::TransportKind;
 use leasebridge::core::{LaneCounts, LaneTotals, TaskId};
 use leasebridge::env::{Address, BoxFuture, Env};
+use leasebridge::observe::{BridgeRouteStatus, LinkStatus, RouteStatus};
 use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{
     Delivered, Handler, HandlerError, Receiver, ReceiverOptions, RunningReceiver,
@@ -90,7 +90,7 @@ impl TestQueue {
         self.route(route).totals
     }
 
-    fn route(&self, route: &str) -> leasebridge::queue::RouteStatus {
+    fn route(&self, route: &str) -> RouteStatus {
         let status = self.queue.status();
         let found = status.routes.into_iter().find(|found| found.route == route);
         found.unwrap_or_else(|| panic!("no route {route}"))

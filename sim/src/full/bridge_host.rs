@@ -260,7 +260,7 @@ async fn sample(
         gauge("memory_tasks", pending, tasks_max);
         let window = u64::from(shared.plan.knobs.window);
         for route in bridge.routes {
-            gauge("in_flight", route.in_flight as u64, window);
+            gauge("in_flight", route.in_flight, window);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::bridge::waiters::{Answer, RollbackState};
 use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
 use crate::coverage::{Site, reached};
+use crate::env::Mono;
 use crate::pipeline::{Context, ContextOptions};
 use crate::queue::{Command, Failure, Lease, Sends};
 use crate::wire::{HandlerError, InboxId};
@@ -34,6 +35,8 @@ pub(super) struct Attempt<'a> {
 /// What was sent so far.
 #[derive(Default)]
 pub(super) struct Progress {
+    /// When the first send is made: as soon as the attempt starts. Gone once that was tried.
+    pub(super) starts: Option<Mono>,
     /// Sends that left or may have left.
     pub(super) sends: u32,
     pub(super) last: Option<TransportKind>,
@@ -47,7 +50,12 @@ pub(super) struct Progress {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(route: &'a Route, lease: &'a Lease<Command>, by_grpc: bool) -> Self {
+    pub(super) fn new(
+        route: &'a Route,
+        lease: &'a Lease<Command>,
+        by_grpc: bool,
+        starts: Mono,
+    ) -> Self {
         let options = ContextOptions {
             abandoned: route.abandoned.clone(),
             ..ContextOptions::default()
@@ -59,7 +67,10 @@ impl<'a> Attempt<'a> {
             delivery: lease.delivery(),
             learned: Arc::default(),
             by_grpc,
-            progress: Mutex::default(),
+            progress: Mutex::new(Progress {
+                starts: Some(starts),
+                ..Progress::default()
+            }),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
 use crate::core::SendNumber;
 use crate::coverage::{Site, reached};
-use crate::env::timeout;
+use crate::env::{Mono, timeout};
 use crate::pipeline::{Class, Classify, Context};
 use crate::wire::NotSent;
 
@@ -75,8 +75,8 @@ impl Attempt<'_> {
             let why = format!("the body has {bytes} bytes, the endpoint accepts {body_bytes_max}");
             return Err(Unanswered::Stop(End::Unsendable(why)));
         }
-        let pending = self.ask(link, scope, patience).await?;
-        let heard = self.hear(keeper, link, pending, patience).await;
+        let (pending, asked) = self.ask(link, scope, patience).await?;
+        let heard = self.hear(keeper, link, pending, asked, patience).await;
         let mut progress = self.progress();
         progress.listening = None;
         match &heard {
@@ -91,14 +91,17 @@ impl Attempt<'_> {
         heard
     }
 
-    /// Queues the command on `link`, waiting for the endpoint's window if need be.
+    /// Queues the command on `link`, waiting for the endpoint's window if need be. Says when that was.
     async fn ask(
         &self,
         link: &Arc<Link>,
         scope: &Context,
         patience: Duration,
-    ) -> Result<Pending, Unanswered> {
-        let number = self.progress().sends + 1;
+    ) -> Result<(Pending, Mono), Unanswered> {
+        let (number, mut now) = {
+            let mut progress = self.progress();
+            (progress.sends + 1, progress.starts.take())
+        };
         let send = SendNumber::new(number).expect("sends are limited far below");
         if self.is_expired() {
             return Err(Unanswered::Stop(End::Expired));
@@ -117,10 +120,12 @@ impl Attempt<'_> {
                     progress.sends = number;
                     progress.last = Some(link.transport());
                     progress.listening = Some(link.inbox_id());
-                    return Ok(pending);
+                    let now = now.unwrap_or_else(|| self.route.env.clock.now());
+                    return Ok((pending, now));
                 }
                 Err(NotAsked::Window) => {
                     reached!(Site::WindowWaited);
+                    now = None;
                     let room = timeout(&*self.route.env.clock, patience, link.window()).await;
                     match room {
                         Ok(()) => continue,
@@ -145,6 +150,7 @@ impl Attempt<'_> {
         keeper: &Keeper,
         link: &Link,
         mut pending: Pending,
+        asked: Mono,
         patience: Duration,
     ) -> Result<Answer, Unanswered> {
         let transport = link.transport().as_str();
@@ -160,6 +166,9 @@ impl Attempt<'_> {
             );
             match sign {
                 Ok(Sign::Answer(answer)) => {
+                    if !working {
+                        keeper.first_sign(self.since(asked));
+                    }
                     keeper.answered();
                     return Ok(answer);
                 }
@@ -167,6 +176,9 @@ impl Attempt<'_> {
                     return Ok(Answer::Ended(Ok(TaskResult::keep(Bytes::new()))));
                 }
                 Ok(Sign::Working) => {
+                    if !working {
+                        keeper.first_sign(self.since(asked));
+                    }
                     keeper.answered();
                     working = true;
                     let theirs = link.hello().heartbeat;
@@ -208,6 +220,10 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    fn since(&self, asked: Mono) -> Duration {
+        self.route.env.clock.now().saturating_since(asked)
     }
 
     fn mark_sent(&self) -> bool {

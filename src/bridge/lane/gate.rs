@@ -10,7 +10,7 @@ use crate::bridge::delivery::Evidence;
 use crate::bridge::link::Link;
 use crate::bridge::route::Route;
 use crate::coverage::{Site, reached};
-use crate::env::{BoxFuture, timeout};
+use crate::env::{BoxFuture, Mono, timeout};
 
 /// See the module's description.
 pub(super) struct Gate {
@@ -110,8 +110,7 @@ impl Gate {
     }
 
     /// One attempt has ended.
-    pub(super) fn finished(&mut self, pass: Pass, evidence: Evidence) {
-        let now = self.route.env.clock.now();
+    pub(super) fn finished(&mut self, now: Mono, pass: Pass, evidence: Evidence) {
         let mut breaker = self.route.breaker();
         let name = &self.route.options.name;
         match evidence {
@@ -163,7 +162,7 @@ impl Gate {
         }
     }
 
-    fn heartbeat_at(&self, link: &Arc<Link>, due: crate::env::Mono) -> BoxFuture<'static, bool> {
+    fn heartbeat_at(&self, link: &Arc<Link>, due: Mono) -> BoxFuture<'static, bool> {
         let link = Arc::clone(link);
         let clock = Arc::clone(&self.route.env.clock);
         let patience = self.route.options.first_sign_of_life;

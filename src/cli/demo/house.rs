@@ -89,7 +89,7 @@ impl House {
     }
 
     /// Drops the node where it stands; nothing is said to anybody. Returns how many commands were in flight.
-    pub(super) fn crash(&self) -> usize {
+    pub(super) fn crash(&self) -> u64 {
         self.remember();
         let in_flight = self.in_flight();
         let queue = self.queue.send_replace(None);
@@ -99,7 +99,7 @@ impl House {
     }
 
     /// How many commands are being delivered or settled.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> u64 {
         let state = self.state();
         let status = state.node.as_ref().map(Node::status);
         let routes = status.iter().flat_map(|status| &status.bridge.routes);

@@ -24,7 +24,7 @@ const CUTS: u64 = 10;
 const AHEAD_PERMILLE: u64 = 60;
 
 /// Commands in flight that a kill and a crash wait for.
-const BUSY: usize = 24;
+const BUSY: u64 = 24;
 
 /// How long they wait for that: with few commands there may never be so many.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
@@ -192,7 +192,7 @@ async fn crash(stage: &Stage) -> Result<(), Failure> {
         "crash",
         &format!(
             "bridge and queue dropped without a shutdown, {} commands in flight",
-            words::number(in_flight as u64)
+            words::number(in_flight)
         ),
     );
     let since = stage.env.clock.now();

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use slab::Slab;
 
+use crate::observe::CacheStatus;
+
 /// Bodies by the slot of their task, up to a budget of bytes. Bodies that come when the budget is used
 /// up are not kept: the oldest tasks are leased first, so those already here will be asked for sooner.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub(super) struct BodyCache {
     /// Bytes of the pages.
     bytes: usize,
     bytes_max: usize,
+    hits: u64,
+    misses: u64,
 }
 
 /// A body, and the page that it keeps in memory.
@@ -50,6 +54,17 @@ impl BodyCache {
             pages: Slab::new(),
             bytes: 0,
             bytes_max,
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    pub(super) fn status(&self) -> CacheStatus {
+        CacheStatus {
+            bytes: self.bytes as u64,
+            bytes_max: self.bytes_max as u64,
+            hits: self.hits,
+            misses: self.misses,
         }
     }
 
@@ -77,7 +92,17 @@ impl BodyCache {
         Some(u32::try_from(page).expect("fewer pages than tasks"))
     }
 
-    pub(super) fn take(&mut self, slot: usize) -> Option<Bytes> {
+    /// The body for a lease; counted, whether it is here or not.
+    pub(super) fn lease(&mut self, slot: usize) -> Option<Bytes> {
+        let body = self.take(slot);
+        match &body {
+            Some(_) => self.hits += 1,
+            None => self.misses += 1,
+        }
+        body
+    }
+
+    fn take(&mut self, slot: usize) -> Option<Bytes> {
         let Kept { body, page } = self.bodies.get_mut(slot)?.take()?;
         let used = &mut self.pages[page as usize];
         used.bodies -= 1;

@@ -11,10 +11,10 @@ use super::super::commit::End;
 use super::super::log::{Log, LogFailure};
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
-use super::{Ended, Engine, Stage};
+use super::{Core, Ended, Engine, Stage};
 use crate::coverage::{Site, reached};
-use crate::env::Point;
-use crate::journal::Sealer;
+use crate::env::{Mono, Point};
+use crate::journal::{Batch, Position, Sealer};
 
 /// Segments kept ready beside the reserve, so that the writer never waits for one to be made.
 const READY_AHEAD: u32 = 1;
@@ -27,7 +27,7 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
     let _presence = presence;
     while engine.commit.take().await {
         loop {
-            let Some(batch) = engine.lock().tail.take_batch() else {
+            let Some((batch, begun)) = engine.lock().take_batch() else {
                 break;
             };
             let batch = sealer.seal(batch);
@@ -39,6 +39,7 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
             let durable = {
                 let mut core = engine.lock();
                 core.tail.completed(batch);
+                core.times.durable(begun, engine.env.clock.now());
                 let durable = core.tail.durable();
                 core.told.durable(durable);
                 core.space.set_ready(engine.log.room().ready);
@@ -104,6 +105,15 @@ pub(super) async fn keep_segments(
         if !more {
             upkeep.notified().await;
         }
+    }
+}
+
+impl Core {
+    /// The next batch to write, if there is one, and when its first record came.
+    fn take_batch(&mut self) -> Option<(Batch, Option<Mono>)> {
+        let batch = self.tail.take_batch()?;
+        let start = Position::new(batch.segment, batch.offset);
+        Some((batch, self.times.taken(start)))
     }
 }
 

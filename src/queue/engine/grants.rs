@@ -12,6 +12,7 @@ use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
 use crate::coverage::{Site, reached};
 use crate::env::Point;
+use crate::observe::CacheStatus;
 
 /// A lease without its value, and its record if that was still in memory.
 pub(crate) struct Granted {
@@ -67,7 +68,7 @@ impl Core {
             match self.run(now, Input::Grant { route }, &[]) {
                 Ok(Reply::Granted(grant)) => {
                     let slot = self.state.slot_of(grant.delivery.task);
-                    let record = slot.and_then(|slot| self.bodies.take(slot));
+                    let record = slot.and_then(|slot| self.bodies.lease(slot));
                     granted.push(Granted { grant, record });
                 }
                 Ok(Reply::AskAgain) => {}
@@ -86,6 +87,10 @@ impl Core {
         if let Some(slot) = self.state.slot_of(id) {
             self.bodies.put(slot, record, page);
         }
+    }
+
+    pub(crate) fn cache_status(&self) -> CacheStatus {
+        self.bodies.status()
     }
 
     /// A task's record, if it is in memory.

@@ -143,6 +143,7 @@ impl Owner {
             waiting,
             told: Told::new(options.watermarks()),
             stage: Stage::Open,
+            times: Default::default(),
             events: Vec::new(),
         };
         let ended = watch::Sender::new(None);

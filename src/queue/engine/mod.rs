@@ -17,6 +17,7 @@ mod notice;
 mod reading;
 mod tail;
 mod time;
+mod times;
 mod told;
 mod waiting;
 
@@ -37,6 +38,7 @@ pub(crate) use cache::Page;
 pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
 pub(crate) use reading::Unread;
+pub(crate) use tail::Written;
 
 /// See the module.
 pub(crate) struct Engine {
@@ -86,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) waiting: waiting::Waiting,
     /// and who is told.
     pub(crate) told: told::Told,
+    /// How long all that takes.
+    pub(crate) times: times::Times,
     /// Scratch for the events of one decision.
     events: Vec<Event>,
 }
@@ -143,7 +147,7 @@ impl Core {
         // By reference: an event is large, and each move of it a copy.
         for event in &mut events {
             self.tail.append(&self.state, event, body);
-            let before = self.before(event);
+            let before = self.before(now, event);
             self.state.apply(event);
             self.notice(before, event);
         }
@@ -164,11 +168,15 @@ impl Engine {
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Now) -> R) -> Promise<R> {
         let (promise, rearm, happened) = {
             let mut core = self.lock();
-            let now = core.clock.now(&*self.env.clock);
+            let mono = self.env.clock.now();
+            let now = core.clock.at(mono);
             // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
             let ended = core.stage == Stage::Closed;
             let before = core.tail.appended();
             let value = operation(&mut core, now);
+            if let Some(batch) = core.tail.open_batch() {
+                core.times.appended(batch, mono);
+            }
             let rearm = core.clock.must_rearm(&core.state);
             let happened = core.waiting.take();
             (
@@ -302,7 +310,9 @@ impl Engine {
         let segments = self.log.room().held;
         self.look(|core, _| JournalNumbers {
             segments,
+            segments_in_use: core.tail.in_use(),
             live_bytes: core.state.live_bytes(),
+            pending_bytes: core.tail.pending_bytes(),
             written: core.tail.written(),
             full: core.space.is_full(),
         })
@@ -313,7 +323,9 @@ impl Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournalNumbers {
     pub(crate) segments: u32,
+    pub(crate) segments_in_use: u32,
     pub(crate) live_bytes: u64,
+    pub(crate) pending_bytes: u64,
     pub(crate) written: tail::Written,
     pub(crate) full: bool,
 }

@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::core::event::{Doubt, Isolation, Next, Outcome};
-use crate::core::{Event, RouteId, TaskId};
+use crate::core::{Event, Now, RouteId, SpanMs, TaskId};
 
 /// What must be known of an event's task before the event is applied: it may be gone after.
 #[derive(Clone, Copy, Default)]
@@ -11,10 +11,12 @@ pub(super) struct Before {
     slot: Option<usize>,
     /// Whether it kept others from flying with it.
     isolated: bool,
+    /// How long its lease has been held, if it is.
+    held: Option<SpanMs>,
 }
 
 impl Core {
-    pub(super) fn before(&self, event: &Event) -> Before {
+    pub(super) fn before(&self, now: Now, event: &Event) -> Before {
         let id = match event {
             Event::Settled(settled) => settled.delivery.task,
             Event::Expired { id, .. } | Event::Removed { id, .. } => *id,
@@ -28,6 +30,10 @@ impl Core {
             route: Some(route),
             slot: Some(slot),
             isolated: isolation != Isolation::None,
+            held: self
+                .state
+                .granted_at(slot)
+                .map(|granted| now.mono.since(granted)),
         }
     }
 
@@ -35,6 +41,9 @@ impl Core {
         match event {
             Event::Enqueued(enqueued) => self.waiting.wake(enqueued.route),
             Event::Settled(settled) => {
+                if let (Some(route), Some(held)) = (before.route, before.held) {
+                    self.times.settled(route, held);
+                }
                 if matches!(settled.outcome, Outcome::InDoubt(Doubt::LeaseExpired))
                     || settled.outcome == Outcome::Released
                 {

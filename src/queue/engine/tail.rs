@@ -66,6 +66,11 @@ impl Tail {
         self.writer.durable()
     }
 
+    /// Where the batch begins that is filled now, if something is in it.
+    pub(super) fn open_batch(&self) -> Option<Position> {
+        self.writer.open_batch()
+    }
+
     /// The end of what was appended.
     pub(super) fn appended(&self) -> Position {
         self.writer.appended()

@@ -37,7 +37,11 @@ impl QueueClock {
     }
 
     pub(super) fn now(&self, clock: &dyn Clock) -> Now {
-        let mono = clock.now();
+        self.at(clock.now())
+    }
+
+    /// Both times at a reading of the monotonic clock.
+    pub(super) fn at(&self, mono: Mono) -> Now {
         let since = mono
             .as_millis()
             .saturating_sub(self.opened_mono.as_millis());

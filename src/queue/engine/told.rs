@@ -9,6 +9,7 @@ use super::leaving::Leaving;
 use super::tail::Tail;
 use crate::core::{Event, RouteId, Seq, State, TaskId};
 use crate::journal::Position;
+use crate::observe::{BackpressureStatus, FeedStatus};
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +39,14 @@ impl Told {
 
     pub(crate) fn watch_depth(&self) -> watch::Receiver<BackpressureSignal> {
         self.backpressure.subscribe()
+    }
+
+    pub(crate) fn feed_status(&self) -> FeedStatus {
+        self.feed.status()
+    }
+
+    pub(crate) fn backpressure_status(&self) -> BackpressureStatus {
+        self.backpressure.status()
     }
 
     /// Sets or removes the watermarks; the state starts anew.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Engine, Job, Pending, Phase, State, Work};
 use crate::core::TaskId;
 use crate::coverage::{Site, reached};
+use crate::env::Mono;
 use crate::receiver::inbox::RunId;
 use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
 use crate::wire::Outcome;
@@ -71,7 +72,9 @@ impl Engine {
             self.executed(std::mem::take(&mut started));
         }
         if !commands.is_empty() {
+            let begun = self.env.clock.now();
             log.append(commands).await?;
+            self.committed(begun);
         }
         self.executed(started);
         Ok(())
@@ -98,10 +101,21 @@ impl Engine {
             self.recorded(ended);
             batch = rest;
         }
+        let begun = self.env.clock.now();
         store.append(records).await?;
+        let now = self.committed(begun);
         self.recorded(batch);
-        self.start_ready();
+        self.start_ready(now);
         Ok(())
+    }
+
+    /// A commit that began then is through; says when.
+    fn committed(&self, begun: Mono) -> Mono {
+        let now = self.env.clock.now();
+        self.counters
+            .commit_time
+            .record(now.saturating_since(begun));
+        now
     }
 
     /// These records are durable: what had to wait for that is done.

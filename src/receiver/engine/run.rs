@@ -15,8 +15,8 @@ use crate::receiver::inbox::RunId;
 use crate::wire::{HandlerError, Outcome};
 
 impl Engine {
-    /// Starts what waits for a handler, as far as handlers are free.
-    pub(super) fn start_ready(self: &Arc<Self>) {
+    /// Starts what waits for a handler, as far as handlers are free. It is `now`.
+    pub(super) fn start_ready(self: &Arc<Self>, now: Mono) {
         let Work::Handler { handler, .. } = &self.work else {
             unreachable!("only commands with a handler become ready");
         };
@@ -36,7 +36,7 @@ impl Engine {
             state.running += 1;
             drop(state);
             let (engine, handler) = (Arc::clone(self), Arc::clone(handler));
-            tokio::spawn(async move { engine.run(job, handler).await });
+            tokio::spawn(async move { engine.run(job, handler, now).await });
         }
     }
 
@@ -82,7 +82,7 @@ impl Engine {
         matches!(&self.work, Work::Handler { store, .. } if store.is_volatile())
     }
 
-    async fn run(self: Arc<Self>, job: Job, handler: Arc<dyn Handler>) {
+    async fn run(self: Arc<Self>, job: Job, handler: Arc<dyn Handler>, started: Mono) {
         let Job { run, command, .. } = job;
         let delivery = command.delivery;
         // The future is made, polled and dropped inside: wherever its code panics, it is caught.
@@ -97,6 +97,10 @@ impl Engine {
                 Err(HandlerError::Rejected(text))
             }
         };
+        let now = self.env.clock.now();
+        self.counters
+            .handler_time
+            .record(now.saturating_since(started));
         let outcome = outcome.map_err(|error| error.capped(ERROR_BYTES_MAX));
         match outcome {
             Ok(_) => self.counters.executed.add(1),
@@ -108,7 +112,7 @@ impl Engine {
             self.conclude(&mut state, run, delivery, outcome);
         }
         self.changed.notify_waiters();
-        self.start_ready();
+        self.start_ready(now);
     }
 }
 

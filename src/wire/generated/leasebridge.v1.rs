@@ -1216,6 +1216,125 @@ pub struct StatusReply {
     pub draining: bool,
     #[prost(string, tag = "6")]
     pub poison_queue_name: ::prost::alloc::string::String,
+    /// When it was taken, by the wall clock and by the bridge's monotonic clock: what rates between two replies of one
+    /// process are made of.
+    #[prost(uint64, tag = "7")]
+    pub taken_unix_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub taken_mono_ms: u64,
+    /// The queue as a whole.
+    #[prost(message, optional, tag = "9")]
+    pub queue: ::core::option::Option<QueueStatus>,
+    /// Present if the process runs a receiver, too.
+    #[prost(message, optional, tag = "10")]
+    pub receiver: ::core::option::Option<ReceiverStatus>,
+}
+/// All that ends in `_total` counts since this start and never falls.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueueStatus {
+    #[prost(message, optional, tag = "1")]
+    pub counts: ::core::option::Option<TaskCounts>,
+    #[prost(message, optional, tag = "2")]
+    pub totals: ::core::option::Option<TaskTotals>,
+    /// Idempotency keys that are remembered.
+    #[prost(uint64, tag = "3")]
+    pub keys: u64,
+    #[prost(message, optional, tag = "4")]
+    pub cache: ::core::option::Option<CacheStatus>,
+    #[prost(message, optional, tag = "5")]
+    pub feed: ::core::option::Option<FeedStatus>,
+    #[prost(message, optional, tag = "6")]
+    pub backpressure: ::core::option::Option<BackpressureStatus>,
+    /// From the first record of a batch to the batch being durable; one entry a batch.
+    #[prost(message, optional, tag = "7")]
+    pub commit_wait: ::core::option::Option<Distribution>,
+}
+/// How many tasks are where.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCounts {
+    #[prost(uint64, tag = "1")]
+    pub ready: u64,
+    #[prost(uint64, tag = "2")]
+    pub delayed: u64,
+    #[prost(uint64, tag = "3")]
+    pub leased: u64,
+    #[prost(uint64, tag = "4")]
+    pub poison: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskTotals {
+    #[prost(uint64, tag = "1")]
+    pub enqueued: u64,
+    #[prost(uint64, tag = "2")]
+    pub granted: u64,
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    #[prost(uint64, tag = "4")]
+    pub rejected: u64,
+    #[prost(uint64, tag = "5")]
+    pub refused: u64,
+    #[prost(uint64, tag = "6")]
+    pub unavailable: u64,
+    #[prost(uint64, tag = "7")]
+    pub in_doubt: u64,
+    #[prost(uint64, tag = "8")]
+    pub not_sent: u64,
+    #[prost(uint64, tag = "9")]
+    pub released: u64,
+    #[prost(uint64, tag = "10")]
+    pub poisoned: u64,
+    #[prost(uint64, tag = "11")]
+    pub requeued: u64,
+}
+/// Bodies in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheStatus {
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes_max: u64,
+    /// Leases whose body was in memory, and those whose body was read back from the log.
+    #[prost(uint64, tag = "3")]
+    pub hits: u64,
+    #[prost(uint64, tag = "4")]
+    pub misses: u64,
+}
+/// What `Watch` is fed from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedStatus {
+    #[prost(uint64, tag = "1")]
+    pub events: u64,
+    #[prost(uint64, tag = "2")]
+    pub listeners: u64,
+    /// Events that are not durable yet.
+    #[prost(uint64, tag = "3")]
+    pub waiting: u64,
+}
+/// The signal to producers inside the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackpressureStatus {
+    #[prost(bool, tag = "1")]
+    pub active: bool,
+    #[prost(uint64, tag = "2")]
+    pub transitions: u64,
+}
+/// How often something took how long, in buckets.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Distribution {
+    #[prost(uint64, tag = "1")]
+    pub sum_us: u64,
+    /// Only those that hold something, shortest times first.
+    #[prost(message, repeated, tag = "2")]
+    pub buckets: ::prost::alloc::vec::Vec<Bucket>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bucket {
+    /// What is counted here took less than so many microseconds, and no less than the bucket before ends at; the
+    /// largest number, if there is no limit.
+    #[prost(uint64, tag = "1")]
+    pub below_us: u64,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteStatus {
@@ -1264,8 +1383,93 @@ pub struct RouteStatus {
     pub sent_socket_total: u64,
     #[prost(uint64, tag = "21")]
     pub sent_grpc_total: u64,
+    #[prost(uint64, tag = "22")]
+    pub granted_total: u64,
+    #[prost(uint64, tag = "23")]
+    pub released_total: u64,
+    #[prost(uint64, tag = "24")]
+    pub poisoned_total: u64,
+    #[prost(uint64, tag = "25")]
+    pub requeued_total: u64,
+    /// From a lease's grant to its end, in whole milliseconds.
+    #[prost(message, optional, tag = "26")]
+    pub lease_to_settle: ::core::option::Option<Distribution>,
+    /// What the bridge does on this route; absent if it does not serve it.
+    #[prost(message, optional, tag = "27")]
+    pub delivery: ::core::option::Option<RouteDelivery>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RouteDelivery {
+    /// It takes leases.
+    #[prost(bool, tag = "1")]
+    pub open: bool,
+    #[prost(uint64, tag = "2")]
+    pub in_flight: u64,
+    #[prost(message, optional, tag = "3")]
+    pub breaker: ::core::option::Option<Breaker>,
+    #[prost(message, optional, tag = "4")]
+    pub counts: ::core::option::Option<DeliveryCounts>,
+    #[prost(uint64, tag = "5")]
+    pub compensations_abandoned_total: u64,
+    /// What last went wrong with a delivery; empty if nothing did.
+    #[prost(string, tag = "6")]
+    pub last_error: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Breaker {
+    /// `closed`, `open`, `probing`.
+    #[prost(string, tag = "1")]
+    pub state: ::prost::alloc::string::String,
+    /// With closed: how many went unanswered in a row.
+    #[prost(uint32, tag = "2")]
+    pub unanswered: u32,
+    /// With open and probing: for how long.
+    #[prost(uint64, tag = "3")]
+    pub for_ms: u64,
+    /// With open: when it is probed, from now.
+    #[prost(uint64, tag = "4")]
+    pub probe_in_ms: u64,
+    #[prost(uint64, tag = "5")]
+    pub opened_total: u64,
+}
+/// What became of the leases that the bridge took, since this start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryCounts {
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    #[prost(uint64, tag = "2")]
+    pub rejected: u64,
+    #[prost(uint64, tag = "3")]
+    pub refused: u64,
+    #[prost(uint64, tag = "4")]
+    pub unavailable: u64,
+    #[prost(uint64, tag = "5")]
+    pub in_doubt: u64,
+    #[prost(uint64, tag = "6")]
+    pub not_sent: u64,
+    #[prost(uint64, tag = "7")]
+    pub released: u64,
+    /// Left to a person because the inbox that knew was lost.
+    #[prost(uint64, tag = "8")]
+    pub held: u64,
+    /// Leases lost under way.
+    #[prost(uint64, tag = "9")]
+    pub lost: u64,
+    /// Settlements that the queue did not take.
+    #[prost(uint64, tag = "10")]
+    pub settle_failures: u64,
+    /// Deliveries that went on over gRPC after the socket left them in doubt, or took none.
+    #[prost(uint64, tag = "11")]
+    pub fallbacks_in_doubt: u64,
+    #[prost(uint64, tag = "12")]
+    pub fallbacks_not_sent: u64,
+    #[prost(uint64, tag = "13")]
+    pub compensation_failures: u64,
+    /// Finished tasks that the endpoint was told of.
+    #[prost(uint64, tag = "14")]
+    pub announced: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LinkStatus {
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
@@ -1278,6 +1482,52 @@ pub struct LinkStatus {
     /// Why the link was last lost or could not be made; empty if never.
     #[prost(string, tag = "5")]
     pub last_error: ::prost::alloc::string::String,
+    /// `connecting`, `up`, `draining`, `waiting`, `closed`.
+    #[prost(string, tag = "6")]
+    pub state: ::prost::alloc::string::String,
+    /// With up: for how long. With waiting: when it is connected again, from now.
+    #[prost(uint64, tag = "7")]
+    pub up_for_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub again_in_ms: u64,
+    /// What the endpoint calls itself, and its inbox; empty while there is no link.
+    #[prost(string, tag = "9")]
+    pub software: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub inbox_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "11")]
+    pub breaker_detail: ::core::option::Option<Breaker>,
+    #[prost(message, optional, tag = "12")]
+    pub counts: ::core::option::Option<LinkCounts>,
+    /// From the start of a send to the endpoint's first word about it.
+    #[prost(message, optional, tag = "13")]
+    pub first_sign_of_life: ::core::option::Option<Distribution>,
+}
+/// What happened on a link, over all reconnects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LinkCounts {
+    #[prost(uint64, tag = "1")]
+    pub connects: u64,
+    #[prost(uint64, tag = "2")]
+    pub connect_failures: u64,
+    #[prost(uint64, tag = "3")]
+    pub sends: u64,
+    #[prost(uint64, tag = "4")]
+    pub replies: u64,
+    /// Answers that came when nobody waited any more, or that nobody had asked for.
+    #[prost(uint64, tag = "5")]
+    pub late_replies: u64,
+    #[prost(uint64, tag = "6")]
+    pub unknown_replies: u64,
+    /// Links closed because the endpoint broke the protocol, or missed its heartbeats.
+    #[prost(uint64, tag = "7")]
+    pub violations: u64,
+    #[prost(uint64, tag = "8")]
+    pub heartbeat_deaths: u64,
+    #[prost(uint64, tag = "9")]
+    pub rollbacks: u64,
+    #[prost(uint64, tag = "10")]
+    pub rollbacks_unanswered: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JournalStatus {
@@ -1298,6 +1548,99 @@ pub struct JournalStatus {
     /// Enqueues are refused because the log's share of the disk is used up.
     #[prost(bool, tag = "8")]
     pub full: bool,
+    /// Without the spare ones.
+    #[prost(uint64, tag = "9")]
+    pub segments_in_use: u64,
+    /// Appended and not yet on its way to the disk.
+    #[prost(uint64, tag = "10")]
+    pub pending_bytes: u64,
+    #[prost(uint64, tag = "11")]
+    pub written_bytes_total: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiverStatus {
+    #[prost(string, tag = "1")]
+    pub inbox_id: ::prost::alloc::string::String,
+    /// Links that are up.
+    #[prost(uint64, tag = "2")]
+    pub links: u64,
+    /// Handlers at work, commands that wait for one, commands without an answer, and what waits to become durable.
+    #[prost(uint64, tag = "3")]
+    pub running: u64,
+    #[prost(uint64, tag = "4")]
+    pub ready: u64,
+    #[prost(uint64, tag = "5")]
+    pub unanswered: u64,
+    #[prost(uint64, tag = "6")]
+    pub uncommitted: u64,
+    /// What the inbox remembers.
+    #[prost(uint64, tag = "7")]
+    pub inbox_tasks: u64,
+    #[prost(uint64, tag = "8")]
+    pub inbox_result_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    pub inbox_settled_ranges: u64,
+    #[prost(message, optional, tag = "10")]
+    pub counts: ::core::option::Option<ReceiverCounts>,
+    /// Connections closed because of a frame, by reason.
+    #[prost(message, repeated, tag = "11")]
+    pub bad_frames: ::prost::alloc::vec::Vec<BadFrames>,
+    #[prost(message, optional, tag = "12")]
+    pub handler_time: ::core::option::Option<Distribution>,
+    /// One entry a commit of the inbox's memory.
+    #[prost(message, optional, tag = "13")]
+    pub commit_time: ::core::option::Option<Distribution>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BadFrames {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+/// Since the receiver's start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiverCounts {
+    #[prost(uint64, tag = "1")]
+    pub connections: u64,
+    #[prost(uint64, tag = "2")]
+    pub connections_refused: u64,
+    #[prost(uint64, tag = "3")]
+    pub links: u64,
+    #[prost(uint64, tag = "4")]
+    pub links_dead: u64,
+    #[prost(uint64, tag = "5")]
+    pub commands: u64,
+    #[prost(uint64, tag = "6")]
+    pub executed: u64,
+    #[prost(uint64, tag = "7")]
+    pub not_executed: u64,
+    #[prost(uint64, tag = "8")]
+    pub panics: u64,
+    #[prost(uint64, tag = "9")]
+    pub joined: u64,
+    #[prost(uint64, tag = "10")]
+    pub duplicates: u64,
+    #[prost(uint64, tag = "11")]
+    pub stale: u64,
+    #[prost(uint64, tag = "12")]
+    pub settled: u64,
+    #[prost(uint64, tag = "13")]
+    pub unavailable: u64,
+    #[prost(uint64, tag = "14")]
+    pub too_large: u64,
+    #[prost(uint64, tag = "15")]
+    pub rolled_back: u64,
+    #[prost(uint64, tag = "16")]
+    pub rollbacks: u64,
+    #[prost(uint64, tag = "17")]
+    pub rollbacks_unanswered: u64,
+    #[prost(uint64, tag = "18")]
+    pub settlements_ignored: u64,
+    #[prost(uint64, tag = "19")]
+    pub answers_undelivered: u64,
+    #[prost(uint64, tag = "20")]
+    pub results_dropped: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainRequest {
