@@ -56,7 +56,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         env.clock.sleep(Duration::from_millis(5)).await;
     }
     let status = node.status();
-    let route = &status.queue.routes[0];
+    let route = status
+        .queue
+        .routes
+        .iter()
+        .find(|route| route.route == "lamps");
+    let route = route.ok_or("the route is not known")?;
     println!(
         "route {}: {} of {} commands executed, {} of them over the socket",
         route.route,

@@ -126,9 +126,8 @@ async fn what_producers_enqueue_is_delivered_and_the_status_shows_by_which_link(
     until("all are executed", || node.queue().counts().pending() == 0).await;
     assert_eq!(endpoint.stats().executed, 3);
     let status = asked(&node).await;
-    let [route] = &status.routes[..] else {
-        panic!("one route is known: {status:?}")
-    };
+    let route = status.routes.iter().find(|route| route.route == "a");
+    let route = route.unwrap_or_else(|| panic!("the route is known: {status:?}"));
     assert_eq!((route.enqueued_total, route.done_total), (3, 3));
     let socket = route.socket.as_ref().expect("the route has a socket");
     assert!(socket.connected, "{socket:?}");
@@ -209,7 +208,11 @@ async fn a_refused_start_seals_the_log_again_and_changes_nothing_in_it() {
         .into_iter()
         .map(|route| route.route)
         .collect();
-    assert_eq!(names, ["a"], "the senseless route was not defined");
+    assert_eq!(
+        names,
+        ["default", "a"],
+        "the senseless route was not defined"
+    );
     assert_eq!(queue.counts().ready, 1);
 }
 
@@ -279,10 +282,7 @@ async fn a_queue_that_is_closed_under_a_node_ends_it() {
     let node = Node::start(Env::real(), options).await.unwrap();
     node.queue().close().await.unwrap();
     let failure = node.ended().await;
-    assert_eq!(
-        failure,
-        NodeFailure::Bridge("the lane of route `a` ended".into())
-    );
+    assert_eq!(failure, NodeFailure::Closed);
     assert_eq!(failure.kind(), FailureKind::Failed);
 }
 

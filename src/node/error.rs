@@ -82,6 +82,9 @@ pub enum NodeFailure {
     /// The disk took longer than 15 s to seal the log.
     #[error("the disk didn't finish in time: the log is not sealed, the next start recovers it")]
     Unsealed,
+    /// Somebody closed the queue while the node was at work.
+    #[error("the queue was closed under the node")]
+    Closed,
     /// The services are gone.
     #[error("the services ended: {0}")]
     Services(String),
@@ -112,7 +115,7 @@ impl NodeFailure {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Journal(_) | Self::Unsealed => FailureKind::Journal,
-            Self::Services(_) | Self::Bridge(_) => FailureKind::Failed,
+            Self::Closed | Self::Services(_) | Self::Bridge(_) => FailureKind::Failed,
         }
     }
 }

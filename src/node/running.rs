@@ -75,7 +75,8 @@ impl Node {
         self.view.clone()
     }
 
-    /// Completes when the node can't go on, with the reason: its journal failed, or a part of it is gone. Then
+    /// Completes when the node can't go on, with the reason: its journal failed, its queue was closed, or a part of
+    /// it is gone. Then
     /// drop it and end the process: what was promised is on the disk, and the next start recovers it.
     ///
     /// Cancel safe; whoever waits later is told the same.
@@ -83,6 +84,7 @@ impl Node {
         let symptom = tokio::select! {
             biased;
             failure = self.queue.failed() => return failure.into(),
+            () = self.queue.closed() => return NodeFailure::Closed,
             why = self.bridge.ended() => NodeFailure::Bridge(why),
             why = self.services.ended() => NodeFailure::Services(why),
         };

@@ -127,6 +127,13 @@ impl<T> SafeTaskQueue<T> {
         }
     }
 
+    /// Completes when the queue has been closed, by whomever. Never completes for one that has failed. Cancel safe.
+    pub async fn closed(&self) {
+        if let super::engine::Ended::Failed(_) = self.owner.engine.ended().await {
+            std::future::pending().await
+        }
+    }
+
     /// Stops taking commands and granting leases, gives back what is held (in doubt, if it may have been
     /// sent), seals the log and lets go of the folder. Once polled, it goes on without its caller.
     ///
