@@ -238,7 +238,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         }
         match self.owner.engine.look(|core, _| core.stage) {
             Stage::Open => Ok(Vec::new()),
-            _ => Err(self.closed()),
+            _ => Err(self.why_closed()),
         }
     }
 
@@ -261,7 +261,7 @@ impl<T: Payload> SafeTaskQueue<T> {
                 return Ok(promise);
             }
             if engine.look(|core, _| core.stage) != Stage::Open {
-                return Err(self.closed());
+                return Err(self.why_closed());
             }
             ready.await;
         }
@@ -284,7 +284,7 @@ impl<T: Payload> SafeTaskQueue<T> {
             .filter(|granted| granted.record.is_none());
         let missing = missing.map(|granted| granted.grant.body).collect();
         let Some(read) = engine.read(missing).await else {
-            return Err(self.closed());
+            return Err(self.why_closed());
         };
         let mut read = read.into_iter();
         let mut leases = Vec::with_capacity(unclaimed.granted.len());
@@ -411,7 +411,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         ended.await.map_err(LeaseError::InDoubt)
     }
 
-    fn closed(&self) -> LeaseError {
+    fn why_closed(&self) -> LeaseError {
         self.owner
             .engine
             .failure()

@@ -82,7 +82,7 @@ fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> Death {
         NodeFailure::Journal(_) => shared.record(&seat.name, What::JournalFailed { why }),
         NodeFailure::Unsealed => shared.note(&seat.name, why),
         // Nothing in a plan breaks these.
-        NodeFailure::Services(_) | NodeFailure::Bridge(_) => panic!("{why}"),
+        NodeFailure::Closed | NodeFailure::Services(_) | NodeFailure::Bridge(_) => panic!("{why}"),
     }
     Death::Exit
 }

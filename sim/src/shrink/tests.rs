@@ -108,7 +108,7 @@ fn violation(op: u32, at: Micros) -> Failing {
         violation: Some(Violation {
             invariant: Invariant::NothingLost,
             at,
-            task: Some(format!("{op}-00ff").parse().expect("a name")),
+            task: Some(format!("{op}-00000000000000ff").parse().expect("a name")),
             op: Some(OpId(op)),
             story: String::new(),
             record: 0,
