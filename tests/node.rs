@@ -248,7 +248,7 @@ async fn what_is_in_flight_when_the_time_is_over_comes_again() {
     options.drain_timeout = Duration::from_millis(100);
     let node = Node::start(Env::real(), options).await.unwrap();
     enqueue(&node, "a", b"on").await;
-    until("it flies", || node.queue().counts().leased == 1).await;
+    until("its handler is at work", || endpoint.status().running == 1).await;
     let drained = node.drain().await.unwrap();
     assert!(!drained.in_time);
     assert_eq!(left(dir.path()).await, 1);
