@@ -12,7 +12,7 @@
 //! | [`queue`] | [`queue::SafeTaskQueue`]: enqueue, lease, settle, poison store, events, status | |
 //! | [`core`] | the lease state machine: `decide` makes events, `apply` folds them; no I/O, no clock | |
 //! | [`journal`] | the log's records, batches and recovery, without I/O | |
-//! | [`env`] | the seams to the outside world: clock, transport, disk, randomness | |
+//! | [`mod@env`] | the seams to the outside world: clock, transport, disk, randomness | |
 //! | [`pipeline`] | contexts, timeouts, retries and compensations for one command | |
 //! | [`observe`] | what is seen of queue, bridge and receiver at one moment: plain data, and as JSON | |
 //! | [`coverage`] | counters of rare situations | |
