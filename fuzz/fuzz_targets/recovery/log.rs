@@ -14,7 +14,7 @@ use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
 use leasebridge::journal::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use leasebridge::journal::{
     Fold, Generation, Geometry, GeometryOptions, Position, Recovered, RecoveryError, Sealer,
-    SegmentHeader, SlotNo, Start, Writer,
+    SegmentHeader, SlotNo, Writer,
 };
 
 use super::Choices;
