@@ -259,6 +259,19 @@ impl Budgets {
                 word(sight)
             )
         });
+        let unsent = matches!(outcome, Outcome::NotSent | Outcome::Released);
+        findings.check(
+            OutagesAreFree,
+            !unsent || end.next != "delayed",
+            spot,
+            || {
+                format!(
+                    "{} waits from {at} for being `{}`: what was never sent is ready at once",
+                    name(sight),
+                    word(sight)
+                )
+            },
+        );
         if !end.charged || !chargeable {
             return;
         }

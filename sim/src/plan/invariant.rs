@@ -26,7 +26,7 @@ pub enum Invariant {
     WithinBudget,
     /// 5: poison only for a spent budget, a refusal or an expiry.
     PoisonHasCause,
-    /// 5: outages, unavailability, releases and others' deaths never spend.
+    /// 5: outages, unavailability, releases and others' deaths never spend; what was never sent doesn't wait.
     OutagesAreFree,
     /// 5: a pill is convicted, its neighbours are not.
     PillsAreConvicted,

@@ -179,6 +179,27 @@ fn outages_cost_nothing() {
 }
 
 #[test]
+fn what_was_never_sent_does_not_wait() {
+    for kind in ["not sent", "released"] {
+        let next = |next| {
+            story()
+                .enqueued(1)
+                .granted(1, 1)
+                .ended(kind, 1, 1, ended(next).sent(0))
+        };
+        accepts(&next("ready"), &rules(), &[OutagesAreFree]);
+        let words = ["waits from 7.000 s", kind];
+        rejects(&next("delayed"), &rules(), OutagesAreFree, &words);
+    }
+    // Whoever asks to be spared is spared.
+    let spared = story()
+        .enqueued(1)
+        .granted(1, 1)
+        .ended("unavailable", 1, 1, ended("delayed"));
+    accepts(&spared, &rules(), &[OutagesAreFree]);
+}
+
+#[test]
 fn four_sends_are_the_most() {
     let sent = |sends| {
         story().enqueued(1).granted(1, 1).ended(
