@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
-use leasebridge::core::event::{Doubt, Isolation, Next, Outcome, PoisonCause};
+use leasebridge::core::event::{Doubt, Isolation, LeaseOutcome, Next, PoisonCause};
 use leasebridge::core::{
-    DeliveryId, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, Report,
-    RouteId, Settlement, SpanMs, State, TaskId, TaskState, decide,
+    DeliveryId, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal, Reply,
+    Report, RouteId, Settlement, SpanMs, TaskId, TaskState, decide,
 };
 
 /// Operations in a row, a crash and the opening after it counting as one: enough for two deaths of the
@@ -39,8 +39,8 @@ fn policy() -> Policy {
 }
 
 impl World {
-    fn state(&self) -> State {
-        let mut state = State::new(3);
+    fn state(&self) -> QueueState {
+        let mut state = QueueState::new(3);
         for event in &self.log {
             state.replay(event).expect("it was applied before");
         }
@@ -72,7 +72,7 @@ impl World {
                     );
                     self.granted.push(*delivery);
                 }
-                Event::Settled(settled) if settled.outcome == Outcome::Done => {
+                Event::Settled(settled) if settled.outcome == LeaseOutcome::Done => {
                     self.acknowledged.insert(settled.delivery.task);
                 }
                 _ => {}
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// What tells this world from others, as far as its future goes.
-    fn fingerprint(&self, state: &State) -> String {
+    fn fingerprint(&self, state: &QueueState) -> String {
         let mut print = format!("{:?} {:?}", self.now.mono, state.next_wake().0);
         for id in &self.tasks {
             let Some(image) = state.image(*id) else {
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Nothing is lost, each task is in one place, and only the newest lease means anything.
-    fn check(&self, state: &State) {
+    fn check(&self, state: &QueueState) {
         for id in &self.tasks {
             let lives = state.view(*id).is_some();
             assert!(
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// All that can happen next.
-    fn inputs(&self, state: &State) -> Vec<Input<'static>> {
+    fn inputs(&self, state: &QueueState) -> Vec<Input<'static>> {
         let mut inputs: Vec<Input<'static>> = state
             .route_ids()
             .map(|route| Input::Grant { route })
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// The worlds that may come of this one.
-    fn successors(&self, state: &State) -> Vec<World> {
+    fn successors(&self, state: &QueueState) -> Vec<World> {
         let mut worlds = Vec::new();
         for input in self.inputs(state) {
             let (reply, events) = self.decided(input);

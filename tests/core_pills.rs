@@ -3,8 +3,8 @@
 
 use leasebridge::core::event::{Doubt, Isolation, Next, PoisonCause};
 use leasebridge::core::{
-    DeliveryId, Epoch, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, Report,
-    RouteId, Settlement, SpanMs, State, TaskId, TaskState, decide,
+    DeliveryId, Epoch, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal,
+    Reply, Report, RouteId, Settlement, SpanMs, TaskId, TaskState, decide,
 };
 
 const A: RouteId = RouteId(0);
@@ -12,7 +12,7 @@ const B: RouteId = RouteId(1);
 
 /// A queue with two routes and a log that survives its crashes.
 struct Queue {
-    state: State,
+    state: QueueState,
     log: Vec<Event>,
     policy: Policy,
     mono: u64,
@@ -23,7 +23,7 @@ struct Queue {
 impl Queue {
     fn new() -> Self {
         let mut queue = Self {
-            state: State::new(1),
+            state: QueueState::new(1),
             log: Vec::new(),
             policy: Policy {
                 retries_max: 5,
@@ -66,7 +66,7 @@ impl Queue {
 
     /// The bridge dies and comes back.
     fn crash(&mut self) {
-        self.state = State::new(1);
+        self.state = QueueState::new(1);
         for event in &self.log {
             self.state.replay(event).expect("it was applied before");
         }
@@ -405,7 +405,7 @@ fn delayed_suspects_are_quarantined_at_the_next_opening_too() {
     for _ in 0..2 {
         queue.grant(A);
         queue.grant(B);
-        queue.state = State::new(1);
+        queue.state = QueueState::new(1);
         for event in &queue.log {
             queue.state.replay(event).expect("it was applied before");
         }

@@ -3,8 +3,8 @@
 use leasebridge::core::event::{Budgets, Carried, Event, Isolation, LifeImage, TaskImage};
 use leasebridge::core::ids::BodyRef;
 use leasebridge::core::{
-    Epoch, Impossible, Input, MonoMs, Now, Origin, Policy, QueueMs, Refusal, Reply, RouteId, Seq,
-    State, TaskId, TaskState, decide,
+    Epoch, Impossible, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal, Reply,
+    RouteId, Seq, TaskId, TaskState, decide,
 };
 
 const NOW: Now = Now {
@@ -12,15 +12,15 @@ const NOW: Now = Now {
     queue: QueueMs(1_000_000),
 };
 
-fn ask(state: &mut State, input: Input<'_>) -> Result<Reply, Refusal> {
+fn ask(state: &mut QueueState, input: Input<'_>) -> Result<Reply, Refusal> {
     let mut events: Vec<Event> = Vec::new();
     let reply = decide(state, &Policy::default(), NOW, input, &mut events);
     events.iter().for_each(|event| state.apply(event));
     reply
 }
 
-fn queue() -> State {
-    let mut state = State::new(1);
+fn queue() -> QueueState {
+    let mut state = QueueState::new(1);
     let (origin, jitter) = (Origin(7), 0);
     ask(&mut state, Input::Open { origin, jitter }).unwrap();
     ask(&mut state, Input::DefineRoute { name: "orders" }).unwrap();

@@ -362,10 +362,10 @@ async fn written(disk: &SimDisk) {
     queue.close().await.unwrap();
 }
 
-async fn refused(disk: &SimDisk) -> files::OpenError {
+async fn refused(disk: &SimDisk) -> files::FolderOpenError {
     let before = contents(disk);
     let error = match Queue::open(options(disk, 1)).await {
-        Err(OpenError::Log(log::OpenError::Files(error))) => error,
+        Err(OpenError::Log(log::LogOpenError::Files(error))) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(contents(disk), before, "nothing is modified");
@@ -380,7 +380,10 @@ fn a_rotten_old_segment_is_refused_and_nothing_is_modified() {
         let (path, at) = find(&disk, "3 vvv");
         disk.flip_bit(&path, at, 0).unwrap();
         let error = refused(&disk).await;
-        assert!(matches!(error, files::OpenError::Corrupt { .. }), "{error}");
+        assert!(
+            matches!(error, files::FolderOpenError::Corrupt { .. }),
+            "{error}"
+        );
         let text = error.to_string();
         assert!(text.contains("leasebridge journal repair /queue"), "{text}");
         disk.flip_bit(&path, at, 0).unwrap();
@@ -397,7 +400,10 @@ fn a_folder_is_open_once() {
         let queue = open(options(&disk, 0)).await;
         settle(&queue).await;
         let error = refused(&disk).await;
-        assert!(matches!(error, files::OpenError::Locked { .. }), "{error}");
+        assert!(
+            matches!(error, files::FolderOpenError::Locked { .. }),
+            "{error}"
+        );
         queue.close().await.unwrap();
         // Closed, though its handle still lives.
         Queue::open(options(&disk, 1)).await.unwrap();
@@ -424,7 +430,7 @@ fn a_log_of_a_newer_version_is_refused_with_the_version() {
         assert!(
             matches!(
                 error,
-                files::OpenError::Newer {
+                files::FolderOpenError::Newer {
                     what: Newer::Version(77),
                     ..
                 }

@@ -21,8 +21,8 @@ use leasebridge_sim::plan::{
 };
 use leasebridge_sim::report::timeline::{Show, timeline};
 use leasebridge_sim::report::verdict::verdict;
-use leasebridge_sim::run::{self, Outcome};
-use leasebridge_sim::scenario::{FaultRange, Hosts, Percent, Scenario, What};
+use leasebridge_sim::run::{self, RunOutcome};
+use leasebridge_sim::scenario::{FaultRange, FaultTemplate, Hosts, Percent, Scenario};
 use leasebridge_sim::seed::Seed;
 
 const ACCOUNTS: u64 = 5;
@@ -133,11 +133,15 @@ fn scenario() -> Scenario {
     scenario.duration = Micros::from_secs(30);
     scenario.topology.endpoints[0].inbox = vec![Inbox::Memory];
     scenario.workload.commands = 0.into();
-    let mut cut = FaultRange::new(What::Partition(vec![Ways::Both, Ways::AToB, Ways::BToA]));
+    let mut cut = FaultRange::new(FaultTemplate::Partition(vec![
+        Ways::Both,
+        Ways::AToB,
+        Ways::BToA,
+    ]));
     cut.on = vec![Hosts::Bridges];
     cut.to = vec![Hosts::Endpoints];
     cut.count = 3.into();
-    let mut crash = FaultRange::new(What::Crash(Percent(80)));
+    let mut crash = FaultRange::new(FaultTemplate::Crash(Percent(80)));
     crash.on = vec![Hosts::Bridges];
     crash.count = 2.into();
     scenario.faults = vec![cut, crash];
@@ -145,7 +149,7 @@ fn scenario() -> Scenario {
 }
 
 /// Draws the plan of a seed, puts the workload in, runs it, judges it.
-fn run(seed: Seed) -> (Outcome, Result<(), String>) {
+fn run(seed: Seed) -> (RunOutcome, Result<(), String>) {
     let bank = Arc::new(Bank::new(seed));
     let mut plan: Plan = scenario().draw(seed);
     let (bridge, producer) = (&plan.topology.bridges[0], &plan.topology.producers[0]);

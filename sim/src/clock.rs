@@ -14,7 +14,7 @@ use std::time::Duration;
 use leasebridge::env::{BoxFuture, Clock, Mono, Wall};
 use tokio::time::Instant;
 
-use crate::gate::Gate;
+use crate::gate::HostGate;
 
 /// The longest single timer: tokio can't represent every instant. A longer sleep takes several.
 const SLEEP_MAX: Duration = Duration::from_secs(86_400 * 365);
@@ -65,7 +65,7 @@ impl TimeSource {
 pub struct SimClock {
     source: TimeSource,
     hands: Arc<Mutex<Hands>>,
-    gate: Gate,
+    gate: HostGate,
 }
 
 /// Where the clock stands. Local time is `local_anchor` plus what has passed since `true_anchor`,
@@ -94,12 +94,12 @@ impl SimClock {
                 wall_start,
                 wall_offset_ms: 0,
             })),
-            gate: Gate::new(),
+            gate: HostGate::new(),
         }
     }
 
     /// Its sleeps end when this gate lets them.
-    pub fn with_gate(mut self, gate: Gate) -> Self {
+    pub fn with_gate(mut self, gate: HostGate) -> Self {
         self.gate = gate;
         self
     }

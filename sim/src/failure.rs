@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Why a command has no verdict to end with, for the person who typed it.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandFailure {
     /// It could not do its work.
     Broken(String),
     /// Somebody pressed Ctrl-C before it was through.
     Interrupted,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure to do the work.
     pub(crate) fn because(why: impl fmt::Display) -> Self {
         Self::Broken(why.to_string())
@@ -23,7 +23,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(why) => write!(f, "error: {why}"),
@@ -32,13 +32,13 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<String> for Failure {
+impl From<String> for CommandFailure {
     fn from(message: String) -> Self {
         Self::Broken(message)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandFailure {
     fn from(error: std::io::Error) -> Self {
         Self::because(error)
     }

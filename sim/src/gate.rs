@@ -16,17 +16,17 @@ use crate::plan::FaultId;
 
 /// One host's gate; clones share it. Open at first.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<Inner>);
+pub struct HostGate(Arc<GateShared>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct GateShared {
     /// Whether anything at all is on: the fast path of every operation looks here only.
     troubled: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GateState {
     pauses: BTreeSet<FaultId>,
     delays: BTreeMap<FaultId, Duration>,
     trap: Trap,
@@ -44,7 +44,7 @@ enum Trap {
     Sprung,
 }
 
-impl State {
+impl GateState {
     fn is_shut(&self) -> bool {
         self.trap == Trap::Sprung || !self.pauses.is_empty()
     }
@@ -58,13 +58,13 @@ impl State {
     }
 }
 
-impl Gate {
+impl HostGate {
     /// An open gate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Shuts it until [`Gate::resume`] of the same fault.
+    /// Shuts it until [`HostGate::resume`] of the same fault.
     pub fn pause(&self, fault: FaultId) {
         self.change(|state| {
             state.pauses.insert(fault);
@@ -78,7 +78,7 @@ impl Gate {
         });
     }
 
-    /// Each timer and disk operation is late by `delay` until [`Gate::hurry`] of the same fault. Of several
+    /// Each timer and disk operation is late by `delay` until [`HostGate::hurry`] of the same fault. Of several
     /// delays the longest counts.
     pub fn slow(&self, fault: FaultId, delay: Duration) {
         self.change(|state| {
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     /// From now on the host's next disk write, sync or socket write stops it, its effect begun and its caller
-    /// not told, until [`Gate::forget_process`].
+    /// not told, until [`HostGate::forget_process`].
     pub fn set_trap(&self) {
         self.change(|state| state.trap = Trap::Set);
     }
@@ -185,7 +185,7 @@ impl Gate {
         self.0.troubled.load(Ordering::Relaxed)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut GateState)) {
         let woken = {
             let mut state = self.state();
             change(&mut state);
@@ -201,7 +201,7 @@ impl Gate {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GateState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use leasebridge::env::{Env, Wall};
 use crate::clock::{DriftPpm, SimClock, TimeSource};
 use crate::disk::{SimDisk, TokioSpawner};
 use crate::entropy::SimEntropy;
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::net::{Network, Power, SimTransport};
 use crate::plan::{FaultId, FaultKind, FaultSpec, HostName};
 use crate::points::SimPoints;
@@ -25,7 +25,7 @@ pub struct SimHost {
     name: HostName,
     seed: Seed,
     network: Network,
-    gate: Gate,
+    gate: HostGate,
     clock: SimClock,
     disk: SimDisk,
     points: Arc<SimPoints>,
@@ -38,7 +38,7 @@ impl SimHost {
     /// machine, whatever other machines there are.
     pub fn new(name: &str, run_seed: Seed, network: &Network) -> Self {
         let seed = run_seed.child(&format!("host {name}"));
-        let gate = Gate::new();
+        let gate = HostGate::new();
         let clock = SimClock::new(TimeSource::Turmoil, WALL_START).with_gate(gate.clone());
         let disk = SimDisk::new(seed.child("disk"), TokioSpawner)
             .with_clock(Arc::new(clock.clone()))

@@ -12,7 +12,7 @@ use crate::{core_loop, full};
 
 /// A run and its verdict.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The plan that was run.
     pub plan: Plan,
     /// What happened.
@@ -30,7 +30,7 @@ pub struct Outcome {
     pub panic: Option<String>,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// How the run ended.
     pub fn class(&self) -> Class {
         if self.panic.is_some() {
@@ -43,7 +43,7 @@ impl Outcome {
 /// Runs a plan in the world of its speed and judges what happened.
 ///
 /// The full stack is the same for the same plan only in a process that ran nothing before it.
-pub fn run(plan: Plan) -> Outcome {
+pub fn run(plan: Plan) -> RunOutcome {
     let ran = played(&plan);
     judged(plan, ran)
 }
@@ -57,7 +57,7 @@ pub fn played(plan: &Plan) -> Ran {
 }
 
 /// A run with what the oracle says of it.
-pub fn judged(plan: Plan, ran: Ran) -> Outcome {
+pub fn judged(plan: Plan, ran: Ran) -> RunOutcome {
     let verdict = oracle::judge(&ran.records, &Rules::of_plan(&plan));
     let mut outcome = unjudged(plan, ran);
     outcome.verdict = verdict;
@@ -65,8 +65,8 @@ pub fn judged(plan: Plan, ran: Ran) -> Outcome {
 }
 
 /// A run of which nothing can be said: it did not come to its end.
-pub fn unjudged(plan: Plan, ran: Ran) -> Outcome {
-    Outcome {
+pub fn unjudged(plan: Plan, ran: Ran) -> RunOutcome {
+    RunOutcome {
         plan,
         records: ran.records,
         verdict: Verdict::default(),

@@ -59,7 +59,7 @@ impl BreakerOptions {
 
 /// Whether something may be sent, and as what. Given back with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum BreakerPass {
     /// The breaker is closed.
     Free,
     /// The breaker is open and this is its probe: its outcome must be reported.
@@ -142,12 +142,12 @@ impl Breaker {
     }
 
     /// Asks to send one. `None`: not now. A probe is handed out once, until its outcome is known.
-    pub(super) fn pass(&mut self, now: Mono) -> Option<Pass> {
+    pub(super) fn pass(&mut self, now: Mono) -> Option<BreakerPass> {
         match self.circuit {
-            Circuit::Closed { .. } => Some(Pass::Free),
+            Circuit::Closed { .. } => Some(BreakerPass::Free),
             Circuit::Open { since, probe_at } if now >= probe_at => {
                 self.circuit = Circuit::Probing { since };
-                Some(Pass::Probe)
+                Some(BreakerPass::Probe)
             }
             Circuit::Open { .. } | Circuit::Probing { .. } => None,
         }
@@ -166,7 +166,7 @@ impl Breaker {
     }
 
     /// What was sent with `pass` got no answer. `true` if that opened the breaker.
-    pub(super) fn unanswered(&mut self, now: Mono, pass: Pass) -> bool {
+    pub(super) fn unanswered(&mut self, now: Mono, pass: BreakerPass) -> bool {
         match (self.circuit, pass) {
             (Circuit::Closed { unanswered }, _) => {
                 let unanswered = unanswered.saturating_add(1);
@@ -180,7 +180,7 @@ impl Breaker {
                 reached!(Site::BreakerOpened);
                 true
             }
-            (Circuit::Probing { since }, Pass::Probe) => {
+            (Circuit::Probing { since }, BreakerPass::Probe) => {
                 reached!(Site::ProbeFailed);
                 self.wait = (self.wait * 2).min(self.options.probe_after_max);
                 self.open(since, now);
@@ -192,8 +192,8 @@ impl Breaker {
     }
 
     /// The probe came to nothing without having been sent: the next one may go at once.
-    pub(super) fn withdrawn(&mut self, now: Mono, pass: Pass) {
-        if let (Circuit::Probing { since }, Pass::Probe) = (self.circuit, pass) {
+    pub(super) fn withdrawn(&mut self, now: Mono, pass: BreakerPass) {
+        if let (Circuit::Probing { since }, BreakerPass::Probe) = (self.circuit, pass) {
             self.circuit = Circuit::Open {
                 since,
                 probe_at: now,
@@ -240,11 +240,11 @@ mod tests {
     fn opened_at(now: Mono) -> Breaker {
         let mut breaker = breaker();
         for _ in 0..3 {
-            assert_eq!(breaker.pass(now), Some(Pass::Free));
+            assert_eq!(breaker.pass(now), Some(BreakerPass::Free));
         }
-        assert!(!breaker.unanswered(now, Pass::Free));
-        assert!(!breaker.unanswered(now, Pass::Free));
-        assert!(breaker.unanswered(now, Pass::Free));
+        assert!(!breaker.unanswered(now, BreakerPass::Free));
+        assert!(!breaker.unanswered(now, BreakerPass::Free));
+        assert!(breaker.unanswered(now, BreakerPass::Free));
         breaker
     }
 
@@ -252,8 +252,8 @@ mod tests {
     fn only_unanswered_in_a_row_open_it() {
         let mut breaker = breaker();
         for _ in 0..10 {
-            assert!(!breaker.unanswered(at(0), Pass::Free));
-            assert!(!breaker.unanswered(at(0), Pass::Free));
+            assert!(!breaker.unanswered(at(0), BreakerPass::Free));
+            assert!(!breaker.unanswered(at(0), BreakerPass::Free));
             assert!(!breaker.answered());
         }
         assert!(breaker.is_closed());
@@ -267,25 +267,25 @@ mod tests {
         let mut breaker = opened_at(at(5));
         assert_eq!(breaker.probe_at(), Some(at(15)));
         assert_eq!(breaker.pass(at(14)), None);
-        assert_eq!(breaker.pass(at(15)), Some(Pass::Probe));
+        assert_eq!(breaker.pass(at(15)), Some(BreakerPass::Probe));
         assert_eq!(breaker.pass(at(99)), None);
         assert!(breaker.answered());
-        assert_eq!(breaker.pass(at(99)), Some(Pass::Free));
+        assert_eq!(breaker.pass(at(99)), Some(BreakerPass::Free));
     }
 
     #[test]
     fn failed_probes_wait_twice_as_long_each_up_to_the_most() {
         let mut breaker = opened_at(at(0));
         for (due, next) in [(10, 30), (30, 60), (60, 90)] {
-            assert_eq!(breaker.pass(at(due)), Some(Pass::Probe));
-            assert!(!breaker.unanswered(at(due), Pass::Probe));
+            assert_eq!(breaker.pass(at(due)), Some(BreakerPass::Probe));
+            assert!(!breaker.unanswered(at(due), BreakerPass::Probe));
             assert_eq!(breaker.probe_at(), Some(at(next)));
         }
         assert_eq!(breaker.opened(), 1);
         // After an answer the waits start over.
         breaker.answered();
         for _ in 0..3 {
-            breaker.unanswered(at(100), Pass::Free);
+            breaker.unanswered(at(100), BreakerPass::Free);
         }
         assert_eq!(breaker.probe_at(), Some(at(110)));
     }
@@ -293,20 +293,20 @@ mod tests {
     #[test]
     fn stragglers_of_the_closed_time_neither_fail_a_probe_nor_delay_it() {
         let mut breaker = opened_at(at(0));
-        assert!(!breaker.unanswered(at(9), Pass::Free));
-        assert_eq!(breaker.pass(at(10)), Some(Pass::Probe));
-        assert!(!breaker.unanswered(at(10), Pass::Free));
+        assert!(!breaker.unanswered(at(9), BreakerPass::Free));
+        assert_eq!(breaker.pass(at(10)), Some(BreakerPass::Probe));
+        assert!(!breaker.unanswered(at(10), BreakerPass::Free));
         assert_eq!(breaker.circuit, Circuit::Probing { since: at(0) });
     }
 
     #[test]
     fn a_probe_that_was_not_sent_is_handed_out_again() {
         let mut breaker = opened_at(at(0));
-        assert_eq!(breaker.pass(at(10)), Some(Pass::Probe));
-        breaker.withdrawn(at(11), Pass::Free);
+        assert_eq!(breaker.pass(at(10)), Some(BreakerPass::Probe));
+        breaker.withdrawn(at(11), BreakerPass::Free);
         assert_eq!(breaker.pass(at(11)), None);
-        breaker.withdrawn(at(11), Pass::Probe);
-        assert_eq!(breaker.pass(at(11)), Some(Pass::Probe));
+        breaker.withdrawn(at(11), BreakerPass::Probe);
+        assert_eq!(breaker.pass(at(11)), Some(BreakerPass::Probe));
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
             BreakerState::Probing { for_ms: 12_000 }
         );
         breaker.answered();
-        breaker.unanswered(at(18), Pass::Free);
+        breaker.unanswered(at(18), BreakerPass::Free);
         assert_eq!(
             breaker.status(at(19)),
             BreakerState::Closed { unanswered: 1 }
@@ -337,7 +337,7 @@ mod tests {
     fn a_new_link_makes_the_probe_due() {
         let mut breaker = opened_at(at(0));
         breaker.hurry(at(2));
-        assert_eq!(breaker.pass(at(2)), Some(Pass::Probe));
+        assert_eq!(breaker.pass(at(2)), Some(BreakerPass::Probe));
         breaker.hurry(at(3));
         assert_eq!(breaker.pass(at(3)), None);
     }

@@ -1,6 +1,6 @@
 //! One leased command on its way: the socket first, then gRPC, as the design's diagram has it.
 //!
-//! An [`Attempt`] ends in exactly one [`Verdict`], which the lane turns into the lease's settlement.
+//! A [`DeliveryAttempt`] ends in exactly one [`AttemptVerdict`], which the lane turns into the lease's settlement.
 //! Only the endpoint's answer makes a *done*. A send whose frame may have left and that got no answer
 //! is in doubt; one whose frame certainly never left was not sent and gives its number back. Before
 //! each send its rollback is registered as a compensation: a send that is answered drops it, one in
@@ -17,15 +17,15 @@ use tokio::select;
 
 use super::result::TaskResult;
 use super::route::Route;
-use super::waiters::Answer;
+use super::waiters::KeptAnswer;
 use crate::core::event::TransportKind;
 use crate::env::Mono;
 use crate::queue::{Command, Failure, Lease, Sends};
-use attempt::Attempt;
+use attempt::DeliveryAttempt;
 
 /// What an attempt means for its lease: an end of the sending, judged by the doubt that earlier sends left.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AttemptVerdict {
     /// The endpoint executed it, with this result.
     Done(TaskResult),
     /// It did not, or nobody knows.
@@ -52,16 +52,16 @@ pub(super) enum Evidence {
 /// A finished attempt, not yet settled.
 pub(super) struct Finished {
     pub(super) lease: Lease<Command>,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: AttemptVerdict,
     pub(super) evidence: Evidence,
     pub(super) sends: Sends,
 }
 
-/// Why the sending ended, whatever was sent before: the attempt's last word is a [`Verdict`].
+/// Why the sending ended, whatever was sent before: the attempt's last word is an [`AttemptVerdict`].
 #[derive(Debug)]
-enum End {
+enum SendingEnd {
     /// The endpoint said what became of the command.
-    Answered(Answer),
+    Answered(KeptAnswer),
     /// No definite answer; in doubt if any send may have arrived.
     Unanswered(String),
     /// It can't be sent to this endpoint, ever.
@@ -84,13 +84,13 @@ pub(super) async fn deliver(
     by_grpc: bool,
     now: Mono,
 ) -> Finished {
-    let attempt = Attempt::new(&route, &lease, by_grpc, now);
+    let attempt = DeliveryAttempt::new(&route, &lease, by_grpc, now);
     let end = select! {
         // An answer that is there is never thrown away.
         biased;
         end = attempt.run() => end,
-        () = lease.lost() => End::LeaseLost,
-        () = route.cut.cancelled() => End::Cut,
+        () = lease.lost() => SendingEnd::LeaseLost,
+        () = route.cut.cancelled() => SendingEnd::Cut,
     };
     let (verdict, evidence, sends) = attempt.conclude(end).await;
     Finished {

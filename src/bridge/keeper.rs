@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Breaker, Pass};
+use super::breaker::{Breaker, BreakerPass};
 use super::counters::LinkCounters;
 use super::limits::{LINGER, RECONNECT_FIRST, RECONNECT_MAX};
-use super::link::{Connector, Death, Driver, Link};
+use super::link::{Connector, Driver, Link, LinkEnd};
 use super::options::RouteOptions;
 use crate::core::event::TransportKind;
 use crate::env::{Address, Entropy, Env, Mono, timeout};
@@ -34,13 +34,13 @@ pub(super) struct Keeper {
 
 struct Slot {
     link: Option<Arc<Link>>,
-    stage: Stage,
+    stage: LinkStage,
     last_error: Option<String>,
 }
 
 /// How far the link has come.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+enum LinkStage {
     Connecting,
     Up { since: Mono },
     Waiting { until: Mono },
@@ -72,7 +72,7 @@ impl Keeper {
             },
             slot: Mutex::new(Slot {
                 link: None,
-                stage: Stage::Connecting,
+                stage: LinkStage::Connecting,
                 last_error: None,
             }),
             breaker: Mutex::new(Breaker::new(route.link_breaker.clone())),
@@ -98,9 +98,9 @@ impl Keeper {
 
     /// Asks the breaker. Without an alternative there is nothing to gain by waiting: then what the
     /// breaker holds back passes all the same, and the route's breaker has the say.
-    pub(super) fn pass(&self, alternative: bool) -> Option<Pass> {
+    pub(super) fn pass(&self, alternative: bool) -> Option<BreakerPass> {
         let pass = self.breaker().pass(self.env.clock.now());
-        pass.or((!alternative).then_some(Pass::Free))
+        pass.or((!alternative).then_some(BreakerPass::Free))
     }
 
     /// A send got its first sign of life, so long after it was made.
@@ -116,7 +116,7 @@ impl Keeper {
     }
 
     /// A send got no sign of life in time.
-    pub(super) fn unanswered(&self, pass: Pass) {
+    pub(super) fn unanswered(&self, pass: BreakerPass) {
         let now = self.env.clock.now();
         if self.breaker().unanswered(now, pass) {
             self.tell("breaker opened");
@@ -124,7 +124,7 @@ impl Keeper {
     }
 
     /// A send with this pass says nothing about the link: it was not made, or the link died under it.
-    pub(super) fn withdrawn(&self, pass: Pass) {
+    pub(super) fn withdrawn(&self, pass: BreakerPass) {
         self.breaker().withdrawn(self.env.clock.now(), pass);
     }
 
@@ -154,7 +154,7 @@ impl Keeper {
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut failures = 0;
         loop {
-            self.set(Stage::Connecting, None);
+            self.set(LinkStage::Connecting, None);
             let connected = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -181,14 +181,14 @@ impl Keeper {
             }
             let wait = backoff(failures, &*self.env.entropy);
             let until = self.env.clock.now() + wait;
-            self.set(Stage::Waiting { until }, None);
+            self.set(LinkStage::Waiting { until }, None);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.env.clock.sleep_until(until) => {}
             }
         }
-        self.set(Stage::Closed, None);
+        self.set(LinkStage::Closed, None);
     }
 
     /// Publishes a new link and runs it to its end.
@@ -198,10 +198,10 @@ impl Keeper {
         driver: Driver,
         stop: &CancellationToken,
         since: Mono,
-    ) -> Death {
+    ) -> LinkEnd {
         self.counters.connects.increment();
         self.breaker().hurry(since);
-        self.set(Stage::Up { since }, Some(Arc::clone(&link)));
+        self.set(LinkStage::Up { since }, Some(Arc::clone(&link)));
         self.tell("link up");
         self.changed.notify_one();
         let mut running = std::pin::pin!(driver.run());
@@ -213,7 +213,7 @@ impl Keeper {
         };
         link.close(reason);
         let ended = timeout(&*self.env.clock, 2 * LINGER, running).await;
-        ended.unwrap_or(Death::Closed)
+        ended.unwrap_or(LinkEnd::Closed)
     }
 
     fn lose(&self, error: String) {
@@ -239,7 +239,7 @@ impl Keeper {
         );
     }
 
-    fn set(&self, stage: Stage, link: Option<Arc<Link>>) {
+    fn set(&self, stage: LinkStage, link: Option<Arc<Link>>) {
         let mut slot = self.slot();
         slot.stage = stage;
         slot.link = link;
@@ -263,7 +263,7 @@ impl Keeper {
     }
 }
 
-impl Stage {
+impl LinkStage {
     fn at(self, now: Mono) -> LinkState {
         match self {
             Self::Connecting => LinkState::Connecting,

@@ -17,8 +17,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use super::breaker::Pass;
-use super::delivery::{Finished, Verdict, deliver};
+use super::breaker::BreakerPass;
+use super::delivery::{AttemptVerdict, Finished, deliver};
 use super::feed::{DeliveryEnd, DeliveryFeed};
 use super::link::Link;
 use super::result::TaskResult;
@@ -31,16 +31,16 @@ use crate::queue::{
     AdapterError, Command, Failure, Lease, LeaseError, SafeTaskQueue, Sends,
     TaskQueueChannelAdapter,
 };
-use gate::Gate;
+use gate::LaneGate;
 
 /// See the module's description.
-pub(super) struct Lane {
+pub(super) struct DeliveryLane {
     route: Arc<Route>,
     queue: SafeTaskQueue<Command>,
     adapter: TaskQueueChannelAdapter<Command>,
-    gate: Gate,
-    deliveries: FuturesUnordered<BoxFuture<'static, (Pass, Finished)>>,
-    settlements: FuturesUnordered<BoxFuture<'static, Settled>>,
+    gate: LaneGate,
+    deliveries: FuturesUnordered<BoxFuture<'static, (BreakerPass, Finished)>>,
+    settlements: FuturesUnordered<BoxFuture<'static, SettledGroup>>,
     /// Leases in `settlements`.
     settling: usize,
     announcer: Announcer,
@@ -53,16 +53,16 @@ pub(super) struct Lane {
 pub(super) type DrainBy = watch::Receiver<Option<Mono>>;
 
 /// A lease with what its holder says of it, on its way into the queue.
-type Ending = (Lease<Command>, Result<TaskResult, Failure>, Sends);
+type LeaseReport = (Lease<Command>, Result<TaskResult, Failure>, Sends);
 
 /// What became of a group of settlements.
-struct Settled {
+struct SettledGroup {
     leases: usize,
     outcome: Result<Vec<crate::core::TaskId>, LeaseError>,
     refused: Vec<LeaseError>,
 }
 
-impl Lane {
+impl DeliveryLane {
     /// A lane over `queue`.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Lane {
         // Shut until a link is up: nothing is taken that can't be sent.
         adapter.set_open(false);
         Ok(Self {
-            gate: Gate::new(Arc::clone(&route)),
+            gate: LaneGate::new(Arc::clone(&route)),
             route,
             queue,
             adapter,
@@ -179,14 +179,14 @@ impl Lane {
     }
 
     /// Settles this attempt and all that have finished with it, with one sync.
-    fn finish(&mut self, first: (Pass, Finished)) {
+    fn finish(&mut self, first: (BreakerPass, Finished)) {
         let mut group = Vec::new();
         let alone = self.route.env.points.fires(Point::BatchOfOne);
         let now = self.route.env.clock.now();
         let mut next = Some(first);
         while let Some((pass, finished)) = next {
             self.gate.finished(now, pass, finished.evidence);
-            let failed = matches!(finished.verdict, Verdict::Failed(_));
+            let failed = matches!(finished.verdict, AttemptVerdict::Failed(_));
             self.over |= failed && planted!(Bug::LaneStopsAfterFailure);
             group.extend(self.settlement(finished));
             next = match alone {
@@ -204,7 +204,7 @@ impl Lane {
     }
 
     /// What is to be settled, if anything is.
-    fn settlement(&self, finished: Finished) -> Option<Ending> {
+    fn settlement(&self, finished: Finished) -> Option<LeaseReport> {
         let Finished {
             lease,
             verdict,
@@ -213,11 +213,11 @@ impl Lane {
         } = finished;
         let counters = &self.route.counters;
         let outcome = match verdict {
-            Verdict::Done(result) => {
+            AttemptVerdict::Done(result) => {
                 counters.done.increment();
                 Ok(result)
             }
-            Verdict::Failed(failure) => {
+            AttemptVerdict::Failed(failure) => {
                 let (counter, why) = match &failure {
                     Failure::Rejected(why) => (&counters.rejected, why),
                     Failure::Refused(why) => (&counters.refused, why),
@@ -229,18 +229,18 @@ impl Lane {
                 self.route.note_error(why.clone());
                 Err(failure)
             }
-            Verdict::Held(why) => {
+            AttemptVerdict::Held(why) => {
                 counters.held.increment();
                 self.route.note_error(why.clone());
                 Err(Failure::Refused(why))
             }
-            Verdict::Released => {
+            AttemptVerdict::Released => {
                 counters.released.increment();
                 // It may have been marked and never sent, which dropping it would call in doubt.
                 let why = "given back before any send".to_owned();
                 Err(Failure::NotSent(why))
             }
-            Verdict::Lost => {
+            AttemptVerdict::Lost => {
                 counters.lost.increment();
                 return None;
             }
@@ -248,7 +248,7 @@ impl Lane {
         Some((lease, outcome, sends))
     }
 
-    fn settled(&mut self, settled: Settled) {
+    fn settled(&mut self, settled: SettledGroup) {
         self.settling -= settled.leases;
         let counters = &self.route.counters;
         for error in &settled.refused {
@@ -300,7 +300,11 @@ async fn take(
     adapter.next_batch(room).await
 }
 
-async fn settle(queue: SafeTaskQueue<Command>, feed: DeliveryFeed, group: Vec<Ending>) -> Settled {
+async fn settle(
+    queue: SafeTaskQueue<Command>,
+    feed: DeliveryFeed,
+    group: Vec<LeaseReport>,
+) -> SettledGroup {
     let leases = group.len();
     let tasks: Vec<_> = group.iter().map(|(lease, ..)| lease.id()).collect();
     let ends: Vec<DeliveryEnd> = match feed.is_listened_to() {
@@ -327,7 +331,7 @@ async fn settle(queue: SafeTaskQueue<Command>, feed: DeliveryFeed, group: Vec<En
         }
         done
     });
-    Settled {
+    SettledGroup {
         leases,
         outcome,
         refused,
@@ -335,7 +339,7 @@ async fn settle(queue: SafeTaskQueue<Command>, feed: DeliveryFeed, group: Vec<En
 }
 
 /// What listeners are told of a lease, should the queue take what its holder says.
-fn end((lease, outcome, sends): &Ending) -> DeliveryEnd {
+fn end((lease, outcome, sends): &LeaseReport) -> DeliveryEnd {
     let result = outcome.as_ref().map(TaskResult::detached);
     DeliveryEnd {
         delivery: lease.delivery(),

@@ -16,14 +16,14 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::counters::LinkCounters;
-use super::waiters::{Ask, Key, NotAsked, Pending, Waiters};
+use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters};
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{EndpointHello, FrameSender, InboxId};
 
 pub(super) use connect::Connector;
-pub(super) use driver::{Death, Driver};
+pub(super) use driver::{Driver, LinkEnd};
 
 /// What of a command goes over the wire beside its delivery and send.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ impl Link {
         delivery: DeliveryId,
         send: SendNumber,
         command: Outbound,
-    ) -> Result<Pending, NotAsked> {
+    ) -> Result<PendingQuestion, NotAsked> {
         let key = Key {
             delivery,
             send,
@@ -165,7 +165,7 @@ impl Link {
         &self,
         delivery: DeliveryId,
         send: SendNumber,
-    ) -> Result<Pending, NotAsked> {
+    ) -> Result<PendingQuestion, NotAsked> {
         let key = Key {
             delivery,
             send,

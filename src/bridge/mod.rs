@@ -31,7 +31,7 @@ mod waiters;
 pub use breaker::BreakerOptions;
 pub use feed::{DeliveryEnd, DeliveryEnds, DeliveryNews};
 pub use limits::WINDOW_MAX;
-pub use options::{BridgeOptions, Credentials, OnLostInbox, OptionsError, RouteOptions};
+pub use options::{BridgeOptions, BridgeOptionsError, Credentials, OnLostInbox, RouteOptions};
 pub use result::{RESULT_BYTES_MAX, TaskResult};
 pub use running::{Bridge, DrainReport, RunningBridge, StartError};
 pub use view::BridgeView;

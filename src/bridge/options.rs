@@ -89,7 +89,7 @@ impl fmt::Debug for Credentials {
 /// Options that no bridge can run with. Nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}`{field}` {problem}", route_prefix(.route))]
-pub struct OptionsError {
+pub struct BridgeOptionsError {
     /// The route, if it is about one.
     pub route: Option<String>,
     /// The option's name.
@@ -116,9 +116,9 @@ impl BridgeOptions {
     /// Checks every option.
     ///
     /// # Errors
-    /// [`OptionsError`] with the first one that is wrong.
-    pub fn validate(&self) -> Result<(), OptionsError> {
-        let wrong = |field, problem| OptionsError {
+    /// [`BridgeOptionsError`] with the first one that is wrong.
+    pub fn validate(&self) -> Result<(), BridgeOptionsError> {
+        let wrong = |field, problem| BridgeOptionsError {
             route: None,
             field,
             problem,
@@ -186,8 +186,8 @@ impl RouteOptions {
     /// Checks every option.
     ///
     /// # Errors
-    /// [`OptionsError`] with the first one that is wrong.
-    pub fn validate(&self) -> Result<(), OptionsError> {
+    /// [`BridgeOptionsError`] with the first one that is wrong.
+    pub fn validate(&self) -> Result<(), BridgeOptionsError> {
         self.validate_names()?;
         self.validate_numbers()?;
         let above_zero = [
@@ -213,7 +213,7 @@ impl RouteOptions {
         Ok(())
     }
 
-    fn validate_names(&self) -> Result<(), OptionsError> {
+    fn validate_names(&self) -> Result<(), BridgeOptionsError> {
         if self.name.trim().is_empty() || self.name.len() > ROUTE_BYTES_MAX {
             let problem = format!("must have 1 to {ROUTE_BYTES_MAX} bytes");
             return Err(self.wrong("name", problem));
@@ -228,7 +228,7 @@ impl RouteOptions {
         Ok(())
     }
 
-    fn validate_numbers(&self) -> Result<(), OptionsError> {
+    fn validate_numbers(&self) -> Result<(), BridgeOptionsError> {
         if !(1..=limits::WINDOW_MAX).contains(&self.window) {
             let problem = format!("must lie in 1..={}", limits::WINDOW_MAX);
             return Err(self.wrong("window", problem));
@@ -255,8 +255,8 @@ impl RouteOptions {
         Ok(())
     }
 
-    fn wrong(&self, field: &'static str, problem: impl Into<String>) -> OptionsError {
-        OptionsError {
+    fn wrong(&self, field: &'static str, problem: impl Into<String>) -> BridgeOptionsError {
+        BridgeOptionsError {
             route: Some(self.name.clone()),
             field,
             problem: problem.into(),

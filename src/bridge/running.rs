@@ -8,9 +8,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{DeliveryEnds, DeliveryFeed};
-use super::lane::Lane;
+use super::lane::DeliveryLane;
 use super::limits::LINGER;
-use super::options::{BridgeOptions, OptionsError};
+use super::options::{BridgeOptions, BridgeOptionsError};
 use super::route::Route;
 use super::view::BridgeView;
 use crate::env::{Env, Mono, timeout};
@@ -26,7 +26,7 @@ pub struct Bridge;
 pub enum StartError {
     /// An option makes no sense.
     #[error(transparent)]
-    Options(#[from] OptionsError),
+    Options(#[from] BridgeOptionsError),
     /// The queue doesn't have a route, or not so.
     #[error("route `{route}`: {error}")]
     Adapter {
@@ -63,7 +63,7 @@ impl Bridge {
         for options in routes {
             let name = options.name.clone();
             let route = Arc::new(Route::new(&env, options, &software));
-            let lane = Lane::new(Arc::clone(&route), queue.clone(), feed.clone());
+            let lane = DeliveryLane::new(Arc::clone(&route), queue.clone(), feed.clone());
             let lane = lane.map_err(|error| StartError::Adapter { route: name, error })?;
             lanes.push((route, lane));
         }
@@ -98,12 +98,12 @@ impl Bridge {
 }
 
 /// Says that a task of the bridge is no more, however it ended.
-struct Ending {
+struct TaskEnding {
     task: String,
     ended: watch::Sender<Option<String>>,
 }
 
-impl Drop for Ending {
+impl Drop for TaskEnding {
     fn drop(&mut self) {
         let how = if std::thread::panicking() {
             "panicked"
@@ -154,7 +154,7 @@ impl RunningBridge {
         task: String,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let ending = Ending {
+        let ending = TaskEnding {
             task,
             ended: self.ended.clone(),
         };

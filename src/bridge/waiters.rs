@@ -37,7 +37,7 @@ pub(super) struct Key {
 
 /// A definite answer of the endpoint, cut to what the bridge keeps of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum KeptAnswer {
     /// To a command: its execution ended so.
     Ended(Result<TaskResult, HandlerError>),
     /// To a command: nothing was executed for this epoch.
@@ -65,7 +65,7 @@ pub(super) enum Sign {
     /// The endpoint executes the command.
     Working,
     /// The endpoint answered.
-    Answer(Answer),
+    Answer(KeptAnswer),
     /// The link is dead; no answer will come. `true`: the frame may have been written, in doubt.
     /// `false`: it certainly was not.
     LinkDied { maybe_sent: bool },
@@ -93,10 +93,10 @@ pub(super) enum Receipt {
     Unknown,
 }
 
-struct Entry {
+struct WaiterEntry {
     ticket: Ticket,
     working: bool,
-    answer: Option<Answer>,
+    answer: Option<KeptAnswer>,
     /// Set at the link's end: whether the frame may have been written.
     died: Option<bool>,
     abandoned: bool,
@@ -104,7 +104,7 @@ struct Entry {
 }
 
 struct Table {
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, WaiterEntry>,
     /// Sends that have an entry without an answer.
     in_flight: usize,
     in_flight_max: usize,
@@ -138,7 +138,11 @@ impl Waiters {
     ///
     /// # Errors
     /// [`NotAsked`]; definite.
-    pub(super) fn ask(self: &Arc<Self>, key: Key, frame: Kind) -> Result<Pending, NotAsked> {
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        key: Key,
+        frame: Kind,
+    ) -> Result<PendingQuestion, NotAsked> {
         let mut table = self.lock();
         if table.dead {
             return Err(NotSent::Closed.into());
@@ -149,7 +153,7 @@ impl Waiters {
         // The number of frames is bounded by the windows, so that the outbox need not be asked for
         // room here; the lane asks it before it takes another lease.
         let ticket = self.sender.force(frame)?;
-        let entry = Entry {
+        let entry = WaiterEntry {
             ticket,
             working: false,
             answer: None,
@@ -161,7 +165,7 @@ impl Waiters {
         assert!(before.is_none(), "a send or rollback was asked twice");
         table.in_flight += usize::from(key.ask == Ask::Execute);
         drop(table);
-        Ok(Pending {
+        Ok(PendingQuestion {
             waiters: Arc::clone(self),
             key,
             ended: false,
@@ -278,7 +282,7 @@ impl Waiters {
 }
 
 impl Table {
-    fn remove(&mut self, key: Key) -> Option<Entry> {
+    fn remove(&mut self, key: Key) -> Option<WaiterEntry> {
         let entry = self.entries.remove(&key)?;
         // One that was answered, or died with its link, no longer counts.
         let counted = key.ask == Ask::Execute && entry.answer.is_none() && entry.died.is_none();
@@ -315,7 +319,7 @@ impl Receiving<'_> {
     }
 
     /// The endpoint answered.
-    pub(super) fn answer(&mut self, key: Key, answer: Answer) -> Receipt {
+    pub(super) fn answer(&mut self, key: Key, answer: KeptAnswer) -> Receipt {
         let table = &mut **self.table.as_mut().expect("held until dropped");
         let key = match planted!(Bug::ReplyMatchedByTask) {
             true => {
@@ -364,14 +368,14 @@ impl Drop for Receiving<'_> {
 }
 
 /// One question without an answer yet. Dropping it abandons the question.
-pub(super) struct Pending {
+pub(super) struct PendingQuestion {
     waiters: Arc<Waiters>,
     key: Key,
     /// An answer or the link's end was taken.
     ended: bool,
 }
 
-impl Pending {
+impl PendingQuestion {
     /// The next thing to learn. After an answer or the link's death there is nothing more to learn,
     /// and this never completes again. Cancel safe.
     pub(super) async fn next(&mut self) -> Sign {
@@ -415,7 +419,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingQuestion {
     fn drop(&mut self) {
         if !self.ended {
             self.waiters.abandon(self.key);

@@ -34,7 +34,7 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 /// What is logged unless something else is asked for.
@@ -80,7 +80,7 @@ pub(crate) enum LogFormat {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     Demo(demo::DemoArgs),
     Run(run::RunArgs),
     Receiver(receiver::ReceiverArgs),

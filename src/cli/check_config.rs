@@ -4,11 +4,11 @@ use std::path::Path;
 
 use leasebridge::config::Config;
 
-use super::exit::{Exit, Outcome};
+use super::exit::{CommandResult, Exit};
 use super::out;
 
 /// Prints what was read. A wrong configuration never comes here: it is refused before.
-pub(crate) fn run(file: Option<&Path>, config: &Config) -> Outcome {
+pub(crate) fn run(file: Option<&Path>, config: &Config) -> CommandResult {
     out::print(&report(file, config))?;
     Ok(Exit::Done)
 }

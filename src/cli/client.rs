@@ -9,7 +9,7 @@ use leasebridge::wire::v1::admin_client::AdminClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 use super::{Context, words};
 
 /// How long a connection may take to come up.
@@ -95,11 +95,11 @@ impl Operator {
     pub(crate) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<tonic::Response<T>, Status>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandFailure> {
         match timeout(&*self.env.clock, ANSWER_TIMEOUT, request).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.refused(&status)),
-            Err(Elapsed { after }) => Err(Failure::new(
+            Err(Elapsed { after }) => Err(CommandFailure::new(
                 Exit::Unreachable,
                 format!(
                     "no answer from the bridge at {} within {}; what was asked for may still happen",
@@ -111,12 +111,12 @@ impl Operator {
     }
 
     /// A failed request in words.
-    pub(crate) fn refused(&self, status: &Status) -> Failure {
+    pub(crate) fn refused(&self, status: &Status) -> CommandFailure {
         let said = words::safe(status.message());
         match status.code() {
-            Code::NotFound => Failure::new(Exit::NotFound, said),
-            Code::InvalidArgument => Failure::usage(said),
-            Code::Unavailable | Code::Unknown | Code::Cancelled => Failure::new(
+            Code::NotFound => CommandFailure::new(Exit::NotFound, said),
+            Code::InvalidArgument => CommandFailure::usage(said),
+            Code::Unavailable | Code::Unknown | Code::Cancelled => CommandFailure::new(
                 Exit::Unreachable,
                 format!(
                     "the bridge at {} can't be reached ({}); is `leasebridge run` up?",
@@ -124,7 +124,7 @@ impl Operator {
                     root_cause(status)
                 ),
             ),
-            code => Failure::failed(format!("the bridge answered: {said} ({code:?})")),
+            code => CommandFailure::failed(format!("the bridge answered: {said} ({code:?})")),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use leasebridge::config::{self, Config};
 
-use super::exit::Failure;
+use super::exit::CommandFailure;
 
 /// The configuration in `file`; the defaults without one.
 ///
@@ -14,13 +14,13 @@ use super::exit::Failure;
     clippy::disallowed_methods,
     reason = "the program reads its own configuration before anything of the library runs"
 )]
-pub(crate) fn load(file: Option<&Path>) -> Result<Config, Failure> {
+pub(crate) fn load(file: Option<&Path>) -> Result<Config, CommandFailure> {
     let Some(file) = file else {
         return Ok(Config::default());
     };
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-    config::parse(file, &text).map_err(|error| Failure::usage(error.to_string()))
+        .map_err(|error| CommandFailure::usage(format!("{}: {error}", file.display())))?;
+    config::parse(file, &text).map_err(|error| CommandFailure::usage(error.to_string()))
 }
 
 #[cfg(test)]

@@ -78,14 +78,14 @@ impl From<FailureKind> for Exit {
 
 /// Why a command failed, for the person who typed it.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandFailure {
     /// Which code the process ends with.
     pub(crate) exit: Exit,
     /// What happened and what to do next.
     pub(crate) message: String,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure with `exit` and `message`.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
@@ -105,14 +105,14 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
 /// How every command ends.
-pub(crate) type Outcome = Result<Exit, Failure>;
+pub(crate) type CommandResult = Result<Exit, CommandFailure>;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use leasebridge::wire::v1;
 use serde_json::{Value, json};
 
 use super::client::{BridgeArgs, Operator};
-use super::exit::{Exit, Outcome};
+use super::exit::{CommandResult, Exit};
 use super::table::{Column, render};
 use super::{Context, out, words};
 
@@ -37,7 +37,7 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Asks the bridge and prints the story.
-pub(crate) async fn run(args: ExplainArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: ExplainArgs, context: Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, &context);
     let request = v1::ExplainRequest {
         by: Some(selection(&args.what, args.key)),

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use leasebridge::core::event::Base;
-use leasebridge::core::{Event, State};
+use leasebridge::core::{Event, QueueState};
 use leasebridge::env::{BoxFuture, Disk, Env};
 use leasebridge::journal::{Fold, HeaderError, Recovered};
-use leasebridge::queue::log::files::OpenError;
+use leasebridge::queue::log::files::FolderOpenError;
 use leasebridge::queue::log::files::tools::{
     self, Inspection, LOST_TASKS_MAX, Repair, SlotInspection, SlotRole,
 };
 use tokio::sync::oneshot;
 
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{CommandFailure, CommandResult, Exit};
 use super::table::{Column, render};
 use super::{Context, out, words};
 
@@ -33,11 +33,11 @@ use super::{Context, out, words};
 #[command(verbatim_doc_comment)]
 pub(crate) struct JournalArgs {
     #[command(subcommand)]
-    action: Action,
+    action: JournalAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum JournalAction {
     /// Read and check everything, down to what the records say
     Verify(FolderArgs),
     /// Say what each file is and whether the log would open
@@ -65,18 +65,18 @@ struct RepairArgs {
 }
 
 /// Does what was asked for.
-pub(crate) async fn run(args: JournalArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: JournalArgs, context: Context) -> CommandResult {
     let env = context.env.clone();
     let or_data = |folder: FolderArgs| folder.folder.unwrap_or_else(|| context.config.data.clone());
     match args.action {
-        Action::Verify(args) => verify(&env, or_data(args)).await,
-        Action::Inspect(args) => inspect(&env, or_data(args)).await,
-        Action::Dump(args) => dump(&env, or_data(args)).await,
-        Action::Repair(args) if !args.yes => Err(Failure::usage(
+        JournalAction::Verify(args) => verify(&env, or_data(args)).await,
+        JournalAction::Inspect(args) => inspect(&env, or_data(args)).await,
+        JournalAction::Dump(args) => dump(&env, or_data(args)).await,
+        JournalAction::Repair(args) if !args.yes => Err(CommandFailure::usage(
             "a repair takes tasks out of the log (copies are kept aside): look with `leasebridge journal \
              inspect` first, then say --yes",
         )),
-        Action::Repair(args) => repair(&env, or_data(args.folder)).await,
+        JournalAction::Repair(args) => repair(&env, or_data(args.folder)).await,
     }
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: JournalArgs, context: Context) -> Outcome {
 async fn on_disk<T: Send + 'static>(
     env: &Env,
     work: impl FnOnce(Arc<dyn Disk>) -> BoxFuture<'static, T> + Send + 'static,
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let (sender, result) = oneshot::channel();
     let disk = Arc::clone(&env.disk);
     let driver = async move {
@@ -94,22 +94,22 @@ async fn on_disk<T: Send + 'static>(
     };
     env.disk
         .run("journal", Box::pin(driver))
-        .map_err(|error| Failure::failed(format!("no thread for the disk: {error}")))?;
+        .map_err(|error| CommandFailure::failed(format!("no thread for the disk: {error}")))?;
     result
         .await
-        .map_err(|_| Failure::failed("the disk's thread died"))
+        .map_err(|_| CommandFailure::failed("the disk's thread died"))
 }
 
 /// Replays the events, as an opening does.
 #[derive(Default)]
 struct Replay {
-    state: Option<State>,
+    state: Option<QueueState>,
 }
 
 impl Fold for Replay {
     fn base(&mut self, base: Base) -> Result<(), String> {
         match &self.state {
-            None => self.state = Some(State::from_base(base)),
+            None => self.state = Some(QueueState::from_base(base)),
             Some(state) if state.base() == base => {}
             Some(_) => {
                 return Err("the head of a segment contradicts the events before it".into());
@@ -125,7 +125,7 @@ impl Fold for Replay {
     }
 }
 
-async fn verify(env: &Env, folder: PathBuf) -> Outcome {
+async fn verify(env: &Env, folder: PathBuf) -> CommandResult {
     let dir = folder.clone();
     let (verdict, replay) = on_disk(env, move |disk| {
         Box::pin(async move {
@@ -144,7 +144,7 @@ async fn verify(env: &Env, folder: PathBuf) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn inspect(env: &Env, folder: PathBuf) -> Outcome {
+async fn inspect(env: &Env, folder: PathBuf) -> CommandResult {
     let inspection = on_disk(env, move |disk| {
         Box::pin(async move { tools::inspect(&*disk, &folder).await })
     })
@@ -159,7 +159,7 @@ async fn inspect(env: &Env, folder: PathBuf) -> Outcome {
     }
 }
 
-async fn dump(env: &Env, folder: PathBuf) -> Outcome {
+async fn dump(env: &Env, folder: PathBuf) -> CommandResult {
     let (read, written) = on_disk(env, move |disk| {
         Box::pin(async move {
             let mut stdout = std::io::BufWriter::new(std::io::stdout());
@@ -179,7 +179,7 @@ async fn dump(env: &Env, folder: PathBuf) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn repair(env: &Env, folder: PathBuf) -> Outcome {
+async fn repair(env: &Env, folder: PathBuf) -> CommandResult {
     let repaired = on_disk(env, move |disk| {
         Box::pin(async move { tools::repair(&*disk, &folder, &mut Replay::default()).await })
     })
@@ -192,15 +192,15 @@ async fn repair(env: &Env, folder: PathBuf) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn refused(error: &OpenError) -> Failure {
+fn refused(error: &FolderOpenError) -> CommandFailure {
     let exit = match error {
-        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+        FolderOpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Exit::NotFound
         }
-        OpenError::Locked { .. } => Exit::Failed,
+        FolderOpenError::Locked { .. } => Exit::Failed,
         _ => Exit::Journal,
     };
-    Failure::new(exit, error.to_string())
+    CommandFailure::new(exit, error.to_string())
 }
 
 fn whole(folder: &Path, recovered: &Recovered) -> String {
@@ -225,7 +225,7 @@ fn whole(folder: &Path, recovered: &Recovered) -> String {
     text
 }
 
-fn tasks(state: &State) -> String {
+fn tasks(state: &QueueState) -> String {
     use Column::{Number, Text};
     let rows = state.route_ids().map(|route| {
         let counts = state.counts(route);

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{LOG_DEFAULT, LogArgs, LogFormat};
-use super::exit::Failure;
+use super::exit::CommandFailure;
 
 /// What is logged by subcommands that tell their own story, unless more is asked for.
 const LOG_QUIET: &str = "off";
@@ -14,14 +14,14 @@ const LOG_QUIET: &str = "off";
 ///
 /// # Errors
 /// When the filter is none, or something logs already.
-pub(crate) fn start(args: &LogArgs, is_quiet: bool) -> Result<(), Failure> {
+pub(crate) fn start(args: &LogArgs, is_quiet: bool) -> Result<(), CommandFailure> {
     let filter_text = if is_quiet && args.log_filter == LOG_DEFAULT {
         LOG_QUIET
     } else {
         &args.log_filter
     };
     let filter = EnvFilter::builder().parse(filter_text).map_err(|error| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "--log `{}`: {error} (write a level or `info,leasebridge=debug`)",
             args.log_filter
         ))
@@ -33,7 +33,7 @@ pub(crate) fn start(args: &LogArgs, is_quiet: bool) -> Result<(), Failure> {
         LogFormat::Human => builder.with_ansi(colours()).with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     }
-    .map_err(|error| Failure::failed(format!("logging can't be started: {error}")))
+    .map_err(|error| CommandFailure::failed(format!("logging can't be started: {error}")))
 }
 
 /// Whether stderr takes colours: a terminal, and `NO_COLOR` unset or empty (no-color.org).

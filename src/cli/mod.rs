@@ -32,8 +32,8 @@ use clap::Parser;
 use leasebridge::config::Config;
 use leasebridge::env::Env;
 
-use args::{Cli, Command};
-use exit::{Failure, Outcome};
+use args::{Cli, CliCommand};
+use exit::{CommandFailure, CommandResult};
 
 /// What every subcommand gets.
 pub(crate) struct Context {
@@ -59,16 +59,18 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Checks everything that can be checked, then runs the subcommand.
-fn start(cli: Cli) -> Outcome {
+fn start(cli: Cli) -> CommandResult {
     // The demo breaks things on purpose, the benchmark wants the terminal for its figures: what the
     // library says would bury both.
-    let quiet = matches!(cli.command, Command::Demo(_) | Command::Bench(_));
+    let quiet = matches!(cli.command, CliCommand::Demo(_) | CliCommand::Bench(_));
     log::start(&cli.log, quiet)?;
     let config = config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("the runtime can't be started: {error}")))?;
+        .map_err(|error| {
+            CommandFailure::failed(format!("the runtime can't be started: {error}"))
+        })?;
     let ended = runtime.block_on(async {
         let context = Context {
             env: Env::real(),
@@ -82,22 +84,22 @@ fn start(cli: Cli) -> Outcome {
 }
 
 async fn dispatch(
-    command: Command,
+    command: CliCommand,
     config_file: Option<std::path::PathBuf>,
     context: Context,
-) -> Outcome {
+) -> CommandResult {
     match command {
-        Command::Demo(args) => demo::run(args, context).await,
-        Command::Run(args) => run::run(args, context).await,
-        Command::Receiver(args) => receiver::run(args, context).await,
-        Command::Enqueue(args) => enqueue::run(args, context).await,
-        Command::Status(args) => status::run(args, context).await,
-        Command::Explain(args) => explain::run(args, context).await,
-        Command::Poison(args) => poison::run(args, context).await,
-        Command::Route(args) => route::run(args, context).await,
-        Command::Watch(args) => watch::run(args, context).await,
-        Command::Journal(args) => journal::run(args, context).await,
-        Command::Bench(args) => bench::run(args).await,
-        Command::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
+        CliCommand::Demo(args) => demo::run(args, context).await,
+        CliCommand::Run(args) => run::run(args, context).await,
+        CliCommand::Receiver(args) => receiver::run(args, context).await,
+        CliCommand::Enqueue(args) => enqueue::run(args, context).await,
+        CliCommand::Status(args) => status::run(args, context).await,
+        CliCommand::Explain(args) => explain::run(args, context).await,
+        CliCommand::Poison(args) => poison::run(args, context).await,
+        CliCommand::Route(args) => route::run(args, context).await,
+        CliCommand::Watch(args) => watch::run(args, context).await,
+        CliCommand::Journal(args) => journal::run(args, context).await,
+        CliCommand::Bench(args) => bench::run(args).await,
+        CliCommand::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
 }

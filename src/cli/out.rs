@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 
 /// Writes `text` to stdout, with an end of line if it has none.
 ///
 /// # Errors
 /// When stdout is gone. A reader that has seen enough (`| head`) is no error: the failure then is
 /// silent and ends the process with code 0.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), CommandFailure> {
     let mut stdout = std::io::stdout().lock();
     let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
     stdout
@@ -20,10 +20,10 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Why stdout could not be written; see [`print`] on a reader that has seen enough.
-pub(crate) fn failed(error: &std::io::Error) -> Failure {
+pub(crate) fn failed(error: &std::io::Error) -> CommandFailure {
     match error.kind() {
-        std::io::ErrorKind::BrokenPipe => Failure::new(Exit::Done, ""),
-        _ => Failure::failed(format!("stdout can't be written: {error}")),
+        std::io::ErrorKind::BrokenPipe => CommandFailure::new(Exit::Done, ""),
+        _ => CommandFailure::failed(format!("stdout can't be written: {error}")),
     }
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn failed(error: &std::io::Error) -> Failure {
 ///
 /// # Errors
 /// As [`print`].
-pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), CommandFailure> {
     print(&value.to_string())
 }
 

@@ -5,7 +5,7 @@ use leasebridge::core::{Origin, Seq, TaskId};
 use leasebridge::wire::v1;
 
 use super::client::{BridgeArgs, Operator};
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{CommandFailure, CommandResult, Exit};
 use super::table::{Column, render};
 use super::{Context, explain, out, words};
 
@@ -23,11 +23,11 @@ const PAGE_MAX: u32 = 1_000;
 #[command(verbatim_doc_comment)]
 pub(crate) struct PoisonArgs {
     #[command(subcommand)]
-    action: Action,
+    action: PoisonAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum PoisonAction {
     /// List what is in poison, oldest first
     List(ListArgs),
     /// Show one task with its history, headers and body
@@ -111,19 +111,19 @@ impl SelectArgs {
 }
 
 /// Does what was asked for.
-pub(crate) async fn run(args: PoisonArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: PoisonArgs, context: Context) -> CommandResult {
     match args.action {
-        Action::List(args) => list(&args, &context).await,
-        Action::Show(args) => show(&args, &context).await,
-        Action::Requeue(args) => {
+        PoisonAction::List(args) => list(&args, &context).await,
+        PoisonAction::Show(args) => show(&args, &context).await,
+        PoisonAction::Requeue(args) => {
             let operator = Operator::new(&args.bridge, &context);
             let mut admin = operator.admin.clone();
             let result = operator.ask(admin.requeue_poison(args.selection())).await?;
             changed("requeued", &result)
         }
-        Action::Purge(args) => {
+        PoisonAction::Purge(args) => {
             if args.select.all && !args.yes {
-                return Err(Failure::usage(
+                return Err(CommandFailure::usage(
                     "purged tasks are gone for good: say --yes to purge all of them",
                 ));
             }
@@ -137,7 +137,7 @@ pub(crate) async fn run(args: PoisonArgs, context: Context) -> Outcome {
     }
 }
 
-fn changed(verb: &str, result: &v1::PoisonResult) -> Outcome {
+fn changed(verb: &str, result: &v1::PoisonResult) -> CommandResult {
     out::print(&format!("{verb} {} tasks", words::number(result.changed)))?;
     for id in &result.missing {
         out::complain(&format!("not in poison: {}", words::task(Some(id))));
@@ -149,7 +149,7 @@ fn changed(verb: &str, result: &v1::PoisonResult) -> Outcome {
     })
 }
 
-async fn list(args: &ListArgs, context: &Context) -> Outcome {
+async fn list(args: &ListArgs, context: &Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, context);
     let mut tasks = Vec::new();
     let mut left = args.limit;
@@ -222,7 +222,7 @@ fn list_text(tasks: &[v1::TaskInfo], total: u64) -> String {
     text
 }
 
-async fn show(args: &ShowArgs, context: &Context) -> Outcome {
+async fn show(args: &ShowArgs, context: &Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, context);
     let mut admin = operator.admin.clone();
     let request = v1::ListPoisonRequest {
@@ -238,7 +238,7 @@ async fn show(args: &ShowArgs, context: &Context) -> Outcome {
         .into_iter()
         .find(|task| task.task == Some(wanted))
     else {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::NotFound,
             format!(
                 "{} is not in poison; `leasebridge explain {}` says where it is",

@@ -11,12 +11,12 @@ use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::observe::ReceiverStats;
 use leasebridge::receiver::store::EffectLine;
 use leasebridge::receiver::{
-    Delivered, EffectFile, EffectLog, Handler, HandlerError, MemoryStore, OptionsError, Receiver,
-    ReceiverError, ReceiverOptions, RunningReceiver,
+    Delivered, EffectFile, EffectLog, Handler, HandlerError, MemoryStore, Receiver, ReceiverError,
+    ReceiverOptions, ReceiverOptionsError, RunningReceiver,
 };
 
-use super::exit::{Exit, Failure, Outcome};
-use super::history::{History, Past, ToldEffects, ToldHandler, ToldStore, Writer};
+use super::exit::{CommandFailure, CommandResult, Exit};
+use super::history::{HistorySink, Past, ToldEffects, ToldHandler, ToldStore, Writer};
 use super::signals::Signals;
 use super::{Context, words};
 
@@ -69,7 +69,7 @@ pub(crate) struct ReceiverArgs {
 }
 
 /// Executes commands until a signal comes or the file fails.
-pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: ReceiverArgs, context: Context) -> CommandResult {
     let mut signals = Signals::catch()?;
     let history = match &args.history {
         None => None,
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
                 source: "receiver",
                 host: args.history_host.clone(),
             };
-            Some(History::open(&context.env, path, writer).await?)
+            Some(HistorySink::open(&context.env, path, writer).await?)
         }
     };
     let receiver = build(&args, &context, history)?;
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
             biased;
             signal = signals.next() => break signal,
             error = running.failed() => {
-                return Err(Failure::new(
+                return Err(CommandFailure::new(
                     Exit::Journal,
                     format!("{error}; what was answered is on disk, restart to go on"),
                 ));
@@ -128,8 +128,8 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> Outcome {
 fn build(
     args: &ReceiverArgs,
     context: &Context,
-    history: Option<(History, Past)>,
-) -> Result<Receiver, Failure> {
+    history: Option<(HistorySink, Past)>,
+) -> Result<Receiver, CommandFailure> {
     let config = &context.config.receiver;
     let socket = args.socket.clone().unwrap_or_else(|| config.socket.clone());
     let grpc = args.grpc.clone().unwrap_or_else(|| config.grpc.clone());
@@ -143,16 +143,16 @@ fn build(
     let receiver = match &args.out {
         Some(path) => {
             let file = EffectFile::new(&context.env, path)
-                .map_err(|error| Failure::failed(error.to_string()))?;
+                .map_err(|error| CommandFailure::failed(error.to_string()))?;
             Receiver::with_effects(options, effects(file, history))
         }
         None if args.print => handled(options, Printer, &context.env, history),
-        None => handled(options, Counter, &context.env, history),
+        None => handled(options, CountingHandler, &context.env, history),
     };
-    receiver.map_err(|error| Failure::usage(error.to_string()))
+    receiver.map_err(|error| CommandFailure::usage(error.to_string()))
 }
 
-fn effects(file: EffectFile, history: Option<(History, Past)>) -> Arc<dyn EffectLog> {
+fn effects(file: EffectFile, history: Option<(HistorySink, Past)>) -> Arc<dyn EffectLog> {
     match history {
         None => Arc::new(file),
         Some((history, past)) => Arc::new(ToldEffects {
@@ -167,8 +167,8 @@ fn handled(
     options: ReceiverOptions,
     inner: impl Handler,
     env: &Env,
-    history: Option<(History, Past)>,
-) -> Result<Receiver, OptionsError> {
+    history: Option<(HistorySink, Past)>,
+) -> Result<Receiver, ReceiverOptionsError> {
     let Some((history, past)) = history else {
         return Receiver::new(options, Arc::new(inner));
     };
@@ -181,12 +181,12 @@ fn handled(
     Receiver::with_store(options, Arc::new(handler), Arc::new(store))
 }
 
-fn start_failed(error: &ReceiverError) -> Failure {
+fn start_failed(error: &ReceiverError) -> CommandFailure {
     let exit = match error {
         ReceiverError::Store(_) => Exit::Journal,
         ReceiverError::Bind { .. } => Exit::Failed,
     };
-    Failure::new(exit, error.to_string())
+    CommandFailure::new(exit, error.to_string())
 }
 
 /// Waits a while, then says what has happened meanwhile, if anything has.
@@ -220,9 +220,9 @@ fn in_words(before: &ReceiverStats, now: &ReceiverStats, links: usize) -> String
 }
 
 /// Executes by doing nothing.
-struct Counter;
+struct CountingHandler;
 
-impl Handler for Counter {
+impl Handler for CountingHandler {
     fn handle(&self, _: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
         Box::pin(std::future::ready(Ok(Bytes::new())))
     }

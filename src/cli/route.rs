@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use leasebridge::wire::v1;
 
 use super::client::{BridgeArgs, Operator};
-use super::exit::{Exit, Outcome};
+use super::exit::{CommandResult, Exit};
 use super::{Context, out, words};
 
 /// Pause, resume or move the tasks of a route of the running bridge
@@ -17,11 +17,11 @@ use super::{Context, out, words};
 #[command(verbatim_doc_comment)]
 pub(crate) struct RouteArgs {
     #[command(subcommand)]
-    action: Action,
+    action: RouteAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum RouteAction {
     /// Lease nothing more from a route; enqueues go on, what is in flight is finished. Survives a restart
     Pause(OneArgs),
     /// Lease again
@@ -49,9 +49,9 @@ struct MoveArgs {
 }
 
 /// Does what was asked for.
-pub(crate) async fn run(args: RouteArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: RouteArgs, context: Context) -> CommandResult {
     let text = match args.action {
-        Action::Pause(args) => {
+        RouteAction::Pause(args) => {
             let operator = Operator::new(&args.bridge, &context);
             let mut admin = operator.admin.clone();
             let route = args.route.clone();
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: RouteArgs, context: Context) -> Outcome {
                 .await?;
             paused(&args.route, &reply)
         }
-        Action::Resume(args) => {
+        RouteAction::Resume(args) => {
             let operator = Operator::new(&args.bridge, &context);
             let mut admin = operator.admin.clone();
             let route = args.route.clone();
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: RouteArgs, context: Context) -> Outcome {
                 .await?;
             paused(&args.route, &reply)
         }
-        Action::Move(args) => {
+        RouteAction::Move(args) => {
             let operator = Operator::new(&args.bridge, &context);
             let mut admin = operator.admin.clone();
             let request = v1::MoveRouteRequest {

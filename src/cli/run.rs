@@ -6,8 +6,8 @@ use clap::Args;
 use leasebridge::node::{MissingRoute, Node, NodeFailure, OpenNode, StartError};
 
 use super::Context;
-use super::exit::{Exit, Failure, Outcome};
-use super::history::{self, End, Follower, History};
+use super::exit::{CommandFailure, CommandResult, Exit};
+use super::history::{self, Follower, HistorySink, QueueEnd};
 use super::signals::Signals;
 
 /// Run the bridge: take commands from producers and deliver them to the routes' endpoints
@@ -28,7 +28,7 @@ pub(crate) struct RunArgs {
 }
 
 /// Runs until a signal or a failure.
-pub(crate) async fn run(args: RunArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: RunArgs, context: Context) -> CommandResult {
     let mut signals = Signals::catch()?;
     let (node, mut follower) = open(&args, &context).await?;
     let (outcome, end) = match node.start().await {
@@ -39,24 +39,27 @@ pub(crate) async fn run(args: RunArgs, context: Context) -> Outcome {
                 biased;
                 failure = lost(&mut follower) => return Err(failure),
                 outcome = keeping => {
-                    let end = End::of(&outcome);
+                    let end = QueueEnd::of(&outcome);
                     (outcome, end)
                 }
             }
         }
         Err(StartError::Failed(failure)) => return Err(failed(&failure)),
         // Nothing was taken, and the log is sealed.
-        Err(error) => (Err(not_started(error)), End::Closed),
+        Err(error) => (Err(not_started(error)), QueueEnd::Closed),
     };
     if let Some(follower) = follower {
         let told = follower.end(end).await;
-        told.map_err(|lost| Failure::failed(lost.to_string()))?;
+        told.map_err(|lost| CommandFailure::failed(lost.to_string()))?;
     }
     outcome
 }
 
 /// Opens the queue, and the history of what happens in it if one is wanted.
-async fn open(args: &RunArgs, context: &Context) -> Result<(OpenNode, Option<Follower>), Failure> {
+async fn open(
+    args: &RunArgs,
+    context: &Context,
+) -> Result<(OpenNode, Option<Follower>), CommandFailure> {
     let env = &context.env;
     let history = match &args.history {
         None => None,
@@ -65,7 +68,7 @@ async fn open(args: &RunArgs, context: &Context) -> Result<(OpenNode, Option<Fol
                 source: "run",
                 host: history::BRIDGE.to_owned(),
             };
-            Some(History::open(env, path, writer).await?)
+            Some(HistorySink::open(env, path, writer).await?)
         }
     };
     let node = match Node::open(env.clone(), context.config.node_options()).await {
@@ -73,7 +76,7 @@ async fn open(args: &RunArgs, context: &Context) -> Result<(OpenNode, Option<Fol
         Err(error) => {
             if let Some((history, _)) = &history {
                 let told = history::refused(history, &error).await;
-                told.map_err(|lost| Failure::failed(lost.to_string()))?;
+                told.map_err(|lost| CommandFailure::failed(lost.to_string()))?;
             }
             return Err(not_started(error.into()));
         }
@@ -89,7 +92,7 @@ async fn open(args: &RunArgs, context: &Context) -> Result<(OpenNode, Option<Fol
 }
 
 /// Completes when there is a history and it can't be written any more.
-async fn lost(follower: &mut Option<Follower>) -> Failure {
+async fn lost(follower: &mut Option<Follower>) -> CommandFailure {
     match follower {
         Some(follower) => follower.lost().await,
         None => std::future::pending().await,
@@ -110,7 +113,7 @@ fn announce(context: &Context, node: &Node) {
 }
 
 /// Waits for the end and sees to it.
-async fn keep(context: &Context, node: Node, signals: &mut Signals) -> Outcome {
+async fn keep(context: &Context, node: Node, signals: &mut Signals) -> CommandResult {
     let signal = tokio::select! {
         biased;
         failure = node.ended() => return Err(failed(&failure)),
@@ -136,7 +139,7 @@ async fn keep(context: &Context, node: Node, signals: &mut Signals) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn not_started(error: StartError) -> Failure {
+fn not_started(error: StartError) -> CommandFailure {
     let message = match &error {
         StartError::MissingRoutes { dir, routes } => format!(
             "the queue in {} holds tasks of routes that are not configured:\n{}\nconfigure them, or set \
@@ -146,7 +149,7 @@ fn not_started(error: StartError) -> Failure {
         ),
         error => error.to_string(),
     };
-    Failure::new(error.kind().into(), message)
+    CommandFailure::new(error.kind().into(), message)
 }
 
 fn line(missing: &MissingRoute) -> String {
@@ -159,6 +162,6 @@ fn line(missing: &MissingRoute) -> String {
     format!("  {route}: {pending} waiting, {poison} in poison")
 }
 
-fn failed(failure: &NodeFailure) -> Failure {
-    Failure::new(failure.kind().into(), failure.to_string())
+fn failed(failure: &NodeFailure) -> CommandFailure {
+    CommandFailure::new(failure.kind().into(), failure.to_string())
 }

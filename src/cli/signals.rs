@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandFailure, Exit};
 
 /// Catches both signals from now on.
 pub(crate) struct Signals {
@@ -15,10 +15,11 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub(crate) fn catch() -> Result<Self, Failure> {
+    pub(crate) fn catch() -> Result<Self, CommandFailure> {
         let catch = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::failed(format!("signals can't be caught: {error}")))
+            signal(kind).map_err(|error| {
+                CommandFailure::failed(format!("signals can't be caught: {error}"))
+            })
         };
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,

@@ -10,7 +10,7 @@ use leasebridge::observe::{
 use leasebridge::wire::v1;
 
 use super::client::{BridgeArgs, Operator};
-use super::exit::{Exit, Outcome};
+use super::exit::{CommandResult, Exit};
 use super::signals::Signals;
 use super::table::{Column, render};
 use super::{Context, out, words};
@@ -43,7 +43,7 @@ pub(crate) struct StatusArgs {
 }
 
 /// Prints the status, once or again and again.
-pub(crate) async fn run(args: StatusArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: StatusArgs, context: Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, &context);
     let Some(interval) = args.watch else {
         show(&operator, args.json, "").await?;
@@ -69,7 +69,11 @@ pub(crate) async fn run(args: StatusArgs, context: Context) -> Outcome {
     }
 }
 
-async fn show(operator: &Operator, as_json: bool, before: &str) -> Result<(), super::Failure> {
+async fn show(
+    operator: &Operator,
+    as_json: bool,
+    before: &str,
+) -> Result<(), super::CommandFailure> {
     let mut admin = operator.admin.clone();
     let status = operator.ask(admin.status(v1::StatusRequest {})).await?;
     let snapshot = Snapshot::from(status);
@@ -290,7 +294,8 @@ mod tests {
     use leasebridge::core::event::TransportKind;
     use leasebridge::core::{LaneCounts, LaneTotals};
     use leasebridge::observe::{
-        BridgeStatus, JournalStatus, LinkCounts, LinkState, LinkStatus, Process, Rates, RouteCounts,
+        BridgeStatus, JournalStatus, LinkCounts, LinkState, LinkStatus, ProcessStatus, Rates,
+        RouteCounts,
     };
 
     use super::*;
@@ -418,7 +423,7 @@ mod tests {
             ..QueueStatus::default()
         };
         Snapshot {
-            process: Process {
+            process: ProcessStatus {
                 version: "0.1.0".into(),
                 uptime_ms: 3_780_000,
                 draining: true,

@@ -5,7 +5,7 @@ use leasebridge::wire::v1;
 use serde_json::{Value, json};
 
 use super::client::{BridgeArgs, Operator};
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{CommandFailure, CommandResult, Exit};
 use super::signals::Signals;
 use super::{Context, out, words};
 
@@ -35,7 +35,7 @@ pub(crate) struct WatchArgs {
 }
 
 /// Prints events until interrupted or the bridge ends.
-pub(crate) async fn run(args: WatchArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: WatchArgs, context: Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, &context);
     let mut admin = operator.admin.clone();
     let request = v1::WatchRequest { route: args.route };
@@ -56,7 +56,10 @@ pub(crate) async fn run(args: WatchArgs, context: Context) -> Outcome {
             Ok(Some(event)) if args.json => out::print_json(&to_json(&event))?,
             Ok(Some(event)) => out::print(&to_text(&event))?,
             Ok(None) => {
-                return Err(Failure::new(Exit::Unreachable, "the bridge ended the feed"));
+                return Err(CommandFailure::new(
+                    Exit::Unreachable,
+                    "the bridge ended the feed",
+                ));
             }
             Err(status) => return Err(operator.refused(&status)),
         }

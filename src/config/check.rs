@@ -1,6 +1,6 @@
 //! What the grammar can't say: ranges, and fields that depend on each other.
 
-use super::error::Source;
+use super::error::ConfigText;
 use super::{Config, ConfigError, RouteConfig, Secret, Size, Span};
 use crate::bridge::WINDOW_MAX;
 use crate::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
@@ -22,7 +22,7 @@ const SEGMENT_HEAD: u64 = 1 << 20;
 const SEGMENTS_MIN: u64 = 4;
 
 /// Refuses what is well formed and still makes no sense.
-pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> {
     listenable(&config.listen, &["listen"], source)?;
     if config.poison_queue_name.trim().is_empty() {
         return Err(source.not_allowed(&["poison_queue_name"], "it must not be empty"));
@@ -57,7 +57,7 @@ pub(super) fn check(config: &Config, source: &Source<'_>) -> Result<(), ConfigEr
     Ok(())
 }
 
-fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
+fn queue(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> {
     let queue = &config.queue;
     let not_below = |small: (&str, Span), large: (&str, Span)| {
         if small.1 <= large.1 {
@@ -90,7 +90,7 @@ fn queue(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
     )
 }
 
-fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
+fn journal(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> {
     let segment = config.journal.segment_size;
     if !SEGMENT_BYTES.contains(&segment.bytes()) {
         return Err(source.not_allowed(
@@ -133,7 +133,7 @@ fn journal(config: &Config, source: &Source<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), ConfigError> {
+fn route(name: &str, route: &RouteConfig, source: &ConfigText<'_>) -> Result<(), ConfigError> {
     let field = |field| ["routes", name, field];
     if name.is_empty() || name.len() > ROUTE_NAME_BYTES_MAX || name.contains(char::is_control) {
         return Err(source.not_allowed(
@@ -169,7 +169,7 @@ fn route(name: &str, route: &RouteConfig, source: &Source<'_>) -> Result<(), Con
     body_limit(route.max_body, &field("max_body"), source)
 }
 
-fn body_limit(size: Size, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+fn body_limit(size: Size, field: &[&str], source: &ConfigText<'_>) -> Result<(), ConfigError> {
     if size.bytes() <= u64::from(BODY_BYTES_MAX) {
         return Ok(());
     }
@@ -182,7 +182,7 @@ fn body_limit(size: Size, field: &[&str], source: &Source<'_>) -> Result<(), Con
     ))
 }
 
-fn heartbeat(span: Span, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+fn heartbeat(span: Span, field: &[&str], source: &ConfigText<'_>) -> Result<(), ConfigError> {
     let (least, most) = (Span::new(HEARTBEAT_MIN), Span::new(HEARTBEAT_MAX));
     if (least..=most).contains(&span) {
         return Ok(());
@@ -193,7 +193,7 @@ fn heartbeat(span: Span, field: &[&str], source: &Source<'_>) -> Result<(), Conf
     ))
 }
 
-fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+fn secret(secret: &Secret, field: &[&str], source: &ConfigText<'_>) -> Result<(), ConfigError> {
     if secret.0.len() <= CREDENTIALS_BYTES_MAX {
         return Ok(());
     }
@@ -204,7 +204,11 @@ fn secret(secret: &Secret, field: &[&str], source: &Source<'_>) -> Result<(), Co
 }
 
 /// A Unix socket's path must fit the kernel's field, which is 108 bytes with its end.
-fn listenable(address: &Address, field: &[&str], source: &Source<'_>) -> Result<(), ConfigError> {
+fn listenable(
+    address: &Address,
+    field: &[&str],
+    source: &ConfigText<'_>,
+) -> Result<(), ConfigError> {
     match address {
         Address::Unix(path) if path.as_os_str().len() > 107 => {
             Err(source.not_allowed(field, "the path of a Unix socket has at most 107 bytes"))

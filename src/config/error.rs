@@ -79,12 +79,12 @@ impl fmt::Display for ConfigError {
 }
 
 /// A configuration's text, to turn positions into lines and fields.
-pub(super) struct Source<'a> {
+pub(super) struct ConfigText<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ConfigText<'a> {
     /// The `text` that was read from `file`.
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
         Self { file, text }

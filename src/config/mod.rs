@@ -42,7 +42,7 @@ use serde::Deserialize;
 use crate::bridge::OnLostInbox;
 use crate::env::Address;
 use crate::node::OnMissingRoute;
-use error::Source;
+use error::ConfigText;
 
 pub use error::ConfigError;
 pub use units::{Count, Size, Span, UnitError};
@@ -170,7 +170,7 @@ impl std::fmt::Debug for Secret {
 /// # Errors
 /// [`ConfigError`] with the first thing in it that is not allowed.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    let source = Source::new(file, text);
+    let source = ConfigText::new(file, text);
     let config: Config = toml::from_str(text).map_err(|error| source.refused(&error))?;
     check::check(&config, &source)?;
     Ok(config)

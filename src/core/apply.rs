@@ -3,7 +3,7 @@
 //! Nothing here reads a configuration or a clock, so that recovery ends where live traffic stood.
 
 use super::event::{
-    Budgets, Enqueued, Event, Isolation, LeaseTimes, LifeImage, Next, Outcome, PoisonCause,
+    Budgets, Enqueued, Event, Isolation, LeaseOutcome, LeaseTimes, LifeImage, Next, PoisonCause,
     Removal, Settled, TaskImage,
 };
 use super::history::Attempt;
@@ -12,8 +12,8 @@ use super::keys::{Fate, KeyEntry};
 use super::lane::{LaneCounts, LaneTotals};
 use super::limits::QUARANTINE_REST_MS;
 use super::order::Gate;
-use super::state::State;
-use super::task::{Lease, Life, Slot, Task};
+use super::state::QueueState;
+use super::task::{HeldLease, Slot, Task, TaskLife};
 use super::time::{QueueMs, SpanMs};
 use crate::coverage::{Site, reached};
 
@@ -45,7 +45,7 @@ pub enum Impossible {
     OtherBase,
 }
 
-impl State {
+impl QueueState {
     /// Folds one event that [`super::decide()`] made from this very state.
     ///
     /// # Panics
@@ -162,14 +162,14 @@ impl State {
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
             Event::Due { id } => {
                 let slot = self.known(*id)?;
-                if !matches!(self.task(slot).life, Life::Delayed(_)) {
+                if !matches!(self.task(slot).life, TaskLife::Delayed(_)) {
                     return Err(Impossible::WrongState {
                         id: *id,
                         event: "due",
                     });
                 }
                 self.leave(slot);
-                self.enter(slot, Life::Ready);
+                self.enter(slot, TaskLife::Ready);
             }
             Event::Extended { delivery, deadline } => {
                 let (slot, at) = self.held_by(*delivery, "extended")?;
@@ -212,7 +212,7 @@ impl State {
             id: *id,
             enqueued_at: *at,
             deadline: *deadline,
-            life: Life::Ready,
+            life: TaskLife::Ready,
             body: *body,
             history: None,
             route: *route,
@@ -236,7 +236,7 @@ impl State {
             self.tasks[slot as usize].key = Some(self.keys.insert(entry));
         }
         self.lane_mut(*route).totals.enqueued += 1;
-        self.enter(slot, Life::Ready);
+        self.enter(slot, TaskLife::Ready);
         Ok(())
     }
 
@@ -247,7 +247,7 @@ impl State {
         times: LeaseTimes,
     ) -> Result<(), Impossible> {
         let slot = self.known(delivery.task)?;
-        let waits = matches!(self.task(slot).life, Life::Ready | Life::Delayed(_));
+        let waits = matches!(self.task(slot).life, TaskLife::Ready | TaskLife::Delayed(_));
         if !waits || delivery.epoch != Epoch::after(self.task(slot).epoch) {
             return Err(Impossible::WrongState {
                 id: delivery.task,
@@ -280,7 +280,7 @@ impl State {
         lane.counts.leased += 1;
         let lane_grants = alone_in_route.then_some(lane.grants);
         let answers = lane.answers;
-        let lease = Lease {
+        let lease = HeldLease {
             times,
             sent: false,
             lane_grants,
@@ -288,7 +288,7 @@ impl State {
             answers,
         };
         let at = u32::try_from(self.leases.insert(lease)).expect("fewer than 2^32 leases");
-        self.tasks[slot as usize].life = Life::Leased(at);
+        self.tasks[slot as usize].life = TaskLife::Leased(at);
         self.lease_ends.insert(times.deadline, at, slot);
         if isolation != Isolation::None {
             let closed = self.lane_mut(route).order.set_closed(Gate::Taken, true);
@@ -301,11 +301,11 @@ impl State {
         let id = settled.delivery.task;
         let slot = self.known(id)?;
         let task = self.task(slot);
-        let held = matches!(task.life, Life::Leased(_));
+        let held = matches!(task.life, TaskLife::Leased(_));
         // A late *done* of the current epoch counts wherever the task is: it was executed.
         let is_current =
             task.epoch == Some(settled.delivery.epoch) || planted!(Bug::AckIgnoresEpoch);
-        if !is_current || !(held || settled.outcome == Outcome::Done) {
+        if !is_current || !(held || settled.outcome == LeaseOutcome::Done) {
             return Err(Impossible::WrongState {
                 id,
                 event: "settled",
@@ -339,9 +339,9 @@ impl State {
             task.history = None;
         }
         let life = match settled.next {
-            Next::Ready => Life::Ready,
-            Next::Delayed(until) => Life::Delayed(until),
-            Next::Poison(cause) => Life::Poison {
+            Next::Ready => TaskLife::Ready,
+            Next::Delayed(until) => TaskLife::Delayed(until),
+            Next::Poison(cause) => TaskLife::Poison {
                 at: settled.at,
                 cause,
             },
@@ -353,7 +353,7 @@ impl State {
 
     fn expired(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
         let slot = self.known(id)?;
-        if !matches!(self.task(slot).life, Life::Ready | Life::Delayed(_)) {
+        if !matches!(self.task(slot).life, TaskLife::Ready | TaskLife::Delayed(_)) {
             return Err(Impossible::WrongState {
                 id,
                 event: "expired",
@@ -364,13 +364,13 @@ impl State {
         let route = self.task(slot).route;
         self.lane_mut(route).totals.poisoned += 1;
         let cause = PoisonCause::Expired;
-        self.enter(slot, Life::Poison { at, cause });
+        self.enter(slot, TaskLife::Poison { at, cause });
         Ok(())
     }
 
     fn requeued(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
         let slot = self.known(id)?;
-        if !matches!(self.task(slot).life, Life::Poison { .. }) {
+        if !matches!(self.task(slot).life, TaskLife::Poison { .. }) {
             return Err(Impossible::WrongState {
                 id,
                 event: "requeued",
@@ -390,7 +390,7 @@ impl State {
         task.deadline = task.deadline.filter(|deadline| *deadline > at);
         let route = task.route;
         self.lane_mut(route).totals.requeued += 1;
-        self.enter(slot, Life::Ready);
+        self.enter(slot, TaskLife::Ready);
         Ok(())
     }
 
@@ -403,7 +403,7 @@ impl State {
             id: image.id,
             enqueued_at: image.enqueued_at,
             deadline: image.deadline,
-            life: Life::Ready,
+            life: TaskLife::Ready,
             body,
             history: image.history.clone(),
             route: image.route,
@@ -427,9 +427,9 @@ impl State {
             self.tasks[slot as usize].key = Some(self.keys.insert(entry));
         }
         match image.life {
-            LifeImage::Ready => self.enter(slot, Life::Ready),
-            LifeImage::Delayed(until) => self.enter(slot, Life::Delayed(until)),
-            LifeImage::Poison { at, cause } => self.enter(slot, Life::Poison { at, cause }),
+            LifeImage::Ready => self.enter(slot, TaskLife::Ready),
+            LifeImage::Delayed(until) => self.enter(slot, TaskLife::Delayed(until)),
+            LifeImage::Poison { at, cause } => self.enter(slot, TaskLife::Poison { at, cause }),
             LifeImage::Leased {
                 alone_in_route,
                 alone_in_queue,
@@ -451,7 +451,7 @@ impl State {
     }
 
     /// Takes a task out of whatever order it stands in; says where it was.
-    fn leave(&mut self, slot: Slot) -> Life {
+    fn leave(&mut self, slot: Slot) -> TaskLife {
         let task = &self.tasks[slot as usize];
         let (rank, isolation) = (task.rank(), task.isolation);
         let Task {
@@ -462,17 +462,17 @@ impl State {
             ..
         } = *task;
         match life {
-            Life::Ready => {
+            TaskLife::Ready => {
                 let lane = self.lane_mut(route);
                 lane.counts.ready -= 1;
                 lane.order.remove(rank, slot, isolation);
                 self.suspects.ready -= u64::from(isolation == Isolation::Queue);
             }
-            Life::Delayed(until) => {
+            TaskLife::Delayed(until) => {
                 self.lane_mut(route).counts.delayed -= 1;
                 self.delayed.remove(&(until, id.seq, slot));
             }
-            Life::Leased(at) => {
+            TaskLife::Leased(at) => {
                 self.lane_mut(route).counts.leased -= 1;
                 let lease = self.leases.remove(at as usize);
                 self.lease_ends.remove(lease.times.deadline, at);
@@ -482,20 +482,20 @@ impl State {
                 }
                 self.suspects.queue_taken &= isolation != Isolation::Queue;
             }
-            Life::Poison { .. } => {
+            TaskLife::Poison { .. } => {
                 let lane = self.lane_mut(route);
                 lane.counts.poison -= 1;
                 lane.poison.remove(&(id.seq, slot));
             }
         }
-        if let (Some(deadline), Life::Ready | Life::Delayed(_)) = (deadline, life) {
+        if let (Some(deadline), TaskLife::Ready | TaskLife::Delayed(_)) = (deadline, life) {
             self.expiries.remove(&(deadline, id.seq, slot));
         }
         life
     }
 
     /// Puts a task that is nowhere where `life` says, other than into the air.
-    fn enter(&mut self, slot: Slot, life: Life) {
+    fn enter(&mut self, slot: Slot, life: TaskLife) {
         let task = &mut self.tasks[slot as usize];
         task.life = life;
         let (rank, isolation) = (task.rank(), task.isolation);
@@ -506,29 +506,29 @@ impl State {
             ..
         } = *task;
         match life {
-            Life::Ready => {
+            TaskLife::Ready => {
                 let lane = self.lane_mut(route);
                 lane.counts.ready += 1;
                 lane.order.insert(rank, slot, isolation);
                 self.suspects.ready += u64::from(isolation == Isolation::Queue);
             }
-            Life::Delayed(until) => {
+            TaskLife::Delayed(until) => {
                 self.lane_mut(route).counts.delayed += 1;
                 self.delayed.insert((until, id.seq, slot));
             }
-            Life::Poison { .. } => {
+            TaskLife::Poison { .. } => {
                 let lane = self.lane_mut(route);
                 lane.counts.poison += 1;
                 lane.poison.insert((id.seq, slot));
             }
-            Life::Leased(_) => unreachable!("a lease is made by `hold`"),
+            TaskLife::Leased(_) => unreachable!("a lease is made by `hold`"),
         }
-        if let (Some(deadline), Life::Ready | Life::Delayed(_)) = (deadline, life) {
+        if let (Some(deadline), TaskLife::Ready | TaskLife::Delayed(_)) = (deadline, life) {
             self.expiries.insert((deadline, id.seq, slot));
         }
     }
 
-    /// Removes a task that [`State::leave`] took out, for good.
+    /// Removes a task that [`QueueState::leave`] took out, for good.
     fn finish(&mut self, slot: Slot, why: Option<Removal>) {
         let task = self.drop_task(slot);
         // A drained task may come to its endpoint again, under the same id, from another queue.
@@ -564,7 +564,7 @@ impl State {
     ) -> Result<(Slot, u32), Impossible> {
         let slot = self.known(delivery.task)?;
         match self.task(slot).life {
-            Life::Leased(at) if self.task(slot).epoch == Some(delivery.epoch) => Ok((slot, at)),
+            TaskLife::Leased(at) if self.task(slot).epoch == Some(delivery.epoch) => Ok((slot, at)),
             _ => Err(Impossible::WrongState {
                 id: delivery.task,
                 event,
@@ -578,10 +578,10 @@ impl State {
         for (_, task) in &self.tasks {
             let lane = &mut counts[task.route.0 as usize];
             match task.life {
-                Life::Ready => lane.ready += 1,
-                Life::Delayed(_) => lane.delayed += 1,
-                Life::Leased(_) => lane.leased += 1,
-                Life::Poison { .. } => lane.poison += 1,
+                TaskLife::Ready => lane.ready += 1,
+                TaskLife::Delayed(_) => lane.delayed += 1,
+                TaskLife::Leased(_) => lane.leased += 1,
+                TaskLife::Poison { .. } => lane.poison += 1,
             }
         }
         counts

@@ -14,7 +14,7 @@ use super::time::MonoMs;
 pub(super) struct LeaseEnds {
     moments: BTreeMap<MonoMs, List>,
     /// By the lease's place in its slab; those of leases that are over are leftovers.
-    links: Vec<Link>,
+    links: Vec<ListNode>,
 }
 
 /// The first and the last lease of one moment.
@@ -25,7 +25,7 @@ struct List {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Link {
+struct ListNode {
     slot: Slot,
     before: Option<u32>,
     after: Option<u32>,
@@ -36,7 +36,7 @@ impl LeaseEnds {
     pub(super) fn insert(&mut self, at: MonoMs, lease: u32, slot: Slot) {
         let place = lease as usize;
         if place >= self.links.len() {
-            self.links.resize(place + 1, Link::default());
+            self.links.resize(place + 1, ListNode::default());
         }
         let alone = List {
             first: lease,
@@ -50,7 +50,7 @@ impl LeaseEnds {
         if let Some(before) = before {
             self.links[before as usize].after = Some(lease);
         }
-        self.links[place] = Link {
+        self.links[place] = ListNode {
             slot,
             before,
             after: None,
@@ -62,7 +62,7 @@ impl LeaseEnds {
     /// # Panics
     /// When it was not to end then.
     pub(super) fn remove(&mut self, at: MonoMs, lease: u32) {
-        let Link { before, after, .. } = self.links[lease as usize];
+        let ListNode { before, after, .. } = self.links[lease as usize];
         if let Some(before) = before {
             self.links[before as usize].after = after;
         }

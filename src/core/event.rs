@@ -1,7 +1,7 @@
-//! What can happen to a queue. Events are facts: [`super::State::apply`] folds them without asking
+//! What can happen to a queue. Events are facts: [`super::QueueState::apply`] folds them without asking
 //! today's configuration, live and in recovery alike.
 
-use super::history::History;
+use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, TaskId};
 use super::time::{MonoMs, QueueMs};
 
@@ -133,7 +133,7 @@ pub struct Settled {
     /// When.
     pub at: QueueMs,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: LeaseOutcome,
     /// Whether it spent of the budget that its outcome has.
     pub charged: bool,
     /// With what company the task flies from now on.
@@ -152,13 +152,13 @@ impl Settled {
     /// Whether it shows that the endpoint answers at all. A refusal without a send came from this
     /// side (a command over a limit, a holder's `move_to_poison`) and shows nothing.
     pub fn is_answer(&self) -> bool {
-        self.outcome.is_answer() && (self.outcome != Outcome::Refused || self.sends > 0)
+        self.outcome.is_answer() && (self.outcome != LeaseOutcome::Refused || self.sends > 0)
     }
 }
 
 /// How a lease ended, durably: what its holder's [`Report`](super::Report) was judged to mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum LeaseOutcome {
     /// The endpoint executed it.
     Done,
     /// The endpoint answered no.
@@ -175,7 +175,7 @@ pub enum Outcome {
     Released,
 }
 
-impl Outcome {
+impl LeaseOutcome {
     /// Whether somebody said what became of the command; see also [`Settled::is_answer`].
     pub fn is_answer(self) -> bool {
         matches!(
@@ -313,7 +313,7 @@ pub struct TaskImage {
     /// With what company it flies.
     pub isolation: Isolation,
     /// What happened to it; absent if nothing did.
-    pub history: Option<Box<History>>,
+    pub history: Option<Box<TaskHistory>>,
 }
 
 /// The durable part of a task's state.
@@ -359,13 +359,13 @@ impl Budgets {
     pub(super) fn spend(&mut self, settled: &Settled) {
         let charge = u16::from(settled.charged);
         match settled.outcome {
-            Outcome::Unavailable if planted!(Bug::UnavailableSpends) => self.retries += 1,
-            Outcome::NotSent if planted!(Bug::NotSentSpends) => self.in_doubt += 1,
-            Outcome::Rejected => {
+            LeaseOutcome::Unavailable if planted!(Bug::UnavailableSpends) => self.retries += 1,
+            LeaseOutcome::NotSent if planted!(Bug::NotSentSpends) => self.in_doubt += 1,
+            LeaseOutcome::Rejected => {
                 self.retries += charge;
                 self.setbacks = self.setbacks.saturating_add(1);
             }
-            Outcome::InDoubt(doubt) => {
+            LeaseOutcome::InDoubt(doubt) => {
                 self.in_doubt += charge;
                 self.setbacks = self.setbacks.saturating_add(1);
                 let free = if doubt == Doubt::BridgeDied {
@@ -375,11 +375,11 @@ impl Budgets {
                 };
                 *free = free.saturating_add(1 - charge);
             }
-            Outcome::Done
-            | Outcome::Refused
-            | Outcome::Unavailable
-            | Outcome::NotSent
-            | Outcome::Released => {}
+            LeaseOutcome::Done
+            | LeaseOutcome::Refused
+            | LeaseOutcome::Unavailable
+            | LeaseOutcome::NotSent
+            | LeaseOutcome::Released => {}
         }
         if settled.outcome.is_answer() {
             self.uncharged = 0;

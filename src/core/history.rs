@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::event::{Outcome, TransportKind};
+use super::event::{LeaseOutcome, TransportKind};
 use super::ids::Epoch;
 use super::limits::{HISTORY_FIRST, HISTORY_LAST};
 use super::time::QueueMs;
@@ -15,7 +15,7 @@ pub struct Attempt {
     /// When it ended.
     pub at: QueueMs,
     /// How.
-    pub outcome: Outcome,
+    pub outcome: LeaseOutcome,
     /// Whether that was charged.
     pub charged: bool,
     /// The transport of its last send.
@@ -31,7 +31,8 @@ pub struct Attempt {
 impl Attempt {
     /// Attempts that never left the bridge tell nothing one by one.
     fn collapses_with(&self, next: &Attempt) -> bool {
-        self.outcome == next.outcome && matches!(self.outcome, Outcome::NotSent | Outcome::Released)
+        self.outcome == next.outcome
+            && matches!(self.outcome, LeaseOutcome::NotSent | LeaseOutcome::Released)
     }
 }
 
@@ -53,16 +54,16 @@ pub struct OutcomeCounts {
 }
 
 impl OutcomeCounts {
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: LeaseOutcome) {
         let counter = match outcome {
             // A done task is gone, and its history with it.
-            Outcome::Done => return,
-            Outcome::Rejected => &mut self.rejected,
-            Outcome::Refused => &mut self.refused,
-            Outcome::Unavailable => &mut self.unavailable,
-            Outcome::InDoubt(_) => &mut self.in_doubt,
-            Outcome::NotSent => &mut self.not_sent,
-            Outcome::Released => &mut self.released,
+            LeaseOutcome::Done => return,
+            LeaseOutcome::Rejected => &mut self.rejected,
+            LeaseOutcome::Refused => &mut self.refused,
+            LeaseOutcome::Unavailable => &mut self.unavailable,
+            LeaseOutcome::InDoubt(_) => &mut self.in_doubt,
+            LeaseOutcome::NotSent => &mut self.not_sent,
+            LeaseOutcome::Released => &mut self.released,
         };
         *counter = counter.saturating_add(1);
     }
@@ -70,7 +71,7 @@ impl OutcomeCounts {
 
 /// The history of one task. Holds at most [`HISTORY_FIRST`] + [`HISTORY_LAST`] attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
+pub struct TaskHistory {
     /// The first attempts.
     pub first: Vec<Attempt>,
     /// The latest attempts, oldest first.
@@ -81,7 +82,7 @@ pub struct History {
     pub counts: OutcomeCounts,
 }
 
-impl History {
+impl TaskHistory {
     /// Remembers one more attempt.
     pub fn push(&mut self, attempt: Attempt) {
         self.counts.count(attempt.outcome);
@@ -117,7 +118,7 @@ impl History {
 mod tests {
     use super::*;
 
-    fn attempt(epoch: u32, outcome: Outcome) -> Attempt {
+    fn attempt(epoch: u32, outcome: LeaseOutcome) -> Attempt {
         Attempt {
             epoch: Epoch::new(epoch).unwrap(),
             at: QueueMs(u64::from(epoch)),
@@ -132,9 +133,9 @@ mod tests {
 
     #[test]
     fn the_first_five_and_the_last_twenty_stay_and_the_rest_is_counted() {
-        let mut history = History::default();
+        let mut history = TaskHistory::default();
         for epoch in 1..=100 {
-            history.push(attempt(epoch, Outcome::Rejected));
+            history.push(attempt(epoch, LeaseOutcome::Rejected));
         }
         let epochs: Vec<u32> = history.attempts().map(|a| a.epoch.get()).collect();
         let expected: Vec<u32> = (1..=5).chain(81..=100).collect();
@@ -145,12 +146,12 @@ mod tests {
 
     #[test]
     fn runs_of_not_sent_collapse_into_the_latest_and_keep_their_count() {
-        let mut history = History::default();
-        history.push(attempt(1, Outcome::Rejected));
+        let mut history = TaskHistory::default();
+        history.push(attempt(1, LeaseOutcome::Rejected));
         for epoch in 2..=50 {
-            history.push(attempt(epoch, Outcome::NotSent));
+            history.push(attempt(epoch, LeaseOutcome::NotSent));
         }
-        history.push(attempt(51, Outcome::Rejected));
+        history.push(attempt(51, LeaseOutcome::Rejected));
         let seen: Vec<(u32, u32)> = history
             .attempts()
             .map(|a| (a.epoch.get(), a.times))

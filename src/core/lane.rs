@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::event::Outcome;
+use super::event::LeaseOutcome;
 use super::ids::Seq;
-use super::order::Order;
+use super::order::GrantOrder;
 use super::task::Slot;
 
 /// A route within the queue.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct QueueLane {
     pub(crate) name: Box<str>,
     /// Its ready tasks.
-    pub(crate) order: Order,
+    pub(crate) order: GrantOrder,
     pub(crate) poison: BTreeSet<(Seq, Slot)>,
     pub(crate) counts: LaneCounts,
     /// Grants so far; with the count in a lease it tells whether that one flew alone.
@@ -70,15 +70,15 @@ pub struct LaneTotals {
 }
 
 impl LaneTotals {
-    pub(crate) fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: LeaseOutcome) {
         *match outcome {
-            Outcome::Done => &mut self.done,
-            Outcome::Rejected => &mut self.rejected,
-            Outcome::Refused => &mut self.refused,
-            Outcome::Unavailable => &mut self.unavailable,
-            Outcome::InDoubt(_) => &mut self.in_doubt,
-            Outcome::NotSent => &mut self.not_sent,
-            Outcome::Released => &mut self.released,
+            LeaseOutcome::Done => &mut self.done,
+            LeaseOutcome::Rejected => &mut self.rejected,
+            LeaseOutcome::Refused => &mut self.refused,
+            LeaseOutcome::Unavailable => &mut self.unavailable,
+            LeaseOutcome::InDoubt(_) => &mut self.in_doubt,
+            LeaseOutcome::NotSent => &mut self.not_sent,
+            LeaseOutcome::Released => &mut self.released,
         } += 1;
     }
 }
@@ -101,11 +101,11 @@ impl std::iter::Sum for LaneTotals {
     }
 }
 
-impl Lane {
+impl QueueLane {
     pub(crate) fn new(name: Box<str>) -> Self {
         Self {
             name,
-            order: Order::default(),
+            order: GrantOrder::default(),
             poison: BTreeSet::new(),
             counts: LaneCounts::default(),
             grants: 0,

@@ -1,6 +1,6 @@
 //! The lease state machine, pure.
 //!
-//! [`decide()`] turns an input into events under today's [`Policy`]; [`State::apply`] folds events and
+//! [`decide()`] turns an input into events under today's [`Policy`]; [`QueueState::apply`] folds events and
 //! asks nothing else. Live traffic decides and applies, recovery only applies, and models, fuzzing
 //! and simulation use the same two. No clock, no randomness, no I/O, no bodies: times and jitter are
 //! inputs.
@@ -31,5 +31,5 @@ pub use ids::{
 };
 pub use lane::{LaneCounts, LaneTotals};
 pub use policy::Policy;
-pub use state::{State, TaskState, TaskView};
+pub use state::{QueueState, TaskState, TaskView};
 pub use time::{MonoMs, Now, QueueMs, SpanMs};

@@ -76,13 +76,13 @@ impl Gates {
 
 /// The ready tasks of a route, and its gates.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct GrantOrder {
     closed: Gates,
     ordinary: Line,
     suspects: Line,
 }
 
-impl Order {
+impl GrantOrder {
     /// Puts a task at its place. What flies alone in the queue stands in the suspects' line.
     pub(crate) fn insert(&mut self, rank: Rank, slot: Slot, isolation: Isolation) {
         self.line(isolation).insert(rank, slot);

@@ -9,21 +9,21 @@ use slab::Slab;
 use super::bodies::{Bodies, BodyUse};
 use super::ends::LeaseEnds;
 use super::event::{Base, Carried, Isolation, LifeImage, PoisonCause, TaskImage};
-use super::history::History;
+use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
 use super::keys::{Fate, KeyEntry, KeyWindow};
-use super::lane::{Lane, LaneCounts, LaneTotals};
+use super::lane::{LaneCounts, LaneTotals, QueueLane};
 use super::order::Gate;
 use super::settled::SettledIds;
-use super::task::{Lease, Life, Slot, Task};
+use super::task::{HeldLease, Slot, Task, TaskLife};
 use super::time::{MonoMs, QueueMs};
 
 /// All that is known of a queue: its tasks, routes and remembered keys.
 ///
-/// Changed by [`State::apply`] alone. Invariants: each task is in exactly one of ready, delayed, leased and
+/// Changed by [`QueueState::apply`] alone. Invariants: each task is in exactly one of ready, delayed, leased and
 /// poison, counted in exactly one gauge of its route; epochs only grow; time never runs backwards.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct QueueState {
     pub(super) next_seq: Seq,
     pub(super) origin: Origin,
     pub(super) at: QueueMs,
@@ -35,8 +35,8 @@ pub struct State {
     /// Where the last task stood that was asked for. An operation asks for its task several times over, in `decide`, in
     /// `apply` and around them, and the index only once. Says nothing that the index doesn't.
     asked: AtomicU32,
-    pub(super) leases: Slab<Lease>,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) leases: Slab<HeldLease>,
+    pub(super) lanes: Vec<QueueLane>,
     pub(super) routes: BTreeMap<Box<str>, RouteId>,
     pub(super) keys: KeyWindow,
     pub(super) delayed: BTreeSet<(QueueMs, Seq, Slot)>,
@@ -44,7 +44,7 @@ pub struct State {
     pub(super) expiries: BTreeSet<(QueueMs, Seq, Slot)>,
     pub(super) lease_ends: LeaseEnds,
     pub(super) bodies: Bodies,
-    /// Grants of all routes so far; see [`Lease::queue_grants`].
+    /// Grants of all routes so far; see [`HeldLease::queue_grants`].
     pub(super) grants: u64,
     pub(super) suspects: Suspects,
     /// Ids that will never be delivered again, since the opening; volatile.
@@ -111,7 +111,7 @@ pub struct TaskView<'a> {
     /// With what company it flies.
     pub isolation: Isolation,
     /// What happened to it.
-    pub history: Option<&'a History>,
+    pub history: Option<&'a TaskHistory>,
 }
 
 fn hash(id: TaskId) -> u64 {
@@ -121,7 +121,7 @@ fn hash(id: TaskId) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-impl State {
+impl QueueState {
     /// An empty queue, whose keys will be hashed with `salt`.
     pub fn new(salt: u128) -> Self {
         Self {
@@ -280,8 +280,8 @@ impl State {
     /// When the lease of the task at that place was granted, if it is held.
     pub(crate) fn granted_at(&self, slot: usize) -> Option<MonoMs> {
         match self.tasks[slot].life {
-            Life::Leased(lease) => Some(self.leases[lease as usize].times.granted),
-            Life::Ready | Life::Delayed(_) | Life::Poison { .. } => None,
+            TaskLife::Leased(lease) => Some(self.leases[lease as usize].times.granted),
+            TaskLife::Ready | TaskLife::Delayed(_) | TaskLife::Poison { .. } => None,
         }
     }
 
@@ -366,10 +366,10 @@ impl State {
         let slot = self.slot(id)?;
         let task = self.task(slot);
         let life = match task.life {
-            Life::Ready => LifeImage::Ready,
-            Life::Delayed(until) => LifeImage::Delayed(until),
-            Life::Poison { at, cause } => LifeImage::Poison { at, cause },
-            Life::Leased(at) => {
+            TaskLife::Ready => LifeImage::Ready,
+            TaskLife::Delayed(until) => LifeImage::Delayed(until),
+            TaskLife::Poison { at, cause } => LifeImage::Poison { at, cause },
+            TaskLife::Leased(at) => {
                 let lease = &self.leases[at as usize];
                 LifeImage::Leased {
                     alone_in_route: self.is_alone_in_route(task.route, lease),
@@ -388,11 +388,11 @@ impl State {
         Some(task.image(life, key, carried))
     }
 
-    pub(super) fn is_alone_in_route(&self, route: RouteId, lease: &Lease) -> bool {
+    pub(super) fn is_alone_in_route(&self, route: RouteId, lease: &HeldLease) -> bool {
         lease.lane_grants == Some(self.lane(route).grants)
     }
 
-    pub(super) fn is_alone_in_queue(&self, lease: &Lease) -> bool {
+    pub(super) fn is_alone_in_queue(&self, lease: &HeldLease) -> bool {
         lease.queue_grants == Some(self.grants)
     }
 
@@ -408,11 +408,11 @@ impl State {
         }
     }
 
-    pub(super) fn lane(&self, route: RouteId) -> &Lane {
+    pub(super) fn lane(&self, route: RouteId) -> &QueueLane {
         &self.lanes[route.0 as usize]
     }
 
-    pub(super) fn lane_mut(&mut self, route: RouteId) -> &mut Lane {
+    pub(super) fn lane_mut(&mut self, route: RouteId) -> &mut QueueLane {
         &mut self.lanes[route.0 as usize]
     }
 
@@ -443,10 +443,10 @@ impl State {
             id: task.id,
             route: task.route,
             state: match task.life {
-                Life::Ready => TaskState::Ready,
-                Life::Delayed(until) => TaskState::Delayed(until),
-                Life::Leased(at) => TaskState::Leased(self.leases[at as usize].times.deadline),
-                Life::Poison { cause, .. } => TaskState::Poison(cause),
+                TaskLife::Ready => TaskState::Ready,
+                TaskLife::Delayed(until) => TaskState::Delayed(until),
+                TaskLife::Leased(at) => TaskState::Leased(self.leases[at as usize].times.deadline),
+                TaskLife::Poison { cause, .. } => TaskState::Poison(cause),
             },
             epoch: task.epoch,
             enqueued_at: task.enqueued_at,
@@ -462,7 +462,7 @@ impl State {
     pub(super) fn define_route(&mut self, name: Box<str>) {
         let route = RouteId(u32::try_from(self.lanes.len()).expect("few routes"));
         self.routes.insert(name.clone(), route);
-        self.lanes.push(Lane::new(name));
+        self.lanes.push(QueueLane::new(name));
     }
 
     /// Adds a task and its place in the index; the caller puts it where its life says.

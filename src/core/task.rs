@@ -1,7 +1,7 @@
 //! One task in memory.
 
 use super::event::{Budgets, Carried, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
-use super::history::History;
+use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
 use super::order::{Priority, Rank};
 use super::time::QueueMs;
@@ -15,9 +15,9 @@ pub(crate) struct Task {
     pub(crate) id: TaskId,
     pub(crate) enqueued_at: QueueMs,
     pub(crate) deadline: Option<QueueMs>,
-    pub(crate) life: Life,
+    pub(crate) life: TaskLife,
     pub(crate) body: BodyRef,
-    pub(crate) history: Option<Box<History>>,
+    pub(crate) history: Option<Box<TaskHistory>>,
     pub(crate) route: RouteId,
     pub(crate) epoch: Option<Epoch>,
     /// The task's entry in the key window.
@@ -30,7 +30,7 @@ pub(crate) struct Task {
 
 /// Where a task is. It is in exactly one of these, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(crate) enum TaskLife {
     /// In its lane's order.
     Ready,
     Delayed(QueueMs),
@@ -44,7 +44,7 @@ pub(crate) enum Life {
 
 /// The volatile part of a held task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lease {
+pub(crate) struct HeldLease {
     pub(crate) times: LeaseTimes,
     /// Whether the holder may have written it to a transport.
     pub(crate) sent: bool,

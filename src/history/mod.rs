@@ -21,7 +21,7 @@ mod text;
 pub use names::{FaultId, HostName, OpId};
 pub use queue::{fed, found};
 pub use record::{Counts, LeaseEnd, Record, What};
-pub use task::Task;
+pub use task::TaskName;
 pub use text::{Header, HistoryError, read, write};
 
 /// The version of the format.

@@ -1,6 +1,6 @@
 //! What a queue tells of itself, as records.
 
-use super::{Counts, LeaseEnd, Task, What};
+use super::{Counts, LeaseEnd, TaskName, What};
 use crate::core::event::Next;
 use crate::core::{Epoch, LaneCounts, TaskState};
 use crate::queue::{Explained, LifecycleEvent};
@@ -27,7 +27,7 @@ pub fn fed(event: &LifecycleEvent) -> What {
     What::Fed {
         sequence: event.sequence,
         kind: event.kind.as_str().into(),
-        task: event.task.map(Task::from),
+        task: event.task.map(TaskName::from),
         epoch: event.epoch.map(Epoch::get),
         route: event.route.clone(),
         until_ms: event.until.map(|until| until.0),
@@ -65,7 +65,7 @@ pub fn found<T>(task: &Explained<T>) -> What {
         .flat_map(|history| history.attempts())
         .map(|attempt| attempt.epoch.get());
     What::Found {
-        task: Task::from(task.id),
+        task: TaskName::from(task.id),
         state: state.to_owned(),
         cause: cause.map(|cause| cause.as_str().to_owned()),
         epoch: Epoch::or_zero(task.epoch),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FaultId, HostName, OpId, Task};
+use super::{FaultId, HostName, OpId, TaskName};
 
 /// One line: what happened when and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub enum What {
         /// By which bridge.
         bridge: HostName,
         /// The command's task; the first one's, if it is a duplicate.
-        task: Task,
+        task: TaskName,
         /// The key was known.
         duplicate: bool,
     },
@@ -74,7 +74,7 @@ pub enum What {
         /// The operation.
         op: OpId,
         /// Which task.
-        task: Task,
+        task: TaskName,
         /// What was asked.
         act: String,
     },
@@ -117,7 +117,7 @@ pub enum What {
         kind: Cow<'static, str>,
         /// Which task.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        task: Option<Task>,
+        task: Option<TaskName>,
         /// Under which lease.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epoch: Option<u32>,
@@ -147,7 +147,7 @@ pub enum What {
     /// At the end of a run, one task as the admin API shows it; `done` or `gone` if it no longer lives.
     Found {
         /// Which.
-        task: Task,
+        task: TaskName,
         /// `ready`, `delayed`, `leased`, `poison`.
         state: String,
         /// The cause, if it is in poison: `retries spent`, `in doubt spent`, `refused`, `expired`.
@@ -172,7 +172,7 @@ pub enum What {
     /// An attempt registered a compensation.
     Registered {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// Its place in the order of registration, from 1.
@@ -181,7 +181,7 @@ pub enum What {
     /// A compensation ran.
     Compensated {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// Which.
@@ -190,7 +190,7 @@ pub enum What {
     /// An attempt ended in its holder's eyes: every compensation has run, or was dropped.
     Attempted {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// Whether it succeeded.
@@ -208,7 +208,7 @@ pub enum What {
     /// The handler begins to execute a command.
     Executing {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// The send.
@@ -222,7 +222,7 @@ pub enum What {
     /// The handler has executed a command: its effect is done. `result`: `done`, `rejected`, `refused`, `unavailable`.
     Executed {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// What it answers.
@@ -234,7 +234,7 @@ pub enum What {
     /// An endpoint says that it does not know a send that was rolled back, and so that it will not run.
     RolledBack {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// The send.
@@ -244,13 +244,13 @@ pub enum What {
     /// there any more.
     Forgotten {
         /// The task.
-        task: Task,
+        task: TaskName,
     },
 
     /// The simulator's endpoint: the product's inbox decided otherwise than the reference model beside it.
     Differed {
         /// The task.
-        task: Task,
+        task: TaskName,
         /// The lease.
         epoch: u32,
         /// The send.
@@ -322,7 +322,7 @@ pub enum What {
 
 impl What {
     /// The task it is about.
-    pub fn task(&self) -> Option<Task> {
+    pub fn task(&self) -> Option<TaskName> {
         match self {
             Self::Accepted { task, .. }
             | Self::Operated { task, .. }

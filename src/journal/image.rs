@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use super::codec::{DecodeError, Put, Reader};
 use super::fields;
-use super::layout::Format;
+use super::layout::FormatVersion;
 use super::limits::ATTEMPT_BYTES;
 use super::record::{epoch, put_task_id, task_id};
 use crate::core::event::{
-    Budgets, Carried, Doubt, Isolation, LifeImage, Next, Outcome, PoisonCause, TaskImage,
+    Budgets, Carried, Doubt, Isolation, LeaseOutcome, LifeImage, Next, PoisonCause, TaskImage,
     TransportKind,
 };
-use crate::core::history::{Attempt, History, OutcomeCounts};
+use crate::core::history::{Attempt, OutcomeCounts, TaskHistory};
 use crate::core::ids::{Epoch, Fingerprint, KeyHash, RouteId};
 use crate::core::time::QueueMs;
 
@@ -23,7 +23,7 @@ pub(super) fn size_bound(image: &TaskImage) -> usize {
     let attempt = |attempt: &Attempt| {
         ATTEMPT_BYTES as usize + attempt.error.as_ref().map_or(0, |error| error.len())
     };
-    let history = |history: &History| history.attempts().map(attempt).sum::<usize>();
+    let history = |history: &TaskHistory| history.attempts().map(attempt).sum::<usize>();
     let fields = image.carried.as_bytes().len();
     IMAGE_BYTES_MAX + fields + image.history.as_deref().map_or(0, history)
 }
@@ -57,11 +57,14 @@ pub(super) fn put_options(
 
 type Options = (Option<QueueMs>, Option<(KeyHash, Fingerprint)>, Carried);
 
-pub(super) fn options(reader: &mut Reader<'_>, format: Format) -> Result<Options, DecodeError> {
+pub(super) fn options(
+    reader: &mut Reader<'_>,
+    format: FormatVersion,
+) -> Result<Options, DecodeError> {
     let flags = reader.u8()?;
     let known = match format {
-        Format::One => HAS_DEADLINE | HAS_KEY,
-        Format::Two => HAS_DEADLINE | HAS_KEY | HAS_FIELDS,
+        FormatVersion::One => HAS_DEADLINE | HAS_KEY,
+        FormatVersion::Two => HAS_DEADLINE | HAS_KEY | HAS_FIELDS,
     };
     if flags & !known != 0 {
         return Err(DecodeError::Value {
@@ -108,7 +111,10 @@ pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
     }
 }
 
-pub(super) fn task(reader: &mut Reader<'_>, format: Format) -> Result<TaskImage, DecodeError> {
+pub(super) fn task(
+    reader: &mut Reader<'_>,
+    format: FormatVersion,
+) -> Result<TaskImage, DecodeError> {
     let id = task_id(reader)?;
     let route = RouteId(reader.u32()?);
     let enqueued_at = QueueMs(reader.u64()?);
@@ -181,7 +187,7 @@ fn life(reader: &mut Reader<'_>) -> Result<LifeImage, DecodeError> {
     })
 }
 
-fn put_history(out: &mut Vec<u8>, history: &History) {
+fn put_history(out: &mut Vec<u8>, history: &TaskHistory) {
     out.put_u8(u8::try_from(history.first.len()).expect("a history is capped"));
     out.put_u8(u8::try_from(history.last.len()).expect("a history is capped"));
     for attempt in history.attempts() {
@@ -213,9 +219,9 @@ fn put_history(out: &mut Vec<u8>, history: &History) {
     }
 }
 
-fn history(reader: &mut Reader<'_>) -> Result<History, DecodeError> {
+fn history(reader: &mut Reader<'_>) -> Result<TaskHistory, DecodeError> {
     let (first_len, last_len) = (reader.u8()?, reader.u8()?);
-    let mut history = History::default();
+    let mut history = TaskHistory::default();
     for _ in 0..first_len {
         history.first.push(attempt(reader)?);
     }
@@ -260,33 +266,33 @@ fn attempt(reader: &mut Reader<'_>) -> Result<Attempt, DecodeError> {
     })
 }
 
-pub(super) fn outcome_code(outcome: Outcome) -> u8 {
+pub(super) fn outcome_code(outcome: LeaseOutcome) -> u8 {
     match outcome {
-        Outcome::Done => 0,
-        Outcome::Rejected => 1,
-        Outcome::Refused => 2,
-        Outcome::Unavailable => 3,
-        Outcome::NotSent => 4,
-        Outcome::Released => 5,
-        Outcome::InDoubt(Doubt::NoAnswer) => 8,
-        Outcome::InDoubt(Doubt::LeaseExpired) => 9,
-        Outcome::InDoubt(Doubt::LeaseDropped) => 10,
-        Outcome::InDoubt(Doubt::BridgeDied) => 11,
+        LeaseOutcome::Done => 0,
+        LeaseOutcome::Rejected => 1,
+        LeaseOutcome::Refused => 2,
+        LeaseOutcome::Unavailable => 3,
+        LeaseOutcome::NotSent => 4,
+        LeaseOutcome::Released => 5,
+        LeaseOutcome::InDoubt(Doubt::NoAnswer) => 8,
+        LeaseOutcome::InDoubt(Doubt::LeaseExpired) => 9,
+        LeaseOutcome::InDoubt(Doubt::LeaseDropped) => 10,
+        LeaseOutcome::InDoubt(Doubt::BridgeDied) => 11,
     }
 }
 
-pub(super) fn outcome(value: u8) -> Result<Outcome, DecodeError> {
+pub(super) fn outcome(value: u8) -> Result<LeaseOutcome, DecodeError> {
     Ok(match value {
-        0 => Outcome::Done,
-        1 => Outcome::Rejected,
-        2 => Outcome::Refused,
-        3 => Outcome::Unavailable,
-        4 => Outcome::NotSent,
-        5 => Outcome::Released,
-        8 => Outcome::InDoubt(Doubt::NoAnswer),
-        9 => Outcome::InDoubt(Doubt::LeaseExpired),
-        10 => Outcome::InDoubt(Doubt::LeaseDropped),
-        11 => Outcome::InDoubt(Doubt::BridgeDied),
+        0 => LeaseOutcome::Done,
+        1 => LeaseOutcome::Rejected,
+        2 => LeaseOutcome::Refused,
+        3 => LeaseOutcome::Unavailable,
+        4 => LeaseOutcome::NotSent,
+        5 => LeaseOutcome::Released,
+        8 => LeaseOutcome::InDoubt(Doubt::NoAnswer),
+        9 => LeaseOutcome::InDoubt(Doubt::LeaseExpired),
+        10 => LeaseOutcome::InDoubt(Doubt::LeaseDropped),
+        11 => LeaseOutcome::InDoubt(Doubt::BridgeDied),
         value => {
             return Err(DecodeError::Value {
                 field: "outcome",

@@ -9,14 +9,14 @@ use crate::core::ids::SegmentNo;
 /// A version of the format that this program reads. Segments and batches both name theirs: a log that is kept
 /// without segment headers can be read all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
+pub enum FormatVersion {
     /// Without optional fields.
     One,
     /// With optional fields in the records, and features in the segment's header.
     Two,
 }
 
-impl Format {
+impl FormatVersion {
     /// The one this program writes, and the newest it reads.
     pub const WRITTEN: Self = Self::Two;
 
@@ -51,7 +51,7 @@ impl Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Newer {
     /// A whole format of the future.
-    #[error("format version {0}, newer than this program reads ({newest})", newest = Format::WRITTEN.version())]
+    #[error("format version {0}, newer than this program reads ({newest})", newest = FormatVersion::WRITTEN.version())]
     Version(u32),
     /// Segments that are laid out in another way.
     #[error("format version 2 with features {0:#06x}, which this program does not know")]
@@ -181,7 +181,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
         page.put(&SEGMENT_MAGIC);
-        page.put_u32(Format::WRITTEN.version());
+        page.put_u32(FormatVersion::WRITTEN.version());
         page.put_u32(self.segment.0);
         page.put_u32(self.generation.0);
         page.put_u32(self.oldest.0);
@@ -215,15 +215,15 @@ impl SegmentHeader {
         let mut reader = Reader::new(&covered[8..]);
         let short = |_: DecodeError| HeaderError::Unreadable;
         let version = reader.u32().map_err(short)?;
-        let format = match Format::of_version(version) {
+        let format = match FormatVersion::of_version(version) {
             Some(format) => format,
-            None if version > Format::WRITTEN.version() => {
+            None if version > FormatVersion::WRITTEN.version() => {
                 return Err(HeaderError::Newer(Newer::Version(version)));
             }
             None => return Err(HeaderError::Unreadable),
         };
         let header = Self::read(&mut reader).map_err(short)?;
-        if format >= Format::Two {
+        if format >= FormatVersion::Two {
             let unknown = reader.u16().map_err(short)? & !FEATURES_KNOWN;
             if unknown != 0 {
                 return Err(HeaderError::Newer(Newer::Features(unknown)));
@@ -249,7 +249,7 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
     /// How its records are written.
-    pub format: Format,
+    pub format: FormatVersion,
     /// Bytes of records.
     pub records_bytes: u32,
     /// Count of records.
@@ -286,7 +286,7 @@ impl BatchHeader {
     /// The intact header at the front of `bytes` and its CRC, if there is one.
     pub fn decode(bytes: &[u8]) -> Option<(Self, u32)> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES as usize)?;
-        let format = Format::of_batch(bytes)?;
+        let format = FormatVersion::of_batch(bytes)?;
         let (covered, crc) = bytes.split_at(BATCH_CRC_AT);
         let computed = crc32c::crc32c(covered);
         if crc != computed.to_le_bytes() {
@@ -309,7 +309,7 @@ impl BatchHeader {
     /// Whether bytes without an intact header nevertheless began as a batch of this segment and
     /// generation: what a torn write leaves.
     pub(super) fn traces(bytes: &[u8], segment: SegmentNo, generation: Generation) -> bool {
-        Format::of_batch(bytes).is_some()
+        FormatVersion::of_batch(bytes).is_some()
             && bytes.get(12..16) == Some(&segment.0.to_le_bytes())
             && bytes.get(16..20) == Some(&generation.0.to_le_bytes())
     }

@@ -27,12 +27,12 @@ mod writer;
 
 pub use codec::DecodeError;
 pub use layout::{
-    BatchHeader, Format, Generation, HeaderError, Newer, Position, SegmentHeader, SlotNo,
+    BatchHeader, FormatVersion, Generation, HeaderError, Newer, Position, SegmentHeader, SlotNo,
     next_batch,
 };
 pub use limits::{Geometry, GeometryError, GeometryOptions};
-pub use record::{Control, Placed, Record, Records};
-pub use replay::{Ending, Flaw, Fold, IntactBatch, ReadCounts, Replay, Start};
+pub use record::{Control, LogRecord, Placed, Records};
+pub use replay::{Flaw, Fold, IntactBatch, LogEnding, ReadCounts, Replay, Start};
 pub use seal::{SealedBatch, Sealer};
 pub use slots::{Corruption, Recovered, RecoveryError};
 pub use writer::{Batch, RollTo, Writer};

@@ -3,7 +3,7 @@
 
 use super::codec::{DecodeError, FIXED_BYTES_MAX, Fixed, Put, Reader};
 use super::image;
-use super::layout::Format;
+use super::layout::FormatVersion;
 use crate::core::event::{Base, Enqueued, Event, KeyImage, LeaseTimes, Removal, Settled};
 use crate::core::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId,
@@ -12,7 +12,7 @@ use crate::core::time::QueueMs;
 
 /// What a log consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum LogRecord {
     /// A durable event of the state machine.
     Event(Event),
     /// The state that outlives every task: the first record of each segment.
@@ -78,13 +78,13 @@ pub(super) fn size_bound(event: &Event) -> usize {
 
 /// Where the next record's first byte will stand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct RecordPlace {
     pub(super) segment: SegmentNo,
     /// The offset in the segment of the first byte of the buffer that is written to or read from.
     pub(super) origin: u32,
 }
 
-impl Place {
+impl RecordPlace {
     fn body(self, at: usize, body: &[u8]) -> BodyRef {
         let small = |value: usize| u32::try_from(value).expect("segments are smaller than 4 GiB");
         BodyRef {
@@ -100,7 +100,7 @@ impl Place {
 ///
 /// # Panics
 /// For a volatile event, and for a body given to an event that places none.
-pub(super) fn encode_event(out: &mut Vec<u8>, place: Place, event: &mut Event, body: &[u8]) {
+pub(super) fn encode_event(out: &mut Vec<u8>, place: RecordPlace, event: &mut Event, body: &[u8]) {
     match event {
         Event::Enqueued(enqueued) => {
             put_enqueued(out, enqueued);
@@ -141,7 +141,7 @@ pub(super) fn encode_event(out: &mut Vec<u8>, place: Place, event: &mut Event, b
 }
 
 /// The body is put first and its reference after, so that the reference is of what was put.
-fn put_body(out: &mut Vec<u8>, place: Place, to: &mut BodyRef, body: &[u8]) {
+fn put_body(out: &mut Vec<u8>, place: RecordPlace, to: &mut BodyRef, body: &[u8]) {
     out.put_u32(u32::try_from(body.len()).expect("bodies are smaller than segments"));
     *to = place.body(out.len(), body);
     out.put(body);
@@ -280,7 +280,7 @@ pub struct Placed<'a> {
     /// Offset behind its last byte, body included.
     pub end: u32,
     /// The record.
-    pub record: Record,
+    pub record: LogRecord,
     /// The body it placed; empty for those that place none.
     pub body: &'a [u8],
 }
@@ -289,15 +289,15 @@ pub struct Placed<'a> {
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     reader: Reader<'a>,
-    place: Place,
-    format: Format,
+    place: RecordPlace,
+    format: FormatVersion,
 }
 
 impl<'a> Records<'a> {
     /// Over `records`, the bytes behind a batch's header, written in `format`, whose first stands at `offset` of
     /// `segment`.
-    pub fn new(records: &'a [u8], format: Format, segment: SegmentNo, offset: u32) -> Self {
-        let place = Place {
+    pub fn new(records: &'a [u8], format: FormatVersion, segment: SegmentNo, offset: u32) -> Self {
+        let place = RecordPlace {
             segment,
             origin: offset,
         };
@@ -342,32 +342,32 @@ impl<'a> Iterator for Records<'a> {
 
 fn decode<'a>(
     reader: &mut Reader<'a>,
-    format: Format,
-    place: Place,
-) -> Result<(Record, &'a [u8]), DecodeError> {
+    format: FormatVersion,
+    place: RecordPlace,
+) -> Result<(LogRecord, &'a [u8]), DecodeError> {
     let tag = reader.u8()?;
     let record = match tag {
-        tag::BASE => Record::Base(base(reader)?),
-        tag::ROLL => Record::Control(Control::Roll {
+        tag::BASE => LogRecord::Base(base(reader)?),
+        tag::ROLL => LogRecord::Control(Control::Roll {
             next: SegmentNo(reader.u32()?),
         }),
-        tag::SEAL => Record::Control(Control::Seal),
-        tag::RETIRED => Record::Control(Control::Retired {
+        tag::SEAL => LogRecord::Control(Control::Seal),
+        tag::RETIRED => LogRecord::Control(Control::Retired {
             segment: SegmentNo(reader.u32()?),
         }),
         tag::ENQUEUED | tag::RESTORED | tag::MOVED | tag::KEY_MOVED => {
             let (event, body) = placing(reader, format, place, tag)?;
-            return Ok((Record::Event(event), body));
+            return Ok((LogRecord::Event(event), body));
         }
-        tag => Record::Event(small(reader, tag)?),
+        tag => LogRecord::Event(small(reader, tag)?),
     };
     Ok((record, &[]))
 }
 
 fn placing<'a>(
     reader: &mut Reader<'a>,
-    format: Format,
-    place: Place,
+    format: FormatVersion,
+    place: RecordPlace,
     tag: u8,
 ) -> Result<(Event, &'a [u8]), DecodeError> {
     let mut event = match tag {

@@ -7,7 +7,7 @@
 
 use super::layout::{BatchHeader, Generation, Newer, Position};
 use super::limits::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use super::record::{Control, Record, Records};
+use super::record::{Control, LogRecord, Records};
 use crate::core::event::{Base, Event};
 use crate::core::ids::SegmentNo;
 
@@ -108,7 +108,7 @@ pub struct ReadCounts {
 
 /// How a log ends, as far as it was folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum LogEnding {
     /// In the middle of things.
     Open,
     /// Its segment is full: it goes on in this one.
@@ -136,7 +136,7 @@ pub struct Replay {
     crc: u32,
     /// Of the last batch, if there was one.
     generation: Option<Generation>,
-    ending: Ending,
+    ending: LogEnding,
     retired: Option<SegmentNo>,
     counts: ReadCounts,
 }
@@ -149,7 +149,7 @@ impl Replay {
             end,
             crc,
             generation: None,
-            ending: Ending::Open,
+            ending: LogEnding::Open,
             retired: None,
             counts: ReadCounts::default(),
         }
@@ -206,8 +206,8 @@ impl Replay {
         }
         if self.end.segment() == header.segment {
             return match self.ending {
-                Ending::Open => Ok(()),
-                Ending::Roll(_) | Ending::Seal => {
+                LogEnding::Open => Ok(()),
+                LogEnding::Roll(_) | LogEnding::Seal => {
                     Err("a batch behind the end of the segment".to_owned())
                 }
             };
@@ -216,9 +216,9 @@ impl Replay {
             return Ok(());
         };
         let follows = match self.ending {
-            Ending::Roll(to) => header.segment == to,
+            LogEnding::Roll(to) => header.segment == to,
             // Only an opening leaves a segment that does not say where the log goes on.
-            Ending::Seal | Ending::Open => header.generation > generation,
+            LogEnding::Seal | LogEnding::Open => header.generation > generation,
         };
         match follows || planted!(Bug::StaleBatchesFolded) {
             true => Ok(()),
@@ -229,19 +229,24 @@ impl Replay {
         }
     }
 
-    fn record(&mut self, record: Record, first: bool, fold: &mut dyn Fold) -> Result<(), String> {
-        if first != matches!(record, Record::Base(_)) {
+    fn record(
+        &mut self,
+        record: LogRecord,
+        first: bool,
+        fold: &mut dyn Fold,
+    ) -> Result<(), String> {
+        if first != matches!(record, LogRecord::Base(_)) {
             return Err("a segment has one base, and begins with it".to_owned());
         }
-        self.ending = Ending::Open;
+        self.ending = LogEnding::Open;
         match record {
-            Record::Base(base) => fold.base(base)?,
-            Record::Event(event) => fold.event(event)?,
-            Record::Control(Control::Retired { segment }) => {
+            LogRecord::Base(base) => fold.base(base)?,
+            LogRecord::Event(event) => fold.event(event)?,
+            LogRecord::Control(Control::Retired { segment }) => {
                 self.retired = self.retired.max(Some(segment));
             }
-            Record::Control(Control::Roll { next }) => self.ending = Ending::Roll(next),
-            Record::Control(Control::Seal) => self.ending = Ending::Seal,
+            LogRecord::Control(Control::Roll { next }) => self.ending = LogEnding::Roll(next),
+            LogRecord::Control(Control::Seal) => self.ending = LogEnding::Seal,
         }
         Ok(())
     }
@@ -262,7 +267,7 @@ impl Replay {
     }
 
     /// How it ends so far.
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self) -> LogEnding {
         self.ending
     }
 

@@ -1,6 +1,6 @@
 //! The checksums of batches: computed by the driver that writes them, outside the queue's lock.
 
-use super::layout::{BatchHeader, Format, Generation, Position};
+use super::layout::{BatchHeader, FormatVersion, Generation, Position};
 use super::limits::BATCH_HEADER_BYTES;
 use super::replay::Start;
 use super::writer::Batch;
@@ -72,7 +72,7 @@ impl Sealer {
     pub fn seal(&mut self, mut batch: Batch) -> SealedBatch {
         let (header, records) = batch.bytes.split_at_mut(BATCH_HEADER_BYTES as usize);
         let (bytes, crc) = BatchHeader {
-            format: Format::WRITTEN,
+            format: FormatVersion::WRITTEN,
             records_bytes: u32::try_from(records.len()).expect("segments are smaller than 4 GiB"),
             records: batch.records,
             segment: batch.segment,

@@ -10,7 +10,7 @@ use super::limits::{
     BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BUFFERS_KEPT_MAX, END_RESERVE_BYTES, Geometry,
     SEGMENT_HEADER_BYTES,
 };
-use super::record::{Control, Place, encode_base, encode_control, encode_event, size_bound};
+use super::record::{Control, RecordPlace, encode_base, encode_control, encode_event, size_bound};
 use super::replay::Start;
 use crate::core::event::{Base, Event};
 use crate::core::ids::SegmentNo;
@@ -112,7 +112,7 @@ impl Writer {
             "bodies are checked before they are enqueued"
         );
         self.make_room(size_bound(event) + body.len(), base);
-        let place = Place {
+        let place = RecordPlace {
             segment: self.segment,
             origin: self.offset,
         };

@@ -38,7 +38,7 @@ pub struct Snapshot {
     /// When it was taken.
     pub taken: Moment,
     /// The process.
-    pub process: Process,
+    pub process: ProcessStatus,
     /// Its queue, with routes and journal.
     pub queue: Option<QueueStatus>,
     /// Its bridge, with links.
@@ -70,7 +70,7 @@ pub struct Moment {
 
 /// What is known of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Process {
+pub struct ProcessStatus {
     /// The version of its program.
     pub version: String,
     /// How long it has served, in milliseconds.

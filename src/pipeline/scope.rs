@@ -35,7 +35,7 @@ impl AbandonedCounter {
 
 /// One node of the tree of scopes, with the ledger that all of them share.
 pub(super) struct Scope {
-    ledger: Arc<Ledger>,
+    ledger: Arc<ScopeLedger>,
     node: Arc<Node>,
 }
 
@@ -43,21 +43,21 @@ struct Node {
     parent: Option<Arc<Node>>,
 }
 
-struct Ledger {
-    state: Mutex<State>,
+struct ScopeLedger {
+    state: Mutex<ScopeState>,
     abandoned: AbandonedCounter,
 }
 
 #[derive(Default)]
-struct State {
+struct ScopeState {
     /// In the order of registration.
-    entries: Vec<Entry>,
+    entries: Vec<ScopeEntry>,
     /// Found by runs and not yet reported by one that came to its end.
     failures: Vec<(Arc<Node>, CompensationFailure)>,
     closed: Option<Closed>,
 }
 
-struct Entry {
+struct ScopeEntry {
     node: Arc<Node>,
     name: Cow<'static, str>,
     run: Compensation,
@@ -73,7 +73,7 @@ enum Closed {
 impl Scope {
     pub(super) fn root(abandoned: AbandonedCounter) -> Self {
         Self {
-            ledger: Arc::new(Ledger {
+            ledger: Arc::new(ScopeLedger {
                 state: Mutex::default(),
                 abandoned,
             }),
@@ -95,7 +95,7 @@ impl Scope {
         let mut state = self.ledger.lock();
         let Some(closed) = state.closed else {
             let node = Arc::clone(&self.node);
-            state.entries.push(Entry { node, name, run });
+            state.entries.push(ScopeEntry { node, name, run });
             return;
         };
         drop(state);
@@ -123,7 +123,7 @@ impl Scope {
             true => entries.position(|entry| self.owns(&entry.node))?,
             false => entries.rposition(|entry| self.owns(&entry.node))?,
         };
-        let Entry { node, name, run } = state.entries.remove(last);
+        let ScopeEntry { node, name, run } = state.entries.remove(last);
         let under_way = UnderWay {
             ledger: Arc::clone(&self.ledger),
             node,
@@ -203,8 +203,8 @@ impl Drop for Scope {
     }
 }
 
-impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ScopeLedger {
+    fn lock(&self) -> MutexGuard<'_, ScopeState> {
         // No code of others runs under the lock, so a poisoned state is still a whole one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,7 +217,7 @@ impl Ledger {
 
 /// A compensation that was started. Dropped without an outcome, it is recorded as interrupted.
 pub(super) struct UnderWay {
-    ledger: Arc<Ledger>,
+    ledger: Arc<ScopeLedger>,
     node: Arc<Node>,
     name: Cow<'static, str>,
     outcome: Result<(), CompensationError>,

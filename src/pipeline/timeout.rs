@@ -35,13 +35,13 @@ where
 }
 
 /// Why an operation was not let run to its end.
-pub(super) enum Cut {
+pub(super) enum OperationCut {
     Cancelled { started: bool },
     Expired,
     TimedOut { after: Duration },
 }
 
-impl Cut {
+impl OperationCut {
     pub(super) fn into_error<E>(self) -> PipelineError<E> {
         match self {
             Self::Cancelled { started } => PipelineError::Cancelled { in_doubt: started },
@@ -57,18 +57,18 @@ pub(super) async fn guarded<F, Fut>(
     child: Context,
     limit: Option<Duration>,
     operation: F,
-) -> Result<Fut::Output, Cut>
+) -> Result<Fut::Output, OperationCut>
 where
     F: FnOnce(Context) -> Fut,
     Fut: Future,
 {
     if ctx.token().is_cancelled() {
-        return Err(Cut::Cancelled { started: false });
+        return Err(OperationCut::Cancelled { started: false });
     }
     let now = ctx.env().clock.now();
     let left = ctx.deadline().map(|at| at.saturating_since(now));
     if left == Some(Duration::ZERO) {
-        return Err(Cut::Expired);
+        return Err(OperationCut::Expired);
     }
     // Cancels the child on every way out but the operation's own end, a drop of this future included.
     let cut_off = child.token().clone().drop_guard();
@@ -77,7 +77,7 @@ where
             // The operation comes first: a result that is there is never thrown away.
             biased;
             output = async move { operation(child).await } => Ok(output),
-            () = ctx.token().cancelled() => Err(Cut::Cancelled { started: true }),
+            () = ctx.token().cancelled() => Err(OperationCut::Cancelled { started: true }),
         }
     };
     let bound = limit.into_iter().chain(left).min();
@@ -86,7 +86,7 @@ where
         Some(bound) => timeout(&*ctx.env().clock, bound, watched)
             .await
             .unwrap_or_else(|elapsed| {
-                Err(Cut::TimedOut {
+                Err(OperationCut::TimedOut {
                     after: elapsed.after,
                 })
             }),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::credits::Credits;
 use super::error::LeaseError;
-use super::kept::Kept;
+use super::kept::KeptLeases;
 use super::lease::Lease;
 use super::options::DEFAULT_ROUTE;
 use super::payload::Payload;
@@ -82,8 +82,8 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
         let (sender, leases) = mpsc::channel(concurrency + 1);
         let credits = Arc::new(Credits::new(concurrency));
         let (open, is_open) = watch::channel(true);
-        let kept = Arc::new(Kept::default());
-        let keeper = Kept::keep(
+        let kept = Arc::new(KeptLeases::default());
+        let keeper = KeptLeases::keep(
             Arc::downgrade(&kept),
             Arc::downgrade(&queue.owner),
             queue.options().lease,
@@ -178,7 +178,7 @@ struct Pump<T> {
     sender: mpsc::Sender<Result<Lease<T>, LeaseError>>,
     credits: Arc<Credits>,
     is_open: watch::Receiver<bool>,
-    kept: Arc<Kept>,
+    kept: Arc<KeptLeases>,
 }
 
 impl<T: Payload> Pump<T> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Core, Stage};
+use super::engine::{Core, QueueStage};
 use super::envelope;
 use super::error::LeaseError;
 use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::Isolation;
-use crate::core::history::History;
+use crate::core::history::TaskHistory;
 use crate::core::{Epoch, IdRange, Input, Now, Origin, QueueMs, Seq, TaskId, TaskState, TaskView};
 use crate::env::Wall;
 
@@ -37,7 +37,7 @@ pub struct Explained<T> {
     /// With what company it flies.
     pub isolation: Isolation,
     /// What happened to it; times in it are queue time, which is close to wall time.
-    pub history: Option<History>,
+    pub history: Option<TaskHistory>,
     /// Bytes of its record.
     pub bytes: u32,
     /// Its key, if its record could be read.
@@ -144,7 +144,7 @@ impl<T> SafeTaskQueue<T> {
         };
         for chunk in waiting.chunks(REROUTE_CHUNK) {
             let moved = engine.durably(|core, now| {
-                if core.stage == Stage::Closed {
+                if core.stage == QueueStage::Closed {
                     return Err(LeaseError::Closed);
                 }
                 let reroute = |id: &TaskId| {

@@ -14,7 +14,7 @@ use crate::journal::Position;
 
 /// Why nothing more will become durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End<E> {
+pub(crate) enum CommitEnd<E> {
     /// Shut down after everything submitted had become durable.
     Closed,
     /// The log failed.
@@ -26,17 +26,17 @@ pub(crate) enum End<E> {
 pub(crate) struct CommitQueue<E> {
     /// Copy of the durable position that can be read without the lock.
     durable: AtomicU64,
-    inner: Mutex<Inner<E>>,
+    inner: Mutex<CommitState<E>>,
 }
 
 #[derive(Debug)]
-struct Inner<E> {
+struct CommitState<E> {
     submitted: u64,
     taken: u64,
     durable: u64,
     /// No more is submitted; the driver ends when it has caught up.
     closing: bool,
-    end: Option<End<E>>,
+    end: Option<CommitEnd<E>>,
     driver: Option<Waker>,
     waiters: Vec<(u64, Waker)>,
 }
@@ -47,7 +47,7 @@ impl<E: Clone> CommitQueue<E> {
         let at = start.as_u64();
         Self {
             durable: AtomicU64::new(at),
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(CommitState {
                 submitted: at,
                 taken: at,
                 durable: at,
@@ -86,7 +86,7 @@ impl<E: Clone> CommitQueue<E> {
     }
 
     /// Why nothing more will become durable, if that is so.
-    pub(crate) fn end(&self) -> Option<End<E>> {
+    pub(crate) fn end(&self) -> Option<CommitEnd<E>> {
         lock(&self.inner).end.clone()
     }
 
@@ -118,7 +118,7 @@ impl<E: Clone> CommitQueue<E> {
     }
 
     /// The driver's call: the log has failed, or has been closed with everything durable.
-    pub(crate) fn finish(&self, end: End<E>) {
+    pub(crate) fn finish(&self, end: CommitEnd<E>) {
         let (woken, driver) = {
             let mut inner = lock(&self.inner);
             inner.end.get_or_insert(end);
@@ -156,7 +156,7 @@ pub(crate) struct Durable<'a, E> {
 }
 
 impl<E: Clone> Future for Durable<'_, E> {
-    type Output = Result<(), End<E>>;
+    type Output = Result<(), CommitEnd<E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.queue.durable.load(Ordering::Acquire) >= self.position {
@@ -245,12 +245,12 @@ mod tests {
         queue.submit(at(5));
         queue.complete(at(5));
         queue.submit(at(9));
-        queue.finish(End::Failed("sync"));
-        queue.finish(End::Closed);
+        queue.finish(CommitEnd::Failed("sync"));
+        queue.finish(CommitEnd::Closed);
         assert_eq!(poll(&mut queue.wait(at(5))), Poll::Ready(Ok(())));
         assert_eq!(
             poll(&mut queue.wait(at(6))),
-            Poll::Ready(Err(End::Failed("sync")))
+            Poll::Ready(Err(CommitEnd::Failed("sync")))
         );
     }
 
@@ -258,7 +258,7 @@ mod tests {
     fn a_failure_ends_the_driver_whatever_is_left() {
         let queue = CommitQueue::new(at(0));
         queue.submit(at(3));
-        queue.finish(End::Failed("spare"));
+        queue.finish(CommitEnd::Failed("spare"));
         assert_eq!(poll(&mut queue.take()), Poll::Ready(false));
     }
 
@@ -339,10 +339,10 @@ mod loom_tests {
             let queue = Arc::new(CommitQueue::<()>::new(at(0)));
             let failing = {
                 let queue = queue.clone();
-                thread::spawn(move || queue.finish(End::Failed(())))
+                thread::spawn(move || queue.finish(CommitEnd::Failed(())))
             };
             queue.submit(at(1));
-            assert_eq!(block_on(queue.wait(at(1))), Err(End::Failed(())));
+            assert_eq!(block_on(queue.wait(at(1))), Err(CommitEnd::Failed(())));
             failing.join().unwrap();
         });
     }

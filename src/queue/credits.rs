@@ -11,11 +11,11 @@ use super::sync::{Mutex, lock};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Credits {
-    inner: Mutex<Inner>,
+    inner: Mutex<CreditState>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct CreditState {
     free: usize,
     pump: Option<Waker>,
 }
@@ -24,7 +24,7 @@ impl Credits {
     /// So many places are free at first.
     pub(crate) fn new(free: usize) -> Self {
         Self {
-            inner: Mutex::new(Inner { free, pump: None }),
+            inner: Mutex::new(CreditState { free, pump: None }),
         }
     }
 

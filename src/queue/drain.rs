@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::engine::{Core, Stage, Wanted};
+use super::engine::{Core, QueueStage, Wanted};
 use super::envelope::{self, ENVELOPE_BYTES_MAX};
 use super::error::{EnqueueError, LeaseError};
 use super::lease::Held;
@@ -61,7 +61,7 @@ impl<T> Drained<T> {
         }
         let held = &self.held;
         let left = owner.engine.durably(|core, now| {
-            if core.stage == Stage::Closed {
+            if core.stage == QueueStage::Closed {
                 return Err(LeaseError::Closed);
             }
             let leave = |held: &Held| {

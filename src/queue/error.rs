@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::{DeliveryId, Epoch, Refusal, TaskId};
 
 use super::log::{self, LogFailure};
-use super::options::OptionsError;
+use super::options::QueueOptionsError;
 use crate::journal::GeometryError;
 
 /// A queue was not opened. Nothing was changed.
@@ -13,13 +13,13 @@ use crate::journal::GeometryError;
 pub enum OpenError {
     /// An option makes no sense.
     #[error(transparent)]
-    Options(#[from] OptionsError),
+    Options(#[from] QueueOptionsError),
     /// The configured sizes don't go together.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     /// The log can't be used.
     #[error(transparent)]
-    Log(#[from] log::OpenError),
+    Log(#[from] log::LogOpenError),
     /// The log was read, but its first own records could not be made durable.
     #[error(transparent)]
     Journal(#[from] LogFailure),

@@ -117,15 +117,15 @@ impl LifecycleKind {
     }
 
     fn of(settled: &Settled) -> Self {
-        use crate::core::event::Outcome;
+        use crate::core::event::LeaseOutcome;
         match settled.outcome {
-            Outcome::Done => Self::Done,
-            Outcome::Rejected => Self::Rejected,
-            Outcome::Refused => Self::Refused,
-            Outcome::Unavailable => Self::Unavailable,
-            Outcome::InDoubt(_) => Self::InDoubt,
-            Outcome::NotSent => Self::NotSent,
-            Outcome::Released => Self::Released,
+            LeaseOutcome::Done => Self::Done,
+            LeaseOutcome::Rejected => Self::Rejected,
+            LeaseOutcome::Refused => Self::Refused,
+            LeaseOutcome::Unavailable => Self::Unavailable,
+            LeaseOutcome::InDoubt(_) => Self::InDoubt,
+            LeaseOutcome::NotSent => Self::NotSent,
+            LeaseOutcome::Released => Self::Released,
         }
     }
 }

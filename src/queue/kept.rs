@@ -10,11 +10,11 @@ use crate::core::DeliveryId;
 /// A holder's leases. Extended at a third of the lease's duration, so that two extensions may be late
 /// before a lease is lost.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct KeptLeases {
     deliveries: Mutex<BTreeSet<DeliveryId>>,
 }
 
-impl Kept {
+impl KeptLeases {
     pub(crate) fn remember(&self, delivery: DeliveryId) {
         self.lock().insert(delivery);
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Core, Engine, Owner, Promise, Stage, Unread, ending};
+use super::engine::{Core, Engine, Owner, Promise, QueueStage, Unread, ending};
 use super::error::LeaseError;
-use super::kept::Kept;
+use super::kept::KeptLeases;
 use crate::core::event::{Doubt, Next, TransportKind};
 use crate::core::{
     DeliveryId, Input, Now, QueueMs, Reply, Report, Settlement, SpanMs, TaskId, TaskState,
@@ -71,7 +71,7 @@ pub(crate) struct Lot {
     pub(crate) owner: Arc<Owner>,
     pub(crate) route: Arc<str>,
     /// Present if somebody extends them while they are held.
-    pub(crate) kept: Option<Arc<Kept>>,
+    pub(crate) kept: Option<Arc<KeptLeases>>,
 }
 
 /// A lease's identity and its way back.
@@ -98,7 +98,12 @@ impl Held {
     }
 
     /// Ends the lease, now: what remains is to wait until that is durable.
-    fn end(&mut self, report: Report, sends: Sends, error: Option<String>) -> Promise<Ending> {
+    fn end(
+        &mut self,
+        report: Report,
+        sends: Sends,
+        error: Option<String>,
+    ) -> Promise<SettleResult> {
         self.settled = true;
         let settlement = self.settlement(report, sends, error);
         self.engine().with(|core, now| core.settle(now, settlement))
@@ -154,12 +159,12 @@ impl Drop for Held {
     }
 }
 
-type Ending = Result<Next, LeaseError>;
+type SettleResult = Result<Next, LeaseError>;
 
 impl Core {
     /// Ends a lease for its holder.
-    pub(crate) fn settle(&mut self, now: Now, settlement: Settlement) -> Ending {
-        if self.stage == Stage::Closed {
+    pub(crate) fn settle(&mut self, now: Now, settlement: Settlement) -> SettleResult {
+        if self.stage == QueueStage::Closed {
             return Err(LeaseError::Closed);
         }
         match self.run(now, Input::Settle(settlement), &[])? {
@@ -169,7 +174,7 @@ impl Core {
     }
 
     fn is_held(&self, delivery: DeliveryId) -> bool {
-        self.stage != Stage::Closed
+        self.stage != QueueStage::Closed
             && self.state.view(delivery.task).is_some_and(|view| {
                 view.epoch == Some(delivery.epoch) && matches!(view.state, TaskState::Leased(_))
             })
@@ -234,7 +239,7 @@ impl<T> Lease<T> {
         engine.holds().map_err(LeaseError::InDoubt)?;
         // Rests on nothing durable: nothing is promised to anybody.
         engine.look_and(|core, now| {
-            if core.stage == Stage::Closed {
+            if core.stage == QueueStage::Closed {
                 return Err(LeaseError::Closed);
             }
             core.run(now, Input::Send { delivery }, &[])
@@ -371,7 +376,7 @@ impl Core {
         now: Now,
         delivery: DeliveryId,
     ) -> Result<Extension, LeaseError> {
-        if self.stage == Stage::Closed {
+        if self.stage == QueueStage::Closed {
             return Err(LeaseError::Closed);
         }
         match self.run(now, Input::Extend { delivery }, &[])? {

@@ -38,7 +38,7 @@ pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
 pub use log::LogFailure;
 pub use options::{
-    BODY_BYTES_LIMIT, CAPACITY_MAX, DEFAULT_ROUTE, KEY_BYTES_MAX, OptionsError, QueueOptions,
+    BODY_BYTES_LIMIT, CAPACITY_MAX, DEFAULT_ROUTE, KEY_BYTES_MAX, QueueOptions, QueueOptionsError,
     TaskOptions,
 };
 pub use payload::{Json, Payload, PayloadError};

@@ -101,8 +101,8 @@ impl QueueOptions {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`OptionsError`] for the first field that makes no sense, with what is allowed.
-    pub fn validate(&self) -> Result<(), OptionsError> {
+    /// [`QueueOptionsError`] for the first field that makes no sense, with what is allowed.
+    pub fn validate(&self) -> Result<(), QueueOptionsError> {
         let positive = |field, duration: Duration| {
             check(
                 duration >= Duration::from_millis(1),
@@ -201,18 +201,18 @@ impl QueueOptions {
 /// An option that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option `{field}` {allowed}")]
-pub struct OptionsError {
+pub struct QueueOptionsError {
     /// The field.
     pub field: &'static str,
     /// What is allowed.
     pub allowed: &'static str,
 }
 
-fn check(holds: bool, field: &'static str, allowed: &'static str) -> Result<(), OptionsError> {
+fn check(holds: bool, field: &'static str, allowed: &'static str) -> Result<(), QueueOptionsError> {
     if holds {
         Ok(())
     } else {
-        Err(OptionsError { field, allowed })
+        Err(QueueOptionsError { field, allowed })
     }
 }
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::backpressure::BackpressureSignal;
-use super::engine::{Core, Granted, Owner, Promise, Stage, Unclaimed, Unread};
+use super::engine::{Core, Granted, Owner, Promise, QueueStage, Unclaimed, Unread};
 use super::envelope;
 use super::error::{EnqueueError, LeaseError, OpenError};
 use super::feed::LifecycleFeed;
-use super::kept::Kept;
+use super::kept::KeptLeases;
 use super::lease::{Failure, Held, Lease, Lot, Sends};
 use super::log::LogFailure;
 use super::options::QueueOptions;
@@ -122,14 +122,14 @@ impl<T> SafeTaskQueue<T> {
     /// Never completes for a queue that was closed. Cancel safe.
     pub async fn failed(&self) -> LogFailure {
         match self.owner.engine.ended().await {
-            super::engine::Ended::Failed(failure) => failure,
-            super::engine::Ended::Closed => std::future::pending().await,
+            super::engine::EngineEnd::Failed(failure) => failure,
+            super::engine::EngineEnd::Closed => std::future::pending().await,
         }
     }
 
     /// Completes when the queue has been closed, by whomever. Never completes for one that has failed. Cancel safe.
     pub async fn closed(&self) {
-        if let super::engine::Ended::Failed(_) = self.owner.engine.ended().await {
+        if let super::engine::EngineEnd::Failed(_) = self.owner.engine.ended().await {
             std::future::pending().await
         }
     }
@@ -161,8 +161,10 @@ impl<T> SafeTaskQueue<T> {
         operation: impl FnOnce(&mut Core, Now) -> Result<Reply, Refusal>,
     ) -> Result<Reply, LeaseError> {
         let decided = self.owner.engine.durably(|core, now| match core.stage {
-            Stage::Closed => Err(LeaseError::Closed),
-            Stage::Open | Stage::Closing => operation(core, now).map_err(LeaseError::from),
+            QueueStage::Closed => Err(LeaseError::Closed),
+            QueueStage::Open | QueueStage::Closing => {
+                operation(core, now).map_err(LeaseError::from)
+            }
         });
         decided.await.map_err(LeaseError::InDoubt)?
     }
@@ -214,7 +216,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         id: RouteId,
         route: &Arc<str>,
         max: usize,
-        kept: Option<&Arc<Kept>>,
+        kept: Option<&Arc<KeptLeases>>,
     ) -> Result<Vec<Lease<T>>, LeaseError> {
         loop {
             let promise = self.granted(id, max.max(1)).await?;
@@ -237,7 +239,7 @@ impl<T: Payload> SafeTaskQueue<T> {
             return self.claim(promise, route, None).await;
         }
         match self.owner.engine.look(|core, _| core.stage) {
-            Stage::Open => Ok(Vec::new()),
+            QueueStage::Open => Ok(Vec::new()),
             _ => Err(self.why_closed()),
         }
     }
@@ -260,7 +262,7 @@ impl<T: Payload> SafeTaskQueue<T> {
             if !promise.is_empty() {
                 return Ok(promise);
             }
-            if engine.look(|core, _| core.stage) != Stage::Open {
+            if engine.look(|core, _| core.stage) != QueueStage::Open {
                 return Err(self.why_closed());
             }
             ready.await;
@@ -273,7 +275,7 @@ impl<T: Payload> SafeTaskQueue<T> {
         &self,
         promise: Promise<Unclaimed>,
         route: &Arc<str>,
-        kept: Option<&Arc<Kept>>,
+        kept: Option<&Arc<KeptLeases>>,
     ) -> Result<Vec<Lease<T>>, LeaseError> {
         let engine = &self.owner.engine;
         let mut unclaimed = engine.kept(promise).await.map_err(LeaseError::InDoubt)?;

@@ -27,15 +27,15 @@ use crate::env::{Env, Mono};
 use crate::observe::{InboxStatus, ReceiverStatus};
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
-    EmptyRange, FrameSender, HandlerError, IdError, InboxId, NotSent, Outcome, delivery_and_send,
-    v1,
+    EmptyRange, ExecutionOutcome, FrameSender, HandlerError, IdError, InboxId, NotSent,
+    delivery_and_send, v1,
 };
 
 /// What is told to commands that find no room: when to come again.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How commands are executed and remembered.
-pub(super) enum Work {
+pub(super) enum ExecutionMode {
     /// A handler, and the store that remembers what it did.
     Handler {
         handler: Arc<dyn Handler>,
@@ -60,19 +60,19 @@ pub(super) struct Engine {
     pub(super) inbox_id: InboxId,
     pub(super) counters: Counters,
     pub(super) phase: watch::Sender<Phase>,
-    work: Work,
-    state: Mutex<State>,
+    work: ExecutionMode,
+    state: Mutex<EngineState>,
     /// Something waits to be committed.
     commit: Notify,
     /// Told whenever an answer went out, a link left, or the store failed.
     pub(super) changed: Notify,
 }
 
-struct State {
+struct EngineState {
     inbox: Inbox,
-    links: BTreeMap<LinkId, LinkState>,
+    links: BTreeMap<LinkId, EngineLink>,
     next_link: u64,
-    pending: Vec<Pending>,
+    pending: Vec<PendingCommit>,
     /// Whether the committer is at work on what it took from `pending`.
     committing: bool,
     ready: VecDeque<Job>,
@@ -80,7 +80,7 @@ struct State {
     failed: Option<StoreError>,
 }
 
-struct LinkState {
+struct EngineLink {
     sender: FrameSender,
     /// The sends that wait for an answer, and when their bridge is next told that they are worked on.
     unanswered: BTreeMap<(DeliveryId, SendNumber), Mono>,
@@ -95,13 +95,13 @@ struct Job {
 }
 
 /// Something that waits to become durable.
-enum Pending {
+enum PendingCommit {
     /// To be started once that is durable.
     Start(Job),
     /// To be executed by recording it.
     Effect(Job),
     /// Ended, to be answered once that is durable. The delivery carries the newest epoch waiting.
-    Finish(RunId, DeliveryId, Outcome),
+    Finish(RunId, DeliveryId, ExecutionOutcome),
     /// Taken back before it started; nobody waits.
     NotStarted(DeliveryId),
     /// Settled; nobody waits.
@@ -110,7 +110,7 @@ enum Pending {
 
 /// A fault of the peer in a frame that is whole.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Violation {
+pub(super) enum ProtocolViolation {
     #[error(transparent)]
     Id(#[from] IdError),
     #[error(transparent)]
@@ -125,7 +125,7 @@ impl Engine {
     pub(super) fn new(
         env: Env,
         options: ReceiverOptions,
-        work: Work,
+        work: ExecutionMode,
         inbox_id: InboxId,
         inbox: Inbox,
     ) -> Arc<Self> {
@@ -136,7 +136,7 @@ impl Engine {
             counters: Counters::default(),
             phase: watch::Sender::new(Phase::Running),
             work,
-            state: Mutex::new(State {
+            state: Mutex::new(EngineState {
                 inbox,
                 links: BTreeMap::new(),
                 next_link: 0,
@@ -151,7 +151,7 @@ impl Engine {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EngineState> {
         // A panic under this lock is a broken invariant of our own: nothing may go on from there.
         self.state
             .lock()
@@ -165,7 +165,7 @@ impl Engine {
         state.next_link += 1;
         let id = LinkId(state.next_link);
         let unanswered = BTreeMap::new();
-        state.links.insert(id, LinkState { sender, unanswered });
+        state.links.insert(id, EngineLink { sender, unanswered });
         id
     }
 
@@ -180,7 +180,7 @@ impl Engine {
         self: &Arc<Self>,
         link: LinkId,
         command: v1::Command,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), ProtocolViolation> {
         self.counters.commands.add(1);
         let command = delivered(command)?;
         let waiter = Waiter {
@@ -195,7 +195,7 @@ impl Engine {
                 "the body has {} bytes, the limit is {limit}",
                 command.body.len()
             );
-            let outcome: Outcome = Err(HandlerError::Refused(error));
+            let outcome: ExecutionOutcome = Err(HandlerError::Refused(error));
             self.reply(&mut self.state(), waiter, outcome.into());
             return Ok(());
         }
@@ -216,13 +216,17 @@ impl Engine {
                     since,
                 };
                 match &self.work {
-                    Work::Effects(_) => self.submit(&mut state, Pending::Effect(job)),
-                    Work::Handler { store, .. } if store.is_volatile() => {
+                    ExecutionMode::Effects(_) => {
+                        self.submit(&mut state, PendingCommit::Effect(job))
+                    }
+                    ExecutionMode::Handler { store, .. } if store.is_volatile() => {
                         state.ready.push_back(job);
                         drop(state);
                         self.start_ready(since);
                     }
-                    Work::Handler { .. } => self.submit(&mut state, Pending::Start(job)),
+                    ExecutionMode::Handler { .. } => {
+                        self.submit(&mut state, PendingCommit::Start(job))
+                    }
                 }
             }
             Decision::Join => {
@@ -234,7 +238,7 @@ impl Engine {
         Ok(())
     }
 
-    fn answer_at_once(&self, state: &mut State, waiter: Waiter, decided: Decision) {
+    fn answer_at_once(&self, state: &mut EngineState, waiter: Waiter, decided: Decision) {
         match decided {
             Decision::Answer(outcome) => {
                 self.counters.duplicates.add(1);
@@ -271,7 +275,7 @@ impl Engine {
         &self,
         link: LinkId,
         rollback: v1::Rollback,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), ProtocolViolation> {
         use v1::rollback_reply::State as Told;
         self.counters.rollbacks.add(1);
         let (delivery, send) = delivery_and_send(rollback.delivery, rollback.send)?;
@@ -304,7 +308,7 @@ impl Engine {
     }
 
     /// The bridge says which tasks have left its queue.
-    pub(super) fn on_settled(&self, settled: v1::Settled) -> Result<(), Violation> {
+    pub(super) fn on_settled(&self, settled: v1::Settled) -> Result<(), ProtocolViolation> {
         let mut state = self.state();
         for range in settled.ranges {
             let range = IdRange::try_from(range)?;
@@ -317,8 +321,8 @@ impl Engine {
                 let epoch = waiter.delivery.epoch.get();
                 self.answer(&mut state, waiter, stale(epoch));
             }
-            if matches!(&self.work, Work::Handler { store, .. } if !store.is_volatile()) {
-                self.submit(&mut state, Pending::Settled(range));
+            if matches!(&self.work, ExecutionMode::Handler { store, .. } if !store.is_volatile()) {
+                self.submit(&mut state, PendingCommit::Settled(range));
             }
         }
         Ok(())
@@ -406,19 +410,19 @@ impl Engine {
     /// Gives up the store's files.
     pub(super) async fn close_store(&self) {
         match &self.work {
-            Work::Handler { store, .. } => store.close().await,
-            Work::Effects(log) => log.close().await,
+            ExecutionMode::Handler { store, .. } => store.close().await,
+            ExecutionMode::Effects(log) => log.close().await,
         }
     }
 
-    fn submit(&self, state: &mut State, pending: Pending) {
+    fn submit(&self, state: &mut EngineState, pending: PendingCommit) {
         if state.pending.is_empty() {
             self.commit.notify_one();
         }
         state.pending.push(pending);
     }
 
-    fn wait_for_answer(&self, state: &mut State, waiter: Waiter) {
+    fn wait_for_answer(&self, state: &mut EngineState, waiter: Waiter) {
         let due = self.env.clock.now() + self.options.working_after;
         if let Some(link) = state.links.get_mut(&waiter.link) {
             link.unanswered
@@ -428,14 +432,14 @@ impl Engine {
     }
 
     /// Answers one who waited.
-    fn answer(&self, state: &mut State, waiter: Waiter, outcome: v1::reply::Outcome) {
+    fn answer(&self, state: &mut EngineState, waiter: Waiter, outcome: v1::reply::Outcome) {
         if let Some(link) = state.links.get_mut(&waiter.link) {
             link.unanswered.remove(&(waiter.delivery, waiter.send));
         }
         self.reply(state, waiter, outcome);
     }
 
-    fn reply(&self, state: &mut State, waiter: Waiter, outcome: v1::reply::Outcome) {
+    fn reply(&self, state: &mut EngineState, waiter: Waiter, outcome: v1::reply::Outcome) {
         let reply = v1::Reply {
             delivery: Some(waiter.delivery.into()),
             send: waiter.send.get(),
@@ -444,7 +448,7 @@ impl Engine {
         self.send(state, waiter.link, Kind::Reply(reply));
     }
 
-    fn send(&self, state: &mut State, link: LinkId, kind: Kind) {
+    fn send(&self, state: &mut EngineState, link: LinkId, kind: Kind) {
         let Some(link) = state.links.get(&link) else {
             self.counters.answers_undelivered.add(1);
             reached!(Site::AnswerUndelivered);
@@ -468,7 +472,7 @@ impl Engine {
     }
 }
 
-impl State {
+impl EngineState {
     /// Whether the link has room for one more unanswered send.
     fn may_wait(&self, waiter: Waiter, in_flight_max: usize) -> bool {
         self.links.get(&waiter.link).is_none_or(|link| {
@@ -496,7 +500,7 @@ fn delivered(command: v1::Command) -> Result<Delivered, IdError> {
     })
 }
 
-fn full(text: String) -> Outcome {
+fn full(text: String) -> ExecutionOutcome {
     Err(HandlerError::Unavailable {
         retry_after: FULL_RETRY_AFTER,
         text,

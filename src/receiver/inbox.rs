@@ -21,8 +21,8 @@ use bytes::Bytes;
 
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, SendNumber, Seq, TaskId};
 use crate::coverage::{Site, reached};
-use crate::wire::{HandlerError, Outcome};
-use entry::{Entry, State, Waiters, compact};
+use crate::wire::{ExecutionOutcome, HandlerError};
+use entry::{ExecutionState, InboxEntry, Waiters, compact};
 pub use ids::IdRanges;
 
 /// Names a link of this receiver, never reused.
@@ -52,7 +52,7 @@ pub enum Decision {
     /// An execution is under way or about to start and will answer this send too.
     Join,
     /// It has its outcome already.
-    Answer(Outcome),
+    Answer(ExecutionOutcome),
     /// A newer epoch was seen; nothing is executed.
     Stale(Epoch),
     /// The task is settled; nothing is executed.
@@ -138,7 +138,7 @@ const IN_DOUBT_TEXT: &str = "the receiver crashed while this task was executing 
 #[derive(Debug)]
 pub struct Inbox {
     /// By origin first, so that a settled range is one piece of it.
-    entries: BTreeMap<(Origin, Seq), Entry>,
+    entries: BTreeMap<(Origin, Seq), InboxEntry>,
     settled: IdRanges,
     /// Executed before a restart, with an empty result and epochs that are not known any more. Kept as
     /// ranges because a rebuilt inbox may know millions of them.
@@ -169,13 +169,13 @@ impl Inbox {
             return;
         }
         let state = match what {
-            Remembered::Done(result) => State::Done(result),
-            Remembered::Answered(error) => State::Answered { epoch, error },
-            Remembered::InDoubt => State::InDoubt,
-            Remembered::NotDone => State::Idle,
+            Remembered::Done(result) => ExecutionState::Done(result),
+            Remembered::Answered(error) => ExecutionState::Answered { epoch, error },
+            Remembered::InDoubt => ExecutionState::InDoubt,
+            Remembered::NotDone => ExecutionState::Idle,
         };
         self.result_bytes += state.result_bytes();
-        let mut entry = Entry::new(epoch);
+        let mut entry = InboxEntry::new(epoch);
         entry.state = state;
         if let Some(old) = self.entries.insert(task.by_origin(), entry) {
             self.result_bytes -= old.state.result_bytes();
@@ -215,8 +215,8 @@ impl Inbox {
                 return Decision::Full(full);
             }
             let run = Self::next_run(&mut self.next_run);
-            let mut entry = Entry::new(epoch);
-            entry.state = State::Queued(run, Waiters::new(waiter));
+            let mut entry = InboxEntry::new(epoch);
+            entry.state = ExecutionState::Queued(run, Waiters::new(waiter));
             self.entries.insert(task.by_origin(), entry);
             return Decision::Run(run);
         };
@@ -226,7 +226,7 @@ impl Inbox {
         }
         entry.raise(epoch);
         match &mut entry.state {
-            State::Done(result) => {
+            ExecutionState::Done(result) => {
                 reached!(Site::DoneFromMemory);
                 return Decision::Answer(Ok(result.clone()));
             }
@@ -234,7 +234,7 @@ impl Inbox {
                 reached!(Site::TombstoneStopped);
                 return Decision::RolledBack;
             }
-            State::Queued(_, waiters) | State::Running(_, waiters) => {
+            ExecutionState::Queued(_, waiters) | ExecutionState::Running(_, waiters) => {
                 return if waiters.join(waiter, WAITERS_MAX) {
                     reached!(Site::JoinedRun);
                     Decision::Join
@@ -242,25 +242,25 @@ impl Inbox {
                     Decision::Full(Full::Waiters)
                 };
             }
-            State::Answered {
+            ExecutionState::Answered {
                 epoch: answered,
                 error,
             } if *answered == epoch || planted!(Bug::InboxAnswerOutlivesEpoch) => {
                 reached!(Site::AnswerFromMemory);
                 return Decision::Answer(Err(error.clone()));
             }
-            State::InDoubt => {
+            ExecutionState::InDoubt => {
                 reached!(Site::InDoubtRefused);
                 let error = HandlerError::Refused(IN_DOUBT_TEXT.to_owned());
-                entry.state = State::Answered {
+                entry.state = ExecutionState::Answered {
                     epoch,
                     error: error.clone(),
                 };
                 self.result_bytes += entry.state.result_bytes();
                 return Decision::Answer(Err(error));
             }
-            State::Answered { .. } => reached!(Site::NewerEpochRan),
-            State::Idle => {}
+            ExecutionState::Answered { .. } => reached!(Site::NewerEpochRan),
+            ExecutionState::Idle => {}
         }
         // The entry exists already, so that only the other limits can stand against running it.
         if let Some(full @ (Full::Draining | Full::ResultBytes)) = full {
@@ -268,7 +268,7 @@ impl Inbox {
         }
         let run = Self::next_run(&mut self.next_run);
         self.result_bytes -= entry.state.result_bytes();
-        entry.state = State::Queued(run, Waiters::new(waiter));
+        entry.state = ExecutionState::Queued(run, Waiters::new(waiter));
         Decision::Run(run)
     }
 
@@ -277,9 +277,9 @@ impl Inbox {
         let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
             return false;
         };
-        match std::mem::replace(&mut entry.state, State::Idle) {
-            State::Queued(queued, waiters) if queued == run => {
-                entry.state = State::Running(run, waiters);
+        match std::mem::replace(&mut entry.state, ExecutionState::Idle) {
+            ExecutionState::Queued(queued, waiters) if queued == run => {
+                entry.state = ExecutionState::Running(run, waiters);
                 true
             }
             other => {
@@ -293,7 +293,7 @@ impl Inbox {
     /// other than *done* binds.
     pub fn bound_epoch(&self, task: TaskId) -> Option<Epoch> {
         match &self.entries.get(&task.by_origin())?.state {
-            State::Running(_, waiters) => Some(waiters.newest_epoch()),
+            ExecutionState::Running(_, waiters) => Some(waiters.newest_epoch()),
             _ => None,
         }
     }
@@ -303,11 +303,16 @@ impl Inbox {
     ///
     /// # Panics
     /// When `run` was not started: a fault of the caller.
-    pub fn on_finished(&mut self, task: TaskId, run: RunId, outcome: &Outcome) -> Vec<Waiter> {
+    pub fn on_finished(
+        &mut self,
+        task: TaskId,
+        run: RunId,
+        outcome: &ExecutionOutcome,
+    ) -> Vec<Waiter> {
         let entry = self.entries.get_mut(&task.by_origin());
         let entry = entry.expect("a running task keeps its entry");
-        let state = std::mem::replace(&mut entry.state, State::Idle);
-        let State::Running(running, waiters) = state else {
+        let state = std::mem::replace(&mut entry.state, ExecutionState::Idle);
+        let ExecutionState::Running(running, waiters) = state else {
             panic!("task {task} finished without running");
         };
         assert_eq!(running, run, "task {task} finished by another run");
@@ -316,9 +321,11 @@ impl Inbox {
             return waiters.into_vec();
         }
         entry.state = match outcome {
-            Ok(result) if planted!(Bug::InboxForgetsDone) && result.is_empty() => State::Idle,
-            Ok(result) => State::Done(compact(result)),
-            Err(error) => State::Answered {
+            Ok(result) if planted!(Bug::InboxForgetsDone) && result.is_empty() => {
+                ExecutionState::Idle
+            }
+            Ok(result) => ExecutionState::Done(compact(result)),
+            Err(error) => ExecutionState::Answered {
                 epoch: waiters.newest_epoch(),
                 error: error.clone(),
             },
@@ -346,7 +353,7 @@ impl Inbox {
             if planted!(Bug::NoTombstone) {
                 return RollbackDecision::Unknown;
             }
-            let mut entry = Entry::new(epoch);
+            let mut entry = InboxEntry::new(epoch);
             entry.rolled_back.insert(send);
             self.entries.insert(task.by_origin(), entry);
             return RollbackDecision::Unknown;
@@ -354,25 +361,25 @@ impl Inbox {
         entry.raise(epoch);
         let current = epoch == entry.epoch;
         match &mut entry.state {
-            State::Done(result) => return RollbackDecision::AlreadyDone(result.clone()),
-            State::Running(_, waiters) => {
+            ExecutionState::Done(result) => return RollbackDecision::AlreadyDone(result.clone()),
+            ExecutionState::Running(_, waiters) => {
                 // A send that has not arrived must not run after this execution has failed.
                 if current && !waiters.contains(epoch, send) {
                     entry.rolled_back.insert(send);
                 }
                 return RollbackDecision::InProgress;
             }
-            State::Answered {
+            ExecutionState::Answered {
                 epoch: answered, ..
             } if *answered == epoch => {
                 // This epoch has its answer: no send of it runs any more.
                 return RollbackDecision::RolledBack(Vec::new());
             }
-            State::Queued(_, waiters) => {
+            ExecutionState::Queued(_, waiters) => {
                 if let Some((links, left)) = waiters.remove(epoch, send) {
                     reached!(Site::QueuedTakenBack);
                     if !left {
-                        entry.state = State::Idle;
+                        entry.state = ExecutionState::Idle;
                     }
                     if current {
                         entry.rolled_back.insert(send);
@@ -380,7 +387,7 @@ impl Inbox {
                     return RollbackDecision::RolledBack(links);
                 }
             }
-            State::Idle | State::InDoubt | State::Answered { .. } => {}
+            ExecutionState::Idle | ExecutionState::InDoubt | ExecutionState::Answered { .. } => {}
         }
         // Older epochs need no tombstone: they are stale.
         if current && entry.rolled_back.insert(send) {
@@ -403,13 +410,13 @@ impl Inbox {
         while let Some((&key, entry)) = self.entries.range_mut((next, Bound::Included(last))).next()
         {
             next = Bound::Excluded(key);
-            if matches!(entry.state, State::Running(..)) {
+            if matches!(entry.state, ExecutionState::Running(..)) {
                 // It is forgotten when it has finished.
                 continue;
             }
             let entry = self.entries.remove(&key).expect("just seen");
             self.result_bytes -= entry.state.result_bytes();
-            if let State::Queued(_, waiters) = entry.state {
+            if let ExecutionState::Queued(_, waiters) = entry.state {
                 waiting.extend(waiters.into_vec());
             }
             if key == last {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::engine::{Engine, Phase, Violation};
+use super::engine::{Engine, Phase, ProtocolViolation};
 use super::inbox::LinkId;
 use crate::env::{BoxFuture, BoxStream, Mono, timeout};
 use crate::wire::v1::frame::Kind;
@@ -38,7 +38,7 @@ pub(super) enum Input {
 
 impl Input {
     /// The next frame. Cancel safe.
-    async fn next(&mut self) -> Result<Option<Kind>, End> {
+    async fn next(&mut self) -> Result<Option<Kind>, LinkEnd> {
         match self {
             Self::Socket(reader) => Ok(reader.next().await?),
             Self::Grpc(stream) => match stream.message().await {
@@ -46,7 +46,7 @@ impl Input {
                 Ok(None) => Ok(None),
                 // How tonic says that a message is too long or doesn't decode.
                 Err(status) if matches!(status.code(), Code::OutOfRange | Code::Internal) => {
-                    Err(Violation::Message(status.message().to_owned()).into())
+                    Err(ProtocolViolation::Message(status.message().to_owned()).into())
                 }
                 Err(status) => Err(FrameError::Io(std::io::Error::other(status)).into()),
             },
@@ -82,7 +82,7 @@ impl Input {
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum End {
+pub(super) enum LinkEnd {
     #[error("the bridge ended it")]
     Ended,
     #[error("the bridge closed it: {0}")]
@@ -102,10 +102,10 @@ pub(super) enum End {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error(transparent)]
-    Violation(#[from] Violation),
+    Violation(#[from] ProtocolViolation),
 }
 
-impl End {
+impl LinkEnd {
     /// The word under which it is counted, if the peer or the connection is to blame for it.
     fn label(&self) -> Option<&'static str> {
         match self {
@@ -113,10 +113,10 @@ impl End {
             // A connection that fails is no fault of what was said on it.
             Self::Frame(FrameError::Io(_)) => None,
             Self::Frame(error) => Some(error.label()),
-            Self::Violation(Violation::Unexpected(_)) => Some("unexpected"),
-            Self::Violation(Violation::Id(_)) => Some("bad_id"),
-            Self::Violation(Violation::EmptyRange(_)) => Some("bad_range"),
-            Self::Violation(Violation::Message(_)) => Some("message"),
+            Self::Violation(ProtocolViolation::Unexpected(_)) => Some("unexpected"),
+            Self::Violation(ProtocolViolation::Id(_)) => Some("bad_id"),
+            Self::Violation(ProtocolViolation::EmptyRange(_)) => Some("bad_range"),
+            Self::Violation(ProtocolViolation::Message(_)) => Some("message"),
             Self::NoHello(_) => Some("no_hello"),
             _ => None,
         }
@@ -136,7 +136,7 @@ impl End {
 pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameSender, peer: &str) {
     let end = match greet(engine, &mut input, &sender).await {
         Ok(hello) => {
-            let mut link = Link::new(engine, &sender);
+            let mut link = GreetedLink::new(engine, &sender);
             tracing::info!(
                 peer,
                 route = hello.route,
@@ -162,10 +162,10 @@ pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameS
     }
     sender.close();
     match end {
-        End::Dead(_) => engine.counters.links_dead.add(1),
-        End::WriterGone => {}
+        LinkEnd::Dead(_) => engine.counters.links_dead.add(1),
+        LinkEnd::WriterGone => {}
         // gRPC can't cut a stream whose reader gives it no room: at least nothing is held for it.
-        End::Stalled(_) => sender.abandon(),
+        LinkEnd::Stalled(_) => sender.abandon(),
         _ => {
             let _ = timeout(&*engine.env.clock, LINGER, input.discard()).await;
         }
@@ -177,13 +177,13 @@ async fn greet(
     engine: &Engine,
     input: &mut Input,
     sender: &FrameSender,
-) -> Result<BridgeHello, End> {
+) -> Result<BridgeHello, LinkEnd> {
     let options = &engine.options;
     let deadline = options.hello_deadline;
     let first = timeout(&*engine.env.clock, deadline, input.next())
         .await
-        .map_err(|_| End::NoHello(deadline))??
-        .ok_or(End::Ended)?;
+        .map_err(|_| LinkEnd::NoHello(deadline))??
+        .ok_or(LinkEnd::Ended)?;
     let hello = BridgeHello::from_kind(first)?;
     if !options.credentials.is_empty() {
         hello.knows(&options.credentials)?;
@@ -200,12 +200,12 @@ async fn greet(
         heartbeat: options.heartbeat,
     };
     let sent = sender.force(answer.to_kind());
-    sent.map_err(|_| End::WriterGone)?;
+    sent.map_err(|_| LinkEnd::WriterGone)?;
     Ok(hello)
 }
 
 /// The state of a link after the first messages.
-struct Link<'a> {
+struct GreetedLink<'a> {
     engine: &'a Arc<Engine>,
     sender: &'a FrameSender,
     id: LinkId,
@@ -220,14 +220,14 @@ struct Link<'a> {
 
 /// What a turn of the loop waits for.
 enum Turn {
-    Frame(Result<Option<Kind>, End>),
+    Frame(Result<Option<Kind>, LinkEnd>),
     Room,
     Tick,
     Phase,
     WriterGone,
 }
 
-impl<'a> Link<'a> {
+impl<'a> GreetedLink<'a> {
     fn new(engine: &'a Arc<Engine>, sender: &'a FrameSender) -> Self {
         let now = engine.env.clock.now();
         Self {
@@ -243,7 +243,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    async fn run(&mut self, input: &mut Input) -> End {
+    async fn run(&mut self, input: &mut Input) -> LinkEnd {
         let clock = Arc::clone(&self.engine.env.clock);
         let mut tick = clock.sleep(TICK);
         loop {
@@ -253,9 +253,9 @@ impl<'a> Link<'a> {
             let turn = self.turn(input, &mut tick).await;
             let done = match turn {
                 Turn::Frame(Ok(Some(kind))) => self.take_all(kind, input),
-                Turn::Frame(Ok(None)) => Err(End::Ended),
+                Turn::Frame(Ok(None)) => Err(LinkEnd::Ended),
                 Turn::Frame(Err(end)) => Err(end),
-                Turn::WriterGone => Err(End::WriterGone),
+                Turn::WriterGone => Err(LinkEnd::WriterGone),
                 Turn::Tick => {
                     tick = clock.sleep(TICK);
                     self.on_tick(clock.now())
@@ -288,7 +288,7 @@ impl<'a> Link<'a> {
     }
 
     /// Takes a frame and those that arrived with it.
-    fn take_all(&mut self, kind: Kind, input: &mut Input) -> Result<(), End> {
+    fn take_all(&mut self, kind: Kind, input: &mut Input) -> Result<(), LinkEnd> {
         self.heard = self.engine.env.clock.now();
         self.take(kind)?;
         while self.sender.has_room()
@@ -299,7 +299,7 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    fn take(&mut self, kind: Kind) -> Result<(), End> {
+    fn take(&mut self, kind: Kind) -> Result<(), LinkEnd> {
         match kind {
             Kind::Command(command) => self.engine.on_command(self.id, command)?,
             Kind::Rollback(rollback) => self.engine.on_rollback(self.id, rollback)?,
@@ -307,36 +307,36 @@ impl<'a> Link<'a> {
             Kind::Heartbeat(v1::Heartbeat { sequence }) => {
                 let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
                 let sent = self.sender.force(acknowledged);
-                sent.map_err(|_| End::WriterGone)?;
+                sent.map_err(|_| LinkEnd::WriterGone)?;
             }
             Kind::HeartbeatAck(_) => {}
             // The bridge sends nothing new; what it sent is answered, and it ends the link.
             Kind::Drain(_) => {}
-            Kind::Close(v1::Close { reason }) => return Err(End::Closed(reason)),
+            Kind::Close(v1::Close { reason }) => return Err(LinkEnd::Closed(reason)),
             unexpected @ (Kind::Hello(_)
             | Kind::Working(_)
             | Kind::Reply(_)
             | Kind::RollbackReply(_)) => {
-                return Err(Violation::Unexpected(kind_name(&unexpected)).into());
+                return Err(ProtocolViolation::Unexpected(kind_name(&unexpected)).into());
             }
         }
         Ok(())
     }
 
-    fn on_tick(&mut self, now: Mono) -> Result<(), End> {
+    fn on_tick(&mut self, now: Mono) -> Result<(), LinkEnd> {
         let options = &self.engine.options;
         let taken = self.sender.taken();
         if self.sender.has_room() || taken != self.written.0 {
             self.written = (taken, now);
         } else if now.saturating_since(self.written.1) >= options.write_deadline {
-            return Err(End::Stalled(options.write_deadline));
+            return Err(LinkEnd::Stalled(options.write_deadline));
         }
         let silence_max = options.heartbeat * options.heartbeat_misses;
         if !self.sender.has_room() {
             // Not reading is our own choice: it is not held against the peer.
             self.heard = now;
         } else if now.saturating_since(self.heard) >= silence_max {
-            return Err(End::Dead(silence_max));
+            return Err(LinkEnd::Dead(silence_max));
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + options.heartbeat;
@@ -345,24 +345,24 @@ impl<'a> Link<'a> {
             let sent = self
                 .sender
                 .force(Kind::Heartbeat(v1::Heartbeat { sequence }));
-            sent.map_err(|_| End::WriterGone)?;
+            sent.map_err(|_| LinkEnd::WriterGone)?;
         }
         self.engine.turn_away(now);
         self.engine.tell_working(self.id, now);
         Ok(())
     }
 
-    fn look_at_phase(&mut self) -> Result<(), End> {
+    fn look_at_phase(&mut self) -> Result<(), LinkEnd> {
         let phase = *self.phase.borrow_and_update();
         match phase {
             Phase::Running => Ok(()),
-            Phase::Stopped => Err(End::Stopped),
+            Phase::Stopped => Err(LinkEnd::Stopped),
             Phase::Draining => {
                 if !self.told_drain {
                     self.told_drain = true;
                     let reason = "the receiver shuts down".to_owned();
                     let sent = self.sender.force(Kind::Drain(v1::Drain { reason }));
-                    sent.map_err(|_| End::WriterGone)?;
+                    sent.map_err(|_| LinkEnd::WriterGone)?;
                 }
                 Ok(())
             }

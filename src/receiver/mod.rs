@@ -22,6 +22,6 @@ pub mod store;
 pub use crate::wire::HandlerError;
 pub use handler::{Delivered, Handler, RecoverOutcome};
 pub use inbox::InboxLimits;
-pub use options::{OptionsError, ReceiverOptions};
+pub use options::{ReceiverOptions, ReceiverOptionsError};
 pub use server::{Receiver, ReceiverError, RunningReceiver, ShutdownReport};
 pub use store::{EffectFile, EffectLog, FileStore, InboxStore, MemoryStore, StoreError};

@@ -53,7 +53,7 @@ pub struct ReceiverOptions {
 /// An option that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("receiver option `{field}`: {why}")]
-pub struct OptionsError {
+pub struct ReceiverOptionsError {
     /// The field of [`ReceiverOptions`].
     pub field: &'static str,
     /// What is wrong with it.
@@ -91,8 +91,8 @@ impl ReceiverOptions {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`OptionsError`] names the first field that is wrong.
-    pub fn validate(&self) -> Result<(), OptionsError> {
+    /// [`ReceiverOptionsError`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<(), ReceiverOptionsError> {
         positive("in_flight_max", self.in_flight_max as usize)?;
         positive("handlers_max", self.handlers_max)?;
         within("connections_max", self.connections_max, 1, CONNECTIONS_MAX)?;
@@ -112,7 +112,7 @@ impl ReceiverOptions {
         within("working_after", self.working_after, shortest, working_max)?;
         if self.credentials.len() > CREDENTIALS_BYTES_MAX {
             let why = format!("longer than {CREDENTIALS_BYTES_MAX} bytes");
-            return Err(OptionsError {
+            return Err(ReceiverOptionsError {
                 field: "credentials",
                 why,
             });
@@ -120,21 +120,21 @@ impl ReceiverOptions {
         let free_port = |address: &Address| matches!(address, Address::Tcp { port: 0, .. });
         if self.grpc.as_ref() == Some(&self.socket) && !free_port(&self.socket) {
             let why = "is also the socket's address; each needs its own".to_owned();
-            return Err(OptionsError { field: "grpc", why });
+            return Err(ReceiverOptionsError { field: "grpc", why });
         }
         Ok(())
     }
 }
 
-fn positive(field: &'static str, value: usize) -> Result<(), OptionsError> {
+fn positive(field: &'static str, value: usize) -> Result<(), ReceiverOptionsError> {
     if value > 0 {
         return Ok(());
     }
     let why = "must be at least 1".to_owned();
-    Err(OptionsError { field, why })
+    Err(ReceiverOptionsError { field, why })
 }
 
-fn within<T>(field: &'static str, value: T, min: T, max: T) -> Result<(), OptionsError>
+fn within<T>(field: &'static str, value: T, min: T, max: T) -> Result<(), ReceiverOptionsError>
 where
     T: PartialOrd + std::fmt::Debug,
 {
@@ -142,7 +142,7 @@ where
         return Ok(());
     }
     let why = format!("{value:?} is outside {min:?}..={max:?}");
-    Err(OptionsError { field, why })
+    Err(ReceiverOptionsError { field, why })
 }
 
 impl std::fmt::Debug for ReceiverOptions {

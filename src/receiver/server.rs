@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::engine::{Engine, Work};
+use super::engine::{Engine, ExecutionMode};
 use super::handler::Handler;
-use super::options::{OptionsError, ReceiverOptions};
+use super::options::{ReceiverOptions, ReceiverOptionsError};
 use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
 use crate::env::{Address, Env, timeout};
 use crate::observe::{ReceiverStats, ReceiverStatus};
@@ -61,8 +61,11 @@ impl Receiver {
     /// A receiver whose inbox lives in memory: restarted, it has another inbox id and remembers nothing.
     ///
     /// # Errors
-    /// [`OptionsError`] names the option that makes no sense.
-    pub fn new(options: ReceiverOptions, handler: Arc<dyn Handler>) -> Result<Self, OptionsError> {
+    /// [`ReceiverOptionsError`] names the option that makes no sense.
+    pub fn new(
+        options: ReceiverOptions,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, ReceiverOptionsError> {
         options.validate()?;
         let execution = Execution::Volatile(handler);
         Ok(Self { options, execution })
@@ -72,12 +75,12 @@ impl Receiver {
     /// [`Handler::recover`] decides about what was running.
     ///
     /// # Errors
-    /// [`OptionsError`] names the option that makes no sense.
+    /// [`ReceiverOptionsError`] names the option that makes no sense.
     pub fn with_store(
         options: ReceiverOptions,
         handler: Arc<dyn Handler>,
         store: Arc<dyn InboxStore>,
-    ) -> Result<Self, OptionsError> {
+    ) -> Result<Self, ReceiverOptionsError> {
         options.validate()?;
         let execution = Execution::Remembered(handler, store);
         Ok(Self { options, execution })
@@ -86,11 +89,11 @@ impl Receiver {
     /// A receiver that executes commands by recording them, each exactly once whatever crashes.
     ///
     /// # Errors
-    /// [`OptionsError`] names the option that makes no sense.
+    /// [`ReceiverOptionsError`] names the option that makes no sense.
     pub fn with_effects(
         options: ReceiverOptions,
         log: Arc<dyn EffectLog>,
-    ) -> Result<Self, OptionsError> {
+    ) -> Result<Self, ReceiverOptionsError> {
         options.validate()?;
         let execution = Execution::Effects(log);
         Ok(Self { options, execution })
@@ -107,10 +110,10 @@ impl Receiver {
         let work = match execution {
             Execution::Volatile(handler) => {
                 let store = Arc::new(MemoryStore::new(Arc::clone(&env.entropy)));
-                Work::Handler { handler, store }
+                ExecutionMode::Handler { handler, store }
             }
-            Execution::Remembered(handler, store) => Work::Handler { handler, store },
-            Execution::Effects(log) => Work::Effects(log),
+            Execution::Remembered(handler, store) => ExecutionMode::Handler { handler, store },
+            Execution::Effects(log) => ExecutionMode::Effects(log),
         };
         let (inbox_id, inbox) = rebuild::rebuild(&work, options.inbox).await?;
         let socket = listen::bind(&env, &options.socket).await?;

@@ -15,7 +15,7 @@ use super::handler::Delivered;
 use super::inbox::IdRanges;
 use crate::core::{DeliveryId, Epoch, IdRange, TaskId};
 use crate::env::BoxFuture;
-use crate::wire::{InboxId, Outcome};
+use crate::wire::{ExecutionOutcome, InboxId};
 
 pub use effect_file::EffectFile;
 pub use file::FileStore;
@@ -23,11 +23,11 @@ pub use lines::{EffectLine, LineError};
 
 /// One thing to remember.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum InboxRecord {
     /// The handler is about to be called.
     Started(DeliveryId),
     /// The handler has answered. The epoch is the newest that is told so.
-    Finished(DeliveryId, Outcome),
+    Finished(DeliveryId, ExecutionOutcome),
     /// A started one was taken back before its handler was called.
     NotStarted(DeliveryId),
     /// These tasks have left the queue.
@@ -42,7 +42,7 @@ pub enum StoredTask {
     /// It was taken back before it started.
     NotStarted,
     /// It ended so.
-    Finished(Outcome),
+    Finished(ExecutionOutcome),
 }
 
 /// All that a store remembers.
@@ -109,7 +109,7 @@ pub trait InboxStore: Send + Sync + 'static {
 
     /// Appends records in order; ready when all are durable. Called by one caller at a time. Records
     /// of a failed call may or may not be remembered.
-    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn append(&self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether nothing outlives the process, so that there is nothing to wait for.
     fn is_volatile(&self) -> bool {
@@ -156,7 +156,7 @@ impl InboxStore for MemoryStore {
         Box::pin(std::future::ready(Ok((id, StoredInbox::default()))))
     }
 
-    fn append(&self, _: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append(&self, _: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 

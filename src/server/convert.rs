@@ -1,7 +1,7 @@
 //! The queue's types as messages.
 
 use crate::core::event::PoisonCause;
-use crate::core::history::{Attempt, History};
+use crate::core::history::{Attempt, TaskHistory};
 use crate::core::{Epoch, TaskState};
 use crate::env::Wall;
 use crate::queue::{Command, Explained, LeaseError, LifecycleEvent};
@@ -53,7 +53,7 @@ pub(super) fn task_info(task: &Explained<Command>, now: Wall, with_body: bool) -
         attempts: history.map_or_else(Vec::new, |history| {
             history.attempts().map(attempt).collect()
         }),
-        attempts_omitted: history.map_or(0, |history: &History| history.omitted),
+        attempts_omitted: history.map_or(0, |history: &TaskHistory| history.omitted),
         body: shown
             .map(|command| command.body.clone())
             .unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use super::rates::Samples;
 use super::{Besides, Phase, ServerOptions};
 use crate::env::{Env, Mono};
-use crate::observe::{Beside, Moment, Process, Snapshot};
+use crate::observe::{Beside, Moment, ProcessStatus, Snapshot};
 use crate::queue::{Command, SafeTaskQueue};
 use tokio::sync::watch;
 
@@ -49,7 +49,7 @@ impl Gatherer {
                 unix_ms: self.env.clock.wall().unix_ms(),
                 mono_ms: now.as_millis(),
             },
-            process: Process {
+            process: ProcessStatus {
                 version: env!("CARGO_PKG_VERSION").into(),
                 uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
                 draining: *self.phase.borrow() > Phase::Serving,

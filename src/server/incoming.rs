@@ -8,7 +8,7 @@ use futures_core::Stream;
 use tokio::sync::Semaphore;
 
 use crate::env::{Env, Listener};
-use crate::wire::Accepted;
+use crate::wire::AcceptedConnection;
 
 /// Connections at once; further ones wait to be accepted. Each holds a window and a few tasks.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -22,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub fn incoming(
     env: &Env,
     listener: Box<dyn Listener>,
-) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
+) -> impl Stream<Item = io::Result<AcceptedConnection>> + Send + use<> {
     let clock = Arc::clone(&env.clock);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     futures_util::stream::unfold(listener, move |mut listener| {
@@ -33,7 +33,7 @@ pub fn incoming(
             loop {
                 match listener.accept().await {
                     Ok((stream, peer)) => {
-                        let accepted = Accepted::new(stream, peer, permit);
+                        let accepted = AcceptedConnection::new(stream, peer, permit);
                         return Some((Ok(accepted), listener));
                     }
                     Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::event::{Isolation, Outcome, PoisonCause};
+use crate::core::event::{Isolation, LeaseOutcome, PoisonCause};
 use crate::core::history::Attempt;
 use crate::core::{Epoch, TaskId, TaskState};
 use crate::queue::{Command, Explained};
@@ -117,13 +117,13 @@ fn last_attempt(task: &Explained<Command>) -> Option<&Attempt> {
 
 fn ended(attempt: &Attempt) -> String {
     let mut text = match attempt.outcome {
-        Outcome::Done => "was executed".to_owned(),
-        Outcome::Rejected => "was rejected by the endpoint".into(),
-        Outcome::Refused => "was refused for good".into(),
-        Outcome::Unavailable => "met an endpoint that asked to be spared".into(),
-        Outcome::InDoubt(_) => "got no definite answer".into(),
-        Outcome::NotSent => "was never sent".into(),
-        Outcome::Released => "was given back before it was sent".into(),
+        LeaseOutcome::Done => "was executed".to_owned(),
+        LeaseOutcome::Rejected => "was rejected by the endpoint".into(),
+        LeaseOutcome::Refused => "was refused for good".into(),
+        LeaseOutcome::Unavailable => "met an endpoint that asked to be spared".into(),
+        LeaseOutcome::InDoubt(_) => "got no definite answer".into(),
+        LeaseOutcome::NotSent => "was never sent".into(),
+        LeaseOutcome::Released => "was given back before it was sent".into(),
     };
     if let Some(transport) = attempt.transport {
         text.push_str(&format!(" over {}", transport.as_str()));

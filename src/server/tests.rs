@@ -23,7 +23,7 @@ use crate::wire::v1::ingest_client::IngestClient;
 use crate::wire::v1::refusal::Reason;
 
 /// A bridge without links: a queue and its server.
-struct House {
+struct ServerFixture {
     queue: SafeTaskQueue<Command>,
     ingest: IngestClient<Channel>,
     admin: AdminClient<Channel>,
@@ -66,7 +66,7 @@ fn beside() -> Beside {
     }
 }
 
-async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
+async fn house(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::real();
     let mut options = QueueOptions::new(folder.path());
@@ -91,7 +91,7 @@ async fn house(change: impl FnOnce(&mut QueueOptions)) -> House {
         async move { env.transport.connect(&address).await.map(TokioIo::new) }
     });
     let channel = Endpoint::from_static("http://test").connect_with_connector_lazy(connector);
-    House {
+    ServerFixture {
         queue,
         ingest: IngestClient::new(channel.clone()),
         admin: AdminClient::new(channel),
@@ -109,7 +109,7 @@ fn command(route: &str, body: &str, key: &str) -> v1::EnqueueRequest {
     }
 }
 
-impl House {
+impl ServerFixture {
     async fn batch(&mut self, commands: Vec<v1::EnqueueRequest>) -> Vec<Reply> {
         let request = v1::EnqueueBatchRequest { commands };
         let reply = self.ingest.enqueue_batch(request).await.unwrap();

@@ -11,13 +11,13 @@ use tonic::transport::server::Connected;
 use crate::env::BoxStream;
 
 /// An accepted connection of our transport, and its right to be one of those that may exist.
-pub struct Accepted {
+pub struct AcceptedConnection {
     stream: BoxStream,
     peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Accepted {
+impl AcceptedConnection {
     /// The connection `stream` from `peer`; the permit is given back with it.
     pub fn new(stream: BoxStream, peer: String, permit: OwnedSemaphorePermit) -> Self {
         let peer = Peer(peer);
@@ -33,7 +33,7 @@ impl Accepted {
 #[derive(Clone, Debug)]
 pub struct Peer(pub String);
 
-impl Connected for Accepted {
+impl Connected for AcceptedConnection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -41,7 +41,7 @@ impl Connected for Accepted {
     }
 }
 
-impl AsyncRead for Accepted {
+impl AsyncRead for AcceptedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -51,7 +51,7 @@ impl AsyncRead for Accepted {
     }
 }
 
-impl AsyncWrite for Accepted {
+impl AsyncWrite for AcceptedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -18,7 +18,7 @@ pub(crate) mod outcome;
 mod status;
 
 #[cfg(any(feature = "receiver", feature = "server"))]
-pub use accepted::{Accepted, Peer};
+pub use accepted::{AcceptedConnection, Peer};
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub(crate) use date::with_fixed_date;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
@@ -33,7 +33,7 @@ pub use limits::{
 pub use outbox::{
     Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
 };
-pub use outcome::{Answer, HandlerError, Outcome};
+pub use outcome::{EndpointAnswer, ExecutionOutcome, HandlerError};
 
 /// Messages and services generated from `proto/leasebridge/v1`; `tests/generated.rs` writes and checks them.
 #[expect(

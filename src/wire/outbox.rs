@@ -104,8 +104,8 @@ pub enum NotSent {
 
 /// Makes an outbox: the side that sends and the side that writes.
 pub fn outbox(limits: OutboxLimits) -> (FrameSender, FrameSource) {
-    let shared = Arc::new(Shared {
-        state: Mutex::new(State {
+    let shared = Arc::new(OutboxShared {
+        state: Mutex::new(OutboxState {
             frames: VecDeque::new(),
             taken: 0,
             queued_bytes: 0,
@@ -120,13 +120,13 @@ pub fn outbox(limits: OutboxLimits) -> (FrameSender, FrameSource) {
     (sender, FrameSource::new(shared))
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct OutboxShared {
+    state: Mutex<OutboxState>,
     /// Told whenever frames were taken or the source is gone.
     room: Notify,
 }
 
-struct State {
+struct OutboxState {
     /// What waits, in order; `None` was withdrawn.
     frames: VecDeque<Option<Queued>>,
     /// How many were taken since the start: the ticket of `frames[0]`.
@@ -144,14 +144,14 @@ struct Queued {
     bytes: usize,
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl OutboxShared {
+    fn state(&self) -> MutexGuard<'_, OutboxState> {
         // No code that can panic runs under this lock; the data is whole even if it were poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl OutboxState {
     fn index_of(&self, ticket: Ticket) -> Option<usize> {
         let index = usize::try_from(ticket.0.checked_sub(self.taken)?).ok()?;
         assert!(
@@ -163,7 +163,7 @@ impl State {
 }
 
 /// Closes the outbox when the last sender is gone.
-struct SenderSide(Arc<Shared>);
+struct SenderSide(Arc<OutboxShared>);
 
 impl Drop for SenderSide {
     fn drop(&mut self) {
@@ -344,7 +344,7 @@ impl FrameSender {
 
     fn push(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, OutboxState>,
         frame: v1::Frame,
         bytes: usize,
     ) -> Result<Ticket, NotSent> {
@@ -360,7 +360,7 @@ impl FrameSender {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Nothing is taken any more. Returns what waited, to be dropped outside of the lock.
     fn end(&mut self) -> VecDeque<Option<Queued>> {
         self.source_gone = true;

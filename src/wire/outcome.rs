@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::v1;
 
 /// How an execution ended: with its result, or without having had any effect.
-pub type Outcome = Result<Bytes, HandlerError>;
+pub type ExecutionOutcome = Result<Bytes, HandlerError>;
 
 /// Why a command was not executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +60,8 @@ pub(crate) fn whole_ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl From<Outcome> for v1::reply::Outcome {
-    fn from(outcome: Outcome) -> Self {
+impl From<ExecutionOutcome> for v1::reply::Outcome {
+    fn from(outcome: ExecutionOutcome) -> Self {
         match outcome {
             Ok(result) => Self::Done(v1::Done { result }),
             Err(HandlerError::Rejected(error)) => Self::Rejected(v1::Rejected { error }),
@@ -78,9 +78,9 @@ impl From<Outcome> for v1::reply::Outcome {
 
 /// What an endpoint answers to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum EndpointAnswer {
     /// Its execution ended so.
-    Ended(Outcome),
+    Ended(ExecutionOutcome),
     /// Nothing was executed for this delivery: the task is settled, or this epoch of it is newer.
     Stale {
         /// As the endpoint says, unchecked.
@@ -88,7 +88,7 @@ pub enum Answer {
     },
 }
 
-impl From<v1::reply::Outcome> for Answer {
+impl From<v1::reply::Outcome> for EndpointAnswer {
     fn from(outcome: v1::reply::Outcome) -> Self {
         use v1::reply::Outcome as Told;
         Self::Ended(match outcome {
@@ -121,10 +121,13 @@ mod tests {
             }),
         ] {
             let told = v1::reply::Outcome::from(outcome.clone());
-            assert_eq!(Answer::from(told), Answer::Ended(outcome));
+            assert_eq!(EndpointAnswer::from(told), EndpointAnswer::Ended(outcome));
         }
         let stale = v1::reply::Outcome::Stale(v1::Stale { current_epoch: 3 });
-        assert_eq!(Answer::from(stale), Answer::Stale { current_epoch: 3 });
+        assert_eq!(
+            EndpointAnswer::from(stale),
+            EndpointAnswer::Stale { current_epoch: 3 }
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::v1;
 use crate::core::{LaneCounts, LaneTotals};
 use crate::observe::{
-    BackpressureStatus, BridgeStatus, Bucket, CacheStatus, FeedStatus, LinkCounts, Moment, Process,
-    QueueStatus, ReceiverStats, RouteCounts, RouteStatus, Snapshot,
+    BackpressureStatus, BridgeStatus, Bucket, CacheStatus, FeedStatus, LinkCounts, Moment,
+    ProcessStatus, QueueStatus, ReceiverStats, RouteCounts, RouteStatus, Snapshot,
 };
 
 /// Structs of numbers that have the same names on both sides.
@@ -68,7 +68,7 @@ impl From<&Snapshot> for v1::StatusReply {
             receiver,
         } = snapshot;
         let Moment { unix_ms, mono_ms } = *taken;
-        let Process {
+        let ProcessStatus {
             version,
             uptime_ms,
             draining,
@@ -138,7 +138,7 @@ impl From<v1::StatusReply> for Snapshot {
                 unix_ms: taken_unix_ms,
                 mono_ms: taken_mono_ms,
             },
-            process: Process {
+            process: ProcessStatus {
                 version,
                 uptime_ms,
                 draining,

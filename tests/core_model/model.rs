@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasebridge::core::event::{Doubt, Isolation, Next, PoisonCause};
 use leasebridge::core::history::OutcomeCounts;
 use leasebridge::core::{
-    DeliveryId, Epoch, MonoMs, Origin, Policy, QueueMs, Refusal, Reply, Report, RouteId, Seq,
-    Settlement, State, TaskId, TaskState,
+    DeliveryId, Epoch, MonoMs, Origin, Policy, QueueMs, QueueState, Refusal, Reply, Report,
+    RouteId, Seq, Settlement, TaskId, TaskState,
 };
 
 /// A lease as its holder and the endpoint's neighbours see it. The flags are kept up to date at each
@@ -335,7 +335,7 @@ impl Model {
         policy: &Policy,
         now: Moment,
         settlement: &Settlement,
-        real: &State,
+        real: &QueueState,
     ) -> Answer {
         let delivery = settlement.delivery;
         let id = delivery.task;
@@ -381,7 +381,7 @@ impl Model {
         id: TaskId,
         flight: &Flight,
         report: Report,
-        real: &State,
+        real: &QueueState,
     ) -> Next {
         let task = self.tasks.get_mut(&id).expect("it flies");
         let ceiling = policy
@@ -468,7 +468,7 @@ impl Model {
         self.settled.extend(gone);
     }
 
-    pub(crate) fn tick(&mut self, policy: &Policy, now: Moment, real: &State) {
+    pub(crate) fn tick(&mut self, policy: &Policy, now: Moment, real: &QueueState) {
         let over: Vec<(TaskId, Flight)> = self
             .flying()
             .filter(|(_, _, flight)| flight.deadline <= now.mono)
@@ -593,7 +593,7 @@ impl Model {
     }
 
     /// The process is gone and a new one opens the queue: every lease is in doubt.
-    pub(crate) fn open(&mut self, policy: &Policy, now: Moment, origin: u64, real: &State) {
+    pub(crate) fn open(&mut self, policy: &Policy, now: Moment, origin: u64, real: &QueueState) {
         self.origin = origin;
         let held: Vec<(TaskId, Flight)> = self
             .flying()
@@ -651,7 +651,7 @@ impl Task {
 
 /// The delay that the machine chose, checked against its bounds. A task that is ready already was
 /// given none, and time has moved it on.
-fn chosen(real: &State, id: TaskId, now: Moment, ceiling: u64) -> u64 {
+fn chosen(real: &QueueState, id: TaskId, now: Moment, ceiling: u64) -> u64 {
     let view = real.view(id).expect("a delayed task lives");
     match view.state {
         TaskState::Delayed(until) => {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use leasebridge::core::event::{Base, Doubt, Isolation, LifeImage, TaskImage};
 use leasebridge::core::ids::{Fingerprint, KeyHash, SegmentNo};
 use leasebridge::core::{
-    DeliveryId, Epoch, Event, Input, LaneCounts, MonoMs, Now, Origin, Policy, QueueMs, Refusal,
-    Reply, Report, RouteId, Seq, Settlement, SpanMs, State, TaskId, TaskState, decide,
+    DeliveryId, Epoch, Event, Input, LaneCounts, MonoMs, Now, Origin, Policy, QueueMs, QueueState,
+    Refusal, Reply, Report, RouteId, Seq, Settlement, SpanMs, TaskId, TaskState, decide,
 };
 
 use super::model::{Answer, Granting, Model, Moment, Place, Refused, Task};
@@ -49,7 +49,7 @@ struct Durable {
 /// The machine, the model, and the log between them.
 pub(crate) struct World {
     policy: Policy,
-    state: State,
+    state: QueueState,
     model: Model,
     /// What stands in the log: the base at its head, the events since, and where later segments begin.
     base: Option<Base>,
@@ -71,7 +71,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self {
             policy: small_policy(),
-            state: State::new(7),
+            state: QueueState::new(7),
             model: Model {
                 next_seq: 1,
                 ..Model::default()
@@ -464,10 +464,10 @@ impl World {
         self.durable = vec![self.snapshot()];
     }
 
-    fn recovered(&self) -> State {
+    fn recovered(&self) -> QueueState {
         let mut state = match &self.base {
-            Some(base) => State::from_base(base.clone()),
-            None => State::new(7),
+            Some(base) => QueueState::from_base(base.clone()),
+            None => QueueState::new(7),
         };
         for event in &self.log {
             state

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use leasebridge_sim::history::{Record, Task, What, read};
+use leasebridge_sim::history::{Record, TaskName, What, read};
 use rustix::process::Signal;
 
 use crate::harness::executed::Counter;
@@ -86,7 +86,7 @@ fn histories_of_killed_processes_are_whole_and_agree_with_each_other() {
 }
 
 /// Every execution has a beginning and one end. Returns when each task was executed.
-fn check_endpoint(records: &[Record]) -> BTreeMap<Task, u64> {
+fn check_endpoint(records: &[Record]) -> BTreeMap<TaskName, u64> {
     let mut begun = BTreeSet::new();
     let mut executed = BTreeMap::new();
     let mut lives = 0;
@@ -111,7 +111,7 @@ fn check_endpoint(records: &[Record]) -> BTreeMap<Task, u64> {
 }
 
 /// What is told as done was told as executed before, and the end is told whole.
-fn check_bridge(records: &[Record], executed: &BTreeMap<Task, u64>) {
+fn check_bridge(records: &[Record], executed: &BTreeMap<TaskName, u64>) {
     let mut lives = 0;
     let mut done = 0;
     for record in records {
@@ -141,7 +141,7 @@ fn check_bridge(records: &[Record], executed: &BTreeMap<Task, u64>) {
 }
 
 /// Every line was offered and in the end accepted, as a task that was executed.
-fn check_producer(records: &[Record], executed: &BTreeMap<Task, u64>) {
+fn check_producer(records: &[Record], executed: &BTreeMap<TaskName, u64>) {
     let (mut offered, mut accepted) = (BTreeSet::new(), BTreeMap::new());
     for record in records {
         match &record.what {

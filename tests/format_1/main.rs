@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use leasebridge::core::ids::{BodyRef, SegmentNo};
-use leasebridge::core::{Event, MonoMs, QueueMs, State, TaskId, TaskState, TaskView};
+use leasebridge::core::{Event, MonoMs, QueueMs, QueueState, TaskId, TaskState, TaskView};
 use leasebridge::env::Disk;
 use leasebridge::journal::{RecoveryError, SlotNo};
 use leasebridge::queue::log::files::tools::{self, AnyEvents};
@@ -66,9 +66,9 @@ struct Unwritten;
 
 impl Log for Unwritten {
     fn open(&mut self) {}
-    fn append(&mut self, _state: &State, _event: &mut Event, _body: &[u8]) {}
-    fn retire(&mut self, _state: &State, _segment: SegmentNo) {}
-    fn close(&mut self, _state: &State) {}
+    fn append(&mut self, _state: &QueueState, _event: &mut Event, _body: &[u8]) {}
+    fn retire(&mut self, _state: &QueueState, _segment: SegmentNo) {}
+    fn close(&mut self, _state: &QueueState) {}
 }
 
 /// Writes the folders. Of use once for each version of the format, before the next.
@@ -108,7 +108,7 @@ fn durable(state: TaskState, at: QueueMs) -> TaskState {
 }
 
 /// All that is durable of a state but where bodies lie, in words.
-fn described(state: &State, tasks: &BTreeMap<TaskId, Vec<u8>>) -> Vec<String> {
+fn described(state: &QueueState, tasks: &BTreeMap<TaskId, Vec<u8>>) -> Vec<String> {
     let mut words = vec![format!("{:?}", state.base())];
     for id in tasks.keys() {
         let view = state.view(*id).map(|view| TaskView {

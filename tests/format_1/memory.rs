@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasebridge::core::State;
+use leasebridge::core::QueueState;
 use leasebridge::core::event::{Base, Event};
 use leasebridge::core::ids::{BodyRef, SegmentNo};
 use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
@@ -25,12 +25,12 @@ pub(crate) struct Folder {
 
 /// The fold of the queue itself.
 #[derive(Default)]
-pub(crate) struct Folded(pub(crate) Option<State>);
+pub(crate) struct Folded(pub(crate) Option<QueueState>);
 
 impl Fold for Folded {
     fn base(&mut self, base: Base) -> Result<(), String> {
         match &self.0 {
-            None => self.0 = Some(State::from_base(base)),
+            None => self.0 = Some(QueueState::from_base(base)),
             Some(state) if state.base() == base => {}
             Some(_) => return Err("another base".to_owned()),
         }
@@ -51,7 +51,7 @@ impl Folder {
         }
     }
 
-    pub(crate) fn recover(&mut self) -> Result<(Recovered, State), RecoveryError> {
+    pub(crate) fn recover(&mut self) -> Result<(Recovered, QueueState), RecoveryError> {
         let head = |(slot, bytes): (&SlotNo, &Vec<u8>)| SlotHead {
             slot: *slot,
             bytes: bytes[..SLOT_HEAD_BYTES].to_vec(),
@@ -123,12 +123,12 @@ impl Log for Folder {
         self.open = Some((writer, Sealer::new(&start)));
     }
 
-    fn append(&mut self, state: &State, event: &mut Event, body: &[u8]) {
+    fn append(&mut self, state: &QueueState, event: &mut Event, body: &[u8]) {
         self.writer().append(|| state.base(), event, body);
         self.write();
     }
 
-    fn retire(&mut self, state: &State, segment: SegmentNo) {
+    fn retire(&mut self, state: &QueueState, segment: SegmentNo) {
         let active = self.writer().active_segment();
         assert!(segment < active, "the story has filled segment {active:?}");
         self.writer().retire(|| state.base(), segment);
@@ -137,7 +137,7 @@ impl Log for Folder {
         self.spares.push(slot);
     }
 
-    fn close(&mut self, state: &State) {
+    fn close(&mut self, state: &QueueState) {
         self.writer().seal(|| state.base());
         self.write();
     }

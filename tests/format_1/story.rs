@@ -7,8 +7,8 @@ use std::hash::Hasher;
 use leasebridge::core::event::{Doubt, Event, TransportKind};
 use leasebridge::core::ids::{Fingerprint, KeyHash, SegmentNo};
 use leasebridge::core::{
-    DeliveryId, Input, MonoMs, Now, Origin, Policy, QueueMs, Reply, Report, RouteId, Settlement,
-    SpanMs, State, TaskId, decide,
+    DeliveryId, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Reply, Report, RouteId,
+    Settlement, SpanMs, TaskId, decide,
 };
 use leasebridge_sim::host::WALL_START;
 use prost::Message;
@@ -28,17 +28,17 @@ pub(crate) trait Log {
     /// A new opening of the folder.
     fn open(&mut self);
     /// Writes the event, its body's place filled in.
-    fn append(&mut self, state: &State, event: &mut Event, body: &[u8]);
+    fn append(&mut self, state: &QueueState, event: &mut Event, body: &[u8]);
     /// Nothing in that segment, nor before it, is needed any more.
-    fn retire(&mut self, state: &State, segment: SegmentNo);
+    fn retire(&mut self, state: &QueueState, segment: SegmentNo);
     /// The log is closed in order.
-    fn close(&mut self, state: &State);
+    fn close(&mut self, state: &QueueState);
 }
 
 /// The state that the story comes to, and what its log can't be asked for.
 #[derive(Default)]
 pub(crate) struct Story {
-    pub(crate) state: State,
+    pub(crate) state: QueueState,
     /// Bodies of all tasks that ever were, as they stand in the log.
     pub(crate) bodies: BTreeMap<TaskId, Vec<u8>>,
     now: Now,
@@ -81,7 +81,7 @@ pub(crate) fn value(words: &str) -> String {
 /// with a lease in the air.
 pub(crate) fn tell(log: &mut dyn Log, until_closed: bool) -> Story {
     let mut story = Story {
-        state: State::new(SALT),
+        state: QueueState::new(SALT),
         ..Story::default()
     };
     // Two days before the simulation begins: what was finished then is forgotten in between.

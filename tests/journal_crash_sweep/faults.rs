@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use leasebridge::core::event::Event;
 use leasebridge::core::ids::{BodyRef, SegmentNo, Seq};
-use leasebridge::queue::log::files::{OpenError, ReadError, SpareError};
+use leasebridge::queue::log::files::{FolderOpenError, FolderReadError, SpareError};
 use leasebridge_sim::disk::{Drivers, Fault, FaultRule, OpKind, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
 
@@ -42,7 +42,7 @@ fn a_log_is_open_once() {
         let (session, _) = Session::open(&disk, &known).await;
         let before = contents(&disk);
         let (second, _) = Session::try_open(&disk, &known).await;
-        assert!(matches!(second, Err(OpenError::Locked { .. })));
+        assert!(matches!(second, Err(FolderOpenError::Locked { .. })));
         assert_eq!(contents(&disk), before);
         drop(session);
         Session::open(&disk, &known).await;
@@ -80,7 +80,7 @@ fn an_opening_on_a_full_disk_says_what_it_needs() {
     let known = Arc::default();
     let error = drivers.block_on(async { Session::try_open(&disk, &known).await.0.err() });
     let needed = match error {
-        Some(Some(OpenError::NoSpace { needed, .. })) => needed,
+        Some(Some(FolderOpenError::NoSpace { needed, .. })) => needed,
         other => panic!("{other:?}"),
     };
     assert_eq!(needed, u64::from(SEGMENT_BYTES));
@@ -118,7 +118,7 @@ fn fails_for_good(fault: Fault, skipped: u64, outcome: u64) {
             let retired = session.files.recycle(SegmentNo(1)).await;
             assert_eq!(retired.unwrap_err().to_string(), failure);
             let read = session.files.read_body(BodyRef::default()).await;
-            assert!(matches!(read, Err(ReadError::Failed(_))));
+            assert!(matches!(read, Err(FolderReadError::Failed(_))));
         }
     });
     assert!(done.is_some());
@@ -132,13 +132,13 @@ fn a_read_error_passes_and_is_no_damage() {
     let done = drivers.block_on(async {
         let rule = disk.add_fault(FaultRule::new(Fault::ReadError));
         let (refused, _) = Session::try_open(&disk, &known).await;
-        assert!(matches!(refused, Err(OpenError::Io { .. })));
+        assert!(matches!(refused, Err(FolderOpenError::Io { .. })));
         disk.enable_fault(rule, false);
         let (session, numbers) = Session::open(&disk, &known).await;
         let place = numbers.bodies[&5];
         disk.enable_fault(rule, true);
         let read = session.files.read_body(place).await;
-        assert!(matches!(read, Err(ReadError::Io { .. })));
+        assert!(matches!(read, Err(FolderReadError::Io { .. })));
         disk.enable_fault(rule, false);
         assert_eq!(session.files.read_body(place).await.unwrap(), body(5));
     });
@@ -165,12 +165,12 @@ fn a_segment_is_read_whole_or_not_at_all_and_a_retired_one_is_gone() {
         }
         disk.flip_bit(&dir().join("000002.seg"), 12_000, 0).unwrap();
         let damaged = session.files.read_whole(SegmentNo(2)).await;
-        assert!(matches!(damaged, Err(ReadError::Damaged { .. })));
+        assert!(matches!(damaged, Err(FolderReadError::Damaged { .. })));
         session.retire_oldest().await;
         let gone = session.files.read_whole(SegmentNo(1)).await;
-        assert!(matches!(gone, Err(ReadError::Gone(SegmentNo(1)))));
+        assert!(matches!(gone, Err(FolderReadError::Gone(SegmentNo(1)))));
         let gone = session.files.read_body(numbers.bodies[&0]).await;
-        assert!(matches!(gone, Err(ReadError::Gone(SegmentNo(1)))));
+        assert!(matches!(gone, Err(FolderReadError::Gone(SegmentNo(1)))));
     });
     assert!(done.is_some());
 }

@@ -9,7 +9,7 @@ use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::env::DiskLock;
 use leasebridge::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
-use leasebridge::queue::log::files::{self, DiskFailure, OpenError, Opened, SegmentFiles};
+use leasebridge::queue::log::files::{self, DiskFailure, FolderOpenError, Opened, SegmentFiles};
 use leasebridge_sim::disk::{Drivers, SimDisk};
 use leasebridge_sim::seed::Seed;
 
@@ -120,7 +120,7 @@ impl Session {
     pub(crate) async fn try_open(
         disk: &SimDisk,
         known: &Arc<Mutex<Known>>,
-    ) -> (Result<Self, OpenError>, Numbers) {
+    ) -> (Result<Self, FolderOpenError>, Numbers) {
         let mut numbers = Numbers::default();
         let disk = Arc::new(disk.clone());
         let opened = files::open(disk, dir(), geometry(), &mut numbers).await;

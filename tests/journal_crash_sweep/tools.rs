@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use leasebridge::core::ids::SegmentNo;
-use leasebridge::queue::log::files::OpenError;
+use leasebridge::queue::log::files::FolderOpenError;
 use leasebridge::queue::log::files::tools::{self, Repair, SlotRole};
 use leasebridge_sim::disk::{Drivers, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
@@ -118,7 +118,10 @@ fn a_repair_without_room_for_the_copy_changes_nothing() {
         let numbers = &mut Numbers::default();
         tools::repair(&disk, dir(), numbers).await
     });
-    assert!(matches!(refused, Some(Err(OpenError::NoSpace { .. }))));
+    assert!(matches!(
+        refused,
+        Some(Err(FolderOpenError::NoSpace { .. }))
+    ));
     assert_eq!(contents(&disk), before);
 }
 
@@ -181,9 +184,9 @@ fn a_log_in_use_is_inspected_but_neither_verified_nor_repaired() {
         let inspection = tools::inspect(&disk, dir()).await.unwrap();
         assert!(inspection.in_use);
         let verified = tools::verify(&disk, dir(), &mut Numbers::default()).await;
-        assert!(matches!(verified, Err(OpenError::Locked { .. })));
+        assert!(matches!(verified, Err(FolderOpenError::Locked { .. })));
         let repaired = tools::repair(&disk, dir(), &mut Numbers::default()).await;
-        assert!(matches!(repaired, Err(OpenError::Locked { .. })));
+        assert!(matches!(repaired, Err(FolderOpenError::Locked { .. })));
         drop(session);
     });
     assert!(done.is_some());
@@ -222,7 +225,7 @@ fn a_file_that_contradicts_the_log_is_refused_and_taken_out() {
         let intruder = leasebridge::env::Disk::open(&disk, &dir().join("000099.seg"), true).await;
         intruder.unwrap().write_at(0, &bytes).await.unwrap();
         let (refused, _) = Session::try_open(&disk, &known).await;
-        assert!(matches!(refused, Err(OpenError::Corrupt { .. })));
+        assert!(matches!(refused, Err(FolderOpenError::Corrupt { .. })));
         let repaired = repair(&disk).await.unwrap();
         assert_eq!((repaired.cut, repaired.aside.len()), (None, 1));
         assert_eq!(events(&disk).await.next, all + 1);

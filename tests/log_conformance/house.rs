@@ -11,19 +11,19 @@ use leasebridge::queue::log::LogStore;
 pub(crate) type Life<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// What a kind of log has to offer so that the suite can be run over it.
-pub(crate) trait House {
+pub(crate) trait LogFixture {
     /// The log as a process sees it that is started now.
     fn store(&self) -> Arc<dyn LogStore>;
 
     /// From now on the running process dies at its `operation`-th use of what keeps the log, from 1. How much of
-    /// that is done is the `way`-th of [`House::ways`].
+    /// that is done is the `way`-th of [`LogFixture::ways`].
     fn die_at(&self, operation: u64, way: u64);
 
     /// Lets a process live; `false` if it died.
     fn live(&self, life: Life<'_>) -> bool;
 
     /// The process is gone, dead already or crashed just now, and the next one may come. What is left is
-    /// the `way`-th of [`House::ways`].
+    /// the `way`-th of [`LogFixture::ways`].
     fn bury(&self, way: u64);
 
     /// In how many ways a process can die.

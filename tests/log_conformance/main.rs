@@ -22,5 +22,5 @@ fn files_on_a_simulated_disk_are_a_log() {
 
 #[test]
 fn rows_of_a_table_are_a_log() {
-    suite::holds(&|| Box::<rows::RowHouse>::default());
+    suite::holds(&|| Box::<rows::RowFixture>::default());
 }

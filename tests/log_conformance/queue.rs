@@ -17,8 +17,8 @@ use leasebridge::queue::{
 };
 use tokio::time::timeout;
 
-use super::house::House;
-use super::rows::RowHouse;
+use super::house::LogFixture;
+use super::rows::RowFixture;
 
 type Queue = SafeTaskQueue<String>;
 
@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(5);
 /// Longer than any backoff or quarantine.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-async fn open(house: &RowHouse) -> Queue {
+async fn open(house: &RowFixture) -> Queue {
     let options = QueueOptions {
         log: Some(house.store()),
         segment_bytes: 16 << 10,
@@ -64,7 +64,7 @@ async fn rest(queue: &Queue) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_in_rows_is_there_again_after_a_crash() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let queue = open(&house).await;
     for n in 0..3 {
         let task = queue.enqueue(n.to_string(), TaskOptions::default().key(format!("k{n}")));
@@ -93,7 +93,7 @@ async fn a_queue_in_rows_is_there_again_after_a_crash() {
 
 #[tokio::test(start_paused = true)]
 async fn old_rows_go_and_what_they_held_of_use_stays() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let queue = open(&house).await;
     let stuck = "s".repeat(400);
     queue
@@ -126,7 +126,7 @@ fn is_fenced(failure: &LogFailure) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_has_lost_its_log_says_nothing_more() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let old = open(&house).await;
     for n in 0..3 {
         let key = TaskOptions::default().key(format!("k{n}"));
@@ -181,7 +181,7 @@ async fn a_queue_that_has_lost_its_log_says_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_queue_hears_that_its_log_is_lost_and_its_leases_end() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let old = open(&house).await;
     old.enqueue("held".to_owned(), TaskOptions::default())
         .await
@@ -197,7 +197,7 @@ async fn an_idle_queue_hears_that_its_log_is_lost_and_its_leases_end() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let queue = open(&house).await;
     let keyed = || TaskOptions::default().key("k");
     queue.enqueue("known".to_owned(), keyed()).await.unwrap();
@@ -238,7 +238,7 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn leases_are_not_kept_while_the_table_is_away() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let queue = open(&house).await;
     queue
         .enqueue("kept".to_owned(), TaskOptions::default())
@@ -256,7 +256,7 @@ async fn leases_are_not_kept_while_the_table_is_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_queue_stays_closed_when_another_has_its_log() {
-    let house = RowHouse::default();
+    let house = RowFixture::default();
     let old = open(&house).await;
     old.enqueue("left".to_owned(), TaskOptions::default())
         .await
@@ -272,7 +272,7 @@ async fn a_closed_queue_stays_closed_when_another_has_its_log() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_found_out_and_one_that_never_comes_is_in_doubt() {
     for done in [false, true] {
-        let house = RowHouse::default();
+        let house = RowFixture::default();
         let queue = open(&house).await;
         house.table().lose_answers(2, done);
         queue
@@ -330,7 +330,7 @@ async fn a_queue_crashed_at_any_use_of_its_table_keeps_what_it_promised() {
     let mut crashes = 0;
     for operation in 1.. {
         for way in 0..2 {
-            let house = RowHouse::default();
+            let house = RowFixture::default();
             let queue = open(&house).await;
             house.die_at(operation, way);
             let told = Arc::new(Mutex::new(Told::default()));

@@ -18,7 +18,7 @@ use leasebridge::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
 use leasebridge::queue::log::LogStore;
 use leasebridge::queue::log::files::FolderStore;
 
-use super::house::{Fate, House, Life, Turn, finishes};
+use super::house::{Fate, Life, LogFixture, Turn, finishes};
 
 /// Nothing of the last operation is done, half of what it writes, or all.
 const WAYS: u64 = 3;
@@ -85,7 +85,7 @@ impl RealHouse {
     }
 }
 
-impl House for RealHouse {
+impl LogFixture for RealHouse {
     fn store(&self) -> Arc<dyn LogStore> {
         let disk = MortalDisk(self.process());
         Arc::new(FolderStore::new(Arc::new(disk), self.folder.path()))

@@ -7,7 +7,7 @@ use leasebridge::core::event::{Base, Carried, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::journal::{Fold, Geometry, GeometryOptions, Sealer, Start, Writer};
-use leasebridge::queue::log::{Log, LogFailure, LogOptions, LogStore, OpenError, Tenure};
+use leasebridge::queue::log::{Log, LogFailure, LogOpenError, LogOptions, LogStore, Tenure};
 
 /// Small, so that a few dozen events fill a segment.
 const SEGMENT_BYTES: u32 = 20 << 10;
@@ -122,7 +122,7 @@ impl Session {
     pub(crate) async fn try_open(
         store: &dyn LogStore,
         known: &Knowledge,
-    ) -> Result<(Self, Numbers), OpenError> {
+    ) -> Result<(Self, Numbers), LogOpenError> {
         let mut numbers = Numbers::default();
         let opened = store.open(options(), &mut numbers).await?;
         let mut firsts = BTreeMap::new();

@@ -8,7 +8,7 @@ use leasebridge::queue::log::files::FolderStore;
 use leasebridge_sim::disk::{Drivers, Fault, FaultRule, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
 
-use super::house::{House, Life};
+use super::house::{Life, LogFixture};
 
 const DIR: &str = "/queue";
 
@@ -34,7 +34,7 @@ impl SimHouse {
     }
 }
 
-impl House for SimHouse {
+impl LogFixture for SimHouse {
     fn store(&self) -> Arc<dyn LogStore> {
         Arc::new(FolderStore::new(Arc::new(self.disk()), DIR))
     }

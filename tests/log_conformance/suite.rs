@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use leasebridge::core::event::Event;
 use leasebridge::core::ids::{BodyRef, SegmentNo, Seq};
-use leasebridge::queue::log::{LogFailure, ReadError};
+use leasebridge::queue::log::{LogFailure, LogReadError};
 
-use super::house::House;
+use super::house::LogFixture;
 use super::session::{Knowledge, Known, Numbers, Session, body};
 
 /// Makes a house.
-pub(crate) type Builder<'a> = &'a dyn Fn() -> Box<dyn House>;
+pub(crate) type Builder<'a> = &'a dyn Fn() -> Box<dyn LogFixture>;
 
 /// Runs the whole suite.
 pub(crate) fn holds(build: Builder<'_>) {
@@ -32,11 +32,11 @@ pub(crate) fn holds(build: Builder<'_>) {
 }
 
 /// Lets one process live that must not die.
-fn live<'a>(house: &'a dyn House, life: impl Future<Output = ()> + 'a) {
+fn live<'a>(house: &'a dyn LogFixture, life: impl Future<Output = ()> + 'a) {
     assert!(house.live(Box::pin(life)), "the process got stuck");
 }
 
-fn what_is_appended_is_read_back(house: &dyn House) {
+fn what_is_appended_is_read_back(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let store = house.store();
@@ -69,12 +69,12 @@ fn what_is_appended_is_read_back(house: &dyn House) {
             ..place
         };
         let read = session.log.read_bodies(&[other, place]).await;
-        assert!(matches!(read[0], Err(ReadError::Damaged(_))), "{read:?}");
+        assert!(matches!(read[0], Err(LogReadError::Damaged(_))), "{read:?}");
         assert_eq!(read[1].as_ref().unwrap(), &body(3));
     });
 }
 
-fn an_opening_finds_what_the_ones_before_confirmed(house: &dyn House) {
+fn an_opening_finds_what_the_ones_before_confirmed(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let mut generation = None;
@@ -100,7 +100,7 @@ fn an_opening_finds_what_the_ones_before_confirmed(house: &dyn House) {
     });
 }
 
-fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn House) {
+fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let (mut session, _) = Session::open(&*house.store(), &known).await;
@@ -112,11 +112,11 @@ fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn House) {
         for segment in [1, 2].map(SegmentNo) {
             session.retire_oldest().await;
             let gone = session.log.read_segment(segment).await;
-            assert_eq!(gone, Err(ReadError::Gone(segment)));
+            assert_eq!(gone, Err(LogReadError::Gone(segment)));
         }
         assert_eq!(session.log.room().ready, before.ready + 2);
         let read = session.log.read_bodies(&[numbers.bodies[&0]]).await;
-        assert_eq!(read, [Err(ReadError::Gone(SegmentNo(1)))]);
+        assert_eq!(read, [Err(LogReadError::Gone(SegmentNo(1)))]);
         session.check_bodies(&numbers).await;
         let retained = known.lock().unwrap().retained;
         drop(session);
@@ -128,7 +128,7 @@ fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn House) {
     });
 }
 
-fn room_is_made_one_segment_at_a_time(house: &dyn House) {
+fn room_is_made_one_segment_at_a_time(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let (mut session, _) = Session::open(&*house.store(), &known).await;
@@ -152,7 +152,11 @@ enum First {
 
 /// Two processes have the log at once: one of them has to go, whatever it does first, and whether the second has
 /// written anything (`writes`) or not.
-fn a_second_opening_is_refused_or_fences_the_first(house: &dyn House, does: First, writes: bool) {
+fn a_second_opening_is_refused_or_fences_the_first(
+    house: &dyn LogFixture,
+    does: First,
+    writes: bool,
+) {
     let known = Knowledge::default();
     live(house, async {
         let (mut first, _) = Session::open(&*house.store(), &known).await;
@@ -190,7 +194,7 @@ fn a_second_opening_is_refused_or_fences_the_first(house: &dyn House, does: Firs
     });
 }
 
-fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn House, arrived: bool) {
+fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn LogFixture, arrived: bool) {
     let known = Knowledge::default();
     let mut found = Vec::new();
     live(house, async {
@@ -224,7 +228,7 @@ fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn House, arri
     assert!(found == [20, 20] || found == [23, 23], "{found:?}");
 }
 
-fn damage_is_reported_and_nothing_is_changed(house: &dyn House) {
+fn damage_is_reported_and_nothing_is_changed(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let (mut session, _) = Session::open(&*house.store(), &known).await;
@@ -242,7 +246,7 @@ fn damage_is_reported_and_nothing_is_changed(house: &dyn House) {
     });
 }
 
-fn a_segment_that_is_needed_and_missing_is_damage(house: &dyn House) {
+fn a_segment_that_is_needed_and_missing_is_damage(house: &dyn LogFixture) {
     let known = Knowledge::default();
     live(house, async {
         let (mut session, _) = Session::open(&*house.store(), &known).await;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::house::House;
+use super::house::LogFixture;
 use super::session::{Knowledge, Known, Session};
 use super::suite::Builder;
 
@@ -18,7 +18,7 @@ struct Seen {
 }
 
 /// Three openings: one that is sealed, one that is dropped, and one that retires.
-async fn workload(house: &dyn House, known: &Knowledge) {
+async fn workload(house: &dyn LogFixture, known: &Knowledge) {
     for opening in 0..3 {
         let (mut session, _) = Session::open(&*house.store(), known).await;
         if session.log.room().ready == 0 {
@@ -62,7 +62,7 @@ pub(crate) fn a_crash_anywhere_takes_nothing_that_was_confirmed(build: Builder<'
 
 /// What is left opens, holds all that was confirmed and nothing that was never appended, goes on, and is the
 /// same for the next opening.
-fn survives(house: &dyn House, known: &Known, way: u64, seen: &mut Seen) {
+fn survives(house: &dyn LogFixture, known: &Known, way: u64, seen: &mut Seen) {
     house.bury(way);
     let open = Known {
         appended: known.appended,
@@ -89,7 +89,7 @@ fn survives(house: &dyn House, known: &Known, way: u64, seen: &mut Seen) {
 }
 
 async fn reopened(
-    house: &dyn House,
+    house: &dyn LogFixture,
     before: &Known,
     seen: &mut Seen,
     known: &Knowledge,

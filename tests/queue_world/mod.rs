@@ -9,7 +9,7 @@ use leasebridge::queue::{OpenError, QueueOptions, SafeTaskQueue};
 use leasebridge_sim::clock::{SimClock, TimeSource};
 use leasebridge_sim::disk::SimDisk;
 use leasebridge_sim::entropy::SimEntropy;
-use leasebridge_sim::gate::Gate;
+use leasebridge_sim::gate::HostGate;
 use leasebridge_sim::host::WALL_START;
 use leasebridge_sim::net::{Network, SimTransport};
 use leasebridge_sim::plan::Micros;
@@ -49,7 +49,7 @@ pub(crate) fn options(disk: &SimDisk, boot: u64) -> QueueOptions {
         transport: Arc::new(SimTransport::new(
             "queue".into(),
             Network::new(Seed(7), [Micros(0); 2]),
-            Gate::default(),
+            HostGate::default(),
         )),
         disk: Arc::new(disk.clone()),
         entropy: Arc::new(SimEntropy::new(Seed(7), &format!("boot {boot}"))),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use leasebridge::core::{DeliveryId, Epoch, Origin, SendNumber, Seq, TaskId};
 use leasebridge::env::Env;
-use leasebridge::receiver::store::{Record, StoredInbox};
+use leasebridge::receiver::store::{InboxRecord, StoredInbox};
 use leasebridge::receiver::{Delivered, EffectFile, EffectLog, FileStore, InboxStore};
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
@@ -103,7 +103,7 @@ async fn what_is_recorded_is_kept(seed: u64) -> bool {
     let disk = SimDisk::new(Seed(seed), TokioSpawner);
     let store = FileStore::new(&env(&disk), PATH).unwrap();
     store.load().await.unwrap();
-    let done = |seq| Record::Finished(delivery(seq), Ok(Bytes::from(vec![7; 700])));
+    let done = |seq| InboxRecord::Finished(delivery(seq), Ok(Bytes::from(vec![7; 700])));
     store.append(vec![done(1)]).await.unwrap();
     fail_the_next_sync(&disk);
     store.append(vec![done(2)]).await.unwrap_err();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use leasebridge::env::{BoxFuture, Env};
-use leasebridge::receiver::store::{Record, StoredInbox};
+use leasebridge::receiver::store::{InboxRecord, StoredInbox};
 use leasebridge::receiver::{
     EffectFile, FileStore, Handler, InboxStore, Receiver, ReceiverError, RecoverOutcome,
     RunningReceiver, StoreError,
@@ -254,7 +254,7 @@ impl InboxStore for Failing {
         Box::pin(async { Ok((InboxId([1; 16]), StoredInbox::default())) })
     }
 
-    fn append(&self, _: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append(&self, _: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         let left = self.0.fetch_sub(1, Ordering::Relaxed);
         Box::pin(async move {
             if left > 0 {

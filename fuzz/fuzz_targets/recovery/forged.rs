@@ -6,7 +6,7 @@ use leasebridge::core::ids::SegmentNo;
 use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
 use leasebridge::journal::slots::Walk;
 use leasebridge::journal::{
-    Fold, Format, Generation, Position, Records, SegmentHeader, SlotNo, next_batch,
+    Fold, FormatVersion, Generation, Position, Records, SegmentHeader, SlotNo, next_batch,
 };
 
 use super::Choices;
@@ -130,8 +130,8 @@ fn batch(choices: &mut Choices<'_>, bytes: &mut Vec<u8>, header: SegmentHeader, 
     records.extend_from_slice(choices.take(len));
     let at = u32::try_from(bytes.len()).expect("a slot is small");
     let (format, magic) = match flags & 4 {
-        0 => (Format::Two, b"LBB\xb6"),
-        _ => (Format::One, b"LBB\xb5"),
+        0 => (FormatVersion::Two, b"LBB\xb6"),
+        _ => (FormatVersion::One, b"LBB\xb5"),
     };
     let count = Records::new(&records, format, header.segment, at).count() as u32;
     let mut fields = [

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use leasebridge::core::event::{
-    Base, Doubt, Enqueued, Event, Isolation, LeaseTimes, LifeImage, Next, Outcome, PoisonCause,
-    Removal, Settled, TaskImage, TransportKind,
+    Base, Doubt, Enqueued, Event, Isolation, LeaseOutcome, LeaseTimes, LifeImage, Next,
+    PoisonCause, Removal, Settled, TaskImage, TransportKind,
 };
 use leasebridge::core::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId,
@@ -315,9 +315,9 @@ fn settled(choices: &mut Choices<'_>, delivery: DeliveryId, at: QueueMs, flag: b
         delivery,
         at,
         outcome: if flag {
-            Outcome::Rejected
+            LeaseOutcome::Rejected
         } else {
-            Outcome::InDoubt(Doubt::NoAnswer)
+            LeaseOutcome::InDoubt(Doubt::NoAnswer)
         },
         charged: flag,
         isolation: Isolation::Route,

@@ -19,7 +19,7 @@ const PRODUCERS_MAX: u32 = 20;
 const LINES_PER_PRODUCER: u32 = 200;
 
 /// Where everything of a run lies, and what runs.
-pub(super) struct House {
+pub(super) struct ChaosProcesses {
     program: PathBuf,
     folder: PathBuf,
     listen: Address,
@@ -41,7 +41,7 @@ async fn free_port() -> io::Result<Address> {
     Ok(Address::tcp("127.0.0.1", listener.local_addr()?.port()))
 }
 
-impl House {
+impl ChaosProcesses {
     /// Writes the configuration; starts nothing but the proxies. The log lies in `data`.
     pub(super) async fn new(program: &Path, folder: &Path, data: &Path) -> io::Result<Self> {
         let (socket, grpc) = (free_port().await?, free_port().await?);

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::seed::{Draws, Seed};
 use deeds::{Deed, Way, Whom};
-use house::House;
+use house::ChaosProcesses;
 use process::Process;
 use proxy::Mood;
 
@@ -84,7 +84,7 @@ pub trait Watch {
 /// # Errors
 /// When a process can't be started or a file not be written.
 pub async fn run(options: &ChaosOptions, watch: &mut dyn Watch) -> io::Result<ChaosRun> {
-    let mut house = House::new(&options.program, &options.folder, &options.data).await?;
+    let mut house = ChaosProcesses::new(&options.program, &options.folder, &options.data).await?;
     let mut ran = ChaosRun::default();
     let mut draws = options.seed.draws("chaos");
     house.start_missing()?;
@@ -108,12 +108,12 @@ pub async fn run(options: &ChaosOptions, watch: &mut dyn Watch) -> io::Result<Ch
 }
 
 /// The rest of the input; a bridge that ends by itself meanwhile, say of a full disk, is started again.
-async fn finish(house: &mut House) -> io::Result<u32> {
+async fn finish(house: &mut ChaosProcesses) -> io::Result<u32> {
     house.start_missing()?;
     house.finish_producing().await
 }
 
-async fn do_deed(house: &mut House, deed: Deed, draws: &mut Draws) -> io::Result<()> {
+async fn do_deed(house: &mut ChaosProcesses, deed: Deed, draws: &mut Draws) -> io::Result<()> {
     match deed {
         Deed::Kill(whom, down) => {
             if let Some(process) = slot(house, whom).take() {
@@ -145,14 +145,14 @@ async fn do_deed(house: &mut House, deed: Deed, draws: &mut Draws) -> io::Result
     house.start_missing()
 }
 
-fn slot(house: &mut House, whom: Whom) -> &mut Option<Process> {
+fn slot(house: &mut ChaosProcesses, whom: Whom) -> &mut Option<Process> {
     match whom {
         Whom::Bridge => &mut house.bridge,
         Whom::Receiver => &mut house.receiver,
     }
 }
 
-async fn mood(house: &House, way: Way, mood: Mood, span: Duration) {
+async fn mood(house: &ChaosProcesses, way: Way, mood: Mood, span: Duration) {
     if way != Way::Grpc {
         house.socket.set(mood);
     }
@@ -164,7 +164,7 @@ async fn mood(house: &House, way: Way, mood: Mood, span: Duration) {
 }
 
 /// Waits until nothing is pending; says what still is when the patience is over.
-async fn until_idle(house: &mut House, patience: Duration) -> io::Result<u64> {
+async fn until_idle(house: &mut ChaosProcesses, patience: Duration) -> io::Result<u64> {
     let start = Instant::now();
     loop {
         house.start_missing()?;

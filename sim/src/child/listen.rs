@@ -101,7 +101,7 @@ impl Subscriber for Listener {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut line = Line::new("new", span.metadata());
+        let mut line = HeardLine::new("new", span.metadata());
         span.record(&mut line);
         self.0.hear(span.metadata().target(), &line.0);
         Id::from_u64(self.0.spans.fetch_add(1, Ordering::Relaxed))
@@ -112,7 +112,7 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line::new("event", event.metadata());
+        let mut line = HeardLine::new("event", event.metadata());
         event.record(&mut line);
         self.0.hear(event.metadata().target(), &line.0);
     }
@@ -123,15 +123,15 @@ impl Subscriber for Listener {
 }
 
 /// One line of what was heard.
-struct Line(String);
+struct HeardLine(String);
 
-impl Line {
+impl HeardLine {
     fn new(kind: &str, metadata: &Metadata<'_>) -> Self {
         Self(format!("{kind} {} {}", metadata.level(), metadata.name()))
     }
 }
 
-impl Visit for Line {
+impl Visit for HeardLine {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if UNCOMPARED.contains(&field.name()) {
             return;

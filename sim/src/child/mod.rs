@@ -24,7 +24,7 @@ use leasebridge_sim::run::{self, Ran};
 use rustix::time::{ClockId, clock_gettime};
 
 use listen::Listener;
-use protocol::{Prints, Reply, Request};
+use protocol::{ChildReply, ChildRequest, Prints};
 
 /// The only argument of a child.
 pub(crate) const CHILD: &str = "__child";
@@ -52,7 +52,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn obey(request: &Request) -> std::io::Result<()> {
+fn obey(request: &ChildRequest) -> std::io::Result<()> {
     std::panic::set_hook(Box::new(|info| {
         let said = info.to_string();
         // Should the process not survive it, this is what is left of it.
@@ -99,7 +99,7 @@ pub(crate) fn processor_time() -> Duration {
 }
 
 /// Runs one plan; what escapes from it as a panic is its outcome.
-fn one(plan: &Plan, request: &Request, listener: Option<&Listener>) -> Reply {
+fn one(plan: &Plan, request: &ChildRequest, listener: Option<&Listener>) -> ChildReply {
     let running = watch::Running::begin();
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run::played(plan)));
     drop(running);
@@ -133,5 +133,5 @@ fn one(plan: &Plan, request: &Request, listener: Option<&Listener>) -> Reply {
             outcome.simulated,
         )]),
     });
-    Reply::new(outcome, request.keep, prints)
+    ChildReply::new(outcome, request.keep, prints)
 }

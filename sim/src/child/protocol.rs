@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use leasebridge_sim::history::Record;
 use leasebridge_sim::oracle::Verdict;
 use leasebridge_sim::plan::{FaultId, Micros, Plan};
-use leasebridge_sim::run::Outcome;
+use leasebridge_sim::run::RunOutcome;
 use serde::{Deserialize, Serialize};
 
 /// The variable of the environment that names the bug which a child of a build with defects turns on.
@@ -44,7 +44,7 @@ pub(crate) enum Listen {
 
 /// What a child is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct ChildRequest {
     /// What it runs, one after the other.
     pub(crate) plans: Vec<Plan>,
     /// What it sends back.
@@ -57,7 +57,7 @@ pub(crate) struct Request {
 
 /// What a child says of one plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Reply {
+pub(crate) struct ChildReply {
     /// What the oracle found.
     verdict: Verdict,
     /// Simulated time at the end.
@@ -76,9 +76,9 @@ pub(crate) struct Reply {
     pub(crate) cpu_us: u64,
 }
 
-impl Reply {
+impl ChildReply {
     /// What there is to say of `outcome`, but for the time it took.
-    pub(crate) fn new(outcome: Outcome, keep: Keep, prints: Option<Prints>) -> Self {
+    pub(crate) fn new(outcome: RunOutcome, keep: Keep, prints: Option<Prints>) -> Self {
         let passed = outcome.class() == leasebridge_sim::oracle::Class::Pass;
         let wanted = match keep {
             Keep::Nothing => false,
@@ -99,8 +99,8 @@ impl Reply {
     }
 
     /// The outcome of `plan`, which the parent still has.
-    pub(crate) fn into_outcome(self, plan: Plan) -> Outcome {
-        Outcome {
+    pub(crate) fn into_outcome(self, plan: Plan) -> RunOutcome {
+        RunOutcome {
             plan,
             records: self.records,
             verdict: self.verdict,

@@ -8,7 +8,7 @@ use leasebridge_sim::seed::Seed;
 
 use super::exit::EXIT_CODES;
 use super::part::Part;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::pool::Pool;
 
 /// Seeded simulation of leasebridge: the product's own code under partitions, crashes and disk faults
@@ -20,11 +20,11 @@ pub(crate) struct Cli {
     pub(crate) scenarios: Option<PathBuf>,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// List the scenarios
     List,
     Run(RunArgs),
@@ -41,7 +41,7 @@ pub(crate) enum Command {
 
 /// How results are printed
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people
     #[default]
     Human,
@@ -71,7 +71,7 @@ impl PoolArgs {
     ///
     /// # Errors
     /// When this program doesn't find itself.
-    pub(crate) fn pool(&self) -> Result<Pool, Failure> {
+    pub(crate) fn pool(&self) -> Result<Pool, CommandFailure> {
         let mut pool = Pool::of_this_program(self.jobs)?;
         pool.budget = Duration::from_secs(self.budget);
         Ok(pool)
@@ -103,7 +103,7 @@ pub(crate) struct Outputs {
 
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    pub(crate) format: OutputFormat,
 }
 
 /// Run one seed of a scenario: its plan, its timeline, its verdict
@@ -178,7 +178,7 @@ pub(crate) struct ExploreArgs {
 
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    pub(crate) format: OutputFormat,
 
     #[command(flatten)]
     pub(crate) pool: PoolArgs,

@@ -10,10 +10,10 @@ use leasebridge_sim::report::verdict::name;
 
 use super::args::ChaosArgs;
 use super::check;
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::out;
 use super::table::{Column, render};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// By how much the clocks of processes on one machine may differ, in milliseconds: they share one clock, but a
 /// record is stamped a moment before or after what it tells.
@@ -24,7 +24,7 @@ const SKEW_MS: u64 = 200;
     clippy::disallowed_methods,
     reason = "real processes write real files into a folder of this command's own"
 )]
-pub(crate) async fn run(args: ChaosArgs) -> Ended {
+pub(crate) async fn run(args: ChaosArgs) -> CommandResult {
     let program = program(args.program)?;
     let temporary = tempfile::Builder::new()
         .prefix("leasebridge-chaos-")
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: ChaosArgs) -> Ended {
     let mut bar = Bar::new(options.duration);
     let ran = chaos::run(&options, &mut bar).await;
     bar.0.finish_and_clear();
-    let ran = ran.map_err(|error| Failure::about(folder.display(), error))?;
+    let ran = ran.map_err(|error| CommandFailure::about(folder.display(), error))?;
     let (records, verdict) = check::judge(&ran.histories, SKEW_MS)?;
     let class = report(&ran, records, &verdict)?;
     if class != Class::Pass {
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: ChaosArgs) -> Ended {
     Ok(class)
 }
 
-fn program(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+fn program(asked: Option<PathBuf>) -> Result<PathBuf, CommandFailure> {
     let this = std::env::current_exe()?;
     let beside = this.parent().map(|folder| folder.join("leasebridge"));
     let candidates = match asked {
@@ -69,7 +69,7 @@ fn program(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     };
     let found = candidates.iter().find(|file| file.is_file());
     found.cloned().ok_or_else(|| {
-        Failure::about(
+        CommandFailure::about(
             candidates[0].display(),
             "there is no such program; build it with `cargo build --release`, or name it with --program",
         )
@@ -77,7 +77,7 @@ fn program(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
 }
 
 /// Says what came of it; the worst of what was found counts.
-fn report(ran: &ChaosRun, records: usize, verdict: &Verdict) -> Result<Class, Failure> {
+fn report(ran: &ChaosRun, records: usize, verdict: &Verdict) -> Result<Class, CommandFailure> {
     let columns = [Column::Text("DEED"), Column::Number("TIMES")];
     let deeds = ran.deeds.iter();
     let rows = deeds.map(|(deed, times)| vec![(*deed).to_owned(), times.to_string()]);

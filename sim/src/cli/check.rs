@@ -10,12 +10,12 @@ use leasebridge_sim::plan::Micros;
 use leasebridge_sim::report::verdict::name;
 
 use super::args::CheckArgs;
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::out;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Judges the histories of one run together.
-pub(crate) fn run(args: &CheckArgs) -> Ended {
+pub(crate) fn run(args: &CheckArgs) -> CommandResult {
     let (records, verdict) = judge(&args.histories, args.skew_ms)?;
     for violation in &verdict.violations {
         out::print(&format!(
@@ -42,10 +42,10 @@ pub(crate) fn run(args: &CheckArgs) -> Ended {
 }
 
 /// Reads the histories of one run and judges them. Says how many records they have.
-pub(crate) fn judge(files: &[PathBuf], skew_ms: u64) -> Result<(usize, Verdict), Failure> {
+pub(crate) fn judge(files: &[PathBuf], skew_ms: u64) -> Result<(usize, Verdict), CommandFailure> {
     let mut records = Vec::new();
     for file in files {
-        let about = |error: &dyn std::fmt::Display| Failure::about(file.display(), error);
+        let about = |error: &dyn std::fmt::Display| CommandFailure::about(file.display(), error);
         let input = File::open(file).map_err(|error| about(&error))?;
         let (_, read, cut) = history::read(BufReader::new(input)).map_err(|error| about(&error))?;
         if cut {

@@ -4,7 +4,7 @@
 
 use leasebridge_sim::oracle::Class;
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// The exit codes, as `--help` prints them.
 pub(crate) const EXIT_CODES: &str = "\
@@ -25,10 +25,10 @@ pub(crate) const USAGE: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
 /// The exit code of a command that has no verdict to end with.
-pub(crate) fn code_of(failure: &Failure) -> u8 {
+pub(crate) fn code_of(failure: &CommandFailure) -> u8 {
     match failure {
-        Failure::Broken(_) => USAGE,
-        Failure::Interrupted => INTERRUPTED,
+        CommandFailure::Broken(_) => USAGE,
+        CommandFailure::Interrupted => INTERRUPTED,
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn worst(classes: impl IntoIterator<Item = Class>) -> Class {
 }
 
 /// How every command ends: with the class of what it found.
-pub(crate) type Ended = Result<Class, Failure>;
+pub(crate) type CommandResult = Result<Class, CommandFailure>;
 
 #[cfg(test)]
 mod tests {

@@ -6,15 +6,15 @@ use leasebridge_sim::oracle::Class;
 use leasebridge_sim::report::machine;
 use serde_json::json;
 
-use super::args::{ExploreArgs, Format};
-use super::exit::{Ended, worst};
+use super::args::{ExploreArgs, OutputFormat};
+use super::exit::{CommandResult, worst};
 use super::{explored as tables, files, out, story};
-use crate::explore::progress::Progress;
-use crate::explore::{End, Exploration, Explored, coverage};
-use crate::failure::Failure;
+use crate::explore::progress::ExplorationProgress;
+use crate::explore::{Exploration, ExplorationEnd, Explored, coverage};
+use crate::failure::CommandFailure;
 
 /// Explores, reports, shrinks.
-pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> CommandResult {
     let all = args.names.is_empty();
     let scenarios = files::scenarios(&args.names, folder)?;
     let pool = args.pool.pool()?;
@@ -24,10 +24,10 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         seeds: args.seeds,
         pool: &pool,
         fail_fast: !args.no_fail_fast,
-        each: args.format != Format::Human || args.junit.is_some(),
+        each: args.format != OutputFormat::Human || args.junit.is_some(),
     };
     let asked = args.seeds.saturating_mul(scenarios.len() as u64);
-    let progress = Progress::new(asked, args.format != Format::Human);
+    let progress = ExplorationProgress::new(asked, args.format != OutputFormat::Human);
     let explored = exploration.run(&progress).await?;
     progress.finish();
     if let Some(file) = &args.junit {
@@ -35,13 +35,13 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     }
     let holes = coverage::holes(&explored, &scenarios, all);
     match args.format {
-        Format::Human => summary(&explored, asked, &holes, &progress)?,
-        Format::Jsonl => {
+        OutputFormat::Human => summary(&explored, asked, &holes, &progress)?,
+        OutputFormat::Jsonl => {
             let lines: String = explored.ended.iter().map(machine::json_line).collect();
             out::print(&(lines + &jsonl(&explored, &holes)))?;
         }
-        Format::Junit => out::print(&machine::junit(&explored.ended))?,
-        Format::Github => {
+        OutputFormat::Junit => out::print(&machine::junit(&explored.ended))?,
+        OutputFormat::Github => {
             let lines: String = explored.ended.iter().filter_map(machine::github).collect();
             out::print(&lines)?;
         }
@@ -50,9 +50,10 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
         out::print(&format!("\n{}", tables::sites(&explored.tallies)))?;
     }
     for answer in explored.failures.values() {
-        let small = (!args.no_shrink && explored.end != End::Interrupted).then_some(&pool);
+        let small =
+            (!args.no_shrink && explored.end != ExplorationEnd::Interrupted).then_some(&pool);
         let told = story::tell(answer, small, &args.failures).await?;
-        if args.format == Format::Human {
+        if args.format == OutputFormat::Human {
             out::print(&told)?;
         } else {
             out::complain(&told);
@@ -61,7 +62,9 @@ pub(crate) async fn run(args: ExploreArgs, folder: Option<PathBuf>) -> Ended {
     let failures = explored.failures.keys().map(|(class, _)| *class);
     let holes = holes.first().map(|_| Class::Coverage);
     match worst(failures.chain(holes)) {
-        Class::Pass if explored.end == End::Interrupted => Err(Failure::Interrupted),
+        Class::Pass if explored.end == ExplorationEnd::Interrupted => {
+            Err(CommandFailure::Interrupted)
+        }
         class => Ok(class),
     }
 }
@@ -70,8 +73,8 @@ fn summary(
     explored: &Explored,
     asked: u64,
     holes: &[String],
-    progress: &Progress,
-) -> Result<(), Failure> {
+    progress: &ExplorationProgress,
+) -> Result<(), CommandFailure> {
     out::print(&tables::table(&explored.tallies))?;
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
     let (seconds, simulated) = (progress.seconds(), progress.simulated().as_secs_f64());
@@ -82,14 +85,14 @@ fn summary(
         simulated / seconds
     ))?;
     match explored.end {
-        End::All => {}
-        End::AtFailures => out::print(&format!(
+        ExplorationEnd::All => {}
+        ExplorationEnd::AtFailures => out::print(&format!(
             "ended at the first failures of {asked} seeds; `--no-fail-fast` runs them all"
         ))?,
-        End::Interrupted => out::print("interrupted: this is what ran so far")?,
+        ExplorationEnd::Interrupted => out::print("interrupted: this is what ran so far")?,
     }
     let never: Vec<_> = coverage::never_reached(&explored.tallies).collect();
-    if explored.end == End::All && !never.is_empty() {
+    if explored.end == ExplorationEnd::All && !never.is_empty() {
         let of = leasebridge::coverage::SITES.len();
         out::print(&format!(
             "never reached, {} of {of} sites: {}",

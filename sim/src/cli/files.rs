@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use leasebridge_sim::plan::Plan;
 use leasebridge_sim::scenario::Scenario;
 
@@ -10,12 +10,15 @@ use leasebridge_sim::scenario::Scenario;
 ///
 /// # Errors
 /// When there is none.
-pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, CommandFailure> {
     if let Some(given) = given {
         return if given.is_dir() {
             Ok(given)
         } else {
-            Err(Failure::about(given.display(), "there is no such folder"))
+            Err(CommandFailure::about(
+                given.display(),
+                "there is no such folder",
+            ))
         };
     }
     let here = std::env::current_dir()?;
@@ -24,7 +27,9 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
         .map(|up| up.join("scenarios"))
         .find(|folder| folder.is_dir());
     found.ok_or_else(|| {
-        Failure::because("there is no folder `scenarios` here or above; name it with --scenarios")
+        CommandFailure::because(
+            "there is no folder `scenarios` here or above; name it with --scenarios",
+        )
     })
 }
 
@@ -32,8 +37,8 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// When it can't be read.
-pub(crate) fn tomls(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let about = |error| Failure::about(folder.display(), error);
+pub(crate) fn tomls(folder: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
+    let about = |error| CommandFailure::about(folder.display(), error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(about)? {
         let path = entry.map_err(about)?.path();
@@ -55,12 +60,12 @@ pub(crate) fn tomls(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 pub(crate) fn scenarios(
     names: &[String],
     given: Option<PathBuf>,
-) -> Result<Vec<Scenario>, Failure> {
+) -> Result<Vec<Scenario>, CommandFailure> {
     if names.is_empty() {
         let folder = folder(given)?;
         let files = tomls(&folder)?;
         if files.is_empty() {
-            return Err(Failure::about(
+            return Err(CommandFailure::about(
                 folder.display(),
                 "there is no scenario in this folder",
             ));
@@ -77,7 +82,7 @@ pub(crate) fn scenarios(
 ///
 /// # Errors
 /// When it is unknown or wrong.
-pub(crate) fn scenario(name: &str, given: Option<PathBuf>) -> Result<Scenario, Failure> {
+pub(crate) fn scenario(name: &str, given: Option<PathBuf>) -> Result<Scenario, CommandFailure> {
     let path = Path::new(name);
     if path.extension().is_some() || path.components().count() > 1 {
         return load(path);
@@ -96,31 +101,31 @@ pub(crate) fn scenario(name: &str, given: Option<PathBuf>) -> Result<Scenario, F
     } else {
         names.join(", ")
     };
-    Err(Failure::from(format!(
+    Err(CommandFailure::from(format!(
         "there is no scenario `{name}`; there are: {known}"
     )))
 }
 
-fn load(file: &Path) -> Result<Scenario, Failure> {
-    Scenario::load(file).map_err(Failure::because)
+fn load(file: &Path) -> Result<Scenario, CommandFailure> {
+    Scenario::load(file).map_err(CommandFailure::because)
 }
 
 /// A saved plan.
 ///
 /// # Errors
 /// When it can't be read, or is none.
-pub(crate) fn plan(file: &Path) -> Result<Plan, Failure> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| Failure::about(file.display(), error))?;
-    Plan::parse(&text).map_err(|error| Failure::about(file.display(), error))
+pub(crate) fn plan(file: &Path) -> Result<Plan, CommandFailure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CommandFailure::about(file.display(), error))?;
+    Plan::parse(&text).map_err(|error| CommandFailure::about(file.display(), error))
 }
 
 /// Writes a file, and the folder it is in.
 ///
 /// # Errors
 /// When it can't.
-pub(crate) fn write(file: &Path, text: &[u8]) -> Result<(), Failure> {
-    let about = |error| Failure::about(file.display(), error);
+pub(crate) fn write(file: &Path, text: &[u8]) -> Result<(), CommandFailure> {
+    let about = |error| CommandFailure::about(file.display(), error);
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(about)?;
     }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use leasebridge_sim::oracle::Class;
 
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::table::{Column, render};
 use super::{files, out};
 
 /// Lists the scenarios.
-pub(crate) fn run(folder: Option<PathBuf>) -> Ended {
+pub(crate) fn run(folder: Option<PathBuf>) -> CommandResult {
     let scenarios = files::scenarios(&[], folder)?;
     let rows = scenarios.into_iter().map(|scenario| {
         let world = format!("{:?}", scenario.speed).to_lowercase();

@@ -8,14 +8,14 @@ use leasebridge_sim::oracle::Class;
 use leasebridge_sim::seed::Seed;
 
 use super::args::MetaArgs;
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::table::{Column, render};
 use super::{files, out};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::meta::{Compared, Pair};
 
 /// Compares, scenario by scenario.
-pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> CommandResult {
     let scenarios = files::scenarios(&args.names, folder)?;
     let pool = args.pool.pool()?;
     let against = args.against.map(std::path::absolute).transpose()?;
@@ -28,7 +28,9 @@ pub(crate) async fn run(args: MetaArgs, folder: Option<PathBuf>) -> Ended {
             .in_order(seeds, |seed| pair.compare(scenario.draw(seed)))
             .collect::<Vec<_>>()
             .await;
-        let compared = compared.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let compared = compared
+            .into_iter()
+            .collect::<Result<Vec<_>, CommandFailure>>()?;
         let mut leaks = compared.iter().filter_map(|one| {
             let seed = one.answer.outcome.plan.seed;
             Some((seed, one.differs.as_ref()?))

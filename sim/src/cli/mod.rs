@@ -26,8 +26,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{Cli, Command};
-use exit::{Ended, USAGE};
+use args::{Cli, CliCommand};
+use exit::{CommandResult, USAGE};
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -58,24 +58,24 @@ pub(crate) fn refuse_to_start(why: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn start(cli: Cli) -> Ended {
+fn start(cli: Cli) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let scenarios = cli.scenarios;
     runtime.block_on(async {
         match cli.command {
-            Command::List => list::run(scenarios),
-            Command::Run(args) => run::scenario(args, scenarios).await,
-            Command::Replay(args) => run::replay(args).await,
-            Command::Explore(args) => explore::run(args, scenarios).await,
-            Command::Shrink(args) => shrink::run(args).await,
-            Command::Meta(args) => meta::run(args, scenarios).await,
-            Command::Check(args) => check::run(&args),
-            Command::Planted(args) => planted::run(args, scenarios).await,
-            Command::Bench(args) => bench::run(args).await,
-            Command::Chaos(args) => chaos::run(args).await,
-            Command::Regress(args) => regress::run(args, scenarios).await,
+            CliCommand::List => list::run(scenarios),
+            CliCommand::Run(args) => run::scenario(args, scenarios).await,
+            CliCommand::Replay(args) => run::replay(args).await,
+            CliCommand::Explore(args) => explore::run(args, scenarios).await,
+            CliCommand::Shrink(args) => shrink::run(args).await,
+            CliCommand::Meta(args) => meta::run(args, scenarios).await,
+            CliCommand::Check(args) => check::run(&args),
+            CliCommand::Planted(args) => planted::run(args, scenarios).await,
+            CliCommand::Bench(args) => bench::run(args).await,
+            CliCommand::Chaos(args) => chaos::run(args).await,
+            CliCommand::Regress(args) => regress::run(args, scenarios).await,
         }
     })
 }

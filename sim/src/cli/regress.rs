@@ -6,13 +6,13 @@ use leasebridge_sim::oracle::Class;
 use leasebridge_sim::report;
 
 use super::args::RegressArgs;
-use super::exit::{Ended, worst};
+use super::exit::{CommandResult, worst};
 use super::{files, out};
 use crate::child::protocol::Keep;
 use crate::pool::Wish;
 
 /// Replays every plan.
-pub(crate) async fn run(args: RegressArgs, folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn run(args: RegressArgs, folder: Option<PathBuf>) -> CommandResult {
     let folder = match args.plans {
         Some(given) => files::folder(Some(given))?,
         None => files::folder(folder)?.join("regress"),

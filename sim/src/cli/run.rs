@@ -6,30 +6,30 @@ use leasebridge_sim::history::{self, HISTORY_FORMAT, Header};
 use leasebridge_sim::plan::Plan;
 use leasebridge_sim::report;
 use leasebridge_sim::report::timeline::Show;
-use leasebridge_sim::run::Outcome;
+use leasebridge_sim::run::RunOutcome;
 
-use super::args::{Format, Outputs, PoolArgs, ReplayArgs, RunArgs};
-use super::exit::Ended;
+use super::args::{OutputFormat, Outputs, PoolArgs, ReplayArgs, RunArgs};
+use super::exit::CommandResult;
 use super::{files, out};
 use crate::child::protocol::Keep;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::pool::Wish;
 
 /// Runs one seed of a scenario.
-pub(crate) async fn scenario(args: RunArgs, folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn scenario(args: RunArgs, folder: Option<PathBuf>) -> CommandResult {
     let scenario = files::scenario(&args.scenario, folder)?;
     let again = format!("cargo sim run {} {}", args.scenario, args.seed);
     one(scenario.draw(args.seed), &again, &args.outputs, &args.pool).await
 }
 
 /// Runs a saved plan.
-pub(crate) async fn replay(args: ReplayArgs) -> Ended {
+pub(crate) async fn replay(args: ReplayArgs) -> CommandResult {
     let again = format!("cargo sim replay {}", args.plan.display());
     one(files::plan(&args.plan)?, &again, &args.outputs, &args.pool).await
 }
 
 /// Runs one plan; `again` is the command that does so.
-async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -> Ended {
+async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -> CommandResult {
     if let Some(file) = &outputs.plan_out {
         files::write(file, plan.to_toml().as_bytes())?;
     }
@@ -49,7 +49,7 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
     }
     let ended = answer.ended(again);
     out::print(&match outputs.format {
-        Format::Human => told(
+        OutputFormat::Human => told(
             &answer.outcome,
             if outputs.short {
                 Show::Around
@@ -57,15 +57,15 @@ async fn one(plan: Plan, again: &str, outputs: &Outputs, pool_args: &PoolArgs) -
                 Show::All
             },
         ),
-        Format::Jsonl => report::machine::json_line(&ended),
-        Format::Junit => report::machine::junit(&[ended]),
-        Format::Github => report::machine::github(&ended).unwrap_or_default(),
+        OutputFormat::Jsonl => report::machine::json_line(&ended),
+        OutputFormat::Junit => report::machine::junit(&[ended]),
+        OutputFormat::Github => report::machine::github(&ended).unwrap_or_default(),
     })?;
     Ok(answer.class())
 }
 
 /// All there is to say of a run, for people.
-fn told(outcome: &Outcome, show: Show) -> String {
+fn told(outcome: &RunOutcome, show: Show) -> String {
     let plan = report::plan::summary(&outcome.plan);
     let timeline = report::timeline::timeline(outcome, show);
     let verdict = report::verdict::verdict(outcome);
@@ -76,7 +76,7 @@ fn told(outcome: &Outcome, show: Show) -> String {
 ///
 /// # Errors
 /// When a record has no form as JSON.
-pub(crate) fn history_text(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
+pub(crate) fn history_text(outcome: &RunOutcome) -> Result<Vec<u8>, CommandFailure> {
     let header = Header {
         history: HISTORY_FORMAT,
         source: "sim".to_owned(),

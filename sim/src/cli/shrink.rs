@@ -4,18 +4,18 @@ use leasebridge_sim::report;
 use leasebridge_sim::shrink::Goal;
 
 use super::args::ShrinkArgs;
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::{files, out, story};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::pool::Wish;
 
 /// Shrinks a plan that fails.
-pub(crate) async fn run(args: ShrinkArgs) -> Ended {
+pub(crate) async fn run(args: ShrinkArgs) -> CommandResult {
     let plan = files::plan(&args.plan)?;
     let pool = args.pool.pool()?;
     let answer = pool.run_one(plan.clone(), &Wish::default()).await?;
     let Some(goal) = Goal::of(&answer.outcome) else {
-        return Err(Failure::about(
+        return Err(CommandFailure::about(
             args.plan.display(),
             "this plan passes: there is nothing to shrink",
         ));

@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use super::files;
 use crate::child::protocol::Keep;
 use crate::explore::{again, kind, words};
-use crate::failure::Failure;
-use crate::pool::{Answer, Pool, Wish};
+use crate::failure::CommandFailure;
+use crate::pool::{PlanAnswer, Pool, Wish};
 
 /// Candidates that an automatic search may run.
 const RUNS_MAX: u32 = 1_000;
@@ -30,10 +30,10 @@ const SEARCH_MAX: Duration = Duration::from_secs(180);
 /// # Errors
 /// When children can't be started, or the plan can't be saved.
 pub(crate) async fn tell(
-    answer: &Answer,
+    answer: &PlanAnswer,
     pool: Option<&Pool>,
     folder: &Path,
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let plan = &answer.outcome.plan;
     let mut text = format!(
         "\n== {}: scenario {}, seed {}\n",
@@ -88,11 +88,11 @@ pub(crate) fn came_to(plan: &Plan, small: &Shrunk) -> String {
 /// When children can't be started.
 pub(crate) async fn search(
     plan: Plan,
-    answer: &Answer,
+    answer: &PlanAnswer,
     goal: Goal,
     runs: u32,
     pool: &Pool,
-) -> Result<Shrunk, Failure> {
+) -> Result<Shrunk, CommandFailure> {
     let stop = Arc::new(AtomicBool::new(false));
     let failing = failing(answer);
     let (pool, stopped, handle) = (pool.clone(), Arc::clone(&stop), Handle::current());
@@ -126,10 +126,10 @@ pub(crate) async fn search(
             searching.await
         }
     };
-    joined.map_err(Failure::because)?
+    joined.map_err(CommandFailure::because)?
 }
 
-fn failing(answer: &Answer) -> Failing {
+fn failing(answer: &PlanAnswer) -> Failing {
     Failing {
         violation: answer.outcome.verdict.violations.first().cloned(),
     }
@@ -139,7 +139,7 @@ async fn run_all(
     pool: &Pool,
     candidates: &[Plan],
     goal: Goal,
-) -> Result<Vec<Option<Failing>>, Failure> {
+) -> Result<Vec<Option<Failing>>, CommandFailure> {
     let wish = Wish {
         may_hang: goal.class == Class::Liveness,
         ..Wish::default()

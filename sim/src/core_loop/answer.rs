@@ -8,7 +8,7 @@ use crate::plan::Micros;
 
 /// What an execution came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ExecutionAnswer {
     /// Executed.
     Done,
     /// No.
@@ -23,7 +23,7 @@ pub(super) enum Answer {
     KillsBridge,
 }
 
-impl Answer {
+impl ExecutionAnswer {
     /// Not now: in whole milliseconds, as an endpoint says it.
     pub(super) fn unavailable(span: Micros) -> Self {
         let span = SpanMs::from_duration(span.as_duration());
@@ -31,7 +31,7 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ExecutionAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("done"),

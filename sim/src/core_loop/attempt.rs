@@ -13,12 +13,12 @@ use leasebridge::pipeline::{Context, ContextOptions};
 use leasebridge::queue::{Command, Failure, Lease, Sends};
 use tokio::sync::oneshot;
 
-use super::answer::Answer;
+use super::answer::ExecutionAnswer;
 use super::endpoint::{Endpoint, Sent};
-use super::holder::Lane;
+use super::holder::HolderLane;
 use super::host::Stop;
 use super::network::Passage;
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::plan::{FaultId, Micros, OnLost, OpId, PeerFault};
 use crate::seed::Draws;
 
@@ -53,8 +53,8 @@ enum Manner {
 }
 
 /// See the module.
-pub(super) struct Attempt {
-    lane: Arc<Lane>,
+pub(super) struct DeliveryAttempt {
+    lane: Arc<HolderLane>,
     lease: Lease<Command>,
     op: OpId,
     /// Somebody else extends it.
@@ -64,8 +64,8 @@ pub(super) struct Attempt {
 }
 
 /// How a delivery ended.
-enum Outcome {
-    Answered(Answer),
+enum DeliveryOutcome {
+    Answered(ExecutionAnswer),
     /// Some of it may have arrived; nothing was heard.
     InDoubt,
     /// Nothing of it left.
@@ -74,8 +74,8 @@ enum Outcome {
     Over,
 }
 
-impl Attempt {
-    pub(super) fn new(lane: Arc<Lane>, lease: Lease<Command>, kept: bool) -> Self {
+impl DeliveryAttempt {
+    pub(super) fn new(lane: Arc<HolderLane>, lease: Lease<Command>, kept: bool) -> Self {
         let op = lane.world.bodies.op(&lease.value().body);
         let op = op.expect("a queue gives out bodies that were put in");
         let epoch = lease.delivery().epoch.get();
@@ -143,9 +143,9 @@ impl Attempt {
                 None if waits_late => {
                     let clock = &*lane.process.env.clock;
                     let late = leasebridge::env::timeout(clock, LATE_MAX, work).await;
-                    late.unwrap_or(Outcome::InDoubt)
+                    late.unwrap_or(DeliveryOutcome::InDoubt)
                 }
-                None => Outcome::InDoubt,
+                None => DeliveryOutcome::InDoubt,
             }
         };
         self.settle(scope, outcome, sends, &endpoint).await;
@@ -198,22 +198,28 @@ impl Attempt {
         }
     }
 
-    async fn settle(self, mut scope: Context, outcome: Outcome, sends: u8, endpoint: &Endpoint) {
+    async fn settle(
+        self,
+        mut scope: Context,
+        outcome: DeliveryOutcome,
+        sends: u8,
+        endpoint: &Endpoint,
+    ) {
         let delivery = self.lease.delivery();
         let lane = self.lane.clone();
         let is_doubt = matches!(
             outcome,
-            Outcome::InDoubt | Outcome::Answered(Answer::Silence)
+            DeliveryOutcome::InDoubt | DeliveryOutcome::Answered(ExecutionAnswer::Silence)
         );
         lane.doubted(delivery.task, is_doubt.then(|| endpoint.inbox()));
         match outcome {
-            Outcome::NotSent => lane.reached(false),
-            Outcome::Answered(_) => lane.reached(true),
-            Outcome::InDoubt | Outcome::Over => {}
+            DeliveryOutcome::NotSent => lane.reached(false),
+            DeliveryOutcome::Answered(_) => lane.reached(true),
+            DeliveryOutcome::InDoubt | DeliveryOutcome::Over => {}
         }
         let failure = match outcome {
-            Outcome::Answered(Answer::Done) => None,
-            Outcome::Answered(Answer::KillsBridge) => {
+            DeliveryOutcome::Answered(ExecutionAnswer::Done) => None,
+            DeliveryOutcome::Answered(ExecutionAnswer::KillsBridge) => {
                 lane.host.stop(Stop::Dies {
                     how: "pill",
                     power: None,
@@ -221,17 +227,23 @@ impl Attempt {
                 });
                 return std::future::pending().await;
             }
-            Outcome::Answered(Answer::Rejected) => Some(Failure::Rejected("no".to_owned())),
-            Outcome::Answered(Answer::Refused) => Some(Failure::Refused("never".to_owned())),
-            Outcome::Answered(Answer::Unavailable(span)) => Some(Failure::Unavailable {
-                retry_after: span.as_duration(),
-                reason: "not now".to_owned(),
-            }),
-            Outcome::Answered(Answer::Silence) | Outcome::InDoubt => {
+            DeliveryOutcome::Answered(ExecutionAnswer::Rejected) => {
+                Some(Failure::Rejected("no".to_owned()))
+            }
+            DeliveryOutcome::Answered(ExecutionAnswer::Refused) => {
+                Some(Failure::Refused("never".to_owned()))
+            }
+            DeliveryOutcome::Answered(ExecutionAnswer::Unavailable(span)) => {
+                Some(Failure::Unavailable {
+                    retry_after: span.as_duration(),
+                    reason: "not now".to_owned(),
+                })
+            }
+            DeliveryOutcome::Answered(ExecutionAnswer::Silence) | DeliveryOutcome::InDoubt => {
                 Some(Failure::InDoubt("no answer".to_owned()))
             }
-            Outcome::NotSent => Some(Failure::NotSent("nobody there".to_owned())),
-            Outcome::Over => {
+            DeliveryOutcome::NotSent => Some(Failure::NotSent("nobody there".to_owned())),
+            DeliveryOutcome::Over => {
                 self.fail(&mut scope, delivery).await;
                 return;
             }
@@ -296,16 +308,16 @@ impl Attempt {
     }
 }
 
-fn named(delivery: DeliveryId) -> (crate::history::Task, u32) {
-    (Task::from(delivery.task), delivery.epoch.get())
+fn named(delivery: DeliveryId) -> (crate::history::TaskName, u32) {
+    (TaskName::from(delivery.task), delivery.epoch.get())
 }
 
-fn lease_span(lane: &Lane) -> Duration {
+fn lease_span(lane: &HolderLane) -> Duration {
     lane.world.plan.knobs.lease.as_duration()
 }
 
 /// Completes when the lease is lost; extends it until then, if asked.
-async fn keep(lane: &Lane, lease: &Lease<Command>, extends: bool) {
+async fn keep(lane: &HolderLane, lease: &Lease<Command>, extends: bool) {
     let extending = async {
         if !extends {
             return std::future::pending().await;
@@ -326,13 +338,13 @@ async fn keep(lane: &Lane, lease: &Lease<Command>, extends: bool) {
 
 /// Sends until there is a definite answer, or nothing more is tried.
 async fn send(
-    lane: &Arc<Lane>,
+    lane: &Arc<HolderLane>,
     endpoint: &Arc<Endpoint>,
     lease: &Lease<Command>,
     op: OpId,
     draws: &mut Draws,
     sends: &mut u8,
-) -> Outcome {
+) -> DeliveryOutcome {
     let clock = &lane.process.env.clock;
     while *sends < SENDS_MAX {
         let passage = passage(lane, endpoint, draws);
@@ -343,7 +355,7 @@ async fn send(
             break;
         }
         if *sends == 0 && lease.mark_sent().is_err() {
-            return Outcome::Over;
+            return DeliveryOutcome::Over;
         }
         *sends += 1;
         let sent = Sent {
@@ -362,13 +374,13 @@ async fn send(
         };
         let answer = tokio::select! {
             biased;
-            answer = answer => Some(answer.unwrap_or(Answer::Silence)),
+            answer = answer => Some(answer.unwrap_or(ExecutionAnswer::Silence)),
             () = silence => None,
         };
         if let Some(answer) = answer {
             match heard(lane, endpoint, answer, passage, draws).await {
-                Answer::Silence => clock.sleep(SILENCE).await,
-                answer => return Outcome::Answered(answer),
+                ExecutionAnswer::Silence => clock.sleep(SILENCE).await,
+                answer => return DeliveryOutcome::Answered(answer),
             }
         }
         if draws.one_in(2) {
@@ -376,13 +388,13 @@ async fn send(
         }
     }
     match *sends {
-        0 => Outcome::NotSent,
-        _ => Outcome::InDoubt,
+        0 => DeliveryOutcome::NotSent,
+        _ => DeliveryOutcome::InDoubt,
     }
 }
 
 /// What becomes of the next send.
-fn passage(lane: &Lane, endpoint: &Endpoint, draws: &mut Draws) -> Passage {
+fn passage(lane: &HolderLane, endpoint: &Endpoint, draws: &mut Draws) -> Passage {
     let world = &lane.world;
     let ends = (&lane.host.name, &endpoint.spec.host);
     let bytes = u64::from(world.bodies.padding_max());
@@ -407,11 +419,11 @@ fn passage(lane: &Lane, endpoint: &Endpoint, draws: &mut Draws) -> Passage {
 
 /// Carries a send to its endpoint, whatever becomes of the sender meanwhile.
 fn carry(
-    lane: &Lane,
+    lane: &HolderLane,
     endpoint: &Arc<Endpoint>,
     sent: Sent,
     passage: Passage,
-) -> oneshot::Receiver<Answer> {
+) -> oneshot::Receiver<ExecutionAnswer> {
     let (mut answered, answer) = oneshot::channel();
     let (world, endpoint) = (lane.world.clone(), endpoint.clone());
     let carrying = async move {
@@ -431,18 +443,21 @@ fn carry(
 
 /// What the sender hears of an answer.
 async fn heard(
-    lane: &Lane,
+    lane: &HolderLane,
     endpoint: &Endpoint,
-    answer: Answer,
+    answer: ExecutionAnswer,
     passage: Passage,
     draws: &mut Draws,
-) -> Answer {
-    let is_reply = !matches!(answer, Answer::Silence | Answer::KillsBridge);
+) -> ExecutionAnswer {
+    let is_reply = !matches!(
+        answer,
+        ExecutionAnswer::Silence | ExecutionAnswer::KillsBridge
+    );
     if !is_reply {
         return answer;
     }
     if passage.reply_lost {
-        return Answer::Silence;
+        return ExecutionAnswer::Silence;
     }
     let strike = |fault: FaultId| lane.world.strike(fault);
     match endpoint.fault() {
@@ -451,11 +466,11 @@ async fn heard(
             PeerFault::NeverAnswers | PeerFault::WrongDeliveryId | PeerFault::TalksGarbage,
         )) => {
             strike(fault);
-            Answer::Silence
+            ExecutionAnswer::Silence
         }
         Some((fault, PeerFault::WorksButDoesNotBeat)) if draws.one_in(2) => {
             strike(fault);
-            Answer::Silence
+            ExecutionAnswer::Silence
         }
         Some((fault, PeerFault::AnswersLate { delay })) => {
             strike(fault);

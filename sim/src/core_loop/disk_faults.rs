@@ -17,13 +17,13 @@ pub(super) struct Damage {
     rule: Option<disk::FaultId>,
     is_quota: bool,
     /// What counts how often it has struck.
-    counter: Counter,
+    counter: FaultCounter,
     seen: AtomicU64,
 }
 
 /// Where the disk counts a fault.
 #[derive(Clone, Copy)]
-enum Counter {
+enum FaultCounter {
     Fault(&'static str),
     /// Slow operations are counted without the name of whoever slows them.
     Ops(OpKind),
@@ -43,7 +43,7 @@ impl Damage {
             id,
             rule: None,
             is_quota: false,
-            counter: Counter::Fault("bit_flip"),
+            counter: FaultCounter::Fault("bit_flip"),
             seen: AtomicU64::new(0),
         };
         let kind = match fault {
@@ -67,15 +67,15 @@ impl Damage {
                     / 100;
                 host.disk.set_quota(Some(bytes));
                 damage.is_quota = true;
-                return damage.counted(Counter::Fault("quota"));
+                return damage.counted(FaultCounter::Fault("quota"));
             }
             DiskFault::BitFlip => {
-                let damage = damage.counted(Counter::Fault("bit_flip"));
+                let damage = damage.counted(FaultCounter::Fault("bit_flip"));
                 damage.hurt(world, times.max(1), flip);
                 return damage;
             }
             DiskFault::LostEntry => {
-                let damage = damage.counted(Counter::Fault("lost_entry"));
+                let damage = damage.counted(FaultCounter::Fault("lost_entry"));
                 damage.hurt(world, times.max(1), lose);
                 return damage;
             }
@@ -86,9 +86,9 @@ impl Damage {
         }
         if let Fault::Slow { .. } = kind {
             rule = rule.on(OpKind::Sync);
-            damage = damage.counted(Counter::Ops(OpKind::Sync));
+            damage = damage.counted(FaultCounter::Ops(OpKind::Sync));
         } else {
-            damage = damage.counted(Counter::Fault(kind.name()));
+            damage = damage.counted(FaultCounter::Fault(kind.name()));
         }
         damage.rule = Some(host.disk.add_fault(rule.seeded(damage.seed(world))));
         damage
@@ -105,13 +105,13 @@ impl Damage {
             id,
             rule: Some(rule),
             is_quota: false,
-            counter: Counter::Ops(OpKind::Write),
+            counter: FaultCounter::Ops(OpKind::Write),
             seen: AtomicU64::new(0),
         };
-        damage.counted(Counter::Ops(OpKind::Write))
+        damage.counted(FaultCounter::Ops(OpKind::Write))
     }
 
-    fn counted(mut self, counter: Counter) -> Self {
+    fn counted(mut self, counter: FaultCounter) -> Self {
         self.counter = counter;
         self.seen = AtomicU64::new(self.count());
         self
@@ -120,8 +120,8 @@ impl Damage {
     fn count(&self) -> u64 {
         let stats = self.host.disk.stats();
         match self.counter {
-            Counter::Fault(name) => stats.struck(name),
-            Counter::Ops(kind) => stats.ops.get(&kind).copied().unwrap_or_default(),
+            FaultCounter::Fault(name) => stats.struck(name),
+            FaultCounter::Ops(kind) => stats.ops.get(&kind).copied().unwrap_or_default(),
         }
     }
 

@@ -15,10 +15,10 @@ use leasebridge::receiver::inbox::{RunId, Waiter};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::answer::Answer;
-use super::inbox::{self, Difference, Told, Twins};
+use super::answer::ExecutionAnswer;
+use super::inbox::{self, ArrivalDecision, Difference, Twins};
 use super::world::World;
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::plan::{EndpointSpec, FaultId, HostName, Inbox, Micros, OpId, PeerFault, Step};
 
 /// What arrives at an endpoint.
@@ -34,10 +34,10 @@ pub(super) struct Sent {
 pub(super) struct Endpoint {
     pub(super) spec: EndpointSpec,
     handlers: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: Mutex<EndpointState>,
 }
 
-struct State {
+struct EndpointState {
     boot: u32,
     inbox: u32,
     /// How many faults keep it down.
@@ -45,7 +45,7 @@ struct State {
     up: bool,
     memory: Twins,
     /// What those that joined wait for.
-    running: BTreeMap<TaskId, watch::Receiver<Option<Answer>>>,
+    running: BTreeMap<TaskId, watch::Receiver<Option<ExecutionAnswer>>>,
     executions: BTreeMap<TaskId, usize>,
     faults: Vec<(FaultId, PeerFault)>,
     /// Nothing is worked on before this.
@@ -61,13 +61,13 @@ struct Execution {
     waiter: Waiter,
     run: RunId,
     step: Step,
-    told: watch::Sender<Option<Answer>>,
+    told: watch::Sender<Option<ExecutionAnswer>>,
 }
 
 /// What an endpoint does with a command that arrives.
 enum Taken {
-    Known(Answer),
-    Runs(watch::Receiver<Option<Answer>>),
+    Known(ExecutionAnswer),
+    Runs(watch::Receiver<Option<ExecutionAnswer>>),
 }
 
 impl Endpoint {
@@ -76,7 +76,7 @@ impl Endpoint {
         Self {
             spec,
             handlers,
-            state: Mutex::new(State {
+            state: Mutex::new(EndpointState {
                 boot: 0,
                 inbox: 0,
                 holds: 0,
@@ -92,7 +92,7 @@ impl Endpoint {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EndpointState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,7 +185,11 @@ impl Endpoint {
     }
 
     /// A command arrives: what its execution, or an earlier one, came to.
-    pub(super) async fn deliver(self: &Arc<Self>, world: &Arc<World>, sent: Sent) -> Answer {
+    pub(super) async fn deliver(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        sent: Sent,
+    ) -> ExecutionAnswer {
         match self.take(world, sent) {
             Taken::Known(answer) => answer,
             Taken::Runs(mut answer) => {
@@ -194,7 +198,7 @@ impl Endpoint {
                 known
                     .ok()
                     .and_then(|known| *known)
-                    .unwrap_or(Answer::Silence)
+                    .unwrap_or(ExecutionAnswer::Silence)
             }
         }
     }
@@ -203,17 +207,17 @@ impl Endpoint {
         let task = sent.delivery.task;
         let mut state = self.lock();
         if !state.up {
-            return Taken::Known(Answer::Silence);
+            return Taken::Known(ExecutionAnswer::Silence);
         }
         let waiter = inbox::waiter(sent.delivery, sent.send);
         let (told, difference) = state.memory.on_command(waiter);
         self.report(world, difference);
         let run = match told {
-            Told::Run(run) => run,
-            Told::Answer(answer) => return Taken::Known(answer),
-            Told::Join => {
+            ArrivalDecision::Run(run) => run,
+            ArrivalDecision::Answer(answer) => return Taken::Known(answer),
+            ArrivalDecision::Join => {
                 let running = state.running.get(&task).cloned();
-                return running.map_or(Taken::Known(Answer::Silence), Taken::Runs);
+                return running.map_or(Taken::Known(ExecutionAnswer::Silence), Taken::Runs);
             }
         };
         let (told, running) = watch::channel(None);
@@ -255,7 +259,7 @@ impl Endpoint {
             return;
         }
         let executing = What::Executing {
-            task: Task::from(task),
+            task: TaskName::from(task),
             epoch,
             send: u32::from(sent.send),
             op: sent.op,
@@ -263,13 +267,17 @@ impl Endpoint {
         };
         world.record(&self.spec.host, executing);
         let (work, result, answer) = match execution.step {
-            Step::Done(work) => (work, "done", Answer::Done),
-            Step::Reject(work) => (work, "rejected", Answer::Rejected),
-            Step::Refuse(work) => (work, "refused", Answer::Refused),
-            Step::Panic => (Micros(0), "rejected", Answer::Rejected),
-            Step::Unavailable(span) => (Micros(0), "unavailable", Answer::unavailable(span)),
-            Step::Silent => return self.finish(&world, task, &execution, Answer::Silence),
-            Step::KillBridge => return self.finish(&world, task, &execution, Answer::KillsBridge),
+            Step::Done(work) => (work, "done", ExecutionAnswer::Done),
+            Step::Reject(work) => (work, "rejected", ExecutionAnswer::Rejected),
+            Step::Refuse(work) => (work, "refused", ExecutionAnswer::Refused),
+            Step::Panic => (Micros(0), "rejected", ExecutionAnswer::Rejected),
+            Step::Unavailable(span) => {
+                (Micros(0), "unavailable", ExecutionAnswer::unavailable(span))
+            }
+            Step::Silent => return self.finish(&world, task, &execution, ExecutionAnswer::Silence),
+            Step::KillBridge => {
+                return self.finish(&world, task, &execution, ExecutionAnswer::KillsBridge);
+            }
             Step::KillEndpoint => return self.die_of_it(&world),
         };
         let slow = self.lock().slow;
@@ -277,7 +285,7 @@ impl Endpoint {
         self.wait_out(&world).await;
         drop(handler);
         let executed = What::Executed {
-            task: Task::from(task),
+            task: TaskName::from(task),
             epoch,
             result: result.to_owned(),
             op: sent.op,
@@ -298,7 +306,7 @@ impl Endpoint {
     }
 
     /// The execution is over: who waits for it is answered. What fell silent is asked anew by the next command.
-    fn finish(&self, world: &World, task: TaskId, execution: &Execution, answer: Answer) {
+    fn finish(&self, world: &World, task: TaskId, execution: &Execution, answer: ExecutionAnswer) {
         let difference = {
             let mut state = self.lock();
             state.running.remove(&task);

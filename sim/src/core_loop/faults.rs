@@ -32,7 +32,7 @@ pub(super) async fn episode(world: Arc<World>, fault: FaultSpec) {
     let until = fault.at.plus(fault.span);
     match &fault.kind {
         FaultKind::Crash { host, in_flight } => {
-            let how = Death {
+            let how = ProcessCrash {
                 how: "crash",
                 power: None,
                 in_flight: *in_flight,
@@ -41,7 +41,7 @@ pub(super) async fn episode(world: Arc<World>, fault: FaultSpec) {
         }
         FaultKind::PowerCut { host, in_flight } => {
             let seed = world.plan.seed.child(&format!("power cut {}", id.0));
-            let how = Death {
+            let how = ProcessCrash {
                 how: "power cut",
                 power: Some(seed),
                 in_flight: *in_flight,
@@ -195,13 +195,13 @@ fn pause(world: &World, name: &HostName, id: FaultId, until: Micros) {
 }
 
 /// How a process dies.
-struct Death {
+struct ProcessCrash {
     how: &'static str,
     power: Option<Seed>,
     in_flight: bool,
 }
 
-async fn crash(world: &Arc<World>, name: &HostName, fault: &FaultSpec, death: Death) {
+async fn crash(world: &Arc<World>, name: &HostName, fault: &FaultSpec, death: ProcessCrash) {
     let until = fault.at.plus(fault.span);
     if let Some(host) = world.host(name) {
         // A machine that is down writes nothing; its disk must not wait for the next process's first word.

@@ -10,7 +10,7 @@ use leasebridge::core::TaskId;
 use leasebridge::queue::{Command, Lease, TaskQueueChannelAdapter};
 use tokio::sync::Semaphore;
 
-use super::attempt::Attempt;
+use super::attempt::DeliveryAttempt;
 use super::host::{Host, Process};
 use super::world::World;
 use crate::plan::{Micros, OnLost};
@@ -22,17 +22,17 @@ const UNREACHABLE: [Micros; 2] = [Micros::from_millis(100), Micros::from_secs(2)
 const PUMP_STOPS: u32 = 64;
 
 /// One route of one process.
-pub(super) struct Lane {
+pub(super) struct HolderLane {
     pub(super) world: Arc<World>,
     pub(super) host: Arc<Host>,
     pub(super) process: Arc<Process>,
     pub(super) route: String,
     pub(super) on_lost: OnLost,
-    state: Mutex<State>,
+    state: Mutex<HolderState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HolderState {
     /// Nobody was reached so often in a row.
     unreached: u32,
     blocked_until: Micros,
@@ -41,7 +41,7 @@ struct State {
 }
 
 /// How a lane takes leases.
-enum Source {
+enum LeaseSource {
     Pump(TaskQueueChannelAdapter<Command>),
     Batches(usize),
 }
@@ -55,7 +55,7 @@ pub(super) async fn serve(world: &Arc<World>, host: &Arc<Host>, process: &Arc<Pr
         }
     }
     for route in &world.plan.topology.routes {
-        let lane = Lane {
+        let lane = HolderLane {
             world: world.clone(),
             host: host.clone(),
             process: process.clone(),
@@ -67,7 +67,7 @@ pub(super) async fn serve(world: &Arc<World>, host: &Arc<Host>, process: &Arc<Pr
     }
 }
 
-impl Lane {
+impl HolderLane {
     async fn run(self: Arc<Self>) {
         let label = format!("lane {} of boot {}", self.route, self.process.boot);
         let mut draws = self.host.seed().draws(&label);
@@ -76,13 +76,13 @@ impl Lane {
         let width = 1 + draws.index(window);
         let mut source = match draws.one_in(2) {
             true => self.pump(width),
-            false => Source::Batches(width),
+            false => LeaseSource::Batches(width),
         };
-        let kept = matches!(source, Source::Pump(_));
+        let kept = matches!(source, LeaseSource::Pump(_));
         loop {
             let stops = draws.one_in(PUMP_STOPS);
             source = match source {
-                Source::Pump(pump) if stops => {
+                LeaseSource::Pump(pump) if stops => {
                     // What nobody has read goes back; if the journal fails over it, the process ends too.
                     let _stopped = pump.stop().await;
                     self.pump(width)
@@ -103,7 +103,7 @@ impl Lane {
                 let Ok(permit) = permits.clone().acquire_owned().await else {
                     return;
                 };
-                let attempt = Attempt::new(self.clone(), lease, kept);
+                let attempt = DeliveryAttempt::new(self.clone(), lease, kept);
                 self.process.tasks.run(async move {
                     attempt.run().await;
                     drop(permit);
@@ -112,22 +112,22 @@ impl Lane {
         }
     }
 
-    fn pump(&self, width: usize) -> Source {
+    fn pump(&self, width: usize) -> LeaseSource {
         let queue = self.process.queue.clone();
         match TaskQueueChannelAdapter::create_for_route(queue, &self.route, width, false) {
-            Ok(pump) => Source::Pump(pump),
+            Ok(pump) => LeaseSource::Pump(pump),
             Err(error) => unreachable!("the route was defined and the width is small: {error}"),
         }
     }
 
     /// Leases, up to `max`; `None` once there will be none any more.
-    async fn take(&self, source: &mut Source, max: usize) -> Option<Vec<Lease<Command>>> {
+    async fn take(&self, source: &mut LeaseSource, max: usize) -> Option<Vec<Lease<Command>>> {
         match source {
-            Source::Pump(pump) => {
+            LeaseSource::Pump(pump) => {
                 let leases: Result<Vec<_>, _> = pump.next_batch(max).await.into_iter().collect();
                 leases.ok().filter(|leases| !leases.is_empty())
             }
-            Source::Batches(width) => {
+            LeaseSource::Batches(width) => {
                 let max = max.min(*width);
                 self.process.queue.lease_batch(&self.route, max).await.ok()
             }
@@ -135,16 +135,16 @@ impl Lane {
     }
 
     /// Takes nothing while nobody can be reached.
-    async fn until_reachable(&self, source: &Source) {
+    async fn until_reachable(&self, source: &LeaseSource) {
         let blocked_until = self.lock().blocked_until;
         if blocked_until <= self.world.now() {
             return;
         }
-        if let Source::Pump(pump) = source {
+        if let LeaseSource::Pump(pump) = source {
             pump.set_open(false);
         }
         self.world.sleep_until(blocked_until).await;
-        if let Source::Pump(pump) = source {
+        if let LeaseSource::Pump(pump) = source {
             pump.set_open(true);
         }
     }
@@ -176,7 +176,7 @@ impl Lane {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HolderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

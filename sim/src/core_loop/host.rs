@@ -20,7 +20,7 @@ use super::{feed, holder, records, repair};
 use crate::clock::{SimClock, TimeSource};
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
 use crate::entropy::SimEntropy;
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::history::What;
 use crate::host::WALL_START;
 use crate::net::{Network, SimTransport};
@@ -247,7 +247,7 @@ impl Host {
             transport: Arc::new(SimTransport::new(
                 self.name.clone(),
                 Network::new(self.seed, [Micros(0); 2]),
-                Gate::new(),
+                HostGate::new(),
             )),
             disk: Arc::new(self.disk.clone()),
             entropy,

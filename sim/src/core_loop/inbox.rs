@@ -11,11 +11,11 @@ use leasebridge::receiver::InboxLimits;
 use leasebridge::receiver::inbox::{
     Decision, Full, IdRanges, Inbox, LinkId, Remembered, RunId, Waiter,
 };
-use leasebridge::wire::{HandlerError, Outcome};
+use leasebridge::wire::{ExecutionOutcome, HandlerError};
 
-use super::answer::Answer;
-use super::reference::{Reference, Ruling, State};
-use crate::history::{Task, What};
+use super::answer::ExecutionAnswer;
+use super::reference::{Reference, ReferenceState, Ruling};
+use crate::history::{TaskName, What};
 use crate::plan::{self, Micros};
 
 /// Nothing of a run is turned away: limits are the business of the product's own tests.
@@ -36,13 +36,13 @@ pub(super) struct Twins {
 }
 
 /// What becomes of a command that arrives.
-pub(super) enum Told {
+pub(super) enum ArrivalDecision {
     /// It is to be executed.
     Run(RunId),
     /// An execution under way answers it too.
     Join,
     /// It is answered at once; by silence, if nothing is executed for it.
-    Answer(Answer),
+    Answer(ExecutionAnswer),
 }
 
 /// What the product decided, and what the rules say.
@@ -67,7 +67,7 @@ impl Twins {
     }
 
     /// A command arrives.
-    pub(super) fn on_command(&mut self, waiter: Waiter) -> (Told, Option<Difference>) {
+    pub(super) fn on_command(&mut self, waiter: Waiter) -> (ArrivalDecision, Option<Difference>) {
         let decision = self.product.on_command(waiter);
         let ruling = self.reference.on_command(waiter);
         self.compared += 1;
@@ -78,11 +78,11 @@ impl Twins {
             reference: ruling.to_string(),
         });
         let told = match decision {
-            Decision::Run(run) => Told::Run(run),
-            Decision::Join => Told::Join,
-            Decision::Answer(outcome) => Told::Answer(answer_of(&outcome)),
+            Decision::Run(run) => ArrivalDecision::Run(run),
+            Decision::Join => ArrivalDecision::Join,
+            Decision::Answer(outcome) => ArrivalDecision::Answer(answer_of(&outcome)),
             Decision::Stale(_) | Decision::Settled | Decision::RolledBack | Decision::Full(_) => {
-                Told::Answer(Answer::Silence)
+                ArrivalDecision::Answer(ExecutionAnswer::Silence)
             }
         };
         (told, difference)
@@ -105,7 +105,7 @@ impl Twins {
         &mut self,
         waiter: Waiter,
         run: RunId,
-        answer: Answer,
+        answer: ExecutionAnswer,
     ) -> Option<Difference> {
         let task = waiter.delivery.task;
         let Some(outcome) = outcome_of(answer) else {
@@ -134,15 +134,15 @@ impl Twins {
         let mut done = IdRanges::default();
         for (task, past) in self.reference.tasks() {
             let what = match &past.state {
-                State::Idle | State::Running(_) => Remembered::NotDone,
-                State::Done => Remembered::Done(Bytes::new()),
-                State::Answered(_, answer) => match outcome_of(*answer) {
+                ReferenceState::Idle | ReferenceState::Running(_) => Remembered::NotDone,
+                ReferenceState::Done => Remembered::Done(Bytes::new()),
+                ReferenceState::Answered(_, answer) => match outcome_of(*answer) {
                     Some(Ok(result)) => Remembered::Done(result),
                     Some(Err(error)) => Remembered::Answered(error),
                     None => Remembered::NotDone,
                 },
-                State::Cut => Remembered::InDoubt,
-                State::DoneBefore => {
+                ReferenceState::Cut => Remembered::InDoubt,
+                ReferenceState::DoneBefore => {
                     let added = done.insert(IdRange::one(task), usize::MAX);
                     assert!(added, "no limit stands against it");
                     continue;
@@ -161,7 +161,7 @@ impl Difference {
     /// As a record of the endpoint.
     pub(super) fn record(self) -> What {
         What::Differed {
-            task: Task::from(self.waiter.delivery.task),
+            task: TaskName::from(self.waiter.delivery.task),
             epoch: self.waiter.delivery.epoch.get(),
             send: self.waiter.send.get(),
             inbox: self.product,
@@ -180,29 +180,29 @@ pub(super) fn waiter(delivery: DeliveryId, send: u8) -> Waiter {
 }
 
 /// What a handler says, if it says anything.
-fn outcome_of(answer: Answer) -> Option<Outcome> {
+fn outcome_of(answer: ExecutionAnswer) -> Option<ExecutionOutcome> {
     Some(match answer {
-        Answer::Done => Ok(Bytes::new()),
-        Answer::Rejected => Err(HandlerError::Rejected(String::new())),
-        Answer::Refused => Err(HandlerError::Refused(String::new())),
-        Answer::Unavailable(span) => Err(HandlerError::Unavailable {
+        ExecutionAnswer::Done => Ok(Bytes::new()),
+        ExecutionAnswer::Rejected => Err(HandlerError::Rejected(String::new())),
+        ExecutionAnswer::Refused => Err(HandlerError::Refused(String::new())),
+        ExecutionAnswer::Unavailable(span) => Err(HandlerError::Unavailable {
             retry_after: span.as_duration(),
             text: String::new(),
         }),
-        Answer::KillsBridge => Err(HandlerError::Rejected(PILL.to_owned())),
-        Answer::Silence => return None,
+        ExecutionAnswer::KillsBridge => Err(HandlerError::Rejected(PILL.to_owned())),
+        ExecutionAnswer::Silence => return None,
     })
 }
 
-fn answer_of(outcome: &Outcome) -> Answer {
+fn answer_of(outcome: &ExecutionOutcome) -> ExecutionAnswer {
     match outcome {
-        Ok(_) => Answer::Done,
-        Err(HandlerError::Rejected(text)) if text == PILL => Answer::KillsBridge,
-        Err(HandlerError::Rejected(_)) => Answer::Rejected,
-        Err(HandlerError::Refused(_)) => Answer::Refused,
+        Ok(_) => ExecutionAnswer::Done,
+        Err(HandlerError::Rejected(text)) if text == PILL => ExecutionAnswer::KillsBridge,
+        Err(HandlerError::Rejected(_)) => ExecutionAnswer::Rejected,
+        Err(HandlerError::Refused(_)) => ExecutionAnswer::Refused,
         Err(HandlerError::Unavailable { retry_after, .. }) => {
             let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-            Answer::Unavailable(Micros::from_millis(millis))
+            ExecutionAnswer::Unavailable(Micros::from_millis(millis))
         }
     }
 }

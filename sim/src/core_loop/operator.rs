@@ -9,7 +9,7 @@ use leasebridge::queue::LeaseError;
 
 use super::host::Process;
 use super::world::World;
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::plan::{Micros, OpId, OpKind, OpSpec};
 
 /// Tasks listed at once.
@@ -132,7 +132,7 @@ fn told(
         Some(Ok(())) => {
             let operated = What::Operated {
                 op: spec.id,
-                task: Task::from(task),
+                task: TaskName::from(task),
                 act: act.to_owned(),
             };
             world.record(&spec.bridge, operated);

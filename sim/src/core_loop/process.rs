@@ -16,10 +16,10 @@ use crate::disk::Spawner;
 /// A queue's own tasks that don't go through the disk's seam (the timer, a pump) end by themselves as soon
 /// as nobody holds their queue.
 #[derive(Clone, Default)]
-pub(super) struct Tasks(Arc<Mutex<Inner>>);
+pub(super) struct Tasks(Arc<Mutex<TasksState>>);
 
 #[derive(Default)]
-struct Inner {
+struct TasksState {
     set: JoinSet<()>,
     paused: bool,
     /// Those that were woken while the process stood still.
@@ -62,7 +62,7 @@ impl Tasks {
         inner.waiting.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, TasksState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use leasebridge::queue::{EnqueueError, Enqueued, TaskOptions};
 use super::host::{Host, Process};
 use super::workload::print;
 use super::world::World;
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::plan::{HostName, Micros, OpId, OpSpec};
 use crate::seed::Draws;
 
@@ -20,9 +20,9 @@ const AGAIN: [Micros; 2] = [Micros::from_millis(100), Micros::from_secs(4)];
 
 /// The tasks that producers were told of, with the key that stands for each, by bridge.
 #[derive(Default)]
-pub(super) struct Told(Mutex<BTreeMap<(HostName, TaskId), Option<String>>>);
+pub(super) struct AcceptedTasks(Mutex<BTreeMap<(HostName, TaskId), Option<String>>>);
 
-impl Told {
+impl AcceptedTasks {
     fn remember(&self, bridge: &HostName, task: TaskId, key: Option<String>) {
         let mut told = self.lock();
         let known = told.entry((bridge.clone(), task)).or_default();
@@ -53,7 +53,7 @@ pub(super) struct Enqueue {
 }
 
 /// What one try came to.
-enum Try {
+enum OfferTry {
     Settled,
     /// Certainly nothing was kept, and it may be another time.
     Again,
@@ -78,9 +78,9 @@ impl Enqueue {
                 return;
             };
             match self.once(&world, &host, process, due, &mut draws).await {
-                Try::Settled => return,
-                Try::Doubt if self.key.is_none() => return,
-                Try::Doubt | Try::Again => {}
+                OfferTry::Settled => return,
+                OfferTry::Doubt if self.key.is_none() => return,
+                OfferTry::Doubt | OfferTry::Again => {}
             }
             if world.before_the_end(world.sleep(again)).await.is_none() {
                 return;
@@ -107,7 +107,7 @@ impl Enqueue {
         process: Arc<Process>,
         due: Option<(Micros, Wall)>,
         draws: &mut Draws,
-    ) -> Try {
+    ) -> OfferTry {
         let passage = world
             .network
             .pass((&self.producer, &host.name), world.now(), 0, draws);
@@ -115,7 +115,7 @@ impl Enqueue {
             world.strike(fault);
         }
         if passage.not_sent {
-            return Try::Again;
+            return OfferTry::Again;
         }
         let command = world.bodies.command(self.op);
         let offered = What::Offered {
@@ -157,29 +157,29 @@ impl Enqueue {
         }
     }
 
-    fn accepted(&self, world: &World, host: &Host, enqueued: Enqueued) -> Try {
+    fn accepted(&self, world: &World, host: &Host, enqueued: Enqueued) -> OfferTry {
         world
             .told
             .remember(&host.name, enqueued.id, self.key.clone());
         let accepted = What::Accepted {
             op: self.op,
             bridge: host.name.clone(),
-            task: Task::from(enqueued.id),
+            task: TaskName::from(enqueued.id),
             duplicate: enqueued.duplicate,
         };
         world.record(&self.producer, accepted);
-        Try::Settled
+        OfferTry::Settled
     }
 
-    fn declined(&self, world: &World, error: &EnqueueError) -> Try {
+    fn declined(&self, world: &World, error: &EnqueueError) -> OfferTry {
         let (why, outcome) = match error {
-            EnqueueError::Full { .. } => ("full", Try::Again),
-            EnqueueError::Closed => ("closed", Try::Again),
-            EnqueueError::KeyConflict { .. } => ("key_conflict", Try::Settled),
-            EnqueueError::DeadlinePassed => ("deadline_passed", Try::Settled),
-            EnqueueError::UnknownRoute(_) => ("unknown_route", Try::Settled),
+            EnqueueError::Full { .. } => ("full", OfferTry::Again),
+            EnqueueError::Closed => ("closed", OfferTry::Again),
+            EnqueueError::KeyConflict { .. } => ("key_conflict", OfferTry::Settled),
+            EnqueueError::DeadlinePassed => ("deadline_passed", OfferTry::Settled),
+            EnqueueError::UnknownRoute(_) => ("unknown_route", OfferTry::Settled),
             EnqueueError::BodyTooLarge { .. } | EnqueueError::KeyTooLong(_) => {
-                ("too_large", Try::Settled)
+                ("too_large", OfferTry::Settled)
             }
             EnqueueError::InDoubt(failure) => return self.unknown(world, failure.what()),
         };
@@ -188,9 +188,9 @@ impl Enqueue {
         outcome
     }
 
-    fn unknown(&self, world: &World, why: &str) -> Try {
+    fn unknown(&self, world: &World, why: &str) -> OfferTry {
         let why = why.to_owned();
         world.record(&self.producer, What::Unknown { op: self.op, why });
-        Try::Doubt
+        OfferTry::Doubt
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use leasebridge::core::TaskId;
 use leasebridge::receiver::inbox::Waiter;
 
-use super::answer::Answer;
+use super::answer::ExecutionAnswer;
 use crate::plan::Inbox;
 
 /// Sends that may wait for one execution.
@@ -29,7 +29,7 @@ pub(super) enum Ruling {
     /// It waits for the execution that is under way.
     Joins,
     /// It has its answer already.
-    Knows(Answer),
+    Knows(ExecutionAnswer),
     /// A newer epoch has come, this one.
     Stale(u32),
     /// Too many wait already.
@@ -41,22 +41,22 @@ pub(super) enum Ruling {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Reference {
-    tasks: BTreeMap<TaskId, Past>,
+    tasks: BTreeMap<TaskId, ReferencePast>,
 }
 
 /// What is remembered of a task.
 #[derive(Default)]
-pub(super) struct Past {
+pub(super) struct ReferencePast {
     /// The newest epoch that came.
     pub(super) epoch: u32,
     /// The epoch under which it was begun or answered last: the one that is on disk.
     pub(super) recorded: u32,
-    pub(super) state: State,
+    pub(super) state: ReferenceState,
 }
 
 /// How far a task has come.
 #[derive(Default)]
-pub(super) enum State {
+pub(super) enum ReferenceState {
     /// Nothing is under way, and no answer binds.
     #[default]
     Idle,
@@ -67,7 +67,7 @@ pub(super) enum State {
     /// It was executed before a crash that left its id alone: no epoch is stale for it.
     DoneBefore,
     /// This epoch was answered so.
-    Answered(u32, Answer),
+    Answered(u32, ExecutionAnswer),
     /// A crash cut its execution off, and nobody can say what became of it: its next command is refused.
     Cut,
 }
@@ -77,49 +77,57 @@ impl Reference {
     pub(super) fn on_command(&mut self, waiter: Waiter) -> Ruling {
         let epoch = waiter.delivery.epoch.get();
         let past = self.tasks.entry(waiter.delivery.task).or_default();
-        if matches!(past.state, State::DoneBefore) {
-            return Ruling::Knows(Answer::Done);
+        if matches!(past.state, ReferenceState::DoneBefore) {
+            return Ruling::Knows(ExecutionAnswer::Done);
         }
         if epoch < past.epoch {
             return Ruling::Stale(past.epoch);
         }
         past.epoch = epoch;
         match &mut past.state {
-            State::Done | State::DoneBefore => return Ruling::Knows(Answer::Done),
-            State::Running(waiters) if waiters.contains(&waiter) => return Ruling::Joins,
-            State::Running(waiters) if waiters.len() >= WAITERS_MAX => return Ruling::Full,
-            State::Running(waiters) => {
+            ReferenceState::Done | ReferenceState::DoneBefore => {
+                return Ruling::Knows(ExecutionAnswer::Done);
+            }
+            ReferenceState::Running(waiters) if waiters.contains(&waiter) => return Ruling::Joins,
+            ReferenceState::Running(waiters) if waiters.len() >= WAITERS_MAX => {
+                return Ruling::Full;
+            }
+            ReferenceState::Running(waiters) => {
                 waiters.push(waiter);
                 return Ruling::Joins;
             }
-            State::Answered(answered, answer) if *answered == epoch => {
+            ReferenceState::Answered(answered, answer) if *answered == epoch => {
                 return Ruling::Knows(*answer);
             }
-            State::Cut => {
+            ReferenceState::Cut => {
                 past.recorded = epoch;
-                past.state = State::Answered(epoch, Answer::Refused);
-                return Ruling::Knows(Answer::Refused);
+                past.state = ReferenceState::Answered(epoch, ExecutionAnswer::Refused);
+                return Ruling::Knows(ExecutionAnswer::Refused);
             }
-            State::Idle | State::Answered(..) => {}
+            ReferenceState::Idle | ReferenceState::Answered(..) => {}
         }
         past.recorded = epoch;
-        past.state = State::Running(vec![waiter]);
+        past.state = ReferenceState::Running(vec![waiter]);
         Ruling::Runs
     }
 
     /// The execution of `task` has come to `answer`, or to nothing. Who waits for that, in order.
-    pub(super) fn on_finished(&mut self, task: TaskId, answer: Option<Answer>) -> Vec<Waiter> {
+    pub(super) fn on_finished(
+        &mut self,
+        task: TaskId,
+        answer: Option<ExecutionAnswer>,
+    ) -> Vec<Waiter> {
         let past = self.tasks.entry(task).or_default();
-        let State::Running(mut waiters) = std::mem::take(&mut past.state) else {
+        let ReferenceState::Running(mut waiters) = std::mem::take(&mut past.state) else {
             return Vec::new();
         };
         waiters.sort_unstable();
         let epochs = waiters.iter().map(|waiter| waiter.delivery.epoch.get());
         let newest = epochs.max().unwrap_or(past.epoch);
         past.state = match answer {
-            None => State::Idle,
-            Some(Answer::Done) => State::Done,
-            Some(answer) => State::Answered(newest, answer),
+            None => ReferenceState::Idle,
+            Some(ExecutionAnswer::Done) => ReferenceState::Done,
+            Some(answer) => ReferenceState::Answered(newest, answer),
         };
         past.recorded = newest;
         waiters
@@ -133,16 +141,16 @@ impl Reference {
         for past in self.tasks.values_mut() {
             past.epoch = past.recorded;
             past.state = match (std::mem::take(&mut past.state), inbox) {
-                (State::Running(_), Inbox::Blind) => State::Cut,
-                (State::Running(_), _) => State::Idle,
-                (State::Done, Inbox::Effect) => State::DoneBefore,
+                (ReferenceState::Running(_), Inbox::Blind) => ReferenceState::Cut,
+                (ReferenceState::Running(_), _) => ReferenceState::Idle,
+                (ReferenceState::Done, Inbox::Effect) => ReferenceState::DoneBefore,
                 (state, _) => state,
             };
         }
     }
 
     /// All that is remembered.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, &Past)> {
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, &ReferencePast)> {
         self.tasks.iter().map(|(task, past)| (*task, past))
     }
 }
@@ -175,14 +183,14 @@ mod tests {
         let mut reference = Reference::default();
         assert_eq!(reference.on_command(sent(1, 1)), Ruling::Runs);
         assert_eq!(reference.on_command(sent(1, 2)), Ruling::Joins);
-        let waited = reference.on_finished(TASK, Some(Answer::Rejected));
+        let waited = reference.on_finished(TASK, Some(ExecutionAnswer::Rejected));
         assert_eq!(waited, [sent(1, 1), sent(1, 2)]);
-        let no = Ruling::Knows(Answer::Rejected);
+        let no = Ruling::Knows(ExecutionAnswer::Rejected);
         assert_eq!(reference.on_command(sent(1, 3)), no);
         assert_eq!(reference.on_command(sent(2, 1)), Ruling::Runs);
         assert_eq!(reference.on_command(sent(1, 4)), Ruling::Stale(2));
-        reference.on_finished(TASK, Some(Answer::Done));
-        let done = Ruling::Knows(Answer::Done);
+        reference.on_finished(TASK, Some(ExecutionAnswer::Done));
+        let done = Ruling::Knows(ExecutionAnswer::Done);
         assert_eq!(reference.on_command(sent(3, 1)), done);
         assert_eq!(reference.on_command(sent(2, 2)), Ruling::Stale(3));
     }
@@ -197,16 +205,19 @@ mod tests {
         };
         assert_eq!(cut_off(Inbox::Memory), Ruling::Runs);
         assert_eq!(cut_off(Inbox::File), Ruling::Runs);
-        assert_eq!(cut_off(Inbox::Blind), Ruling::Knows(Answer::Refused));
+        assert_eq!(
+            cut_off(Inbox::Blind),
+            Ruling::Knows(ExecutionAnswer::Refused)
+        );
         let done = |inbox| {
             let mut reference = Reference::default();
             reference.on_command(sent(2, 1));
-            reference.on_finished(TASK, Some(Answer::Done));
+            reference.on_finished(TASK, Some(ExecutionAnswer::Done));
             reference.on_crash(inbox);
             reference.on_command(sent(1, 1))
         };
         assert_eq!(done(Inbox::Memory), Ruling::Runs);
         assert_eq!(done(Inbox::File), Ruling::Stale(2));
-        assert_eq!(done(Inbox::Effect), Ruling::Knows(Answer::Done));
+        assert_eq!(done(Inbox::Effect), Ruling::Knows(ExecutionAnswer::Done));
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use leasebridge::core::event::Base;
-use leasebridge::core::{Event, State};
+use leasebridge::core::{Event, QueueState};
 use leasebridge::journal::Fold;
 use leasebridge::queue::log::files::tools;
 
@@ -71,13 +71,13 @@ fn is_damaged_by_plan(world: &World, host: &Host) -> bool {
 /// Checks events as an opening does: each must be possible after those before it.
 #[derive(Default)]
 struct Check {
-    state: Option<State>,
+    state: Option<QueueState>,
 }
 
 impl Fold for Check {
     fn base(&mut self, base: Base) -> Result<(), String> {
         match &self.state {
-            None => self.state = Some(State::from_base(base)),
+            None => self.state = Some(QueueState::from_base(base)),
             Some(state) if state.base() == base => {}
             Some(_) => return Err("a base that differs from what stands before it".to_owned()),
         }

@@ -5,7 +5,7 @@ mod plans;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::run;
-use crate::history::{Record, Task, What};
+use crate::history::{Record, TaskName, What};
 use crate::plan::{DiskFault, FaultKind, Micros, Plan, Step};
 use crate::ran::Ran;
 use plans::{BRIDGE, crash, disk, fault, plan, power_cut};
@@ -41,7 +41,7 @@ fn pending(record: &Record) -> Option<&[String]> {
 }
 
 /// Where each task that producers were told of was found.
-fn ends(ran: &Ran) -> BTreeMap<Task, String> {
+fn ends(ran: &Ran) -> BTreeMap<TaskName, String> {
     let found = ran.records.iter().filter_map(|record| match &record.what {
         What::Found { task, state, .. } => Some((*task, state.clone())),
         _ => None,
@@ -61,7 +61,7 @@ fn count(ran: &Ran, is: impl Fn(&What) -> bool) -> usize {
     ran.records.iter().filter(|record| is(&record.what)).count()
 }
 
-fn accepted(ran: &Ran) -> BTreeSet<Task> {
+fn accepted(ran: &Ran) -> BTreeSet<TaskName> {
     let accepted = ran.records.iter().filter_map(|record| match &record.what {
         What::Accepted { task, .. } => Some(*task),
         _ => None,
@@ -70,7 +70,7 @@ fn accepted(ran: &Ran) -> BTreeSet<Task> {
 }
 
 /// How often the effect of each task was done.
-fn effects(ran: &Ran) -> BTreeMap<Task, u32> {
+fn effects(ran: &Ran) -> BTreeMap<TaskName, u32> {
     let mut effects = BTreeMap::new();
     for record in &ran.records {
         if let What::Executed { task, result, .. } = &record.what

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::host::Host;
 use super::network::Network;
-use super::producer::Told;
+use super::producer::AcceptedTasks;
 use super::stillness::Stillness;
 use super::workload::Bodies;
 use crate::history::{History, What};
@@ -34,7 +34,7 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) bodies: Bodies,
     pub(super) stillness: Stillness,
-    pub(super) told: Told,
+    pub(super) told: AcceptedTasks,
     pub(super) hosts: Vec<Arc<Host>>,
     pub(super) endpoints: BTreeMap<HostName, Arc<Endpoint>>,
     /// True once the workload has ended: nobody tries anything again.
@@ -57,7 +57,7 @@ impl World {
             network: Network::default(),
             bodies: Bodies::of(&plan),
             stillness: Stillness::default(),
-            told: Told::default(),
+            told: AcceptedTasks::default(),
             hosts: hosts.collect(),
             endpoints: endpoints.collect(),
             over: watch::Sender::new(false),

@@ -23,7 +23,7 @@ pub(super) enum Change {
 }
 
 #[derive(Clone, Debug)]
-struct Pending {
+struct PendingChange {
     serial: Serial,
     /// A sync covers only changes whose call had returned when the sync began.
     returned: bool,
@@ -32,7 +32,7 @@ struct Pending {
 
 /// What became of pending changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct SettledChanges {
     pub(super) kept: u64,
     pub(super) torn: u64,
     pub(super) dropped: u64,
@@ -53,7 +53,7 @@ enum Reach {
 pub(super) struct Content {
     durable: Vec<u8>,
     cached: Vec<u8>,
-    pending: Vec<Pending>,
+    pending: Vec<PendingChange>,
     next_serial: Serial,
 }
 
@@ -81,7 +81,7 @@ impl Content {
     pub(super) fn begin(&mut self, change: Change) -> Serial {
         apply(&mut self.cached, &change);
         self.next_serial += 1;
-        self.pending.push(Pending {
+        self.pending.push(PendingChange {
             serial: self.next_serial,
             returned: false,
             change,
@@ -133,10 +133,10 @@ impl Content {
     }
 
     /// The power failed: draws what becomes of each pending change, and forgets the cache.
-    pub(super) fn settle(&mut self, draws: &mut Draws) -> Settled {
+    pub(super) fn settle(&mut self, draws: &mut Draws) -> SettledChanges {
         let pending = std::mem::take(&mut self.pending);
         let reaches = draw_reaches(&pending, draws);
-        let mut settled = Settled::default();
+        let mut settled = SettledChanges::default();
         let mut newest = BTreeMap::new();
         for (index, (pending, reach)) in pending.iter().zip(&reaches).enumerate() {
             match reach {
@@ -204,10 +204,10 @@ impl Content {
 
 /// Draws the fate of all pending changes together: real losses have a shape, and a shape of its own
 /// (everything, nothing, a cut in time) must be as likely as chaos.
-fn draw_reaches(pending: &[Pending], draws: &mut Draws) -> Vec<Reach> {
+fn draw_reaches(pending: &[PendingChange], draws: &mut Draws) -> Vec<Reach> {
     let shape = draws.below(5);
     let cut = draws.index(pending.len() + 1);
-    let one = |(index, pending): (usize, &Pending)| {
+    let one = |(index, pending): (usize, &PendingChange)| {
         let fate = match shape {
             0 => 0,
             1 => 1,

@@ -6,17 +6,17 @@ use std::path::Path;
 use super::content::{Change, Serial};
 use super::faults::{Fault, OpKind};
 use super::names::Inode;
-use super::state::{Begun, Dead, EIO, Life, State, SyncLeft, sync_result};
+use super::state::{Begun, Dead, DiskState, EIO, ProcessNo, SyncLeft, sync_result};
 use super::{FILE_BYTES_MAX, tear};
 use crate::seed::Draws;
 
 /// `ENOSPC` as Linux and macOS number it.
 const ENOSPC: i32 = 28;
 
-impl State {
+impl DiskState {
     pub(super) fn begin_sync(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         inode: Inode,
         path: &Path,
     ) -> Result<Begun<(), SyncLeft<Vec<Serial>>>, Dead> {
@@ -43,7 +43,7 @@ impl State {
 
     pub(super) fn read(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         (inode, path): (Inode, &Path),
         offset: u64,
         buffer: &mut [u8],
@@ -69,7 +69,7 @@ impl State {
 
     pub(super) fn begin_resize(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         (inode, path): (Inode, &Path),
         size: u64,
     ) -> Result<Begun<(), Option<Serial>>, Dead> {
@@ -96,7 +96,7 @@ impl State {
 
     pub(super) fn begin_write(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         (inode, path): (Inode, &Path),
         offset: u64,
         data: &[u8],

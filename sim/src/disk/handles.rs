@@ -1,7 +1,7 @@
 //! The seam's traits over the simulated disk.
 //!
 //! Every future begins its operation when it is first polled, waits out the drawn delay, and
-//! finishes it if the process still lives; else it ends as [`super::Death`] says.
+//! finishes it if the process still lives; else it ends as [`super::AfterDeath`] says.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use std::time::Duration;
 use leasebridge::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
 
 use super::names::{Inode, NameChange};
-use super::state::{Begun, Dead, Life, State};
-use super::{Death, SimDisk};
+use super::state::{Begun, Dead, DiskState, ProcessNo};
+use super::{AfterDeath, SimDisk};
 
 impl SimDisk {
     /// Sees a begun operation through: the delay, then `finish`, unless the process died meanwhile.
     async fn complete<T, L>(
         &self,
-        life: Life,
+        life: ProcessNo,
         begun: Result<Begun<T, L>, Dead>,
-        finish: impl FnOnce(&mut State, L) + Send,
+        finish: impl FnOnce(&mut DiskState, L) + Send,
     ) -> io::Result<T> {
         let Ok(Begun {
             result,
@@ -51,8 +51,8 @@ impl SimDisk {
 
     async fn dead<T>(&self) -> io::Result<T> {
         match self.death {
-            Death::Hang => std::future::pending().await,
-            Death::Fail => Err(io::Error::other("the process that uses this disk has died")),
+            AfterDeath::Hang => std::future::pending().await,
+            AfterDeath::Fail => Err(io::Error::other("the process that uses this disk has died")),
         }
     }
 
@@ -67,7 +67,7 @@ impl SimDisk {
     }
 
     /// The process that calls now.
-    fn life_now(&self) -> Life {
+    fn life_now(&self) -> ProcessNo {
         self.state().life()
     }
 }
@@ -198,7 +198,7 @@ impl Disk for SimDisk {
 /// An open file of one process.
 struct SimFile {
     disk: SimDisk,
-    life: Life,
+    life: ProcessNo,
     inode: Inode,
     path: PathBuf,
 }
@@ -234,7 +234,7 @@ impl DiskFile for SimFile {
                 .begin_write(self.life, self.place(), offset, data);
             self.disk.gate.busy();
             let finish =
-                |state: &mut State, left: Vec<u64>| state.finish_changes(self.inode, &left);
+                |state: &mut DiskState, left: Vec<u64>| state.finish_changes(self.inode, &left);
             self.disk.complete(self.life, begun, finish).await
         })
     }
@@ -277,7 +277,7 @@ impl DiskFile for SimFile {
                 .disk
                 .state()
                 .begin_resize(self.life, self.place(), size);
-            let finish = |state: &mut State, left: Option<u64>| {
+            let finish = |state: &mut DiskState, left: Option<u64>| {
                 state.finish_changes(self.inode, left.as_slice());
             };
             self.disk.complete(self.life, begun, finish).await
@@ -294,7 +294,7 @@ impl Drop for SimFile {
 /// A held lock of one process.
 struct SimLock {
     disk: SimDisk,
-    life: Life,
+    life: ProcessNo,
     inode: Inode,
     path: PathBuf,
     lock: u64,

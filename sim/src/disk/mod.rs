@@ -12,7 +12,7 @@
 //! data, and the oldest few pending changes of names are kept while the rest is undone. When only
 //! the process dies ([`SimDisk::kill`], then [`SimDisk::restart_process`]), the cache survives.
 //! Either way locks are released, and whatever an older process opened is dead: its operations hang
-//! or fail, as [`Death`] says. The disk doesn't know which process a call of [`Disk`] comes from
+//! or fail, as [`AfterDeath`] says. The disk doesn't know which process a call of [`Disk`] comes from
 //! (only files and locks do), so stop the old process's tasks before the restart.
 //!
 //! # What must survive what
@@ -91,9 +91,9 @@ pub use content::SECTOR_BYTES;
 pub use faults::{Fault, FaultId, FaultRule, OpKind, OpNumber};
 pub use spawn::{Drivers, Spawner, TokioSpawner};
 
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::seed::Seed;
-use state::State;
+use state::DiskState;
 
 /// The largest file, in bytes: far above what a run needs, and well below what would exhaust the
 /// machine's memory when a product bug writes at a wild offset.
@@ -104,7 +104,7 @@ pub const FREE_BYTES_WITHOUT_QUOTA: u64 = 1 << 40;
 
 /// What becomes of operations of a dead process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Death {
+pub enum AfterDeath {
     /// Their futures never complete: the dead do nothing further. For whoever drops the tasks of a
     /// dead process, as turmoil and [`Drivers`] do.
     #[default]
@@ -116,27 +116,27 @@ pub enum Death {
 /// A simulated disk; clones share it.
 #[derive(Clone)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     spawner: Arc<dyn Spawner>,
     clock: Option<Arc<dyn Clock>>,
-    death: Death,
-    gate: Gate,
+    death: AfterDeath,
+    gate: HostGate,
 }
 
 impl SimDisk {
     /// An empty disk without faults or quota. `seed` decides about the faults.
     pub fn new(seed: Seed, spawner: impl Spawner) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State::new(seed))),
+            state: Arc::new(Mutex::new(DiskState::new(seed))),
             spawner: Arc::new(spawner),
             clock: None,
-            death: Death::default(),
-            gate: Gate::new(),
+            death: AfterDeath::default(),
+            gate: HostGate::new(),
         }
     }
 
     /// Its operations begin and end when this gate lets them.
-    pub fn with_gate(mut self, gate: Gate) -> Self {
+    pub fn with_gate(mut self, gate: HostGate) -> Self {
         self.gate = gate;
         self
     }
@@ -148,7 +148,7 @@ impl SimDisk {
     }
 
     /// What becomes of operations of a dead process.
-    pub fn with_death(mut self, death: Death) -> Self {
+    pub fn with_death(mut self, death: AfterDeath) -> Self {
         self.death = death;
         self
     }
@@ -295,7 +295,7 @@ impl SimDisk {
         self.state().stats.last_op
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

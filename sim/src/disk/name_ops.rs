@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::faults::{Fault, OpKind, Strike};
 use super::names::{Inode, NameChange};
-use super::state::{Begun, Dead, EIO, Life, State, SyncLeft, sync_result};
+use super::state::{Begun, Dead, DiskState, EIO, ProcessNo, SyncLeft, sync_result};
 
-impl State {
+impl DiskState {
     /// Opens the file at `path`. Counts as an operation only if it makes the file.
     pub(super) fn open(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         path: &Path,
         create: bool,
     ) -> Result<Begun<Inode, ()>, Dead> {
@@ -50,7 +50,7 @@ impl State {
     /// A change of the directory.
     pub(super) fn rename_or_remove(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         change: NameChange,
     ) -> Result<Begun<(), ()>, Dead> {
         let (kind, path, to) = match &change {
@@ -77,7 +77,7 @@ impl State {
         })
     }
 
-    pub(super) fn make_dirs(&mut self, life: Life, dir: &Path) -> Result<Begun<(), ()>, Dead> {
+    pub(super) fn make_dirs(&mut self, life: ProcessNo, dir: &Path) -> Result<Begun<(), ()>, Dead> {
         let strike = self.enter(life, OpKind::MakeDir, dir)?;
         self.names.make_dirs(dir);
         Ok(Begun {
@@ -89,7 +89,7 @@ impl State {
 
     pub(super) fn begin_sync_dir(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         dir: &Path,
     ) -> Result<Begun<(), SyncLeft<()>>, Dead> {
         let strike = self.enter(life, OpKind::SyncDir, dir)?;
@@ -115,7 +115,7 @@ impl State {
 
     pub(super) fn lock(
         &mut self,
-        life: Life,
+        life: ProcessNo,
         path: &Path,
     ) -> Result<Begun<Option<u64>, Option<Inode>>, Dead> {
         let opened = self.open(life, path, true)?;

@@ -18,7 +18,7 @@ use crate::seed::{Draws, Seed};
 pub(super) const EIO: i32 = 5;
 
 /// Counts the processes that have used the disk: what an older one opened is dead.
-pub(super) type Life = u64;
+pub(super) type ProcessNo = u64;
 
 /// The process that asked is dead, or died of this very operation.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub(super) struct File {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(super) struct DiskState {
     pub(super) names: Names,
     files: BTreeMap<Inode, File>,
     next_inode: Inode,
     locks: BTreeMap<PathBuf, u64>,
     next_lock: u64,
-    life: Life,
+    life: ProcessNo,
     dead: bool,
     pub(super) quota: Option<u64>,
     pub(super) crash_at: Option<OpNumber>,
@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) stats: DiskStats,
 }
 
-impl State {
+impl DiskState {
     pub(super) fn new(seed: Seed) -> Self {
         Self {
             names: Names::default(),
@@ -76,7 +76,7 @@ impl State {
         }
     }
 
-    pub(super) fn life(&self) -> Life {
+    pub(super) fn life(&self) -> ProcessNo {
         self.life
     }
 
@@ -84,7 +84,7 @@ impl State {
         self.dead
     }
 
-    pub(super) fn alive(&self, life: Life) -> Result<(), Dead> {
+    pub(super) fn alive(&self, life: ProcessNo) -> Result<(), Dead> {
         if self.dead || self.life != life {
             return Err(Dead);
         }
@@ -144,7 +144,12 @@ impl State {
 
     /// Counts an operation and asks what strikes it. The one a crash was set for kills the process;
     /// its effect still goes ahead, and is pending like any other.
-    pub(super) fn enter(&mut self, life: Life, kind: OpKind, path: &Path) -> Result<Strike, Dead> {
+    pub(super) fn enter(
+        &mut self,
+        life: ProcessNo,
+        kind: OpKind,
+        path: &Path,
+    ) -> Result<Strike, Dead> {
         self.alive(life)?;
         let number = self.stats.count(kind);
         let strike = self.faults.strike(&Op { kind, path, number });
@@ -182,7 +187,7 @@ impl State {
         }
     }
 
-    pub(super) fn close(&mut self, life: Life, inode: Inode) {
+    pub(super) fn close(&mut self, life: ProcessNo, inode: Inode) {
         if self.life != life {
             return;
         }

@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(seed: u64) -> Self {
         let drivers = Drivers::new();
-        let disk = SimDisk::new(Seed(seed), drivers.clone()).with_death(Death::Fail);
+        let disk = SimDisk::new(Seed(seed), drivers.clone()).with_death(AfterDeath::Fail);
         let bench = Self { disk, drivers };
         bench
             .run(bench.disk.create_dir_all(Path::new("/data")))

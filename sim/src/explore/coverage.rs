@@ -5,7 +5,7 @@ use leasebridge_sim::report::verdict::name;
 use leasebridge_sim::scenario::Scenario;
 
 use super::tally::Tally;
-use super::{End, Explored};
+use super::{ExplorationEnd, Explored};
 
 /// So many seeds of a scenario must reach all that it expects. Fewer say nothing.
 const SEEDS_MIN: u64 = 100;
@@ -23,7 +23,7 @@ const ALWAYS_CHECKED: [Invariant; 5] = [
 
 /// What was never looked at, a line each. `all` says that `scenarios` are all there are.
 pub(crate) fn holes(explored: &Explored, scenarios: &[Scenario], all: bool) -> Vec<String> {
-    if explored.end != End::All {
+    if explored.end != ExplorationEnd::All {
         return Vec::new();
     }
     let mut holes = Vec::new();

@@ -20,15 +20,15 @@ use futures_util::StreamExt;
 use leasebridge_sim::oracle::{Class, Invariant};
 use leasebridge_sim::plan::{Plan, Speed};
 use leasebridge_sim::report;
-use leasebridge_sim::report::machine::Ended;
+use leasebridge_sim::report::machine::RunReport;
 use leasebridge_sim::scenario::Scenario;
 use leasebridge_sim::seed::Seed;
 
 use crate::child::protocol::Listen;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::meta::difference;
-use crate::pool::{Answer, Pool, Wish};
-use progress::Progress;
+use crate::pool::{PlanAnswer, Pool, Wish};
+use progress::ExplorationProgress;
 use tally::Tally;
 
 /// Plans of the core loop that a child gets at once.
@@ -61,16 +61,16 @@ pub(crate) struct Explored {
     /// For each scenario.
     pub(crate) tallies: Vec<Tally>,
     /// Of each kind of failure the one with the smallest plan: it is understood, and shrunk, soonest.
-    pub(crate) failures: BTreeMap<Kind, Answer>,
+    pub(crate) failures: BTreeMap<FailureClass, PlanAnswer>,
     /// Every seed, for other programs; nothing if nobody asked.
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: Vec<RunReport>,
     /// How far it came.
-    pub(crate) end: End,
+    pub(crate) end: ExplorationEnd,
 }
 
 /// Why an exploration was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum ExplorationEnd {
     /// Every seed ran.
     All,
     /// Something failed, which was enough.
@@ -81,8 +81,8 @@ pub(crate) enum End {
 
 impl Explored {
     /// Keeps a failure, unless there is one like it whose plan is as small.
-    fn keep(&mut self, answer: Answer) {
-        let size = |answer: &Answer| {
+    fn keep(&mut self, answer: PlanAnswer) {
+        let size = |answer: &PlanAnswer| {
             let plan = &answer.outcome.plan;
             (plan.faults.len(), plan.ops.len())
         };
@@ -95,16 +95,16 @@ impl Explored {
 }
 
 /// Failures of one kind have one cause more often than not.
-pub(crate) type Kind = (Class, Option<Invariant>);
+pub(crate) type FailureClass = (Class, Option<Invariant>);
 
 /// The command that shows a seed again.
-pub(crate) fn again(answer: &Answer) -> String {
+pub(crate) fn again(answer: &PlanAnswer) -> String {
     let plan = &answer.outcome.plan;
     format!("cargo sim run {} {}", plan.scenario, plan.seed)
 }
 
 /// The kind of a failure.
-pub(crate) fn kind(answer: &Answer) -> Kind {
+pub(crate) fn kind(answer: &PlanAnswer) -> FailureClass {
     let first = answer.outcome.verdict.violations.first();
     (answer.class(), first.map(|violation| violation.invariant))
 }
@@ -113,11 +113,11 @@ pub(crate) fn kind(answer: &Answer) -> Kind {
 struct Piece {
     round: u64,
     scenario: usize,
-    work: Work,
+    work: ExplorationJob,
 }
 
 /// What one piece of work consists of.
-enum Work {
+enum ExplorationJob {
     /// Plans for one child.
     Once(Vec<Plan>),
     /// A plan for two children, to be compared.
@@ -129,16 +129,19 @@ impl Exploration<'_> {
     ///
     /// # Errors
     /// When the children can't be started.
-    pub(crate) async fn run(&self, progress: &Progress) -> Result<Explored, Failure> {
+    pub(crate) async fn run(
+        &self,
+        progress: &ExplorationProgress,
+    ) -> Result<Explored, CommandFailure> {
         let mut explored = Explored {
             tallies: self.scenarios.iter().map(Tally::of).collect(),
             failures: BTreeMap::new(),
             ended: Vec::new(),
-            end: End::All,
+            end: ExplorationEnd::All,
         };
         let results = self.pool.in_order(self.work(), |piece| async move {
             let answers = self.answers(piece.work).await?;
-            Ok::<_, Failure>((piece.round, piece.scenario, answers))
+            Ok::<_, CommandFailure>((piece.round, piece.scenario, answers))
         });
         let mut results = std::pin::pin!(results);
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -147,7 +150,7 @@ impl Exploration<'_> {
             let (round, scenario, answers) = tokio::select! {
                 biased;
                 _ = &mut interrupt => {
-                    explored.end = End::Interrupted;
+                    explored.end = ExplorationEnd::Interrupted;
                     return Ok(explored);
                 }
                 next = results.next() => match next {
@@ -157,7 +160,7 @@ impl Exploration<'_> {
             };
             let over = failed_in.is_some_and(|failed_in| failed_in < round);
             if self.fail_fast && (over || failed >= FAILURES_ENOUGH) {
-                explored.end = End::AtFailures;
+                explored.end = ExplorationEnd::AtFailures;
                 return Ok(explored);
             }
             for answer in answers {
@@ -192,7 +195,11 @@ impl Exploration<'_> {
     }
 
     /// Some of the seeds of one scenario.
-    fn work_of(&self, scenario: &Scenario, seeds: Range<u64>) -> impl Iterator<Item = Work> {
+    fn work_of(
+        &self,
+        scenario: &Scenario,
+        seeds: Range<u64>,
+    ) -> impl Iterator<Item = ExplorationJob> {
         let size = batch_size(scenario);
         let starts = seeds.clone().step_by(usize::try_from(size).unwrap_or(1));
         starts.flat_map(move |start| {
@@ -201,18 +208,18 @@ impl Exploration<'_> {
             let (twice, once): (Vec<_>, Vec<_>) =
                 seeds.partition(|at| at % TWICE_ONE_IN == TWICE_ONE_IN - 1);
             let once: Vec<_> = once.into_iter().map(draw).collect();
-            let once = (!once.is_empty()).then_some(Work::Once(once));
+            let once = (!once.is_empty()).then_some(ExplorationJob::Once(once));
             let twice = twice
                 .into_iter()
-                .map(move |at| Work::Twice(Box::new(draw(at))));
+                .map(move |at| ExplorationJob::Twice(Box::new(draw(at))));
             once.into_iter().chain(twice)
         })
     }
 
-    async fn answers(&self, work: Work) -> Result<Vec<Answer>, Failure> {
+    async fn answers(&self, work: ExplorationJob) -> Result<Vec<PlanAnswer>, CommandFailure> {
         match work {
-            Work::Once(plans) => once(self.pool, plans).await,
-            Work::Twice(plan) => Ok(vec![twice(self.pool, *plan).await?]),
+            ExplorationJob::Once(plans) => once(self.pool, plans).await,
+            ExplorationJob::Twice(plan) => Ok(vec![twice(self.pool, *plan).await?]),
         }
     }
 }
@@ -234,7 +241,7 @@ pub(crate) fn batch_size(scenario: &Scenario) -> u64 {
 }
 
 /// Runs plans once; those that failed in company once more alone.
-pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<Answer>, Failure> {
+pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<PlanAnswer>, CommandFailure> {
     let wish = Wish::default();
     let mut answers = pool.run(plans, &wish).await?;
     for answer in &mut answers {
@@ -254,7 +261,7 @@ pub(crate) async fn once(pool: &Pool, plans: Vec<Plan>) -> Result<Vec<Answer>, F
 }
 
 /// Runs a plan twice and compares everything.
-async fn twice(pool: &Pool, plan: Plan) -> Result<Answer, Failure> {
+async fn twice(pool: &Pool, plan: Plan) -> Result<PlanAnswer, CommandFailure> {
     let wish = Wish {
         listen: Listen::Prints,
         ..Wish::default()
@@ -266,7 +273,7 @@ async fn twice(pool: &Pool, plan: Plan) -> Result<Answer, Failure> {
 }
 
 /// A kind of failure in words.
-pub(crate) fn words((class, invariant): Kind) -> String {
+pub(crate) fn words((class, invariant): FailureClass) -> String {
     let class = format!("{class:?}").to_lowercase();
     match invariant {
         None => class,

@@ -8,20 +8,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use leasebridge_sim::oracle::Class;
 use leasebridge_sim::plan::Micros;
 
-use crate::pool::Answer;
+use crate::pool::PlanAnswer;
 
 /// How often it is painted.
 const PAINTS_PER_SECOND: u8 = 10;
 
 /// Shows how far an exploration is, and how fast.
-pub(crate) struct Progress {
+pub(crate) struct ExplorationProgress {
     bar: ProgressBar,
     started: Instant,
     simulated: Cell<Micros>,
     failures: Cell<u64>,
 }
 
-impl Progress {
+impl ExplorationProgress {
     /// A bar for so many seeds; hidden if `quiet` or stderr is no terminal.
     pub(crate) fn new(seeds: u64, quiet: bool) -> Self {
         let target = if quiet || !std::io::stderr().is_terminal() {
@@ -41,7 +41,7 @@ impl Progress {
     }
 
     /// Counts one seed.
-    pub(crate) fn ran(&self, answer: &Answer) {
+    pub(crate) fn ran(&self, answer: &PlanAnswer) {
         self.simulated
             .set(self.simulated.get().plus(answer.outcome.simulated));
         self.failures

@@ -6,7 +6,7 @@ use leasebridge_sim::oracle::{Class, Invariant};
 use leasebridge_sim::plan::{Family, Micros};
 use leasebridge_sim::scenario::Scenario;
 
-use crate::pool::Answer;
+use crate::pool::PlanAnswer;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ impl Tally {
     }
 
     /// Counts one seed.
-    pub(crate) fn add(&mut self, answer: &Answer) {
+    pub(crate) fn add(&mut self, answer: &PlanAnswer) {
         let outcome = &answer.outcome;
         self.seeds += 1;
         self.simulated = self.simulated.plus(outcome.simulated);

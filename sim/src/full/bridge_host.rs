@@ -19,8 +19,8 @@ use leasebridge::queue::{Command, Heard, OpenError, SafeTaskQueue};
 use tokio::sync::oneshot;
 
 use super::operator::obey;
-use super::seat::{Order, Seat};
-use super::shared::{Death, Shared};
+use super::seat::{HostOrder, Seat};
+use super::shared::{ProcessEnd, Shared};
 use crate::history::{Counts, What, fed};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
@@ -42,7 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) -> turmoil::Result
     };
     follow(&shared, &seat, boot, node.queue());
     let death = match live(&shared, &seat, &env, node).await {
-        Ok(()) => Death::Ended,
+        Ok(()) => ProcessEnd::Ended,
         Err(failure) => failed(&shared, &seat, &failure),
     };
     seat.show(None);
@@ -71,12 +71,12 @@ async fn live(
     }
     node.drain().await?;
     shared.record(&seat.name, What::Closed {});
-    seat.done(&Order::Drain);
+    seat.done(&HostOrder::Drain);
     Ok(())
 }
 
 /// Says why a node can't go on, and how its process dies of it.
-fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> Death {
+fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> ProcessEnd {
     let why = failure.to_string();
     match failure {
         NodeFailure::Journal(_) => shared.record(&seat.name, What::JournalFailed { why }),
@@ -84,7 +84,7 @@ fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> Death {
         // Nothing in a plan breaks these.
         NodeFailure::Closed | NodeFailure::Services(_) | NodeFailure::Bridge(_) => panic!("{why}"),
     }
-    Death::Exit
+    ProcessEnd::Exit
 }
 
 fn node_options(shared: &Shared) -> NodeOptions {
@@ -173,10 +173,12 @@ fn follow(shared: &Arc<Shared>, seat: &Arc<Seat>, boot: u32, queue: &SafeTaskQue
 
 /// Says that opening was refused, and what becomes of the process. A damaged log is repaired if its disk is
 /// known to rot, as an operator would; without such a fault it is for the oracle to see.
-async fn refused(shared: &Shared, seat: &Seat, env: &Env, error: &OpenError) -> Death {
+async fn refused(shared: &Shared, seat: &Seat, env: &Env, error: &OpenError) -> ProcessEnd {
     let newer = matches!(
         error,
-        OpenError::Log(log::OpenError::Files(files::OpenError::Newer { .. }))
+        OpenError::Log(log::LogOpenError::Files(
+            files::FolderOpenError::Newer { .. }
+        ))
     );
     let damaged = error.is_damaged() || newer;
     let senseless = matches!(error, OpenError::Options(_) | OpenError::Geometry(_));
@@ -184,13 +186,13 @@ async fn refused(shared: &Shared, seat: &Seat, env: &Env, error: &OpenError) -> 
     let why = error.to_string();
     shared.record(&seat.name, What::OpenRefused { why, damaged });
     match (damaged, super::disk_faults::rots(seat)) {
-        (false, _) => Death::Exit,
-        (true, false) => Death::Refused,
+        (false, _) => ProcessEnd::Exit,
+        (true, false) => ProcessEnd::Refused,
         (true, true) => repair(shared, seat, env).await,
     }
 }
 
-async fn repair(shared: &Shared, seat: &Seat, env: &Env) -> Death {
+async fn repair(shared: &Shared, seat: &Seat, env: &Env) -> ProcessEnd {
     let (tell, told) = oneshot::channel();
     let disk = Arc::clone(&env.disk);
     let driver = async move {
@@ -204,13 +206,13 @@ async fn repair(shared: &Shared, seat: &Seat, env: &Env) -> Death {
     match told.await {
         Ok(Ok(repair)) => {
             shared.note(&seat.name, format!("repaired: {repair:?}"));
-            Death::Exit
+            ProcessEnd::Exit
         }
         Ok(Err(error)) => {
             shared.note(&seat.name, format!("repair was refused: {error}"));
-            Death::Refused
+            ProcessEnd::Refused
         }
-        Err(_) => Death::Refused,
+        Err(_) => ProcessEnd::Refused,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Processes that die, and start again.
 
-use super::life::{Armed, How, Life};
-use super::seat::Order;
-use super::shared::Death;
+use super::life::{Armed, HostLife, How};
+use super::seat::HostOrder;
+use super::shared::ProcessEnd;
 use super::world::World;
 use crate::history::What;
 use crate::plan::{FaultId, FaultSpec, HostName, Micros, OpKind};
@@ -28,7 +28,7 @@ impl World<'_> {
             span: spec.span,
             until: self.now().plus(ARMED_MAX),
         };
-        if in_flight && self.lives[host] == Life::Up && !self.armed.contains_key(host) {
+        if in_flight && self.lives[host] == HostLife::Up && !self.armed.contains_key(host) {
             self.shared.seat(host).machine.strike_when_busy();
             self.armed.insert(host.clone(), armed);
         } else {
@@ -40,7 +40,7 @@ impl World<'_> {
         self.armed.remove(host);
         let boot_at = self.now().plus(armed.span);
         match self.lives[host] {
-            Life::Up => {
+            HostLife::Up => {
                 self.shared.strike(self.now(), armed.fault, 1);
                 self.end_process(host, armed.how);
                 let how = match armed.how {
@@ -56,7 +56,7 @@ impl World<'_> {
                 self.set_down(host, Some(boot_at), Some(armed.fault));
             }
             // It is down already: it stays so for as long as the longer of the two says.
-            Life::Down {
+            HostLife::Down {
                 boot_at: other,
                 fault,
             } => {
@@ -68,7 +68,7 @@ impl World<'_> {
 
     fn set_down(&mut self, host: &HostName, boot_at: Option<Micros>, fault: Option<FaultId>) {
         self.lives
-            .insert(host.clone(), Life::Down { boot_at, fault });
+            .insert(host.clone(), HostLife::Down { boot_at, fault });
     }
 
     /// Everything of a process goes: at once, whatever it was doing.
@@ -120,20 +120,20 @@ impl World<'_> {
         }
         for (host, death) in self.shared.take_deaths() {
             // A crash may have been quicker.
-            if self.lives[&host] == Life::Up {
+            if self.lives[&host] == HostLife::Up {
                 self.lay_down(&host, death);
             }
         }
     }
 
-    fn lay_down(&mut self, host: &HostName, death: Death) {
+    fn lay_down(&mut self, host: &HostName, death: ProcessEnd) {
         self.end_process(host, How::Crash);
         let again = Some(self.now().plus(RESTART));
         let (how, boot_at) = match death {
-            Death::Exit => (Some("exit"), again),
-            Death::Pill => (Some("pill"), again),
-            Death::Refused => (Some("exit"), None),
-            Death::Ended => (None, Some(self.drained(host))),
+            ProcessEnd::Exit => (Some("exit"), again),
+            ProcessEnd::Pill => (Some("pill"), again),
+            ProcessEnd::Refused => (Some("exit"), None),
+            ProcessEnd::Ended => (None, Some(self.drained(host))),
         };
         if let Some(how) = how {
             self.record_of(
@@ -150,8 +150,8 @@ impl World<'_> {
 
     /// A process is asked to end in order.
     pub(super) fn ask_to_end(&mut self, host: &HostName) {
-        if self.lives[host] == Life::Up {
-            self.shared.seat(host).order(Order::Drain);
+        if self.lives[host] == HostLife::Up {
+            self.shared.seat(host).order(HostOrder::Drain);
         }
     }
 
@@ -166,7 +166,7 @@ impl World<'_> {
     pub(super) fn boot_due(&mut self) {
         let now = self.now();
         let due = self.lives.iter().filter_map(|(host, life)| match life {
-            Life::Down {
+            HostLife::Down {
                 boot_at: Some(at),
                 fault,
             } if *at <= now => Some((host.clone(), *fault)),
@@ -175,7 +175,7 @@ impl World<'_> {
         for (host, fault) in due.collect::<Vec<_>>() {
             let seat = self.shared.seat(&host).clone();
             seat.machine.start(&mut self.sim);
-            self.lives.insert(host.clone(), Life::Up);
+            self.lives.insert(host.clone(), HostLife::Up);
             if let Some(fault) = fault {
                 let text = format!("{host} starts");
                 self.record(What::Healed { fault, text });
@@ -185,7 +185,7 @@ impl World<'_> {
 
     /// Starts a host now if it is down; one whose log is refused stays so.
     pub(super) fn boot_now(&mut self, host: &HostName) {
-        if let Life::Down {
+        if let HostLife::Down {
             boot_at: Some(_),
             fault,
         } = self.lives[host]
@@ -196,7 +196,7 @@ impl World<'_> {
 
     /// A host that is down stays down for ever.
     pub(super) fn leave_down(&mut self, host: &HostName) {
-        if let Life::Down { fault, .. } = self.lives[host] {
+        if let HostLife::Down { fault, .. } = self.lives[host] {
             self.set_down(host, None, fault);
         }
     }

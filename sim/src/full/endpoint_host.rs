@@ -14,9 +14,9 @@ use leasebridge::wire::InboxId;
 
 use super::body::Body;
 use super::handler::{Executor, executing};
-use super::seat::{Order, Seat};
-use super::shared::{Death, Shared};
-use crate::history::{Task, What};
+use super::seat::{HostOrder, Seat};
+use super::shared::{ProcessEnd, Shared};
+use crate::history::{TaskName, What};
 use crate::net::{GRPC_PORT, SOCKET_PORT};
 use crate::plan::{EndpointSpec, Inbox, Step};
 
@@ -54,12 +54,12 @@ pub(super) async fn run(
     match stopped {
         Err(error) => {
             shared.note(&seat.name, format!("the inbox failed: {error}"));
-            shared.die(&seat.name, Death::Exit).await
+            shared.die(&seat.name, ProcessEnd::Exit).await
         }
         Ok(()) => {
             receiver.shutdown(SHUTDOWN).await;
-            seat.done(&Order::Drain);
-            shared.die(&seat.name, Death::Ended).await
+            seat.done(&HostOrder::Drain);
+            shared.die(&seat.name, ProcessEnd::Ended).await
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) async fn run(
 const WAIT_SHARE: u32 = 4;
 
 async fn asked_to_stop(seat: &Seat) {
-    while seat.next_order().await != Order::Drain {}
+    while seat.next_order().await != HostOrder::Drain {}
 }
 
 async fn start(
@@ -115,17 +115,17 @@ async fn start(
 
 /// What becomes of a process that could not start. A damaged inbox is put aside if its disk is known to rot:
 /// an operator would do that, and know what it means; without such a fault it is for the oracle to see.
-async fn after(seat: &Seat, env: &Env, error: &ReceiverError) -> Death {
+async fn after(seat: &Seat, env: &Env, error: &ReceiverError) -> ProcessEnd {
     let damaged = matches!(
         error,
         ReceiverError::Store(StoreError::Corrupt { .. } | StoreError::Line { .. })
     );
     match (damaged, super::disk_faults::rots(seat)) {
-        (false, _) => Death::Exit,
-        (true, false) => Death::Refused,
+        (false, _) => ProcessEnd::Exit,
+        (true, false) => ProcessEnd::Refused,
         (true, true) => {
             let aside = env.disk.remove(Path::new(INBOX_FILE)).await;
-            aside.map_or(Death::Refused, |()| Death::Exit)
+            aside.map_or(ProcessEnd::Refused, |()| ProcessEnd::Exit)
         }
     }
 }
@@ -170,7 +170,7 @@ impl EffectLog for Effects {
             // What was told: the file itself is the effect, so what is missing there was undone.
             for task in self.shared.ledger.effects_at(&self.seat.name) {
                 if !done.contains(task) {
-                    let task = Task::from(task);
+                    let task = TaskName::from(task);
                     self.shared
                         .record(&self.seat.name, What::Forgotten { task });
                 }
@@ -193,7 +193,7 @@ impl EffectLog for Effects {
                 self.shared.record(&self.seat.name, what);
                 let execution = self.shared.ledger.executes(command.delivery.task);
                 if body.steps.step(execution) == Step::KillEndpoint {
-                    self.shared.die(&self.seat.name, Death::Pill).await;
+                    self.shared.die(&self.seat.name, ProcessEnd::Pill).await;
                 }
                 self.shared.ledger.begin_effect(command.delivery, body.op);
             }
@@ -214,7 +214,7 @@ impl Effects {
             return;
         };
         let what = What::Executed {
-            task: Task::from(task),
+            task: TaskName::from(task),
             epoch: delivery.epoch.get(),
             result: "done".into(),
             op,

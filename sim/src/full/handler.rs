@@ -12,8 +12,8 @@ use leasebridge::receiver::{Delivered, Handler, HandlerError, RecoverOutcome};
 use super::body::Body;
 use super::panics::PLANNED;
 use super::seat::Seat;
-use super::shared::{Death, Shared};
-use crate::history::{Task, What};
+use super::shared::{ProcessEnd, Shared};
+use crate::history::{TaskName, What};
 use crate::plan::{OpId, Step};
 
 /// How long a command that kills its bridge goes on before it answers no: the bridge is dead by then.
@@ -103,10 +103,10 @@ impl Executor {
                 self.executed(command, body.op, "rejected");
                 panic_any(PLANNED)
             }
-            Step::KillEndpoint => self.shared.die(&self.seat.name, Death::Pill).await,
+            Step::KillEndpoint => self.shared.die(&self.seat.name, ProcessEnd::Pill).await,
             Step::KillBridge => {
                 if let Some(op) = self.shared.op(body.op) {
-                    self.shared.kill(&op.bridge, Death::Pill);
+                    self.shared.kill(&op.bridge, ProcessEnd::Pill);
                 }
                 clock.sleep(KILL_BRIDGE_WORK).await;
                 Err(HandlerError::Rejected("its bridge died of it".into()))
@@ -116,7 +116,7 @@ impl Executor {
 
     fn executed(&self, command: &Delivered, op: OpId, result: &str) {
         let what = What::Executed {
-            task: Task::from(command.delivery.task),
+            task: TaskName::from(command.delivery.task),
             epoch: command.delivery.epoch.get(),
             result: result.to_owned(),
             op,
@@ -128,7 +128,7 @@ impl Executor {
 /// The record of a command that begins to be executed.
 pub(super) fn executing(shared: &Shared, command: &Delivered, op: OpId) -> What {
     What::Executing {
-        task: Task::from(command.delivery.task),
+        task: TaskName::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
         send: command.send.get(),
         op,

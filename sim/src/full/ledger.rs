@@ -9,7 +9,7 @@ use crate::plan::{HostName, OpId};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Books>);
+pub(super) struct WorldLedger(Mutex<Books>);
 
 #[derive(Debug, Default)]
 struct Books {
@@ -31,7 +31,7 @@ pub(super) enum Offer {
     Over,
 }
 
-impl Ledger {
+impl WorldLedger {
     fn books(&self) -> MutexGuard<'_, Books> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

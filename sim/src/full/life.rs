@@ -5,7 +5,7 @@ use crate::plan::{FaultId, FaultSpec, Micros};
 
 /// How a host fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum HostLife {
     /// Its process runs.
     Up,
     /// Nothing runs on it.

@@ -1,6 +1,6 @@
 //! The liveness phase: what is healed, what stays, and what is still pending.
 
-use super::seat::Order;
+use super::seat::HostOrder;
 use super::world::World;
 use crate::history::What;
 use crate::liveness::pending;
@@ -38,7 +38,7 @@ impl World<'_> {
             .heal_between(&self.sim, bridge, endpoint, core.transports, dead);
         for route in &self.plan.topology.routes {
             let seat = self.shared.seat(&core.bridge);
-            seat.order(Order::Resume(route.name.clone()));
+            seat.order(HostOrder::Resume(route.name.clone()));
         }
         self.record(What::Settling {
             bridge: core.bridge.clone(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use leasebridge::core::TaskId;
 use leasebridge::queue::{Command, LeaseError, SafeTaskQueue};
 
-use super::seat::{Order, Seat};
+use super::seat::{HostOrder, Seat};
 use super::shared::Shared;
-use crate::history::{self, Task, What};
+use crate::history::{self, TaskName, What};
 use crate::plan::OpId;
 
 /// Tasks of a poison store looked at together.
@@ -17,20 +17,20 @@ const PAGE: usize = 256;
 pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueue<Command>) {
     loop {
         let order = seat.next_order().await;
-        if matches!(order, Order::Purge(..)) {
+        if matches!(order, HostOrder::Purge(..)) {
             // Asked again after a death in the middle of it, it would take the next one as well.
             seat.done(&order);
         }
         match &order {
-            Order::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
-            Order::Purge(op, route) => purge(shared, seat, queue, *op, route).await,
-            Order::Move(from, to) => {
+            HostOrder::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
+            HostOrder::Purge(op, route) => purge(shared, seat, queue, *op, route).await,
+            HostOrder::Move(from, to) => {
                 said(shared, seat, queue.move_route(from, to).await.map(drop));
             }
-            Order::Pause(route) => said(shared, seat, queue.pause(route).await),
-            Order::Resume(route) => said(shared, seat, queue.resume(route).await),
-            Order::Find => find_all(shared, seat, queue).await,
-            Order::Drain => return,
+            HostOrder::Pause(route) => said(shared, seat, queue.pause(route).await),
+            HostOrder::Resume(route) => said(shared, seat, queue.resume(route).await),
+            HostOrder::Find => find_all(shared, seat, queue).await,
+            HostOrder::Drain => return,
         }
         seat.done(&order);
     }
@@ -77,7 +77,7 @@ fn told(
         Ok(()) => {
             let what = What::Operated {
                 op,
-                task: Task::from(id),
+                task: TaskName::from(id),
                 act: act.to_owned(),
             };
             shared.record(&seat.name, what);

@@ -19,7 +19,7 @@ use super::body::{Body, print};
 use super::ledger::Offer;
 use super::seat::Seat;
 use super::shared::Shared;
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::net::INGEST_PORT;
 use crate::plan::{HostName, OpId, OpKind, OpSpec};
 
@@ -96,7 +96,7 @@ impl Offering {
 }
 
 /// What came of one try.
-enum Answer {
+enum EnqueueAnswer {
     Accepted(v1::Accepted),
     /// Definitely not kept; tried again, or not.
     Declined {
@@ -108,7 +108,7 @@ enum Answer {
 
 /// A producer's process at work.
 struct Desk {
-    lines: BTreeMap<HostName, Mutex<Line>>,
+    lines: BTreeMap<HostName, Mutex<BridgeConnection>>,
     env: Env,
     shared: Arc<Shared>,
     seat: Arc<Seat>,
@@ -116,7 +116,7 @@ struct Desk {
 
 /// The connection to one bridge.
 #[derive(Default)]
-struct Line {
+struct BridgeConnection {
     client: Option<IngestClient<Channel>>,
     /// Counts the connections.
     number: u64,
@@ -186,11 +186,11 @@ impl Desk {
         let answer = match timeout(&*self.env.clock, ANSWER, asked).await {
             Ok(Ok(reply)) => read(reply),
             Ok(Err(status)) => judge(&status),
-            Err(elapsed) => Answer::Unknown(elapsed.to_string()),
+            Err(elapsed) => EnqueueAnswer::Unknown(elapsed.to_string()),
         };
         shared.ledger.set_offer(op, Offer::Open);
         let (what, last) = match answer {
-            Answer::Accepted(accepted) => {
+            EnqueueAnswer::Accepted(accepted) => {
                 let id = task_id(&accepted);
                 shared
                     .ledger
@@ -198,16 +198,16 @@ impl Desk {
                 let what = What::Accepted {
                     op,
                     bridge: command.bridge.clone(),
-                    task: Task::from(id),
+                    task: TaskName::from(id),
                     duplicate: accepted.duplicate,
                 };
                 (what, true)
             }
-            Answer::Declined { why, again } => {
+            EnqueueAnswer::Declined { why, again } => {
                 let why = why.to_owned();
                 (What::Declined { op, why }, !again)
             }
-            Answer::Unknown(why) => {
+            EnqueueAnswer::Unknown(why) => {
                 self.hang_up(&command.bridge, number).await;
                 (What::Unknown { op, why }, command.key.is_none())
             }
@@ -272,9 +272,9 @@ async fn dial(
     Ok(IngestClient::new(channel))
 }
 
-fn read(reply: v1::EnqueueReply) -> Answer {
+fn read(reply: v1::EnqueueReply) -> EnqueueAnswer {
     match reply.result {
-        Some(enqueue_reply::Result::Accepted(accepted)) => Answer::Accepted(accepted),
+        Some(enqueue_reply::Result::Accepted(accepted)) => EnqueueAnswer::Accepted(accepted),
         Some(enqueue_reply::Result::Refused(refusal)) => {
             let (why, again) = match refusal.reason() {
                 Reason::QueueFull => ("full", true),
@@ -287,28 +287,28 @@ fn read(reply: v1::EnqueueReply) -> Answer {
                 | Reason::KeyTooLong
                 | Reason::Unspecified => ("too_large", false),
             };
-            Answer::Declined { why, again }
+            EnqueueAnswer::Declined { why, again }
         }
-        None => Answer::Unknown("an empty reply".to_owned()),
+        None => EnqueueAnswer::Unknown("an empty reply".to_owned()),
     }
 }
 
 /// What a failed request means. A status of the service's own that promises that nothing was kept is told by
 /// its code and words; anything else leaves it open.
-fn judge(status: &Status) -> Answer {
+fn judge(status: &Status) -> EnqueueAnswer {
     let says = |words: &str| status.message().contains(words);
     match status.code() {
-        Code::ResourceExhausted if says("full") => Answer::Declined {
+        Code::ResourceExhausted if says("full") => EnqueueAnswer::Declined {
             why: "full",
             again: true,
         },
         Code::Unavailable if says("takes nothing new") || says("the queue is closed") => {
-            Answer::Declined {
+            EnqueueAnswer::Declined {
                 why: "closed",
                 again: true,
             }
         }
-        code => Answer::Unknown(format!("{code:?}: {}", status.message())),
+        code => EnqueueAnswer::Unknown(format!("{code:?}: {}", status.message())),
     }
 }
 

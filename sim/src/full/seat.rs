@@ -16,7 +16,7 @@ pub(super) struct Seat {
     pub(super) name: HostName,
     pub(super) machine: SimHost,
     boots: AtomicU32,
-    orders: Mutex<VecDeque<Order>>,
+    orders: Mutex<VecDeque<HostOrder>>,
     ordered: Notify,
     node: Mutex<Option<NodeView>>,
     manners: Mutex<Manners>,
@@ -24,7 +24,7 @@ pub(super) struct Seat {
 
 /// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum HostOrder {
     /// Everything that is in poison now, back to ready.
     RequeueAll(OpId),
     /// The oldest in poison of a route, out for good.
@@ -68,7 +68,7 @@ impl Seat {
     }
 
     /// Asks something of the process, or of the next one if none is there.
-    pub(super) fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: HostOrder) {
         self.orders().push_back(order);
         self.ordered.notify_one();
     }
@@ -84,7 +84,7 @@ impl Seat {
     }
 
     /// The oldest order. It stays until [`Seat::done`]: what a dead process left comes again.
-    pub(super) async fn next_order(&self) -> Order {
+    pub(super) async fn next_order(&self) -> HostOrder {
         loop {
             let ordered = self.ordered.notified();
             let first = self.orders().front().cloned();
@@ -96,7 +96,7 @@ impl Seat {
     }
 
     /// The oldest order is done.
-    pub(super) fn done(&self, order: &Order) {
+    pub(super) fn done(&self, order: &HostOrder) {
         let mut orders = self.orders();
         if orders.front() == Some(order) {
             orders.pop_front();
@@ -117,7 +117,7 @@ impl Seat {
         lock(&self.manners)
     }
 
-    fn orders(&self) -> MutexGuard<'_, VecDeque<Order>> {
+    fn orders(&self) -> MutexGuard<'_, VecDeque<HostOrder>> {
         lock(&self.orders)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Work;
-use super::ledger::Ledger;
+use super::ledger::WorldLedger;
 use super::seat::Seat;
 use crate::history::{History, What};
 use crate::plan::{FaultId, HostName, Micros, OpId, OpSpec, Plan};
@@ -14,20 +14,20 @@ use crate::plan::{FaultId, HostName, Micros, OpId, OpSpec, Plan};
 pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) history: History,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: WorldLedger,
     pub(super) seats: BTreeMap<HostName, Arc<Seat>>,
     /// The largest body of the plan.
     pub(super) body_bytes_max: u32,
     /// A user's own handlers, if there are any.
     pub(super) work: Option<Arc<dyn Work>>,
-    deaths: Mutex<Vec<(HostName, Death)>>,
+    deaths: Mutex<Vec<(HostName, ProcessEnd)>>,
     struck: Mutex<BTreeMap<FaultId, u64>>,
     stopped: AtomicBool,
 }
 
 /// A process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Death {
+pub(super) enum ProcessEnd {
     /// By itself: it can't go on, and its init system starts it again.
     Exit,
     /// Of a command.
@@ -48,7 +48,7 @@ impl Shared {
         Self {
             plan: plan.clone(),
             history: History::default(),
-            ledger: Ledger::default(),
+            ledger: WorldLedger::default(),
             seats,
             body_bytes_max: u32::try_from(largest).unwrap_or(u32::MAX).max(256),
             work,
@@ -70,19 +70,19 @@ impl Shared {
     }
 
     /// The process on a host asks to be ended. Whoever calls it does nothing more.
-    pub(super) async fn die(&self, host: &HostName, death: Death) -> ! {
+    pub(super) async fn die(&self, host: &HostName, death: ProcessEnd) -> ! {
         self.kill(host, death);
         std::future::pending().await
     }
 
     /// The process on a host dies of something, at the end of this step.
-    pub(super) fn kill(&self, host: &HostName, death: Death) {
+    pub(super) fn kill(&self, host: &HostName, death: ProcessEnd) {
         let mut deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
         deaths.push((host.clone(), death));
     }
 
     /// Who died since the last look.
-    pub(super) fn take_deaths(&self) -> Vec<(HostName, Death)> {
+    pub(super) fn take_deaths(&self) -> Vec<(HostName, ProcessEnd)> {
         std::mem::take(&mut *self.deaths.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use leasebridge::coverage;
 
-use super::life::{Armed, Life, On};
-use super::seat::Order;
+use super::life::{Armed, HostLife, On};
+use super::seat::HostOrder;
 use super::shared::{Shared, world};
 use super::{Work, build, panics};
-use crate::history::{Task, What};
+use crate::history::{TaskName, What};
 use crate::net::Network;
 use crate::plan::{FaultId, HostName, Micros, OpKind, Plan};
 use crate::process_time;
@@ -31,7 +31,7 @@ pub(super) struct World<'p> {
     pub(super) sim: turmoil::Sim<'static>,
     pub(super) shared: Arc<Shared>,
     pub(super) network: Network,
-    pub(super) lives: BTreeMap<HostName, Life>,
+    pub(super) lives: BTreeMap<HostName, HostLife>,
     pub(super) armed: BTreeMap<HostName, Armed>,
     pub(super) on: BTreeMap<FaultId, On>,
     pub(super) next_fault: usize,
@@ -47,7 +47,7 @@ pub(super) struct Panicked;
 impl<'p> World<'p> {
     pub(super) fn new(plan: &'p Plan, work: Option<Arc<dyn Work>>) -> Self {
         let (sim, network, shared) = build::build(plan, work);
-        let lives = shared.seats.keys().map(|host| (host.clone(), Life::Up));
+        let lives = shared.seats.keys().map(|host| (host.clone(), HostLife::Up));
         Self {
             plan,
             sim,
@@ -134,20 +134,20 @@ impl<'p> World<'p> {
             let order = match &op.kind {
                 // Producers look at the plan themselves; drains belong to the core world.
                 OpKind::Enqueue { .. } | OpKind::Drain { .. } => continue,
-                OpKind::RequeueAll => Order::RequeueAll(op.id),
-                OpKind::Purge { route } => Order::Purge(op.id, route.clone()),
-                OpKind::MoveRoute { route, to } => Order::Move(route.clone(), to.clone()),
+                OpKind::RequeueAll => HostOrder::RequeueAll(op.id),
+                OpKind::Purge { route } => HostOrder::Purge(op.id, route.clone()),
+                OpKind::MoveRoute { route, to } => HostOrder::Move(route.clone(), to.clone()),
                 OpKind::Pause { route, span } => {
                     let until = now.plus(*span);
                     self.resumes.push((until, op.bridge.clone(), route.clone()));
-                    Order::Pause(route.clone())
+                    HostOrder::Pause(route.clone())
                 }
             };
             self.shared.seat(&op.bridge).order(order);
         }
         let due = self.resumes.extract_if(.., |(at, ..)| *at <= now);
         for (_, bridge, route) in due.collect::<Vec<_>>() {
-            self.shared.seat(&bridge).order(Order::Resume(route));
+            self.shared.seat(&bridge).order(HostOrder::Resume(route));
         }
         while let Some(fault) = plan
             .faults
@@ -173,7 +173,7 @@ impl<'p> World<'p> {
         process_time::set(self.sim.elapsed().into());
         for (at, told) in self.network.take_never_came() {
             let what = What::RolledBack {
-                task: Task::from(told.delivery.task),
+                task: TaskName::from(told.delivery.task),
                 epoch: told.delivery.epoch.get(),
                 send: told.send,
             };
@@ -192,7 +192,7 @@ impl<'p> World<'p> {
             && self.resumes.is_empty()
             && self.on.is_empty()
             && self.armed.is_empty()
-            && self.lives.values().all(|life| *life == Life::Up)
+            && self.lives.values().all(|life| *life == HostLife::Up)
             && self.shared.ledger.offers_over() == enqueues.count()
             && self.shared.seats.values().all(|seat| seat.is_idle())
             && self
@@ -239,7 +239,7 @@ impl<'p> World<'p> {
             let seat = self.shared.seat(bridge);
             if seat.node().is_some() {
                 seat.forget_orders();
-                seat.order(Order::Find);
+                seat.order(HostOrder::Find);
             }
         }
         let deadline = self.now().plus(QUESTIONS);

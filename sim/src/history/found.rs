@@ -1,12 +1,12 @@
 //! One task as the admin API shows it, as a record.
 
-use leasebridge::core::event::{Doubt, Outcome, PoisonCause};
+use leasebridge::core::event::{Doubt, LeaseOutcome, PoisonCause};
 use leasebridge::core::history::Attempt;
 use leasebridge::core::{TaskId, TaskState};
 use leasebridge::history;
 use leasebridge::queue::{Explained, Payload, SafeTaskQueue};
 
-use super::{Task, What};
+use super::{TaskName, What};
 
 /// Why these answers are always to be had.
 const HELD: &str = "a log in files is held for as long as its process lives";
@@ -40,7 +40,7 @@ fn alive<T>(explained: &Explained<T>) -> What {
 fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
     let is_done = by_key == Some((id, TaskState::Done));
     What::Found {
-        task: Task::from(id),
+        task: TaskName::from(id),
         state: if is_done { "done" } else { "gone" }.to_owned(),
         cause: None,
         epoch: 0,
@@ -58,7 +58,7 @@ fn blamed(attempts: &[&Attempt], state: TaskState) -> Vec<u32> {
     let is_convicted = state == TaskState::Poison(PoisonCause::InDoubtSpent);
     attempts
         .iter()
-        .filter(|attempt| attempt.outcome == Outcome::InDoubt(Doubt::BridgeDied))
+        .filter(|attempt| attempt.outcome == LeaseOutcome::InDoubt(Doubt::BridgeDied))
         .filter(|attempt| attempt.charged || (is_convicted && Some(attempt.epoch) == last))
         .map(|attempt| attempt.epoch.get())
         .collect()

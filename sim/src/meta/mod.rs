@@ -3,11 +3,11 @@
 use leasebridge_sim::plan::Plan;
 
 use crate::child::protocol::{Listen, Print, Prints};
-use crate::failure::Failure;
-use crate::pool::{Answer, Pool, Wish};
+use crate::failure::CommandFailure;
+use crate::pool::{PlanAnswer, Pool, Wish};
 
 /// In what two answers of the same plan differ, in words.
-pub(crate) fn difference(first: &Answer, second: &Answer) -> Option<String> {
+pub(crate) fn difference(first: &PlanAnswer, second: &PlanAnswer) -> Option<String> {
     if let Some(differs) = first.differs.as_ref().or(second.differs.as_ref()) {
         return Some(differs.clone());
     }
@@ -66,7 +66,10 @@ impl Pair {
     ///
     /// # Errors
     /// When there is no room for a temporary folder.
-    pub(crate) fn new(pool: &Pool, against: Option<std::path::PathBuf>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        pool: &Pool,
+        against: Option<std::path::PathBuf>,
+    ) -> Result<Self, CommandFailure> {
         const PADDING_BYTES: usize = 4_321;
         let elsewhere = tempfile::tempdir()?;
         let mut second = pool.clone();
@@ -89,7 +92,7 @@ impl Pair {
     ///
     /// # Errors
     /// When a child can't be started.
-    pub(crate) async fn compare(&self, plan: Plan) -> Result<Compared, Failure> {
+    pub(crate) async fn compare(&self, plan: Plan) -> Result<Compared, CommandFailure> {
         let wish = Wish {
             listen: Listen::Prints,
             ..Wish::default()
@@ -114,7 +117,7 @@ impl Pair {
     }
 
     /// The first line of `target` in which two more runs differ.
-    async fn first_difference(&self, plan: Plan, target: &str) -> Result<String, Failure> {
+    async fn first_difference(&self, plan: Plan, target: &str) -> Result<String, CommandFailure> {
         let files = [
             tempfile::NamedTempFile::new()?,
             tempfile::NamedTempFile::new()?,
@@ -153,14 +156,14 @@ impl Pair {
 /// What a comparison found.
 pub(crate) struct Compared {
     /// The first of the two runs.
-    pub(crate) answer: Answer,
+    pub(crate) answer: PlanAnswer,
     /// In what they differ.
     pub(crate) differs: Option<String>,
     /// Lines of tracing that were compared.
     pub(crate) events: u64,
 }
 
-fn events(answer: &Answer) -> u64 {
+fn events(answer: &PlanAnswer) -> u64 {
     let prints = answer
         .prints
         .iter()

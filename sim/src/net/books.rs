@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::conn::{Conn, ConnId, Cut, Half, Side, Wire};
+use super::conn::{Conn, ConnId, ConnectionCut, Half, Side, Wire};
 use super::links::{Links, Pair, cuts, pair};
 use super::rules::{NeverCame, Rule, Rules};
 use super::{Dead, SOCKET_PORT};
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::plan::{FaultId, FaultKind, HostName, Micros, NetFault, PeerFault};
 use crate::seed::Draws;
 
@@ -35,7 +35,7 @@ pub(crate) enum Power {
 
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    pub(crate) gate: Gate,
+    pub(crate) gate: HostGate,
     pub(crate) power: Power,
     /// Ports that are listened on, with the connects under way to each.
     pub(crate) listening: BTreeMap<u16, u32>,
@@ -82,7 +82,7 @@ impl Active {
 #[derive(Debug)]
 pub(crate) enum WriteVerdict {
     /// The connection was ended.
-    Cut(Cut),
+    Cut(ConnectionCut),
     /// Wait until something changes.
     Wait,
     /// It goes nowhere, and the writer doesn't notice.
@@ -96,7 +96,7 @@ pub(crate) enum WriteVerdict {
 /// What a read may do.
 #[derive(Debug)]
 pub(crate) enum ReadVerdict {
-    Cut(Cut),
+    Cut(ConnectionCut),
     Wait,
     Pass(usize, Rules),
 }
@@ -322,12 +322,16 @@ impl Books {
         if let Some((fault, _)) = burnt.copied() {
             let active = self.faults.get_mut(&fault);
             let orderly = active.is_some_and(|active| active.draws.one_in(2));
-            let cut = if orderly { Cut::Closed } else { Cut::Reset };
+            let cut = if orderly {
+                ConnectionCut::Closed
+            } else {
+                ConnectionCut::Reset
+            };
             self.cut(id, fault, cut);
         }
     }
 
-    fn cut(&mut self, id: ConnId, fault: FaultId, cut: Cut) {
+    fn cut(&mut self, id: ConnId, fault: FaultId, cut: ConnectionCut) {
         let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.cut.is_none()) else {
             return;
         };
@@ -375,7 +379,7 @@ impl Books {
                 .map(|(id, _)| *id)
                 .collect();
             hit.into_iter()
-                .for_each(|id| self.cut(id, fault, Cut::Reset));
+                .for_each(|id| self.cut(id, fault, ConnectionCut::Reset));
         }
     }
 }

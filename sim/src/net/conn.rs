@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-use super::tap::Format;
+use super::tap::FrameFormat;
 use super::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{FaultId, HostName};
 
@@ -40,11 +40,11 @@ pub(crate) enum Half {
 }
 
 /// How the connections to a port are cut into frames.
-pub(crate) fn format_of(port: u16) -> Format {
+pub(crate) fn format_of(port: u16) -> FrameFormat {
     match port {
-        SOCKET_PORT => Format::Socket,
-        GRPC_PORT | INGEST_PORT => Format::Http2,
-        _ => Format::Opaque,
+        SOCKET_PORT => FrameFormat::Socket,
+        GRPC_PORT | INGEST_PORT => FrameFormat::Http2,
+        _ => FrameFormat::Opaque,
     }
 }
 
@@ -85,7 +85,7 @@ impl Wire {
 
 /// How both ends see that something between them has ended their connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub(crate) enum ConnectionCut {
     /// As *connection reset*.
     Reset,
     /// As an orderly end, wherever in a frame it comes: proxies do that.
@@ -102,7 +102,7 @@ pub(crate) struct Conn {
     /// Ends that are open, by [`Side`].
     pub(crate) open: [bool; 2],
     /// How it was ended from between its ends, if it was.
-    pub(crate) cut: Option<Cut>,
+    pub(crate) cut: Option<ConnectionCut>,
     /// The server's end neither reads nor writes.
     pub(crate) ignored: Option<FaultId>,
     /// Directions that have lost a segment: nothing of them arrives any more.

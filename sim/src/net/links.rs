@@ -20,7 +20,7 @@ pub(crate) fn pair(a: &HostName, b: &HostName) -> Pair {
 
 /// What a link is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LinkState {
+pub(crate) struct PairState {
     /// From the first host to the second.
     cut_there: bool,
     /// And back.
@@ -29,7 +29,7 @@ pub(crate) struct LinkState {
     latency: [Micros; 2],
 }
 
-impl LinkState {
+impl PairState {
     fn healthy(latency: [Micros; 2]) -> Self {
         Self {
             cut_there: false,
@@ -64,7 +64,7 @@ pub(crate) fn cuts(ways: Ways, of_a: bool) -> bool {
 /// All links that are not as they were at first.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    told: BTreeMap<Pair, LinkState>,
+    told: BTreeMap<Pair, PairState>,
 }
 
 impl Links {
@@ -77,8 +77,8 @@ impl Links {
         dark: &BTreeSet<HostName>,
         hosts: &[HostName],
     ) {
-        let healthy = LinkState::healthy(latency);
-        let mut wanted: BTreeMap<Pair, LinkState> = self
+        let healthy = PairState::healthy(latency);
+        let mut wanted: BTreeMap<Pair, PairState> = self
             .told
             .keys()
             .map(|pair| (pair.clone(), healthy))
@@ -107,14 +107,14 @@ impl Links {
     }
 }
 
-fn tell(sim: &turmoil::Sim<'_>, pair: &Pair, before: LinkState, now: LinkState) {
+fn tell(sim: &turmoil::Sim<'_>, pair: &Pair, before: PairState, now: PairState) {
     let (first, second) = (&*pair.0.0, &*pair.1.0);
     if before.latency != now.latency {
         // The first call sets both ends of the range: turmoil has none that sets the shortest alone.
         sim.set_link_latency(first, second, now.latency[0].as_duration());
         sim.set_link_max_message_latency(first, second, now.latency[1].as_duration());
     }
-    let ways = |link: &LinkState| (link.cut_there, link.cut_back, link.held);
+    let ways = |link: &PairState| (link.cut_there, link.cut_back, link.held);
     if ways(&before) == ways(&now) {
         return;
     }

@@ -46,7 +46,7 @@ pub use rules::NeverCame;
 pub use stream::SimStream;
 pub use transport::SimTransport;
 
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::plan::{
     FaultId, FaultKind, FaultSpec, HostName, Micros, NetFault, PeerFault, Transports,
 };
@@ -206,7 +206,7 @@ impl Network {
     }
 
     /// A host joins, with the gate that its clock and disk share.
-    pub(crate) fn join(&self, host: &HostName, gate: &Gate) {
+    pub(crate) fn join(&self, host: &HostName, gate: &HostGate) {
         self.books().hosts.entry(host.clone()).or_default().gate = gate.clone();
     }
 

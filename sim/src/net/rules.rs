@@ -7,7 +7,7 @@ use leasebridge::core::DeliveryId;
 use leasebridge::wire::v1::{self, frame::Kind};
 use leasebridge::wire::{FrameDecoder, delivery_and_send, encode_frame};
 
-use super::tap::Action;
+use super::tap::FrameAction;
 use crate::plan::{FaultId, Micros, PeerFault};
 
 /// Type and flag of HTTP/2's ping, and the bytes it always carries.
@@ -65,21 +65,25 @@ impl Rule {
     }
 
     /// What becomes of this frame at the time `now`; `None` if the rule isn't about it.
-    pub(crate) fn judge(self, frame: &[u8], now: Duration) -> Option<Action> {
+    pub(crate) fn judge(self, frame: &[u8], now: Duration) -> Option<FrameAction> {
         if self == Self::AnswerPings {
-            return is_ping(frame).then_some(Action::Drop);
+            return is_ping(frame).then_some(FrameAction::Drop);
         }
         match (self, decoded(frame)?) {
             (Self::DropReplies, Kind::Reply(_))
             | (Self::DropCommands, Kind::Command(_))
             | (Self::DropHeartbeats, Kind::Heartbeat(_) | Kind::HeartbeatAck(_)) => {
-                Some(Action::Drop)
+                Some(FrameAction::Drop)
             }
-            (Self::DoubleReplies, Kind::Reply(_)) => Some(Action::Twice),
+            (Self::DoubleReplies, Kind::Reply(_)) => Some(FrameAction::Twice),
             (Self::DelayReplies(delay), Kind::Reply(_))
-            | (Self::DelayCommands(delay), Kind::Command(_)) => Some(Action::Later(now + delay)),
-            (Self::MisnameReplies, Kind::Reply(reply)) => misnamed(reply).map(Action::Replace),
-            (Self::GarbleReplies, Kind::Reply(reply)) => Some(Action::Replace(garbage(&reply))),
+            | (Self::DelayCommands(delay), Kind::Command(_)) => {
+                Some(FrameAction::Later(now + delay))
+            }
+            (Self::MisnameReplies, Kind::Reply(reply)) => misnamed(reply).map(FrameAction::Replace),
+            (Self::GarbleReplies, Kind::Reply(reply)) => {
+                Some(FrameAction::Replace(garbage(&reply)))
+            }
             _ => None,
         }
     }

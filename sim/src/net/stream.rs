@@ -15,10 +15,10 @@ use turmoil::net::TcpStream;
 
 use super::Network;
 use super::books::{ReadVerdict, WriteVerdict};
-use super::conn::{Conn, ConnId, Cut, Half, Side, Wire, format_of};
+use super::conn::{Conn, ConnId, ConnectionCut, Half, Side, Wire, format_of};
 use super::rules::{Rule, Rules, never_came, pong};
-use super::tap::{Action, Format, Tap};
-use crate::gate::Gate;
+use super::tap::{FrameAction, FrameFormat, Tap};
+use crate::gate::HostGate;
 
 /// Bytes that may wait behind a rule before the writer has to wait: a few of the largest frames.
 const HELD_BYTES_MAX: usize = 4 << 20;
@@ -31,7 +31,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 pub struct SimStream {
     inner: TcpStream,
     network: Network,
-    gate: Gate,
+    gate: HostGate,
     wire: Arc<Wire>,
     id: ConnId,
     side: Side,
@@ -49,13 +49,13 @@ impl SimStream {
     pub(super) fn new(
         inner: TcpStream,
         network: Network,
-        gate: Gate,
+        gate: HostGate,
         id: ConnId,
         side: Side,
         conn: Conn,
     ) -> Self {
         let format = format_of(conn.port);
-        let preface = |by: Side| format == Format::Http2 && by == Side::Client;
+        let preface = |by: Side| format == FrameFormat::Http2 && by == Side::Client;
         let wire = network.books().opened(id, side, conn);
         Self {
             inner,
@@ -81,8 +81,8 @@ impl SimStream {
         let (room, rules) = match verdict {
             WriteVerdict::Cut(cut) => {
                 let kind = match cut {
-                    Cut::Reset => io::ErrorKind::ConnectionReset,
-                    Cut::Closed => io::ErrorKind::BrokenPipe,
+                    ConnectionCut::Reset => io::ErrorKind::ConnectionReset,
+                    ConnectionCut::Closed => io::ErrorKind::BrokenPipe,
                 };
                 return Poll::Ready(Err(kind.into()));
             }
@@ -191,10 +191,10 @@ impl SimStream {
         }
         self.pump_in_passing(cx)?;
         let (room, rules) = match self.network.books().before_read(self.id, self.side) {
-            ReadVerdict::Cut(Cut::Reset) => {
+            ReadVerdict::Cut(ConnectionCut::Reset) => {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            ReadVerdict::Cut(Cut::Closed) => return Poll::Ready(Ok(())),
+            ReadVerdict::Cut(ConnectionCut::Closed) => return Poll::Ready(Ok(())),
             ReadVerdict::Wait => {
                 self.wire.park(self.side, Half::Read, cx);
                 return Poll::Pending;
@@ -235,7 +235,7 @@ impl SimStream {
                 self.received.pass(read.filled());
             } else {
                 let network = &self.network;
-                let mut none = Tap::new(Format::Opaque, false);
+                let mut none = Tap::new(FrameFormat::Opaque, false);
                 self.received.feed(read.filled(), |frame| {
                     judge(network, &rules, frame, &mut none)
                 });
@@ -272,7 +272,7 @@ impl Timer {
 }
 
 /// The first rule that is about the frame decides; the fault it comes from has struck.
-fn judge(network: &super::Network, rules: &Rules, frame: &[u8], received: &mut Tap) -> Action {
+fn judge(network: &super::Network, rules: &Rules, frame: &[u8], received: &mut Tap) -> FrameAction {
     for (fault, rule) in rules {
         if *rule == Rule::NoteRollbacks {
             let told = never_came(frame).map(|told| (now(), told));
@@ -287,7 +287,7 @@ fn judge(network: &super::Network, rules: &Rules, frame: &[u8], received: &mut T
             return action;
         }
     }
-    Action::Forward
+    FrameAction::Forward
 }
 
 fn now() -> Duration {

@@ -15,7 +15,7 @@ const HTTP2_PREFACE_BYTES: usize = 24;
 
 /// How a direction is cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum FrameFormat {
     /// A four-byte length, then so many bytes.
     Socket,
     /// HTTP/2.
@@ -24,7 +24,7 @@ pub(crate) enum Format {
     Opaque,
 }
 
-impl Format {
+impl FrameFormat {
     fn head_bytes(self) -> usize {
         match self {
             Self::Socket => leasebridge::wire::LENGTH_BYTES,
@@ -48,7 +48,7 @@ impl Format {
 
 /// What becomes of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum FrameAction {
     Forward,
     Drop,
     Twice,
@@ -60,7 +60,7 @@ pub(crate) enum Action {
 /// One direction. Bytes go in, bytes that may go on come out.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    format: Format,
+    format: FrameFormat,
     /// Bytes of the current frame that have still to come, its head apart.
     left: usize,
     head: [u8; HTTP2_HEAD_BYTES],
@@ -77,7 +77,7 @@ pub(crate) struct Tap {
 
 impl Tap {
     /// A tap at the start of a connection. `preface`: this direction begins with HTTP/2's preface.
-    pub(crate) fn new(format: Format, preface: bool) -> Self {
+    pub(crate) fn new(format: FrameFormat, preface: bool) -> Self {
         Self {
             format,
             left: if preface { HTTP2_PREFACE_BYTES } else { 0 },
@@ -100,7 +100,7 @@ impl Tap {
 
     /// Follows bytes that passed untouched.
     pub(crate) fn track(&mut self, mut bytes: &[u8]) {
-        if self.format == Format::Opaque {
+        if self.format == FrameFormat::Opaque {
             return;
         }
         while !bytes.is_empty() {
@@ -133,8 +133,8 @@ impl Tap {
     }
 
     /// Takes bytes in and asks about each frame that becomes complete and whose start was seen.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut judge: impl FnMut(&[u8]) -> Action) {
-        if self.format == Format::Opaque {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut judge: impl FnMut(&[u8]) -> FrameAction) {
+        if self.format == FrameFormat::Opaque {
             self.out.extend_from_slice(bytes);
             return;
         }
@@ -146,17 +146,17 @@ impl Tap {
         self.partial.extend_from_slice(bytes);
         while let Some(frame) = self.take_frame() {
             match judge(&frame) {
-                Action::Forward => self.out.extend_from_slice(&frame),
-                Action::Drop => {}
-                Action::Twice => {
+                FrameAction::Forward => self.out.extend_from_slice(&frame),
+                FrameAction::Drop => {}
+                FrameAction::Twice => {
                     self.out.extend_from_slice(&frame);
                     self.out.extend_from_slice(&frame);
                 }
-                Action::Later(at) => {
+                FrameAction::Later(at) => {
                     let place = self.late.partition_point(|(due, _)| *due <= at);
                     self.late.insert(place, (at, frame));
                 }
-                Action::Replace(other) => self.out.extend_from_slice(&other),
+                FrameAction::Replace(other) => self.out.extend_from_slice(&other),
             }
         }
     }

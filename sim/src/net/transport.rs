@@ -14,7 +14,7 @@ use super::Network;
 use super::admission::Admission;
 use super::conn::{Conn, ConnId, Side};
 use super::stream::SimStream;
-use crate::gate::Gate;
+use crate::gate::HostGate;
 use crate::plan::HostName;
 
 /// A host's connections.
@@ -22,12 +22,12 @@ use crate::plan::HostName;
 pub struct SimTransport {
     host: HostName,
     network: Network,
-    gate: Gate,
+    gate: HostGate,
 }
 
 impl SimTransport {
     /// The transport of `host`, whose clock and disk share `gate`.
-    pub fn new(host: HostName, network: Network, gate: Gate) -> Self {
+    pub fn new(host: HostName, network: Network, gate: HostGate) -> Self {
         Self {
             host,
             network,
@@ -71,7 +71,7 @@ impl Transport for SimTransport {
             let (host, port) = tcp(address)?;
             let to = HostName::from(host);
             self.admitted(&to, port).await?;
-            let attempt = Attempt {
+            let attempt = ConnectAttempt {
                 network: self.network.clone(),
                 to: to.clone(),
                 port,
@@ -121,13 +121,13 @@ impl Transport for SimTransport {
 }
 
 /// A connect that was let through.
-struct Attempt {
+struct ConnectAttempt {
     network: Network,
     to: HostName,
     port: u16,
 }
 
-impl Drop for Attempt {
+impl Drop for ConnectAttempt {
     fn drop(&mut self) {
         self.network.books().connected(&self.to, self.port);
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::Invariant::{AckMeansExecuted, EpochsGrow};
 use super::Rules;
 use super::findings::{Findings, Secs, Spot};
-use super::ledger::{Fed, Kind, Ledger, No, Outcome, Place, Sight};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, Ledger, No, Sight, TaskPlace};
 use crate::history::What;
 use crate::plan::OpId;
 
@@ -64,7 +64,10 @@ impl Acks {
         let Some(fed) = sight.fed else {
             return;
         };
-        let unsent = matches!(fed.kind, Kind::End(Outcome::NotSent | Outcome::Released));
+        let unsent = matches!(
+            fed.kind,
+            FeedEventKind::End(LeaseOutcome::NotSent | LeaseOutcome::Released)
+        );
         if unsent {
             let lease = (fed.task, fed.epoch.unwrap_or_default());
             self.unsent.insert(lease, sight.at);
@@ -91,13 +94,13 @@ impl Acks {
     }
 
     fn fed_rejection(&self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
-        let rejection = |fed: &Fed<'_>| fed.kind == Kind::End(Outcome::Rejected);
+        let rejection = |fed: &Fed<'_>| fed.kind == FeedEventKind::End(LeaseOutcome::Rejected);
         let Some(fed) = sight.fed.filter(rejection) else {
             return;
         };
         let facts = sight.ledger.task(fed.task);
         let unknown = !sight.ledger.is_certain(facts)
-            || facts.place != Place::Leased
+            || facts.place != TaskPlace::Leased
             || sight.rules.skew.0 > 0
             || sight.rules.may_be_late(&sight.record.host);
         if unknown {
@@ -120,7 +123,10 @@ impl Acks {
     }
 
     fn fed(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
-        let Some(fed) = sight.fed.filter(|fed| fed.kind == Kind::End(Outcome::Done)) else {
+        let Some(fed) = sight
+            .fed
+            .filter(|fed| fed.kind == FeedEventKind::End(LeaseOutcome::Done))
+        else {
             return;
         };
         let facts = sight.ledger.task(fed.task);

@@ -15,8 +15,8 @@ use super::Invariant::{
 };
 use super::Rules;
 use super::findings::{Findings, Secs};
-use super::ledger::{Fed, Kind, Ledger, No, Outcome, Place, Sight};
-use super::rules::{Command, silences};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, Ledger, No, Sight, TaskPlace};
+use super::rules::{CommandNature, silences};
 use crate::history::{LeaseEnd, What};
 
 /// Sends of one attempt.
@@ -116,7 +116,9 @@ impl Budgets {
         if std::mem::replace(&mut spent.told, true) {
             return;
         }
-        let is_new = sight.fed.is_some_and(|fed| fed.kind == Kind::Enqueued);
+        let is_new = sight
+            .fed
+            .is_some_and(|fed| fed.kind == FeedEventKind::Enqueued);
         if !is_new {
             let boots = sight.ledger.queue(sight.host).boots;
             spent.may_be_held_at(boots.saturating_sub(1));
@@ -130,11 +132,11 @@ impl Budgets {
                 continue;
             }
             match facts.place {
-                Place::Unsaid | Place::Ready | Place::Delayed | Place::Leased => {
+                TaskPlace::Unsaid | TaskPlace::Ready | TaskPlace::Delayed | TaskPlace::Leased => {
                     spent.may_be_held_at(1);
-                    spent.doubts += u32::from(facts.place == Place::Leased);
+                    spent.doubts += u32::from(facts.place == TaskPlace::Leased);
                 }
-                Place::Poison if sight.rules.may_be_requeued(&sight.record.host, sight.at) => {
+                TaskPlace::Poison if sight.rules.may_be_requeued(&sight.record.host, sight.at) => {
                     spent.retries.least = 0;
                     spent.in_doubt.least = 0;
                 }
@@ -163,7 +165,7 @@ impl Budgets {
 
     fn fed(&mut self, sight: &Sight<'_>, fed: Fed<'_>, findings: &mut Findings<'_>) {
         match fed.kind {
-            Kind::End(outcome) => {
+            FeedEventKind::End(outcome) => {
                 let Some(end) = fed.end else {
                     return;
                 };
@@ -173,17 +175,17 @@ impl Budgets {
                 }
                 self.spend(fed, outcome, end);
             }
-            Kind::Expired => has_expired(sight, findings),
-            Kind::Requeued => {
+            FeedEventKind::Expired => has_expired(sight, findings),
+            FeedEventKind::Requeued => {
                 let spent = &mut self.tasks[fed.task.at()];
                 spent.retries = Range::default();
                 spent.in_doubt = Range::default();
                 spent.doubts = 0;
             }
-            Kind::Restored => self.forget_task(fed.task),
-            Kind::Granted => {
+            FeedEventKind::Restored => self.forget_task(fed.task),
+            FeedEventKind::Granted => {
                 let facts = sight.ledger.task(fed.task);
-                if facts.place == Place::Poison {
+                if facts.place == TaskPlace::Poison {
                     // Somebody requeued it and the word of it died.
                     self.may_be_requeued(sight);
                 }
@@ -211,11 +213,11 @@ impl Budgets {
         spent.in_doubt.most = u32::MAX;
     }
 
-    fn spend(&mut self, fed: Fed<'_>, outcome: Outcome, end: &LeaseEnd) {
+    fn spend(&mut self, fed: Fed<'_>, outcome: LeaseOutcome, end: &LeaseEnd) {
         let spent = &mut self.tasks[fed.task.at()];
         match outcome {
-            Outcome::Rejected if end.charged => spent.retries.add(),
-            Outcome::InDoubt => {
+            LeaseOutcome::Rejected if end.charged => spent.retries.add(),
+            LeaseOutcome::InDoubt => {
                 spent.doubts += 1;
                 if end.charged {
                     spent.in_doubt.add();
@@ -226,7 +228,7 @@ impl Budgets {
         // Runs of what never left are collapsed into their latest, and a done task keeps no history.
         if !matches!(
             outcome,
-            Outcome::NotSent | Outcome::Released | Outcome::Done
+            LeaseOutcome::NotSent | LeaseOutcome::Released | LeaseOutcome::Done
         ) {
             let epoch = fed.epoch.unwrap_or_default();
             if spent.first_end == 0 {
@@ -239,7 +241,7 @@ impl Budgets {
     fn costs(
         &self,
         sight: &Sight<'_>,
-        outcome: Outcome,
+        outcome: LeaseOutcome,
         end: &LeaseEnd,
         findings: &mut Findings<'_>,
     ) {
@@ -251,7 +253,7 @@ impl Budgets {
                 end.sends
             )
         });
-        let chargeable = matches!(outcome, Outcome::Rejected | Outcome::InDoubt);
+        let chargeable = matches!(outcome, LeaseOutcome::Rejected | LeaseOutcome::InDoubt);
         findings.check(OutagesAreFree, chargeable || !end.charged, spot, || {
             format!(
                 "{} was charged at {at} for being `{}`",
@@ -259,7 +261,7 @@ impl Budgets {
                 word(sight)
             )
         });
-        let unsent = matches!(outcome, Outcome::NotSent | Outcome::Released);
+        let unsent = matches!(outcome, LeaseOutcome::NotSent | LeaseOutcome::Released);
         findings.check(
             OutagesAreFree,
             !unsent || end.next != "delayed",
@@ -278,7 +280,7 @@ impl Budgets {
         let queue = sight.ledger.queue(sight.host);
         let spent = &self.tasks[sight.task.expect("it names a task").at()];
         let (range, max, what) = match outcome {
-            Outcome::Rejected => (spent.retries, queue.max_retries, "rejections"),
+            LeaseOutcome::Rejected => (spent.retries, queue.max_retries, "rejections"),
             _ => (spent.in_doubt, queue.max_in_doubt, "doubts"),
         };
         findings.check(WithinBudget, range.least < u32::from(max), spot, || {
@@ -293,7 +295,7 @@ impl Budgets {
     fn poisoned(
         &self,
         sight: &Sight<'_>,
-        outcome: Outcome,
+        outcome: LeaseOutcome,
         end: &LeaseEnd,
         findings: &mut Findings<'_>,
     ) {
@@ -304,10 +306,10 @@ impl Budgets {
         let cause = end.cause.as_deref().unwrap_or("no cause at all");
         match (cause, outcome) {
             ("expired", _) => has_expired(sight, findings),
-            ("refused", Outcome::Refused) => {
+            ("refused", LeaseOutcome::Refused) => {
                 findings.check(PoisonHasCause, true, spot, String::new);
             }
-            ("retries spent", Outcome::Rejected) => {
+            ("retries spent", LeaseOutcome::Rejected) => {
                 let most = spent.retries.most;
                 let max = queue.max_retries;
                 findings.check(PoisonHasCause, most >= u32::from(max), spot, || {
@@ -318,7 +320,7 @@ impl Budgets {
                     )
                 });
             }
-            ("in doubt spent", Outcome::InDoubt) => {
+            ("in doubt spent", LeaseOutcome::InDoubt) => {
                 let most = spent.in_doubt.most;
                 let max = queue.max_in_doubt;
                 findings.check(PoisonHasCause, most >= u32::from(max), spot, || {
@@ -344,8 +346,8 @@ impl Budgets {
         let facts = sight.ledger.task(sight.task.expect("it names a task"));
         let spot = sight.spot();
         match sight.rules.command(facts.op) {
-            Some(Command::Pill) => findings.check(PillsAreConvicted, true, spot, String::new),
-            Some(Command::Innocent) => {
+            Some(CommandNature::Pill) => findings.check(PillsAreConvicted, true, spot, String::new),
+            Some(CommandNature::Innocent) => {
                 let path = sight.ledger.endpoint(facts, sight.rules);
                 let always = (0, sight.at);
                 let budget = sight.ledger.queue(sight.host).max_in_doubt;
@@ -362,7 +364,7 @@ impl Budgets {
                     )
                 });
             }
-            Some(Command::Mixed) | None => {}
+            Some(CommandNature::Mixed) | None => {}
         }
     }
 
@@ -424,7 +426,7 @@ impl Budgets {
             let Some(queue) = facts.queue.map(|queue| ledger.queue(queue)) else {
                 continue;
             };
-            if rules.command(facts.op) != Some(Command::Pill) || spent.doubts == 0 {
+            if rules.command(facts.op) != Some(CommandNature::Pill) || spent.doubts == 0 {
                 continue;
             }
             let free = PILL_DOUBTS_FREE + queue.boots;

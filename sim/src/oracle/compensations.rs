@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::Invariant::Compensations;
 use super::Rules;
 use super::findings::{Findings, Secs};
-use super::ledger::{Kind, Ledger, No, Sight};
+use super::ledger::{FeedEventKind, Ledger, No, Sight};
 use crate::history::What;
 
 /// How long after the end of its lease an attempt may still be about to end.
@@ -92,7 +92,10 @@ impl Scopes {
     }
 
     fn fed(&mut self, sight: &Sight<'_>) {
-        let Some(fed) = sight.fed.filter(|fed| matches!(fed.kind, Kind::End(_))) else {
+        let Some(fed) = sight
+            .fed
+            .filter(|fed| matches!(fed.kind, FeedEventKind::End(_)))
+        else {
             return;
         };
         let attempt = (fed.task, fed.epoch.unwrap_or_default());

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Invariant::{DoneStaysDone, DurableIsDurable};
 use super::findings::{Findings, Secs};
 use super::leases::is_gone;
-use super::ledger::{Kind, No, Place, Sight, TaskFacts};
+use super::ledger::{FeedEventKind, No, Sight, TaskFacts, TaskPlace};
 use crate::history::What;
 use crate::plan::OpId;
 
@@ -54,7 +54,7 @@ impl Durable {
                 // The feed may have told of it already, of the next lease, and of poison again.
                 let epoch = match self.fed.remove(&task) {
                     Some(epoch) => epoch,
-                    None if facts.place == Place::Poison => facts.epoch,
+                    None if facts.place == TaskPlace::Poison => facts.epoch,
                     None => 0,
                 };
                 self.requeued.insert(task, (sight.at, epoch));
@@ -82,7 +82,7 @@ impl Durable {
             }
             _ => {}
         }
-        if let Some(fed) = sight.fed.filter(|fed| fed.kind == Kind::Requeued) {
+        if let Some(fed) = sight.fed.filter(|fed| fed.kind == FeedEventKind::Requeued) {
             let epoch = sight.ledger.task(fed.task).epoch;
             self.fed.insert(fed.task, epoch);
         }
@@ -108,13 +108,13 @@ impl Durable {
         let at = Secs(sight.at);
         let gone = is_gone(state);
         match facts.place {
-            Place::Done => findings.check(DoneStaysDone, gone, sight.spot(), || {
+            TaskPlace::Done => findings.check(DoneStaysDone, gone, sight.spot(), || {
                 format!(
                     "{}, and {state} again at {at}",
                     super::leases::place(sight, facts)
                 )
             }),
-            Place::Purged | Place::Drained => {
+            TaskPlace::Purged | TaskPlace::Drained => {
                 findings.check(DurableIsDurable, gone, sight.spot(), || {
                     format!(
                         "{}, and {state} again at {at}",
@@ -122,7 +122,7 @@ impl Durable {
                     )
                 });
             }
-            Place::Poison => {
+            TaskPlace::Poison => {
                 let stays = state == "poison" || may_have_left_poison(sight, facts, gone);
                 findings.check(DurableIsDurable, stays, sight.spot(), || {
                     format!(
@@ -131,7 +131,7 @@ impl Durable {
                     )
                 });
             }
-            Place::Unsaid | Place::Ready | Place::Delayed | Place::Leased => {}
+            TaskPlace::Unsaid | TaskPlace::Ready | TaskPlace::Delayed | TaskPlace::Leased => {}
         }
     }
 }
@@ -153,7 +153,7 @@ fn executing(sight: &Sight<'_>, epoch: u32, op: OpId, findings: &mut Findings<'_
     let facts = sight
         .ledger
         .task(sight.task.expect("an execution names a task"));
-    if facts.place == Place::Done {
+    if facts.place == TaskPlace::Done {
         findings.check(DoneStaysDone, epoch <= facts.epoch, sight.spot(), || {
             format!(
                 "{}, delivered again with epoch {epoch} to {} at {}",

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::Invariant::Fairness;
 use super::Rules;
 use super::findings::{Findings, Secs};
-use super::ledger::{Fed, Kind, Ledger, No, Outcome, Sight};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, Ledger, No, Sight};
 use super::rules::{Ask, delays};
 use crate::history::What;
 
@@ -27,11 +27,11 @@ const OPENING_US: u64 = 60_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Fair {
-    lanes: BTreeMap<(No, No), Lane>,
+    lanes: BTreeMap<(No, No), FairLane>,
 }
 
 #[derive(Debug, Default)]
-struct Lane {
+struct FairLane {
     in_air: u64,
     /// Since when fewer were in the air than the window has places.
     open_since: u64,
@@ -51,7 +51,7 @@ impl Fair {
         let Some((fed, route)) = sight.fed.and_then(|fed| Some((fed, fed.route?))) else {
             return;
         };
-        if fed.kind == Kind::Granted {
+        if fed.kind == FeedEventKind::Granted {
             self.granted(sight, fed, route, findings);
         }
         let window = u64::from(sight.rules.window.unwrap_or(u32::MAX));
@@ -159,27 +159,27 @@ struct Waits {
     until: u64,
 }
 
-impl Lane {
+impl FairLane {
     fn follow(&mut self, fed: Fed<'_>, at: u64, window: u64) {
         self.ready.remove(&fed.task);
         let was_full = self.in_air >= window;
         match fed.kind {
-            Kind::Granted => self.in_air += 1,
-            Kind::End(outcome) => {
+            FeedEventKind::Granted => self.in_air += 1,
+            FeedEventKind::End(outcome) => {
                 self.in_air = self.in_air.saturating_sub(1);
-                if matches!(outcome, Outcome::InDoubt | Outcome::NotSent) {
+                if matches!(outcome, LeaseOutcome::InDoubt | LeaseOutcome::NotSent) {
                     self.troubled = Some(at);
                 }
             }
-            Kind::Drained => self.in_air = self.in_air.saturating_sub(1),
+            FeedEventKind::Drained => self.in_air = self.in_air.saturating_sub(1),
             _ => {}
         }
         if was_full {
             self.open_since = at;
         }
         let ready = match fed.kind {
-            Kind::Enqueued | Kind::Due | Kind::Requeued => true,
-            Kind::End(_) => fed.end.is_some_and(|end| end.next == "ready"),
+            FeedEventKind::Enqueued | FeedEventKind::Due | FeedEventKind::Requeued => true,
+            FeedEventKind::End(_) => fed.end.is_some_and(|end| end.next == "ready"),
             _ => false,
         };
         if ready {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Invariant, Rules, Verdict, Violation};
-use crate::history::Task;
+use crate::history::TaskName;
 use crate::plan::{Micros, OpId};
 
 /// Violations that are kept: the first ones tell the story, and one broken promise can break hundreds.
@@ -18,7 +18,7 @@ pub(super) struct Spot<'a> {
     /// Its time.
     pub(super) at: u64,
     /// The task.
-    pub(super) task: Option<&'a Task>,
+    pub(super) task: Option<&'a TaskName>,
     /// The operation.
     pub(super) op: Option<OpId>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Findings<'a> {
     /// By the invariant's place in [`Invariant::ALL`].
     checks: [u64; Invariant::ALL.len()],
     /// One violation of each kind per task is enough.
-    told: BTreeSet<(Invariant, Option<Task>)>,
+    told: BTreeSet<(Invariant, Option<TaskName>)>,
 }
 
 impl<'a> Findings<'a> {

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use super::Invariant::OneTaskPerKey;
 use super::findings::{Findings, Secs, Spot};
-use super::ledger::{No, Place, Sight};
-use crate::history::{Task, What};
+use super::ledger::{No, Sight, TaskPlace};
+use crate::history::{TaskName, What};
 use crate::plan::OpId;
 
 /// Slack of the window: clocks drift, and queue time stands still while nobody has the log open.
@@ -189,7 +189,7 @@ impl Keys {
     }
 }
 
-fn two_tasks(sight: &Sight<'_>, bound: &Bound, twin: Task, says: &str) -> String {
+fn two_tasks(sight: &Sight<'_>, bound: &Bound, twin: TaskName, says: &str) -> String {
     format!(
         "one key, two tasks: {} was told at {}, and {says}, so {twin} is its twin",
         sight.ledger.task(bound.task).name,
@@ -200,7 +200,7 @@ fn two_tasks(sight: &Sight<'_>, bound: &Bound, twin: Task, says: &str) -> String
 /// Whether the key must still stand for its task.
 fn certainly_holds(bound: &Bound, sight: &Sight<'_>) -> bool {
     let facts = sight.ledger.task(bound.task);
-    if facts.place == Place::Drained {
+    if facts.place == TaskPlace::Drained {
         return false;
     }
     let lives =
@@ -219,7 +219,7 @@ fn certainly_holds(bound: &Bound, sight: &Sight<'_>) -> bool {
 /// Whether the key may still stand for its task.
 fn still_holds(bound: &Bound, sight: &Sight<'_>) -> bool {
     let facts = sight.ledger.task(bound.task);
-    facts.place != Place::Drained || certainly_holds(bound, sight)
+    facts.place != TaskPlace::Drained || certainly_holds(bound, sight)
 }
 
 fn facts_host(sight: &Sight<'_>, bound: &Bound) -> crate::plan::HostName {

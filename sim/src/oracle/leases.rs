@@ -13,7 +13,7 @@ use super::Invariant::{
     PoisonHasCause, StaleChangesNothing,
 };
 use super::findings::{Findings, Secs};
-use super::ledger::{Fed, Kind, No, Outcome, Place, Sight, TaskFacts};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, No, Sight, TaskFacts, TaskPlace};
 use crate::history::What;
 
 /// How much longer than allowed a lease may seem to be held, since news of it waits for the disk.
@@ -46,14 +46,14 @@ impl Leases {
         };
         let facts = sight.ledger.task(fed.task);
         match fed.kind {
-            Kind::Granted => self.granted(sight, fed, facts, findings),
-            Kind::Extended => {
+            FeedEventKind::Granted => self.granted(sight, fed, facts, findings),
+            FeedEventKind::Extended => {
                 self.extended(sight, fed, facts, findings);
                 self.until_ms[fed.task.at()] = fed.until_ms;
             }
-            Kind::End(outcome) => ended(sight, fed, facts, outcome, findings),
-            Kind::Drained => {
-                let held = facts.place == Place::Leased || !sight.ledger.is_certain(facts);
+            FeedEventKind::End(outcome) => ended(sight, fed, facts, outcome, findings),
+            FeedEventKind::Drained => {
+                let held = facts.place == TaskPlace::Leased || !sight.ledger.is_certain(facts);
                 findings.check(StaleChangesNothing, held, sight.spot(), || {
                     format!(
                         "{} left by a drain although nobody held it",
@@ -83,7 +83,7 @@ impl Leases {
         let certain = sight.ledger.is_certain(facts);
         self.granted[fed.task.at()] = sight.at;
         self.until_ms[fed.task.at()] = fed.until_ms;
-        findings.check(OneLiveLease, !(certain && facts.place == Place::Leased), spot, || {
+        findings.check(OneLiveLease, !(certain && facts.place == TaskPlace::Leased), spot, || {
             format!(
                 "{} was granted with epoch {epoch} at {at} while its lease of {} with epoch {} was still held",
                 facts.name,
@@ -115,7 +115,7 @@ impl Leases {
                 format!("{}, granted again at {at}", place(sight, facts))
             });
         }
-        let poisoned = facts.place == Place::Poison;
+        let poisoned = facts.place == TaskPlace::Poison;
         let requeued = !certain && sight.rules.may_be_requeued(&sight.record.host, sight.at);
         findings.check(DurableIsDurable, !poisoned || requeued, spot, || {
             format!(
@@ -123,7 +123,7 @@ impl Leases {
                 place(sight, facts),
             )
         });
-        let waits = !(certain && facts.place == Place::Delayed);
+        let waits = !(certain && facts.place == TaskPlace::Delayed);
         findings.check(OldestFirst, waits, spot, || {
             format!(
                 "{}, granted with epoch {epoch} at {at} before its delay was over",
@@ -168,7 +168,7 @@ impl Leases {
     ) {
         let epoch = fed.epoch.unwrap_or_default();
         let certain = sight.ledger.is_certain(facts);
-        let held = facts.place == Place::Leased && facts.epoch == epoch;
+        let held = facts.place == TaskPlace::Leased && facts.epoch == epoch;
         findings.check(StaleChangesNothing, held || !certain, sight.spot(), || {
             format!(
                 "{}, extended with epoch {epoch} at {}",
@@ -199,7 +199,7 @@ fn ended(
     sight: &Sight<'_>,
     fed: Fed<'_>,
     facts: &TaskFacts,
-    outcome: Outcome,
+    outcome: LeaseOutcome,
     findings: &mut Findings<'_>,
 ) {
     let epoch = fed.epoch.unwrap_or_default();
@@ -222,15 +222,15 @@ fn ended(
         epoch >= facts.epoch
     };
     // Only a late *done* may come when nobody holds the task.
-    let held = outcome == Outcome::Done || !certain || facts.place == Place::Leased;
+    let held = outcome == LeaseOutcome::Done || !certain || facts.place == TaskPlace::Leased;
     findings.check(StaleChangesNothing, current && held, sight.spot(), told);
 }
 
 /// What is broken by anything that happens to a task that has left.
-fn stays_away(place: Place) -> Option<Invariant> {
+fn stays_away(place: TaskPlace) -> Option<Invariant> {
     match place {
-        Place::Done => Some(DoneStaysDone),
-        Place::Purged | Place::Drained => Some(DurableIsDurable),
+        TaskPlace::Done => Some(DoneStaysDone),
+        TaskPlace::Purged | TaskPlace::Drained => Some(DurableIsDurable),
         _ => None,
     }
 }
@@ -239,21 +239,21 @@ fn stays_away(place: Place) -> Option<Invariant> {
 fn moved(sight: &Sight<'_>, fed: Fed<'_>, facts: &TaskFacts, findings: &mut Findings<'_>) {
     let certain = sight.ledger.is_certain(facts);
     let (invariant, from) = match fed.kind {
-        Kind::Enqueued => (
+        FeedEventKind::Enqueued => (
             NothingLost,
-            facts.place == Place::Unsaid && facts.enqueued.is_none(),
+            facts.place == TaskPlace::Unsaid && facts.enqueued.is_none(),
         ),
-        Kind::Due => (
+        FeedEventKind::Due => (
             StaleChangesNothing,
-            facts.place == Place::Delayed || !certain,
+            facts.place == TaskPlace::Delayed || !certain,
         ),
-        Kind::Expired => {
-            let waits = matches!(facts.place, Place::Ready | Place::Delayed);
+        FeedEventKind::Expired => {
+            let waits = matches!(facts.place, TaskPlace::Ready | TaskPlace::Delayed);
             (PoisonHasCause, waits || !certain)
         }
-        Kind::Requeued | Kind::Purged => (
+        FeedEventKind::Requeued | FeedEventKind::Purged => (
             StaleChangesNothing,
-            facts.place == Place::Poison || !certain,
+            facts.place == TaskPlace::Poison || !certain,
         ),
         _ => return,
     };
@@ -303,14 +303,14 @@ pub(super) fn place(sight: &Sight<'_>, facts: &TaskFacts) -> String {
     };
     let epoch = facts.epoch;
     let is = match facts.place {
-        Place::Unsaid => "not heard of before".to_owned(),
-        Place::Ready => format!("ready since {since}"),
-        Place::Delayed => format!("delayed at {since}"),
-        Place::Leased => format!("leased with epoch {epoch} at {since}"),
-        Place::Poison => format!("in poison since {since}"),
-        Place::Done => format!("acked with epoch {epoch} at {since}"),
-        Place::Purged => format!("purged at {since}"),
-        Place::Drained => format!("drained at {since}"),
+        TaskPlace::Unsaid => "not heard of before".to_owned(),
+        TaskPlace::Ready => format!("ready since {since}"),
+        TaskPlace::Delayed => format!("delayed at {since}"),
+        TaskPlace::Leased => format!("leased with epoch {epoch} at {since}"),
+        TaskPlace::Poison => format!("in poison since {since}"),
+        TaskPlace::Done => format!("acked with epoch {epoch} at {since}"),
+        TaskPlace::Purged => format!("purged at {since}"),
+        TaskPlace::Drained => format!("drained at {since}"),
     };
     let restarted = match facts.queue.map(|queue| sight.ledger.queue(queue)) {
         Some(queue) if queue.boots > 1 && queue.opened_at > facts.since => {

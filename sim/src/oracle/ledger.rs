@@ -14,7 +14,7 @@ use siphasher::sip::SipHasher13;
 
 use super::Rules;
 use super::findings::Spot;
-use crate::history::{LeaseEnd, Record, Task, What};
+use crate::history::{LeaseEnd, Record, TaskName, What};
 use crate::plan::{HostName, OpId};
 
 /// A host, a route or a task by its place in a list.
@@ -35,7 +35,7 @@ impl No {
 #[derive(Debug, Default)]
 struct Names {
     list: Vec<Arc<str>>,
-    numbers: Numbers<Arc<str>>,
+    numbers: Numbering<Arc<str>>,
 }
 
 impl Names {
@@ -61,15 +61,15 @@ impl Names {
 
 /// Numbers of what came up, in that order. Asked for every record, and never listed.
 #[derive(Debug)]
-struct Numbers<N>(HashMap<N, No, BuildHasherDefault<SipHasher13>>);
+struct Numbering<N>(HashMap<N, No, BuildHasherDefault<SipHasher13>>);
 
-impl<N> Default for Numbers<N> {
+impl<N> Default for Numbering<N> {
     fn default() -> Self {
         Self(HashMap::default())
     }
 }
 
-impl<N: Eq + Hash + Clone> Numbers<N> {
+impl<N: Eq + Hash + Clone> Numbering<N> {
     fn no(&mut self, name: &N) -> (No, bool) {
         if let Some(no) = self.0.get(name) {
             return (*no, false);
@@ -82,7 +82,7 @@ impl<N: Eq + Hash + Clone> Numbers<N> {
 
 /// Where the feed last said that a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TaskPlace {
     /// It has not said so.
     Unsaid,
     Ready,
@@ -94,7 +94,7 @@ pub(super) enum Place {
     Drained,
 }
 
-impl Place {
+impl TaskPlace {
     /// Whether it has left the queue.
     pub(super) fn is_gone(self) -> bool {
         matches!(self, Self::Done | Self::Purged | Self::Drained)
@@ -103,12 +103,12 @@ impl Place {
 
 /// An event of the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FeedEventKind {
     Enqueued,
     Granted,
     Extended,
     /// The end of a lease, or a late *done*.
-    End(Outcome),
+    End(LeaseOutcome),
     Due,
     Expired,
     Requeued,
@@ -122,7 +122,7 @@ pub(super) enum Kind {
 
 /// How a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum LeaseOutcome {
     Done,
     Rejected,
     Refused,
@@ -132,19 +132,19 @@ pub(super) enum Outcome {
     Released,
 }
 
-impl Kind {
+impl FeedEventKind {
     fn of(text: &str) -> Self {
         match text {
             "enqueued" => Self::Enqueued,
             "granted" => Self::Granted,
             "extended" => Self::Extended,
-            "done" => Self::End(Outcome::Done),
-            "rejected" => Self::End(Outcome::Rejected),
-            "refused" => Self::End(Outcome::Refused),
-            "unavailable" => Self::End(Outcome::Unavailable),
-            "in doubt" => Self::End(Outcome::InDoubt),
-            "not sent" => Self::End(Outcome::NotSent),
-            "released" => Self::End(Outcome::Released),
+            "done" => Self::End(LeaseOutcome::Done),
+            "rejected" => Self::End(LeaseOutcome::Rejected),
+            "refused" => Self::End(LeaseOutcome::Refused),
+            "unavailable" => Self::End(LeaseOutcome::Unavailable),
+            "in doubt" => Self::End(LeaseOutcome::InDoubt),
+            "not sent" => Self::End(LeaseOutcome::NotSent),
+            "released" => Self::End(LeaseOutcome::Released),
             "due" => Self::Due,
             "expired" => Self::Expired,
             "requeued" => Self::Requeued,
@@ -160,7 +160,7 @@ impl Kind {
 /// A task's event in the feed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fed<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: FeedEventKind,
     pub(super) task: No,
     pub(super) epoch: Option<u32>,
     pub(super) route: Option<No>,
@@ -171,12 +171,12 @@ pub(super) struct Fed<'a> {
 /// What is known of a task.
 #[derive(Debug)]
 pub(super) struct TaskFacts {
-    pub(super) name: Task,
+    pub(super) name: TaskName,
     pub(super) queue: Option<No>,
     pub(super) route: Option<No>,
     /// The operation that made it, once somebody said so.
     pub(super) op: Option<OpId>,
-    pub(super) place: Place,
+    pub(super) place: TaskPlace,
     /// When that was said.
     pub(super) since: u64,
     generation: u32,
@@ -249,7 +249,7 @@ impl OpFacts {
 pub(super) struct Ledger {
     hosts: Names,
     routes: Names,
-    names: Numbers<Task>,
+    names: Numbering<TaskName>,
     pub(super) tasks: Vec<TaskFacts>,
     /// By host; a host without a queue has none.
     pub(super) queues: Vec<QueueFacts>,
@@ -293,7 +293,7 @@ impl Ledger {
         Self {
             hosts: Names::default(),
             routes: Names::default(),
-            names: Numbers::default(),
+            names: Numbering::default(),
             tasks: Vec::new(),
             queues: Vec::new(),
             ops: BTreeMap::new(),
@@ -318,7 +318,7 @@ impl Ledger {
     /// Whether nothing can have happened to the task since the feed last told of it.
     pub(super) fn is_certain(&self, task: &TaskFacts) -> bool {
         let same = |queue: No| self.queue(queue).generation == task.generation;
-        task.place != Place::Unsaid && task.queue.is_some_and(same)
+        task.place != TaskPlace::Unsaid && task.queue.is_some_and(same)
     }
 
     /// Whether no grant can have happened since the feed told the task's epoch.
@@ -388,7 +388,7 @@ impl Ledger {
             } => {
                 let route = route.as_ref().map(|route| self.route_no(route));
                 task.map(|task| Fed {
-                    kind: Kind::of(kind),
+                    kind: FeedEventKind::of(kind),
                     task,
                     epoch: *epoch,
                     route,
@@ -438,7 +438,7 @@ impl Ledger {
         self.routes.no(name).0
     }
 
-    fn task_no(&mut self, name: Task) -> No {
+    fn task_no(&mut self, name: TaskName) -> No {
         let (no, new) = self.names.no(&name);
         if new {
             self.tasks.push(TaskFacts {
@@ -446,7 +446,7 @@ impl Ledger {
                 queue: None,
                 route: None,
                 op: None,
-                place: Place::Unsaid,
+                place: TaskPlace::Unsaid,
                 since: 0,
                 generation: 0,
                 epoch: 0,
@@ -599,36 +599,41 @@ impl Ledger {
         let facts = &mut self.tasks[task.at()];
         facts.queue = Some(host);
         facts.route = route.or(facts.route);
-        facts.epoch = match (Kind::of(kind), *epoch) {
+        facts.epoch = match (FeedEventKind::of(kind), *epoch) {
             // Also if it went back: that was judged, and what follows is judged by what is now.
-            (Kind::Granted, Some(epoch)) => epoch,
+            (FeedEventKind::Granted, Some(epoch)) => epoch,
             (_, epoch) => facts.epoch.max(epoch.unwrap_or_default()),
         };
         facts.enqueued.get_or_insert(record.at);
-        let place = match Kind::of(kind) {
-            Kind::Enqueued | Kind::Due | Kind::Requeued => Place::Ready,
-            Kind::Granted | Kind::Extended => Place::Leased,
-            Kind::End(_) => match end.as_ref().map(|end| &*end.next) {
-                Some("ready") => Place::Ready,
-                Some("delayed") => Place::Delayed,
-                Some("poison") => Place::Poison,
-                _ => Place::Done,
+        let place = match FeedEventKind::of(kind) {
+            FeedEventKind::Enqueued | FeedEventKind::Due | FeedEventKind::Requeued => {
+                TaskPlace::Ready
+            }
+            FeedEventKind::Granted | FeedEventKind::Extended => TaskPlace::Leased,
+            FeedEventKind::End(_) => match end.as_ref().map(|end| &*end.next) {
+                Some("ready") => TaskPlace::Ready,
+                Some("delayed") => TaskPlace::Delayed,
+                Some("poison") => TaskPlace::Poison,
+                _ => TaskPlace::Done,
             },
-            Kind::Expired => Place::Poison,
-            Kind::Purged => Place::Purged,
-            Kind::Drained => Place::Drained,
+            FeedEventKind::Expired => TaskPlace::Poison,
+            FeedEventKind::Purged => TaskPlace::Purged,
+            FeedEventKind::Drained => TaskPlace::Drained,
             // Where it stands there depends on where it came from.
-            Kind::Restored => Place::Unsaid,
-            Kind::Rerouted | Kind::Other => facts.place,
+            FeedEventKind::Restored => TaskPlace::Unsaid,
+            FeedEventKind::Rerouted | FeedEventKind::Other => facts.place,
         };
-        if place != facts.place || Kind::of(kind) == Kind::Granted {
+        if place != facts.place || FeedEventKind::of(kind) == FeedEventKind::Granted {
             facts.since = record.at;
         }
         facts.place = place;
-        if !matches!(Kind::of(kind), Kind::Rerouted | Kind::Other) {
+        if !matches!(
+            FeedEventKind::of(kind),
+            FeedEventKind::Rerouted | FeedEventKind::Other
+        ) {
             facts.generation = generation;
         }
-        if epoch.is_some() || Kind::of(kind) == Kind::Enqueued {
+        if epoch.is_some() || FeedEventKind::of(kind) == FeedEventKind::Enqueued {
             facts.epoch_generation = generation;
         }
     }

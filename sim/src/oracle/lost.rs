@@ -18,7 +18,7 @@ use super::Invariant::{CountsAddUp, NothingLost};
 use super::Rules;
 use super::findings::{Findings, Secs};
 use super::leases::is_gone;
-use super::ledger::{Fed, Kind, Ledger, No, Place, Sight, TaskFacts};
+use super::ledger::{Fed, FeedEventKind, Ledger, No, Sight, TaskFacts, TaskPlace};
 use crate::history::{Counts, What};
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Lost {
         }
         if let Some(fed) = sight
             .fed
-            .filter(|fed| matches!(fed.kind, Kind::Purged | Kind::Drained))
+            .filter(|fed| matches!(fed.kind, FeedEventKind::Purged | FeedEventKind::Drained))
         {
             self.removed(sight, fed, findings);
         }
@@ -194,7 +194,10 @@ fn count(sight: &Sight<'_>, queue: No, counts: Counts, findings: &mut Findings<'
     let (mut certain, mut possible, mut removed) = (0, 0, 0);
     let mut missing: Option<&TaskFacts> = None;
     for (_, facts) in sight.ledger.tasks_of(queue) {
-        removed += u64::from(matches!(facts.place, Place::Purged | Place::Drained));
+        removed += u64::from(matches!(
+            facts.place,
+            TaskPlace::Purged | TaskPlace::Drained
+        ));
         if facts.place.is_gone() {
             continue;
         }

@@ -46,11 +46,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use rules::{Ask, Asked, Command, Rules, Trouble};
+pub use rules::{Ask, Asked, CommandNature, Rules, Trouble};
 
 pub use crate::plan::Invariant;
 
-use crate::history::{Record, Task};
+use crate::history::{Record, TaskName};
 use crate::plan::{Micros, OpId};
 
 /// How a run ended; each class has an exit code of its own.
@@ -94,7 +94,7 @@ pub struct Violation {
     pub at: Micros,
     /// Whose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<Task>,
+    pub task: Option<TaskName>,
     /// The operation behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<OpId>,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant::EffectivelyOnce;
 use super::findings::{Findings, Secs};
-use super::ledger::{Kind, No, Sight, TaskFacts};
+use super::ledger::{FeedEventKind, No, Sight, TaskFacts};
 use crate::history::What;
 use crate::plan::Inbox;
 
@@ -44,7 +44,7 @@ struct Done {
 
 impl Once {
     pub(super) fn see(&mut self, sight: &Sight<'_>, findings: &mut Findings<'_>) {
-        if let Some(fed) = sight.fed.filter(|fed| fed.kind == Kind::Requeued) {
+        if let Some(fed) = sight.fed.filter(|fed| fed.kind == FeedEventKind::Requeued) {
             self.requeued.insert(fed.task);
         }
         match &sight.record.what {

@@ -13,19 +13,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant::OldestFirst;
 use super::findings::{Findings, Secs};
-use super::ledger::{Fed, Kind, No, Outcome, Place, Sight};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, No, Sight, TaskPlace};
 use crate::history::What;
 
 /// Deaths after which a task may be flown alone.
 const DEATHS_BEFORE_ISOLATION: u32 = 2;
 
 /// A queue and one of its routes.
-type Lane = (No, Option<No>);
+type QueueRoute = (No, Option<No>);
 
 #[derive(Debug, Default)]
 pub(super) struct Order {
     /// The ready ones of each lane, by the number in their name.
-    ready: BTreeMap<Lane, BTreeSet<(u64, No)>>,
+    ready: BTreeMap<QueueRoute, BTreeSet<(u64, No)>>,
     /// By task: deaths of the bridge at which it may have been held.
     deaths: Vec<u32>,
 }
@@ -35,7 +35,9 @@ pub(super) struct Order {
 fn deaths_before(sight: &Sight<'_>) -> u32 {
     let is_new = match &sight.record.what {
         What::Accepted { duplicate, .. } => !duplicate,
-        _ => sight.fed.is_some_and(|fed| fed.kind == Kind::Enqueued),
+        _ => sight
+            .fed
+            .is_some_and(|fed| fed.kind == FeedEventKind::Enqueued),
     };
     if is_new { 0 } else { DEATHS_BEFORE_ISOLATION }
 }
@@ -59,7 +61,7 @@ impl Order {
             self.forget(sight.host);
         }
         self.leave(sight, fed);
-        if fed.kind == Kind::Granted {
+        if fed.kind == FeedEventKind::Granted {
             self.granted(sight, fed, findings);
         }
         self.enter(sight, fed);
@@ -76,7 +78,7 @@ impl Order {
         for (no, facts) in sight.ledger.tasks_of(sight.host) {
             if matches!(
                 facts.place,
-                Place::Unsaid | Place::Ready | Place::Delayed | Place::Leased
+                TaskPlace::Unsaid | TaskPlace::Ready | TaskPlace::Delayed | TaskPlace::Leased
             ) {
                 self.deaths[no.at()] += 1;
             }
@@ -97,15 +99,20 @@ impl Order {
     fn enter(&mut self, sight: &Sight<'_>, fed: Fed<'_>) {
         let facts = sight.ledger.task(fed.task);
         let ready = match fed.kind {
-            Kind::Enqueued | Kind::Due | Kind::Requeued => true,
-            Kind::End(_) => fed.end.is_some_and(|end| end.next == "ready"),
-            Kind::Rerouted => facts.place == Place::Ready && sight.ledger.is_certain(facts),
+            FeedEventKind::Enqueued | FeedEventKind::Due | FeedEventKind::Requeued => true,
+            FeedEventKind::End(_) => fed.end.is_some_and(|end| end.next == "ready"),
+            FeedEventKind::Rerouted => {
+                facts.place == TaskPlace::Ready && sight.ledger.is_certain(facts)
+            }
             _ => false,
         };
         match fed.kind {
-            Kind::Requeued
-            | Kind::End(
-                Outcome::Done | Outcome::Rejected | Outcome::Unavailable | Outcome::Refused,
+            FeedEventKind::Requeued
+            | FeedEventKind::End(
+                LeaseOutcome::Done
+                | LeaseOutcome::Rejected
+                | LeaseOutcome::Unavailable
+                | LeaseOutcome::Refused,
             ) => self.deaths[fed.task.at()] = 0,
             _ => {}
         }

@@ -35,7 +35,7 @@ pub struct Rules {
     /// How long a lease may be held in all.
     pub max_hold: Option<Micros>,
     /// What is known of single commands; empty if nothing is.
-    pub commands: BTreeMap<OpId, Command>,
+    pub commands: BTreeMap<OpId, CommandNature>,
     /// What operators ask for and when; `None` if they may do anything at any time.
     pub operators: Option<Vec<Asked>>,
     /// What is done to the world, in the order of its beginnings; `None` if nobody knows.
@@ -50,7 +50,7 @@ pub struct Rules {
 
 /// What a command was made to do to those who handle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum CommandNature {
     /// Each execution ends with an answer.
     Innocent,
     /// Each execution kills its endpoint or its bridge.
@@ -249,7 +249,7 @@ impl Rules {
     }
 
     /// What is known of a command.
-    pub(super) fn command(&self, op: Option<OpId>) -> Option<Command> {
+    pub(super) fn command(&self, op: Option<OpId>) -> Option<CommandNature> {
         self.commands.get(&op?).copied()
     }
 }
@@ -293,23 +293,23 @@ pub(super) fn delays(kind: &FaultKind) -> bool {
     )
 }
 
-fn command(op: &OpSpec) -> Option<(OpId, Command)> {
+fn command(op: &OpSpec) -> Option<(OpId, CommandNature)> {
     let OpKind::Enqueue { behaviour, .. } = &op.kind else {
         return None;
     };
     Some((op.id, meant_by(behaviour)))
 }
 
-fn meant_by(behaviour: &Behaviour) -> Command {
+fn meant_by(behaviour: &Behaviour) -> CommandNature {
     let kills = |step: &Step| matches!(step, Step::KillEndpoint | Step::KillBridge);
     let harms = |step: &Step| kills(step) || *step == Step::Silent;
     let steps = &behaviour.0;
     if !steps.is_empty() && steps.iter().all(kills) {
-        Command::Pill
+        CommandNature::Pill
     } else if steps.iter().any(harms) {
-        Command::Mixed
+        CommandNature::Mixed
     } else {
-        Command::Innocent
+        CommandNature::Innocent
     }
 }
 

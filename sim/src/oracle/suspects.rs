@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant::{OutagesAreFree, PillsAreConvicted};
 use super::findings::{Findings, Secs};
-use super::ledger::{Fed, Kind, No, Outcome, Sight};
+use super::ledger::{Fed, FeedEventKind, LeaseOutcome, No, Sight};
 use crate::history::{LeaseEnd, What};
 
 /// Uncharged doubts in a row after which a task flies alone in its route.
@@ -25,7 +25,7 @@ const UNCHARGED_BEFORE_ISOLATION: u32 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    lanes: BTreeMap<(No, Option<No>), Lane>,
+    lanes: BTreeMap<(No, Option<No>), SuspectLane>,
     /// By task: uncharged doubts in a row, as far as certain.
     uncharged: Vec<u32>,
     /// Leases with company in their queue at some moment.
@@ -33,15 +33,15 @@ pub(super) struct Suspects {
 }
 
 #[derive(Debug, Default)]
-struct Lane {
+struct SuspectLane {
     /// Who is in the air: a few, and never twice.
-    leases: Vec<(No, Lease)>,
+    leases: Vec<(No, SeenLease)>,
     answers: u64,
     grants: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Lease {
+struct SeenLease {
     epoch: u32,
     granted_at: u64,
     answers: u64,
@@ -51,8 +51,8 @@ struct Lease {
     accompanied: bool,
 }
 
-impl Lane {
-    fn land(&mut self, task: No) -> Option<Lease> {
+impl SuspectLane {
+    fn land(&mut self, task: No) -> Option<SeenLease> {
         let at = self.leases.iter().position(|(of, _)| *of == task)?;
         Some(self.leases.swap_remove(at).1)
     }
@@ -76,12 +76,12 @@ impl Suspects {
             return;
         }
         match fed.kind {
-            Kind::Granted => self.granted(sight, fed, findings),
-            Kind::End(outcome) => self.ended(sight, fed, outcome, findings),
-            Kind::Drained => {
+            FeedEventKind::Granted => self.granted(sight, fed, findings),
+            FeedEventKind::End(outcome) => self.ended(sight, fed, outcome, findings),
+            FeedEventKind::Drained => {
                 self.land(sight.host, fed.task, fed.route);
             }
-            Kind::Requeued | Kind::Restored => self.uncharged[fed.task.at()] = 0,
+            FeedEventKind::Requeued | FeedEventKind::Restored => self.uncharged[fed.task.at()] = 0,
             _ => {}
         }
     }
@@ -93,7 +93,7 @@ impl Suspects {
         }
     }
 
-    fn lane(&mut self, queue: No, route: Option<No>) -> &mut Lane {
+    fn lane(&mut self, queue: No, route: Option<No>) -> &mut SuspectLane {
         self.lanes.entry((queue, route)).or_default()
     }
 
@@ -130,7 +130,7 @@ impl Suspects {
         let lane = self.lane(sight.host, fed.route);
         let was_empty = lane.leases.is_empty();
         lane.grants += 1;
-        let lease = Lease {
+        let lease = SeenLease {
             epoch,
             granted_at: sight.at,
             answers: lane.answers,
@@ -175,7 +175,7 @@ impl Suspects {
         }
     }
 
-    fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<Lease> {
+    fn land(&mut self, queue: No, task: No, route: Option<No>) -> Option<SeenLease> {
         self.lane(queue, route).land(task)
     }
 
@@ -183,23 +183,23 @@ impl Suspects {
         &mut self,
         sight: &Sight<'_>,
         fed: Fed<'_>,
-        outcome: Outcome,
+        outcome: LeaseOutcome,
         findings: &mut Findings<'_>,
     ) {
         let lease = self.land(sight.host, fed.task, fed.route);
         let lane = self.lane(sight.host, fed.route);
         let sent = fed.end.is_some_and(|end| end.sends > 0);
         let answer = match outcome {
-            Outcome::Done | Outcome::Rejected | Outcome::Unavailable => true,
-            Outcome::Refused => sent,
-            Outcome::InDoubt | Outcome::NotSent | Outcome::Released => false,
+            LeaseOutcome::Done | LeaseOutcome::Rejected | LeaseOutcome::Unavailable => true,
+            LeaseOutcome::Refused => sent,
+            LeaseOutcome::InDoubt | LeaseOutcome::NotSent | LeaseOutcome::Released => false,
         };
         let (answers, grants) = (lane.answers, lane.grants);
         lane.answers += u64::from(answer);
-        if answer || outcome == Outcome::Refused {
+        if answer || outcome == LeaseOutcome::Refused {
             self.uncharged[fed.task.at()] = 0;
         }
-        let (Outcome::InDoubt, Some(lease), Some(end)) = (outcome, lease, fed.end) else {
+        let (LeaseOutcome::InDoubt, Some(lease), Some(end)) = (outcome, lease, fed.end) else {
             return;
         };
         let answered = answers > lease.answers;
@@ -214,7 +214,7 @@ impl Suspects {
 fn judge(
     sight: &Sight<'_>,
     end: &LeaseEnd,
-    lease: Lease,
+    lease: SeenLease,
     (answered, alone): (bool, bool),
     findings: &mut Findings<'_>,
 ) {

@@ -14,13 +14,13 @@ use futures_util::stream::{self, Stream, StreamExt};
 use leasebridge_sim::history::{self, Record};
 use leasebridge_sim::oracle::{Class, Invariant, Verdict, Violation};
 use leasebridge_sim::plan::{Micros, Plan};
-use leasebridge_sim::report::machine::Ended;
-use leasebridge_sim::run::{self, Outcome, Ran};
+use leasebridge_sim::report::machine::RunReport;
+use leasebridge_sim::run::{self, Ran, RunOutcome};
 use tokio::sync::Semaphore;
 
-use crate::child::protocol::{Keep, Listen, Prints, Reply, Request};
-use crate::failure::Failure;
-use process::End;
+use crate::child::protocol::{ChildReply, ChildRequest, Keep, Listen, Prints};
+use crate::failure::CommandFailure;
+use process::ChildEnd;
 
 /// Real time in which a child must have finished a plan.
 pub(crate) const BUDGET: Duration = Duration::from_secs(60);
@@ -48,9 +48,9 @@ const AHEAD: usize = 4;
 
 /// What became of a plan.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct PlanAnswer {
     /// Its outcome; the records as far as they were asked for.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: RunOutcome,
     /// What tracing came to, if it was asked for.
     pub(crate) prints: Option<Prints>,
     /// Why two runs of this plan were not the same, if they weren't.
@@ -63,7 +63,7 @@ pub(crate) struct Answer {
     pub(crate) cpu: Duration,
 }
 
-impl Answer {
+impl PlanAnswer {
     /// How the plan ended, over all of its runs.
     pub(crate) fn class(&self) -> Class {
         match (self.outcome.class(), &self.differs) {
@@ -73,11 +73,11 @@ impl Answer {
     }
 
     /// As much of it as a CI system wants; `again` is the command that shows it again.
-    pub(crate) fn ended(&self, again: &str) -> Ended {
+    pub(crate) fn ended(&self, again: &str) -> RunReport {
         let outcome = &self.outcome;
         let first = outcome.verdict.violations.first();
         let story = first.map(|violation| violation.story.clone());
-        Ended {
+        RunReport {
             scenario: outcome.plan.scenario.clone(),
             seed: outcome.plan.seed,
             class: self.class(),
@@ -109,7 +109,7 @@ impl Pool {
     ///
     /// # Errors
     /// When this program doesn't find itself.
-    pub(crate) fn of_this_program(jobs: Option<usize>) -> Result<Self, Failure> {
+    pub(crate) fn of_this_program(jobs: Option<usize>) -> Result<Self, CommandFailure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = jobs.unwrap_or(cores).max(1);
         Ok(Self {
@@ -147,7 +147,11 @@ impl Pool {
     ///
     /// # Errors
     /// When no child can be started, or none that speaks.
-    pub(crate) async fn run_one(&self, plan: Plan, wish: &Wish) -> Result<Answer, Failure> {
+    pub(crate) async fn run_one(
+        &self,
+        plan: Plan,
+        wish: &Wish,
+    ) -> Result<PlanAnswer, CommandFailure> {
         let mut answers = self.run(vec![plan], wish).await?;
         Ok(answers.pop().expect("there is an answer for every plan"))
     }
@@ -156,7 +160,11 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::run_one`].
-    pub(crate) async fn run(&self, plans: Vec<Plan>, wish: &Wish) -> Result<Vec<Answer>, Failure> {
+    pub(crate) async fn run(
+        &self,
+        plans: Vec<Plan>,
+        wish: &Wish,
+    ) -> Result<Vec<PlanAnswer>, CommandFailure> {
         let alone = plans.len() == 1;
         if alone && wish.may_hang {
             let plan = plans.into_iter().next().expect("there is one");
@@ -164,7 +172,7 @@ impl Pool {
         }
         let (started, count) = (Instant::now(), plans.len());
         let mut answers = Vec::with_capacity(plans.len());
-        let mut request = Request {
+        let mut request = ChildRequest {
             plans,
             keep: wish.keep,
             listen: wish.listen.clone(),
@@ -183,9 +191,9 @@ impl Pool {
             }
             let culprit = request.plans.remove(0);
             answers.push(match end {
-                End::Died(how) if alone => died(culprit, how),
-                End::Died(_) => Box::pin(self.run_one(culprit, wish)).await?,
-                End::Hung(how) => self.on_record(culprit, wish, Some(how)).await?,
+                ChildEnd::Died(how) if alone => died(culprit, how),
+                ChildEnd::Died(_) => Box::pin(self.run_one(culprit, wish)).await?,
+                ChildEnd::Hung(how) => self.on_record(culprit, wish, Some(how)).await?,
             });
         }
         #[expect(clippy::cast_precision_loss, reason = "a handful of plans")]
@@ -203,9 +211,9 @@ impl Pool {
         plan: Plan,
         wish: &Wish,
         before: Option<String>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<PlanAnswer, CommandFailure> {
         let mirror = tempfile::NamedTempFile::new()?;
-        let request = Request {
+        let request = ChildRequest {
             plans: vec![plan.clone()],
             keep: wish.keep,
             listen: wish.listen.clone(),
@@ -223,14 +231,14 @@ impl Pool {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
         Ok(match end {
-            End::Died(how) => died(plan, how),
-            End::Hung(how) => endless(plan, records, &how),
+            ChildEnd::Died(how) => died(plan, how),
+            ChildEnd::Hung(how) => endless(plan, records, &how),
         })
     }
 }
 
-fn answer(plan: Plan, reply: Reply, alone: bool) -> Answer {
-    Answer {
+fn answer(plan: Plan, reply: ChildReply, alone: bool) -> PlanAnswer {
+    PlanAnswer {
         alone,
         prints: reply.prints.clone(),
         cpu: Duration::from_micros(reply.cpu_us),
@@ -241,7 +249,7 @@ fn answer(plan: Plan, reply: Reply, alone: bool) -> Answer {
 }
 
 /// What is to be said of a plan whose child died.
-fn died(plan: Plan, how: String) -> Answer {
+fn died(plan: Plan, how: String) -> PlanAnswer {
     let ran = Ran {
         panic: Some(how),
         ..Ran::default()
@@ -250,7 +258,7 @@ fn died(plan: Plan, how: String) -> Answer {
 }
 
 /// What is to be said of a plan that had to be ended.
-fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
+fn endless(plan: Plan, records: Vec<Record>, how: &str) -> PlanAnswer {
     let last = records.last();
     let simulated = last.map_or(Micros(0), history::time);
     let story = format!("{how}; the last event is of {simulated}");
@@ -278,8 +286,8 @@ fn endless(plan: Plan, records: Vec<Record>, how: &str) -> Answer {
 }
 
 /// The answer for a plan that was alone in its child and got no reply.
-fn without_reply(outcome: Outcome) -> Answer {
-    Answer {
+fn without_reply(outcome: RunOutcome) -> PlanAnswer {
+    PlanAnswer {
         outcome,
         prints: None,
         differs: None,

@@ -8,9 +8,9 @@ use tokio::time::timeout;
 
 use super::Pool;
 use crate::child::CHILD;
-use crate::child::protocol::{Reply, Request};
+use crate::child::protocol::{ChildReply, ChildRequest};
 use crate::child::watch::{PATIENCE, STOOD_STILL};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// How much of a child's complaints is kept.
 const COMPLAINTS_BYTES_MAX: u64 = 64 << 10;
@@ -19,7 +19,7 @@ const COMPLAINTS_BYTES_MAX: u64 = 64 << 10;
 const LAST_LINES: usize = 6;
 
 /// How a child ended; meaningless if it answered for every plan.
-pub(super) enum End {
+pub(super) enum ChildEnd {
     /// By itself; its status and what it said.
     Died(String),
     /// It was ended, because it was silent for too long, or ended itself, because it stood still. What it did not do.
@@ -28,8 +28,11 @@ pub(super) enum End {
 
 impl Pool {
     /// Starts a child with `request`: its replies, in the order of the plans, and how it ended.
-    pub(super) async fn child(&self, request: &Request) -> Result<(Vec<Reply>, End), Failure> {
-        let body = serde_json::to_vec(request).map_err(Failure::because)?;
+    pub(super) async fn child(
+        &self,
+        request: &ChildRequest,
+    ) -> Result<(Vec<ChildReply>, ChildEnd), CommandFailure> {
+        let body = serde_json::to_vec(request).map_err(CommandFailure::because)?;
         let _permit = self
             .permits
             .acquire()
@@ -49,19 +52,19 @@ impl Pool {
         let stood_still = status.code() == Some(i32::from(STOOD_STILL));
         let end = if hung {
             let budget = self.budget.as_secs();
-            End::Hung(format!("did not end within {budget} s of real time"))
+            ChildEnd::Hung(format!("did not end within {budget} s of real time"))
         } else if stood_still {
             let patience = PATIENCE.as_secs();
-            End::Hung(format!(
+            ChildEnd::Hung(format!(
                 "made no step forward in {patience} s of processor time"
             ))
         } else {
-            End::Died(last_words(status, &complaints))
+            ChildEnd::Died(last_words(status, &complaints))
         };
         Ok((replies, end))
     }
 
-    fn start(&self) -> Result<Child, Failure> {
+    fn start(&self) -> Result<Child, CommandFailure> {
         let mut command = Command::new(&self.program);
         command.arg(CHILD).envs(self.env.iter().cloned());
         if let Some(dir) = &self.dir {
@@ -75,7 +78,7 @@ impl Pool {
         command.process_group(0).kill_on_drop(true);
         command
             .spawn()
-            .map_err(|error| Failure::about(self.program.display(), error))
+            .map_err(|error| CommandFailure::about(self.program.display(), error))
     }
 
     /// Reads replies until the child closes its stdout, or ends it when one takes too long.
@@ -83,7 +86,7 @@ impl Pool {
         &self,
         child: &mut Child,
         stdout: ChildStdout,
-    ) -> Result<(Vec<Reply>, bool), Failure> {
+    ) -> Result<(Vec<ChildReply>, bool), CommandFailure> {
         let mut lines = BufReader::new(stdout).lines();
         let mut replies = Vec::new();
         loop {
@@ -98,7 +101,12 @@ impl Pool {
                 Ok(reply) => replies.push(reply),
                 // A line that is cut off is the last one of a child that died.
                 Err(error) if error.is_eof() => return Ok((replies, false)),
-                Err(error) => return Err(Failure::about("a child's reply can't be read", error)),
+                Err(error) => {
+                    return Err(CommandFailure::about(
+                        "a child's reply can't be read",
+                        error,
+                    ));
+                }
             }
         }
     }

@@ -4,15 +4,15 @@ use serde_json::json;
 
 use super::lives::lives;
 use super::verdict;
-use super::words::{self, Kind};
-use crate::run::Outcome;
+use super::words::{self, RecordKind};
+use crate::run::RunOutcome;
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// The page. `reproduce` is the command that shows the run again.
-pub fn html(outcome: &Outcome, reproduce: &str) -> String {
+pub fn html(outcome: &RunOutcome, reproduce: &str) -> String {
     let data = data(outcome, reproduce).to_string();
     // Inside a script element nothing but its own end tag, or a comment, could end it.
     let data = data.replace('<', "\\u003c");
@@ -23,17 +23,17 @@ pub fn html(outcome: &Outcome, reproduce: &str) -> String {
         .replace("{{script}}", SCRIPT)
 }
 
-fn data(outcome: &Outcome, reproduce: &str) -> serde_json::Value {
+fn data(outcome: &RunOutcome, reproduce: &str) -> serde_json::Value {
     let told = lives(&outcome.records, outcome.simulated.0);
     let events = outcome.records.iter().enumerate();
-    let events = events.filter(|(_, record)| Kind::of(&record.what) != Kind::Look);
+    let events = events.filter(|(_, record)| RecordKind::of(&record.what) != RecordKind::Look);
     let events: Vec<_> = events
         .map(|(index, record)| {
             json!({
                 "index": index,
                 "at": record.at,
                 "host": record.host,
-                "kind": Kind::of(&record.what).as_str(),
+                "kind": RecordKind::of(&record.what).as_str(),
                 "text": words::of(record),
                 "task": record.what.task(),
             })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::history::{Record, Task, What};
+use crate::history::{Record, TaskName, What};
 use crate::plan::FaultId;
 
 /// A stretch of time, in microseconds.
@@ -20,7 +20,7 @@ pub struct Span {
 
 /// One task from its enqueue to its end.
 #[derive(Clone, Debug, Serialize)]
-pub struct Life {
+pub struct TaskLife {
     /// Its name.
     pub task: String,
     /// Its bridge.
@@ -61,7 +61,7 @@ pub struct Down {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Lives {
     /// By bridge and number.
-    pub tasks: Vec<Life>,
+    pub tasks: Vec<TaskLife>,
     /// By beginning.
     pub faults: Vec<Episode>,
     /// By beginning.
@@ -79,7 +79,7 @@ pub fn lives(records: &[Record], end: u64) -> Lives {
 
 #[derive(Default)]
 struct Teller {
-    tasks: BTreeMap<Task, Living>,
+    tasks: BTreeMap<TaskName, Living>,
     faults: BTreeMap<FaultId, Episode>,
     down: BTreeMap<String, u64>,
     downs: Vec<Down>,
@@ -192,7 +192,7 @@ impl Teller {
         let tasks = self.tasks.into_iter().map(|(task, mut living)| {
             living.stop_executing(end);
             living.go(None, end);
-            Life {
+            TaskLife {
                 task: task.to_string(),
                 bridge: living.bridge,
                 spans: living.spans,

@@ -9,7 +9,7 @@ use crate::seed::Seed;
 
 /// One run, as much of it as a CI system wants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct RunReport {
     /// The scenario.
     pub scenario: String,
     /// The seed.
@@ -28,7 +28,7 @@ pub struct Ended {
     pub seconds: f64,
 }
 
-impl Ended {
+impl RunReport {
     fn failed(&self) -> bool {
         self.class != Class::Pass
     }
@@ -45,14 +45,14 @@ impl Ended {
 }
 
 /// One line of JSON.
-pub fn json_line(ended: &Ended) -> String {
+pub fn json_line(ended: &RunReport) -> String {
     let mut line = serde_json::to_string(ended).unwrap_or_default();
     line.push('\n');
     line
 }
 
 /// All runs as one JUnit document; a test suite for each scenario, a test case for each seed.
-pub fn junit(runs: &[Ended]) -> String {
+pub fn junit(runs: &[RunReport]) -> String {
     let mut scenarios: Vec<&str> = runs.iter().map(|run| run.scenario.as_str()).collect();
     scenarios.sort_unstable();
     scenarios.dedup();
@@ -62,7 +62,7 @@ pub fn junit(runs: &[Ended]) -> String {
         runs.len(),
     );
     for scenario in scenarios {
-        let suite: Vec<&Ended> = runs.iter().filter(|run| run.scenario == scenario).collect();
+        let suite: Vec<&RunReport> = runs.iter().filter(|run| run.scenario == scenario).collect();
         let failures = suite.iter().filter(|run| run.failed()).count();
         let _ = writeln!(
             xml,
@@ -77,7 +77,7 @@ pub fn junit(runs: &[Ended]) -> String {
     xml
 }
 
-fn test_case(xml: &mut String, run: &Ended) {
+fn test_case(xml: &mut String, run: &RunReport) {
     let open = format!(
         "    <testcase classname=\"{}\" name=\"seed {}\" time=\"{:.3}\"",
         escaped(&run.scenario),
@@ -115,7 +115,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// An annotation for GitHub's log; nothing for a run that held.
-pub fn github(run: &Ended) -> Option<String> {
+pub fn github(run: &RunReport) -> Option<String> {
     if !run.failed() {
         return None;
     }
@@ -139,8 +139,8 @@ pub fn github(run: &Ended) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn runs() -> Vec<Ended> {
-        let held = Ended {
+    fn runs() -> Vec<RunReport> {
+        let held = RunReport {
             scenario: "happy_path".into(),
             seed: Seed(1),
             class: Class::Pass,
@@ -149,7 +149,7 @@ mod tests {
             reproduce: "cargo sim run happy_path 1".into(),
             seconds: 0.04,
         };
-        let broken = Ended {
+        let broken = RunReport {
             scenario: "bridge_crash".into(),
             seed: Seed(7),
             class: Class::Safety,

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::lives::{Lives, lives};
-use super::words::{self, Kind};
+use super::words::{self, RecordKind};
 use crate::history::Record;
-use crate::run::Outcome;
+use crate::run::RunOutcome;
 
 /// The process that faults are slices of.
 const FAULTS_PID: usize = 1;
 
 /// The trace, as JSON.
-pub fn perfetto(outcome: &Outcome) -> String {
+pub fn perfetto(outcome: &RunOutcome) -> String {
     let told = lives(&outcome.records, outcome.simulated.0);
     let pids = pids(&outcome.records);
     let mut events = names(&pids);
@@ -28,13 +28,13 @@ pub fn perfetto(outcome: &Outcome) -> String {
     }));
     events.extend(tasks(&told, &pids));
     let instants = outcome.records.iter().filter(|record| {
-        let kind = Kind::of(&record.what);
-        kind != Kind::Look
+        let kind = RecordKind::of(&record.what);
+        kind != RecordKind::Look
     });
     events.extend(instants.map(|record| {
         json!({
             "ph": "i", "s": "p", "pid": pid(&pids, &record.host.0), "tid": 0,
-            "name": words::of(record), "cat": Kind::of(&record.what).as_str(), "ts": record.at,
+            "name": words::of(record), "cat": RecordKind::of(&record.what).as_str(), "ts": record.at,
         })
     }));
     events.extend(outcome.verdict.violations.iter().map(|violation| {

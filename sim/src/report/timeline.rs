@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::words::{self, Kind};
+use super::words::{self, RecordKind};
 use crate::history::{self, Record};
 use crate::oracle::Violation;
 use crate::plan::HostName;
-use crate::run::Outcome;
+use crate::run::RunOutcome;
 
 /// Characters of a column; texts that are longer run on if nothing stands to their right.
 const COLUMN_CHARS: usize = 34;
@@ -26,14 +26,14 @@ pub enum Show {
 }
 
 /// The timeline of a run.
-pub fn timeline(outcome: &Outcome, show: Show) -> String {
+pub fn timeline(outcome: &RunOutcome, show: Show) -> String {
     let violation = outcome.verdict.violations.first();
     let hosts = hosts(&outcome.records);
     let mut text = header(&hosts);
     let mut left_out = 0;
     for (index, record) in outcome.records.iter().enumerate() {
         let shown = match show {
-            Show::All => Kind::of(&record.what) != Kind::Look,
+            Show::All => RecordKind::of(&record.what) != RecordKind::Look,
             Show::Around => matters(index, record, violation),
         };
         if !shown {
@@ -80,9 +80,9 @@ fn header(hosts: &[HostName]) -> String {
 }
 
 fn matters(index: usize, record: &Record, violation: Option<&Violation>) -> bool {
-    let kind = Kind::of(&record.what);
+    let kind = RecordKind::of(&record.what);
     let Some(violation) = violation else {
-        return kind == Kind::Fault;
+        return kind == RecordKind::Fault;
     };
     let at = violation.record;
     let is_near = (at.saturating_sub(BEFORE)..=at + AFTER).contains(&index);
@@ -91,7 +91,7 @@ fn matters(index: usize, record: &Record, violation: Option<&Violation>) -> bool
     let op = violation
         .op
         .is_some_and(|op| words::of(record).starts_with(&format!("{op} ")));
-    own || op || (kind == Kind::Fault) || (is_near && kind != Kind::Look)
+    own || op || (kind == RecordKind::Fault) || (is_near && kind != RecordKind::Look)
 }
 
 /// Faults and deaths of the world run over all columns; everything else stands in its host's.

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::words;
 use crate::oracle::Class;
-use crate::run::Outcome;
+use crate::run::RunOutcome;
 
 /// One line: what ran and how it ended.
-pub fn headline(outcome: &Outcome) -> String {
+pub fn headline(outcome: &RunOutcome) -> String {
     let plan = &outcome.plan;
     let class = match outcome.class() {
         Class::Pass => "held",
@@ -29,7 +29,7 @@ pub fn headline(outcome: &Outcome) -> String {
 }
 
 /// The whole verdict: each violation with its invariant and story, and how much was checked.
-pub fn verdict(outcome: &Outcome) -> String {
+pub fn verdict(outcome: &RunOutcome) -> String {
     let mut text = headline(outcome);
     text.push('\n');
     if let Some(panic) = &outcome.panic {

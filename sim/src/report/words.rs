@@ -1,11 +1,11 @@
 //! Records as words. One place, so that the timeline, the page and the trace say the same.
 
-use crate::history::{Counts, Record, Task, What};
+use crate::history::{Counts, Record, TaskName, What};
 use crate::plan::{HostName, Micros};
 
 /// Whose business a record is: decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum RecordKind {
     /// Producers and operators.
     Producer,
     /// The queue's own life.
@@ -18,7 +18,7 @@ pub enum Kind {
     Look,
 }
 
-impl Kind {
+impl RecordKind {
     /// As the page and the trace call it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ pub fn seconds(at: Micros) -> String {
 }
 
 /// A task's short name: its number is unique within its queue, its origin says nothing to people.
-pub fn short(task: Task) -> String {
+pub fn short(task: TaskName) -> String {
     format!("#{}", task.seq())
 }
 
@@ -93,7 +93,7 @@ fn counted(counts: &Counts) -> String {
     format!("ready {ready}, delayed {delayed}, leased {leased}, poison {poison}")
 }
 
-fn lease(task: Task, epoch: u32) -> String {
+fn lease(task: TaskName, epoch: u32) -> String {
     format!("{} epoch {epoch}", short(task))
 }
 

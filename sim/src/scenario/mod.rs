@@ -8,12 +8,12 @@
 //! A scenario built in Rust starts from its default and sets fields:
 //!
 //! ```
-//! use leasebridge_sim::scenario::{FaultRange, Percent, Scenario, What};
+//! use leasebridge_sim::scenario::{FaultRange, FaultTemplate, Percent, Scenario};
 //! use leasebridge_sim::seed::Seed;
 //!
 //! let mut scenario = Scenario::new("crashes", "bridge and endpoint crash a few times");
 //! scenario.workload.commands = 40.into();
-//! let mut crash = FaultRange::new(What::Crash(Percent(90)));
+//! let mut crash = FaultRange::new(FaultTemplate::Crash(Percent(90)));
 //! crash.count = 3.into();
 //! scenario.faults.push(crash);
 //! scenario.check()?;
@@ -32,9 +32,9 @@ mod tests;
 use std::path::Path;
 
 pub use model::{
-    Act, BehaviourMix, Between, Bytes, DiskWhat, EndpointRange, FaultRange, Hosts, KnobRanges,
-    OperatorAct, Percent, RouteRange, Scalar, Shift, StepKind, StepRange, TopologyRange, What,
-    Workload,
+    Act, BehaviourMix, Between, Bytes, DiskWhat, EndpointRange, FaultRange, FaultTemplate, Hosts,
+    KnobRanges, OperatorAct, Percent, RouteRange, Scalar, Shift, StepKind, StepRange,
+    TopologyRange, Workload,
 };
 pub use read::{ScenarioError, Wrong};
 pub use rules::{RuleBroken, Subject};

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use leasebridge::journal::{Geometry, GeometryOptions};
 
 use super::draw::{FAMILIES, IDS_PER_FAMILY, whole_pages};
-use super::{Act, DiskWhat, FaultRange, Hosts, Scenario, StepKind, What};
+use super::{Act, DiskWhat, FaultRange, FaultTemplate, Hosts, Scenario, StepKind};
 use crate::plan::{Family, HostName, Inbox, Invariant, Speed};
 
 /// A scenario that breaks a rule. Nothing was drawn.
@@ -246,10 +246,10 @@ fn places(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
 }
 
 /// An endpoint has a disk of its own in the full world, whose room nobody measures by a queue's log.
-fn has_inbox_disk(scenario: &Scenario, what: &What) -> bool {
+fn has_inbox_disk(scenario: &Scenario, what: &FaultTemplate) -> bool {
     let by_log = matches!(
         what,
-        What::Disk {
+        FaultTemplate::Disk {
             kind: DiskWhat::NoSpace(_),
             ..
         }
@@ -259,7 +259,7 @@ fn has_inbox_disk(scenario: &Scenario, what: &What) -> bool {
 
 /// The core world models the network by what becomes of a request, so that it has no pings to swallow.
 fn belongs_to_world(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
-    if scenario.speed == Speed::Core && fault.what == What::SwallowsPings {
+    if scenario.speed == Speed::Core && fault.what == FaultTemplate::SwallowsPings {
         return Err(
             "`swallows_pings` has nothing to strike in the core world: set `speed = \"full\"`"
                 .to_owned(),
@@ -270,7 +270,7 @@ fn belongs_to_world(scenario: &Scenario, fault: &FaultRange) -> Result<(), Strin
 
 /// What the design doesn't promise to survive lifts a guarantee.
 fn is_survived(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
-    let What::Disk { kind, times, .. } = fault.what else {
+    let FaultTemplate::Disk { kind, times, .. } = fault.what else {
         return Ok(());
     };
     if kind == DiskWhat::ReadError && (times.min == 0 || times.max > 100) {

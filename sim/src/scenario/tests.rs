@@ -258,9 +258,9 @@ fn the_documented_example_is_a_scenario() {
 fn a_small_plan_looks_like_this() {
     let mut scenario = Scenario::new("small", "a partition and a crash over four commands");
     scenario.workload.commands = 4.into();
-    let mut crash = FaultRange::new(What::Crash(Percent(90)));
+    let mut crash = FaultRange::new(FaultTemplate::Crash(Percent(90)));
     crash.count = 2.into();
-    let partition = FaultRange::new(What::Partition(vec![crate::plan::Ways::AToB]));
+    let partition = FaultRange::new(FaultTemplate::Partition(vec![crate::plan::Ways::AToB]));
     scenario.faults = vec![crash, partition];
     scenario.check().unwrap();
     insta::assert_snapshot!(scenario.draw(Seed(42)).to_toml());

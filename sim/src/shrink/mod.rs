@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::oracle::{Class, Invariant, Violation};
 use crate::plan::Plan;
-use crate::run::Outcome;
+use crate::run::RunOutcome;
 
 /// Candidates that are proposed at once.
 const BATCH: usize = 8;
@@ -31,7 +31,7 @@ pub struct Goal {
 
 impl Goal {
     /// To fail as `outcome` did; `None` if it did not.
-    pub fn of(outcome: &Outcome) -> Option<Self> {
+    pub fn of(outcome: &RunOutcome) -> Option<Self> {
         let class = outcome.class();
         let first = outcome.verdict.violations.first();
         (class != Class::Pass).then(|| Self {
@@ -41,7 +41,7 @@ impl Goal {
     }
 
     /// Whether `outcome` fails in this way.
-    pub fn is_met(&self, outcome: &Outcome) -> bool {
+    pub fn is_met(&self, outcome: &RunOutcome) -> bool {
         Self::of(outcome) == Some(*self)
     }
 }
@@ -73,19 +73,24 @@ pub struct Failing {
 
 /// Runs candidates: for each that fails as it should, what it came to. May be told of more candidates than the
 /// machine has cores.
-pub trait Try {
+pub trait CandidateRunner {
     /// Runs all of them, or gives up: `None` ends the search where it stands.
     fn try_all(&mut self, candidates: &[Plan]) -> Option<Vec<Option<Failing>>>;
 }
 
-impl<F: FnMut(&[Plan]) -> Option<Vec<Option<Failing>>>> Try for F {
+impl<F: FnMut(&[Plan]) -> Option<Vec<Option<Failing>>>> CandidateRunner for F {
     fn try_all(&mut self, candidates: &[Plan]) -> Option<Vec<Option<Failing>>> {
         self(candidates)
     }
 }
 
 /// Makes `plan`, which came to `failing`, as small as possible.
-pub fn shrink(plan: Plan, failing: Failing, limits: Limits, runner: &mut dyn Try) -> Shrunk {
+pub fn shrink(
+    plan: Plan,
+    failing: Failing,
+    limits: Limits,
+    runner: &mut dyn CandidateRunner,
+) -> Shrunk {
     let mut search = Search {
         plan,
         failing,
@@ -109,7 +114,7 @@ struct Search<'a> {
     failing: Failing,
     runs_left: u32,
     over: bool,
-    runner: &'a mut dyn Try,
+    runner: &'a mut dyn CandidateRunner,
 }
 
 impl Search<'_> {

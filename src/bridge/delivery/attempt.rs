@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::rollback::Learned;
-use super::send::{Open, Unanswered};
-use super::{End, Evidence, Verdict, sends};
-use crate::bridge::breaker::Pass;
+use super::send::{OpenSend, Unanswered};
+use super::{AttemptVerdict, Evidence, SendingEnd, sends};
+use crate::bridge::breaker::BreakerPass;
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::Link;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
-use crate::bridge::waiters::{Answer, RollbackState};
+use crate::bridge::waiters::{KeptAnswer, RollbackState};
 use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
 use crate::coverage::{Site, reached};
@@ -21,7 +21,7 @@ use crate::queue::{Command, Failure, Lease, Sends};
 use crate::wire::{HandlerError, InboxId};
 
 /// See the module's description. Its futures share it by reference.
-pub(super) struct Attempt<'a> {
+pub(super) struct DeliveryAttempt<'a> {
     pub(super) route: &'a Route,
     pub(super) lease: &'a Lease<Command>,
     pub(super) ctx: Context,
@@ -29,12 +29,12 @@ pub(super) struct Attempt<'a> {
     pub(super) learned: Arc<Learned>,
     /// The socket is passed over if there is an alternative.
     by_grpc: bool,
-    progress: Mutex<Progress>,
+    progress: Mutex<SendProgress>,
 }
 
 /// What was sent so far.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct SendProgress {
     /// When the first send is made: as soon as the attempt starts. Gone once that was tried.
     pub(super) starts: Option<Mono>,
     /// Sends that left or may have left.
@@ -49,7 +49,7 @@ pub(super) struct Progress {
     pub(super) listening: Option<InboxId>,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> DeliveryAttempt<'a> {
     pub(super) fn new(
         route: &'a Route,
         lease: &'a Lease<Command>,
@@ -67,19 +67,19 @@ impl<'a> Attempt<'a> {
             delivery: lease.delivery(),
             learned: Arc::default(),
             by_grpc,
-            progress: Mutex::new(Progress {
+            progress: Mutex::new(SendProgress {
                 starts: Some(starts),
-                ..Progress::default()
+                ..SendProgress::default()
             }),
         }
     }
 
-    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(super) fn progress(&self) -> MutexGuard<'_, SendProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends with fallback until there is a definite answer or nothing is left to try.
-    pub(super) async fn run(&self) -> End {
+    pub(super) async fn run(&self) -> SendingEnd {
         if let Some(end) = self.refuse_locally() {
             return end;
         }
@@ -110,7 +110,7 @@ impl<'a> Attempt<'a> {
         match self.send(keeper, &link, &scope, patience).await {
             Ok(answer) => {
                 scope.succeed();
-                End::Answered(answer)
+                SendingEnd::Answered(answer)
             }
             Err(unanswered) => Box::pin(self.after_socket(keeper, pass, scope, unanswered)).await,
         }
@@ -120,10 +120,10 @@ impl<'a> Attempt<'a> {
     async fn after_socket(
         &self,
         keeper: &Keeper,
-        pass: Pass,
+        pass: BreakerPass,
         mut scope: Context,
         unanswered: Unanswered,
-    ) -> End {
+    ) -> SendingEnd {
         match unanswered {
             Unanswered::Stop(end) => {
                 keeper.withdrawn(pass);
@@ -139,7 +139,7 @@ impl<'a> Attempt<'a> {
                 self.undo(&mut scope).await;
                 let in_progress = match self.learned.take_last() {
                     Some(RollbackState::AlreadyDone(result)) => {
-                        return End::Answered(Answer::Ended(Ok(result)));
+                        return SendingEnd::Answered(KeptAnswer::Ended(Ok(result)));
                     }
                     // It won't run: its answer is not waited for.
                     Some(RollbackState::RolledBack | RollbackState::Unknown) => {
@@ -149,7 +149,7 @@ impl<'a> Attempt<'a> {
                     Some(RollbackState::InProgress) => true,
                     None => false,
                 };
-                let open = open.map(|pending| Open {
+                let open = open.map(|pending| OpenSend {
                     pending,
                     in_progress,
                 });
@@ -159,14 +159,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// What needs no endpoint to be turned away.
-    fn refuse_locally(&self) -> Option<End> {
+    fn refuse_locally(&self) -> Option<SendingEnd> {
         let bytes = self.lease.value().body.len();
         let most = self.route.options.body_bytes_max;
         if bytes > most as usize {
             let why = format!("the body has {bytes} bytes, the route allows {most}");
-            return Some(End::Unsendable(why));
+            return Some(SendingEnd::Unsendable(why));
         }
-        self.is_expired().then_some(End::Expired)
+        self.is_expired().then_some(SendingEnd::Expired)
     }
 
     pub(super) fn is_expired(&self) -> bool {
@@ -174,7 +174,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// With `on_lost_inbox = hold`, a task in doubt goes to the inbox that knows, or to nobody.
-    pub(super) fn hold_back(&self, link: &Link) -> Option<End> {
+    pub(super) fn hold_back(&self, link: &Link) -> Option<SendingEnd> {
         if self.route.options.on_lost_inbox == OnLostInbox::Redeliver {
             return None;
         }
@@ -182,7 +182,7 @@ impl<'a> Attempt<'a> {
         let now = link.inbox_id();
         (known != now).then(|| {
             reached!(Site::LostInboxHeld);
-            End::Held(format!(
+            SendingEnd::Held(format!(
                 "held: a send is in doubt at inbox {known}, and the endpoint now has inbox {now}; \
                  requeue it if it was not executed, else purge it"
             ))
@@ -199,9 +199,9 @@ impl<'a> Attempt<'a> {
     }
 
     /// Compensates what failed, and says what the lease's settlement is.
-    pub(super) async fn conclude(mut self, end: End) -> (Verdict, Evidence, Sends) {
+    pub(super) async fn conclude(mut self, end: SendingEnd) -> (AttemptVerdict, Evidence, Sends) {
         let (mut verdict, mut evidence) = self.judge(end);
-        if matches!(verdict, Verdict::Done(_)) && !planted!(Bug::CompensatedAfterSuccess) {
+        if matches!(verdict, AttemptVerdict::Done(_)) && !planted!(Bug::CompensatedAfterSuccess) {
             let (sends, ctx) = (self.sends(), self.ctx);
             ctx.succeed();
             return (verdict, evidence, sends);
@@ -214,58 +214,64 @@ impl<'a> Attempt<'a> {
             self.undo(&mut ctx).await;
             if let Some(result) = learned.done() {
                 // A rollback came too late, and that is an answer.
-                (verdict, evidence) = (Verdict::Done(result), Evidence::Answers);
+                (verdict, evidence) = (AttemptVerdict::Done(result), Evidence::Answers);
             }
         }
         self.note_doubt(&verdict);
         (verdict, evidence, self.sends())
     }
 
-    fn judge(&self, end: End) -> (Verdict, Evidence) {
+    fn judge(&self, end: SendingEnd) -> (AttemptVerdict, Evidence) {
         let doubtful = self.progress().doubt.is_some();
-        let in_doubt = |why| Verdict::Failed(Failure::InDoubt(why));
+        let in_doubt = |why| AttemptVerdict::Failed(Failure::InDoubt(why));
         match end {
-            End::Answered(answer) => (verdict(answer), Evidence::Answers),
-            End::Unanswered(why) if doubtful => (in_doubt(why), Evidence::Silence),
-            End::Unanswered(why) => (Verdict::Failed(Failure::NotSent(why)), Evidence::Silence),
+            SendingEnd::Answered(answer) => (verdict(answer), Evidence::Answers),
+            SendingEnd::Unanswered(why) if doubtful => (in_doubt(why), Evidence::Silence),
+            SendingEnd::Unanswered(why) => (
+                AttemptVerdict::Failed(Failure::NotSent(why)),
+                Evidence::Silence,
+            ),
             // What may have been executed is not refused for good.
-            End::Unsendable(why) if doubtful => (in_doubt(why), Evidence::None),
-            End::Unsendable(why) => (Verdict::Failed(Failure::Refused(why)), Evidence::None),
-            End::Held(why) => (Verdict::Held(why), Evidence::None),
-            End::Expired if doubtful => {
+            SendingEnd::Unsendable(why) if doubtful => (in_doubt(why), Evidence::None),
+            SendingEnd::Unsendable(why) => (
+                AttemptVerdict::Failed(Failure::Refused(why)),
+                Evidence::None,
+            ),
+            SendingEnd::Held(why) => (AttemptVerdict::Held(why), Evidence::None),
+            SendingEnd::Expired if doubtful => {
                 let why = "its deadline passed before an answer came".to_owned();
                 (in_doubt(why), Evidence::None)
             }
             // Given back unsent, the queue finds it expired itself.
-            End::Expired => (Verdict::Released, Evidence::None),
-            End::LeaseLost => {
+            SendingEnd::Expired => (AttemptVerdict::Released, Evidence::None),
+            SendingEnd::LeaseLost => {
                 reached!(Site::LeaseLostInFlight);
-                (Verdict::Lost, Evidence::None)
+                (AttemptVerdict::Lost, Evidence::None)
             }
-            End::Cut if self.progress().sends > 0 => {
+            SendingEnd::Cut if self.progress().sends > 0 => {
                 reached!(Site::CutByDrain);
                 let why = "the bridge stopped before an answer came".to_owned();
                 (in_doubt(why), Evidence::None)
             }
-            End::Cut => (Verdict::Released, Evidence::None),
+            SendingEnd::Cut => (AttemptVerdict::Released, Evidence::None),
         }
     }
 
-    fn note_doubt(&self, verdict: &Verdict) {
+    fn note_doubt(&self, verdict: &AttemptVerdict) {
         if self.route.options.on_lost_inbox == OnLostInbox::Redeliver {
             return;
         }
         let task = self.lease.id();
         match verdict {
-            Verdict::Failed(Failure::InDoubt(_)) | Verdict::Lost => {
+            AttemptVerdict::Failed(Failure::InDoubt(_)) | AttemptVerdict::Lost => {
                 let progress = self.progress();
                 if let Some(inbox) = progress.doubt.or(progress.listening) {
                     self.route.doubts().remember(task, inbox);
                 }
             }
-            Verdict::Done(_) | Verdict::Held(_) => self.route.doubts().forget(task),
+            AttemptVerdict::Done(_) | AttemptVerdict::Held(_) => self.route.doubts().forget(task),
             // Any other answer binds its own epoch only; the doubt about an earlier one stays.
-            Verdict::Failed(_) | Verdict::Released => {}
+            AttemptVerdict::Failed(_) | AttemptVerdict::Released => {}
         }
     }
 
@@ -276,7 +282,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// Tells a link's breaker how a send without an answer ended.
-pub(super) fn report(keeper: &Keeper, pass: Pass, silent: bool) {
+pub(super) fn report(keeper: &Keeper, pass: BreakerPass, silent: bool) {
     if silent {
         keeper.unanswered(pass);
     } else {
@@ -285,24 +291,26 @@ pub(super) fn report(keeper: &Keeper, pass: Pass, silent: bool) {
 }
 
 /// What an answer to a command means for its lease.
-fn verdict(answer: Answer) -> Verdict {
-    Verdict::Failed(match answer {
-        Answer::Ended(Ok(result)) => return Verdict::Done(result),
-        Answer::Ended(Err(HandlerError::Rejected(text))) => Failure::Rejected(text),
-        Answer::Ended(Err(HandlerError::Refused(text))) => Failure::Refused(text),
-        Answer::Ended(Err(HandlerError::Unavailable { retry_after, text })) => {
+fn verdict(answer: KeptAnswer) -> AttemptVerdict {
+    AttemptVerdict::Failed(match answer {
+        KeptAnswer::Ended(Ok(result)) => return AttemptVerdict::Done(result),
+        KeptAnswer::Ended(Err(HandlerError::Rejected(text))) => Failure::Rejected(text),
+        KeptAnswer::Ended(Err(HandlerError::Refused(text))) => Failure::Refused(text),
+        KeptAnswer::Ended(Err(HandlerError::Unavailable { retry_after, text })) => {
             Failure::Unavailable {
                 retry_after,
                 reason: text,
             }
         }
         // Nothing was executed for this epoch, but a newer or settled one may have been.
-        Answer::Stale { current_epoch } => {
+        KeptAnswer::Stale { current_epoch } => {
             reached!(Site::StaleAnswer);
             Failure::InDoubt(format!(
                 "the endpoint calls the delivery stale; it knows epoch {current_epoch}"
             ))
         }
-        Answer::RolledBack(state) => unreachable!("{state:?} answers a rollback, not a command"),
+        KeptAnswer::RolledBack(state) => {
+            unreachable!("{state:?} answers a rollback, not a command")
+        }
     })
 }

@@ -3,19 +3,19 @@
 //! A send that the socket left open is listened to meanwhile: a definite answer decides, from wherever
 //! it comes.
 
-use super::End;
-use super::attempt::{Attempt, report};
-use super::send::{Open, Unanswered};
+use super::SendingEnd;
+use super::attempt::{DeliveryAttempt, report};
+use super::send::{OpenSend, Unanswered};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::options::OnLostInbox;
-use crate::bridge::waiters::{Answer, Pending, Sign};
+use crate::bridge::waiters::{KeptAnswer, PendingQuestion, Sign};
 use crate::coverage::{Site, reached};
 use crate::env::timeout;
 use crate::pipeline::{Context, PipelineError, retry};
 
-impl Attempt<'_> {
+impl DeliveryAttempt<'_> {
     /// Tries gRPC after the socket. `open` is a send that may yet be answered there.
-    pub(super) async fn fall_back(&self, why: String, open: Option<Open>) -> End {
+    pub(super) async fn fall_back(&self, why: String, open: Option<OpenSend>) -> SendingEnd {
         let doubtful = self.progress().doubt.is_some();
         let Some(keeper) = &self.route.grpc else {
             return self.without_grpc(why, open).await;
@@ -48,19 +48,19 @@ impl Attempt<'_> {
             },
         };
         match outcome {
-            Ok(answer) => End::Answered(answer),
+            Ok(answer) => SendingEnd::Answered(answer),
             Err(error) => ending(error, &why),
         }
     }
 
     /// There is only the send that is still open, if there is one.
-    async fn without_grpc(&self, why: String, open: Option<Open>) -> End {
-        let Some(Open {
+    async fn without_grpc(&self, why: String, open: Option<OpenSend>) -> SendingEnd {
+        let Some(OpenSend {
             mut pending,
             in_progress: true,
         }) = open
         else {
-            return End::Unanswered(why);
+            return SendingEnd::Unanswered(why);
         };
         let silence = self
             .route
@@ -68,9 +68,9 @@ impl Attempt<'_> {
             .working_silence(self.route.options.heartbeat);
         loop {
             match timeout(&*self.route.env.clock, silence, pending.next()).await {
-                Ok(Sign::Answer(answer)) => return End::Answered(answer),
+                Ok(Sign::Answer(answer)) => return SendingEnd::Answered(answer),
                 Ok(Sign::Working) => {}
-                Ok(Sign::LinkDied { .. }) | Err(_) => return End::Unanswered(why),
+                Ok(Sign::LinkDied { .. }) | Err(_) => return SendingEnd::Unanswered(why),
             }
         }
     }
@@ -79,7 +79,7 @@ impl Attempt<'_> {
         &self,
         keeper: &Keeper,
         scope: Context,
-    ) -> Result<Answer, PipelineError<Unanswered>> {
+    ) -> Result<KeptAnswer, PipelineError<Unanswered>> {
         let Some(link) = keeper.link() else {
             let why = "gRPC is not connected".to_owned();
             let silent = false;
@@ -94,7 +94,7 @@ impl Attempt<'_> {
             && self.route.options.on_lost_inbox == OnLostInbox::Hold
         {
             let why = format!("gRPC leads to inbox {}, not to {known}", link.inbox_id());
-            return Err(Unanswered::Stop(End::Unanswered(why)).into());
+            return Err(Unanswered::Stop(SendingEnd::Unanswered(why)).into());
         }
         // There is no other way left, so that the breaker holds nothing back.
         let pass = keeper.pass(false).expect("passes without an alternative");
@@ -123,7 +123,7 @@ impl Attempt<'_> {
 }
 
 /// A definite answer to a send that was given up; never completes if none comes.
-async fn definite(open: &mut Pending) -> Answer {
+async fn definite(open: &mut PendingQuestion) -> KeptAnswer {
     loop {
         if let Sign::Answer(answer) = open.next().await {
             return answer;
@@ -131,17 +131,17 @@ async fn definite(open: &mut Pending) -> Answer {
     }
 }
 
-fn ending(error: PipelineError<Unanswered>, before: &str) -> End {
+fn ending(error: PipelineError<Unanswered>, before: &str) -> SendingEnd {
     let error = match error {
         PipelineError::Exhausted { last, .. } => *last,
         other => other,
     };
     match error {
-        PipelineError::Failed(Unanswered::Stop(End::Unanswered(why))) => {
-            End::Unanswered(format!("{before}; {why}"))
+        PipelineError::Failed(Unanswered::Stop(SendingEnd::Unanswered(why))) => {
+            SendingEnd::Unanswered(format!("{before}; {why}"))
         }
         PipelineError::Failed(Unanswered::Stop(end)) => end,
-        PipelineError::Failed(error) => End::Unanswered(format!("{before}; {error}")),
-        other => End::Unanswered(format!("{before}; {other}")),
+        PipelineError::Failed(error) => SendingEnd::Unanswered(format!("{before}; {error}")),
+        other => SendingEnd::Unanswered(format!("{before}; {other}")),
     }
 }

@@ -4,17 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bridge::link::Link;
 use crate::bridge::result::TaskResult;
-use crate::bridge::waiters::{Answer, RollbackState, Sign};
+use crate::bridge::waiters::{KeptAnswer, RollbackState, Sign};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::pipeline::{BoxError, Context};
 
 /// What rollbacks have found out about one delivery.
 #[derive(Default)]
-pub(super) struct Learned(Mutex<Found>);
+pub(super) struct Learned(Mutex<RollbackFindings>);
 
 #[derive(Default)]
-struct Found {
+struct RollbackFindings {
     /// One of them found the command executed: nothing is rolled back any more.
     done: Option<TaskResult>,
     last: Option<RollbackState>,
@@ -45,7 +45,7 @@ impl Learned {
         found.last = Some(state);
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, RollbackFindings> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +88,7 @@ async fn roll_back(
     let unanswered = &link.counters().rollbacks_unanswered;
     let open = UnlessAnswered(Some(unanswered));
     match pending.next().await {
-        Sign::Answer(Answer::RolledBack(state)) => {
+        Sign::Answer(KeptAnswer::RolledBack(state)) => {
             open.answered();
             learned.note(state);
             Ok(())

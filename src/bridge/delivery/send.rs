@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::End;
-use super::attempt::Attempt;
+use super::SendingEnd;
+use super::attempt::DeliveryAttempt;
 use super::rollback::register;
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::{Link, Outbound};
 use crate::bridge::result::TaskResult;
-use crate::bridge::waiters::{Answer, NotAsked, Pending, Sign};
+use crate::bridge::waiters::{KeptAnswer, NotAsked, PendingQuestion, Sign};
 use crate::core::SendNumber;
 use crate::coverage::{Site, reached};
 use crate::env::{Mono, timeout};
@@ -26,11 +26,11 @@ pub(super) enum Unanswered {
     /// It may have arrived. The question stays open if the link lives.
     InDoubt {
         why: String,
-        open: Option<Pending>,
+        open: Option<PendingQuestion>,
         silent: bool,
     },
     /// It was not sent, and is not to be sent any more.
-    Stop(End),
+    Stop(SendingEnd),
 }
 
 impl Classify for Unanswered {
@@ -53,13 +53,13 @@ impl fmt::Display for Unanswered {
 }
 
 /// A send in doubt on a link that lives: its answer may yet come.
-pub(super) struct Open {
-    pub(super) pending: Pending,
+pub(super) struct OpenSend {
+    pub(super) pending: PendingQuestion,
     /// The endpoint said that it executes it.
     pub(super) in_progress: bool,
 }
 
-impl Attempt<'_> {
+impl DeliveryAttempt<'_> {
     /// One send on `link`, until an answer, the link's death, or silence. `patience` bounds the first
     /// sign of life; after it the endpoint has to repeat it.
     pub(super) async fn send(
@@ -68,12 +68,12 @@ impl Attempt<'_> {
         link: &Arc<Link>,
         scope: &Context,
         patience: Duration,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<KeptAnswer, Unanswered> {
         let body_bytes_max = link.hello().body_bytes_max;
         let bytes = self.lease.value().body.len();
         if bytes > body_bytes_max as usize {
             let why = format!("the body has {bytes} bytes, the endpoint accepts {body_bytes_max}");
-            return Err(Unanswered::Stop(End::Unsendable(why)));
+            return Err(Unanswered::Stop(SendingEnd::Unsendable(why)));
         }
         let (pending, asked) = self.ask(link, scope, patience).await?;
         let heard = self.hear(keeper, link, pending, asked, patience).await;
@@ -97,17 +97,17 @@ impl Attempt<'_> {
         link: &Arc<Link>,
         scope: &Context,
         patience: Duration,
-    ) -> Result<(Pending, Mono), Unanswered> {
+    ) -> Result<(PendingQuestion, Mono), Unanswered> {
         let (number, mut now) = {
             let mut progress = self.progress();
             (progress.sends + 1, progress.starts.take())
         };
         let send = SendNumber::new(number).expect("sends are limited far below");
         if self.is_expired() {
-            return Err(Unanswered::Stop(End::Expired));
+            return Err(Unanswered::Stop(SendingEnd::Expired));
         }
         if !self.mark_sent() {
-            return Err(Unanswered::Stop(End::LeaseLost));
+            return Err(Unanswered::Stop(SendingEnd::LeaseLost));
         }
         loop {
             let asked = link.execute(self.delivery, send, self.outbound());
@@ -133,7 +133,7 @@ impl Attempt<'_> {
                     }
                 }
                 Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
-                    return Err(Unanswered::Stop(End::Unsendable(error.to_string())));
+                    return Err(Unanswered::Stop(SendingEnd::Unsendable(error.to_string())));
                 }
                 Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => error.to_string(),
             };
@@ -149,10 +149,10 @@ impl Attempt<'_> {
         &self,
         keeper: &Keeper,
         link: &Link,
-        mut pending: Pending,
+        mut pending: PendingQuestion,
         asked: Mono,
         patience: Duration,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<KeptAnswer, Unanswered> {
         let transport = link.transport().as_str();
         let mut limit = patience;
         let mut working = false;
@@ -173,7 +173,7 @@ impl Attempt<'_> {
                     return Ok(answer);
                 }
                 Ok(Sign::Working) if planted!(Bug::WorkingTakenForDone) => {
-                    return Ok(Answer::Ended(Ok(TaskResult::keep(Bytes::new()))));
+                    return Ok(KeptAnswer::Ended(Ok(TaskResult::keep(Bytes::new()))));
                 }
                 Ok(Sign::Working) => {
                     if !working {

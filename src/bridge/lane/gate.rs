@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::bridge::breaker::Pass;
+use crate::bridge::breaker::BreakerPass;
 use crate::bridge::delivery::Evidence;
 use crate::bridge::link::Link;
 use crate::bridge::route::Route;
@@ -13,19 +13,19 @@ use crate::coverage::{Site, reached};
 use crate::env::{BoxFuture, Mono, timeout};
 
 /// See the module's description.
-pub(super) struct Gate {
+pub(super) struct LaneGate {
     route: Arc<Route>,
     /// The link the next command goes over first.
     link: Option<Arc<Link>>,
     open: bool,
     /// Waits until the probe is due and a heartbeat is answered.
     probe: Option<BoxFuture<'static, bool>>,
-    task: Task,
+    task: TaskProbe,
 }
 
 /// The second step of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
+enum TaskProbe {
     /// The breaker is closed, or open and not that far.
     None,
     /// The heartbeat was answered; one task may pass.
@@ -34,14 +34,14 @@ enum Task {
     InFlight,
 }
 
-impl Gate {
+impl LaneGate {
     pub(super) fn new(route: Arc<Route>) -> Self {
         Self {
             route,
             link: None,
             open: false,
             probe: None,
-            task: Task::None,
+            task: TaskProbe::None,
         }
     }
 
@@ -62,7 +62,7 @@ impl Gate {
                 self.probe = None;
             }
             if breaker.is_closed() {
-                self.task = Task::None;
+                self.task = TaskProbe::None;
             }
             breaker.probe_at()
         };
@@ -72,7 +72,7 @@ impl Gate {
             (None, Some(link), Some(due)) if wanted => Some(self.heartbeat_at(link, due)),
             _ => None,
         };
-        let passes = self.task != Task::None || self.route.breaker().is_closed();
+        let passes = self.task != TaskProbe::None || self.route.breaker().is_closed();
         std::mem::replace(&mut self.open, usable && passes) != self.open
     }
 
@@ -88,9 +88,9 @@ impl Gate {
     /// Of `room`, how much may be taken.
     pub(super) fn limit(&self, room: usize) -> usize {
         match self.task {
-            Task::None => room,
-            Task::Wanted => room.min(1),
-            Task::InFlight => 0,
+            TaskProbe::None => room,
+            TaskProbe::Wanted => room.min(1),
+            TaskProbe::InFlight => 0,
         }
     }
 
@@ -100,17 +100,17 @@ impl Gate {
     }
 
     /// One lease starts on its way.
-    pub(super) fn pass(&mut self) -> Pass {
-        if self.task == Task::Wanted {
-            self.task = Task::InFlight;
+    pub(super) fn pass(&mut self) -> BreakerPass {
+        if self.task == TaskProbe::Wanted {
+            self.task = TaskProbe::InFlight;
             reached!(Site::RouteProbed);
-            return Pass::Probe;
+            return BreakerPass::Probe;
         }
-        Pass::Free
+        BreakerPass::Free
     }
 
     /// One attempt has ended.
-    pub(super) fn finished(&mut self, now: Mono, pass: Pass, evidence: Evidence) {
+    pub(super) fn finished(&mut self, now: Mono, pass: BreakerPass, evidence: Evidence) {
         let mut breaker = self.route.breaker();
         let name = &self.route.options.name;
         match evidence {
@@ -126,11 +126,11 @@ impl Gate {
             }
             Evidence::None => {}
         }
-        if pass == Pass::Probe && self.task == Task::InFlight {
+        if pass == BreakerPass::Probe && self.task == TaskProbe::InFlight {
             // One that says nothing leaves its place to the next.
             self.task = match evidence {
-                Evidence::None => Task::Wanted,
-                Evidence::Answers | Evidence::Silence => Task::None,
+                Evidence::None => TaskProbe::Wanted,
+                Evidence::Answers | Evidence::Silence => TaskProbe::None,
             };
         }
     }
@@ -156,7 +156,7 @@ impl Gate {
             return;
         };
         if answered {
-            self.task = Task::Wanted;
+            self.task = TaskProbe::Wanted;
         } else {
             breaker.unanswered(now, pass);
         }

@@ -6,7 +6,7 @@ use tokio::io::split;
 use tokio::sync::Notify;
 
 use super::Link;
-use super::driver::{Beat, Death, Driver, Outgoing};
+use super::driver::{Beat, Driver, LinkEnd, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
 use super::receive::{Incoming, capped};
 use crate::bridge::counters::LinkCounters;
@@ -37,7 +37,7 @@ pub(in crate::bridge) enum ConnectError {
     Hello { address: Address, error: HelloError },
     /// The connection ended before the first message.
     #[error("{address} hung up before it said hello: {death}")]
-    Died { address: Address, death: Death },
+    Died { address: Address, death: LinkEnd },
 }
 
 /// Makes links to one address of one route.
@@ -80,7 +80,7 @@ impl Connector {
             tokio::select! {
                 biased;
                 first = incoming.next() => first,
-                end = &mut outgoing => Err(end.map_or_else(Death::Connection, |()| Death::Ended)),
+                end = &mut outgoing => Err(end.map_or_else(LinkEnd::Connection, |()| LinkEnd::Ended)),
             }
         };
         let first = timeout(&*self.env.clock, route.connect, first).await;
@@ -108,13 +108,13 @@ impl Connector {
     fn check_hello(
         &self,
         route: &RouteOptions,
-        first: Result<Result<Option<Kind>, Death>, crate::env::Elapsed>,
+        first: Result<Result<Option<Kind>, LinkEnd>, crate::env::Elapsed>,
     ) -> Result<EndpointHello, ConnectError> {
         let address = self.address.clone();
         match first {
             Err(elapsed) => Err(self.timed_out("hello", elapsed.after)),
             Ok(Ok(Some(Kind::Close(close)))) => {
-                let death = Death::ClosedByEndpoint(capped(close.reason));
+                let death = LinkEnd::ClosedByEndpoint(capped(close.reason));
                 Err(ConnectError::Died { address, death })
             }
             Ok(Ok(Some(kind))) => EndpointHello::from_kind(kind).map_err(|error| {
@@ -123,7 +123,7 @@ impl Connector {
                 ConnectError::Hello { address, error }
             }),
             Ok(Ok(None)) => {
-                let death = Death::Ended;
+                let death = LinkEnd::Ended;
                 Err(ConnectError::Died { address, death })
             }
             Ok(Err(death)) => Err(ConnectError::Died { address, death }),

@@ -18,7 +18,7 @@ use crate::wire::v1::{self, frame::Kind};
 
 /// Why a link ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::bridge) enum Death {
+pub(in crate::bridge) enum LinkEnd {
     /// The endpoint ended the connection between frames. It may have crashed.
     #[error("the endpoint ended the connection")]
     Ended,
@@ -92,7 +92,7 @@ impl Driver {
     }
 
     /// Runs the link to its end. Not cancel safe, in that dropping it ends the link.
-    pub(in crate::bridge) async fn run(mut self) -> Death {
+    pub(in crate::bridge) async fn run(mut self) -> LinkEnd {
         let link = Arc::clone(&self.end.0);
         let death = tokio::select! {
             // The writer completes only at its end, so that it never keeps the reader waiting.
@@ -102,12 +102,12 @@ impl Driver {
             death = read(&link, &mut self.incoming) => death,
         };
         match &death {
-            Death::Violation(reason) => {
+            LinkEnd::Violation(reason) => {
                 link.counters.violations.increment();
                 reached!(Site::ProtocolBroken);
                 self.say_why(reason).await;
             }
-            Death::Heartbeat { .. } => {
+            LinkEnd::Heartbeat { .. } => {
                 link.counters.heartbeat_deaths.increment();
                 reached!(Site::HeartbeatDeath);
             }
@@ -133,19 +133,19 @@ impl Driver {
 }
 
 /// Waits for the end of the writer.
-async fn written(outgoing: &mut Outgoing, env: &Env) -> Death {
+async fn written(outgoing: &mut Outgoing, env: &Env) -> LinkEnd {
     match outgoing.await {
         Ok(()) => {
             // Closed on purpose: the endpoint is given time to read the rest and hang up first.
             env.clock.sleep(LINGER).await;
-            Death::Closed
+            LinkEnd::Closed
         }
-        Err(error) => Death::Connection(error),
+        Err(error) => LinkEnd::Connection(error),
     }
 }
 
 /// Sends heartbeats until too many went by without any frame from the endpoint.
-async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
+async fn heart(link: &Link, env: &Env, beat: Beat) -> LinkEnd {
     let mut ticker = Ticker::new(env, beat.interval).expect("the interval was validated");
     let mut misses = 0;
     loop {
@@ -158,7 +158,7 @@ async fn heart(link: &Link, env: &Env, beat: Beat) -> Death {
             misses += 1;
         }
         if misses >= beat.misses && !planted!(Bug::MissesEndNothing) {
-            return Death::Heartbeat {
+            return LinkEnd::Heartbeat {
                 misses,
                 interval: beat.interval,
             };

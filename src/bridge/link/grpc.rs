@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
-use super::driver::Death;
+use super::driver::LinkEnd;
 use crate::bridge::limits::GRPC_WINDOW_BYTES;
 use crate::env::{Address, Env};
 use crate::wire::v1::{self, endpoint_client::EndpointClient};
@@ -46,7 +46,7 @@ pub(super) async fn dial(
 pub(super) struct GrpcFrames {
     frames: Streaming<v1::Frame>,
     /// The end, when it was seen while looking for more.
-    ended: Option<Option<Death>>,
+    ended: Option<Option<LinkEnd>>,
     _client: EndpointClient<Channel>,
 }
 
@@ -60,7 +60,7 @@ impl GrpcFrames {
     }
 
     /// The next frame; `None` at a clean end. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Option<v1::Frame>, Death> {
+    pub(super) async fn next(&mut self) -> Result<Option<v1::Frame>, LinkEnd> {
         if let Some(end) = &self.ended {
             return end.clone().map_or(Ok(None), Err);
         }
@@ -68,7 +68,7 @@ impl GrpcFrames {
     }
 
     /// The next frame if it has already arrived.
-    pub(super) fn next_buffered(&mut self) -> Result<Option<v1::Frame>, Death> {
+    pub(super) fn next_buffered(&mut self) -> Result<Option<v1::Frame>, LinkEnd> {
         if self.ended.is_some() {
             return Ok(None);
         }
@@ -89,14 +89,14 @@ impl GrpcFrames {
 }
 
 /// What a status says about the link.
-pub(super) fn died(status: &Status) -> Death {
+pub(super) fn died(status: &Status) -> LinkEnd {
     let text = format!("gRPC {:?}: {}", status.code(), status.message());
     let text = super::receive::capped(text);
     match status.code() {
         // tonic's own words for a frame over our limit.
-        Code::OutOfRange => Death::Violation(text),
-        Code::Unauthenticated | Code::PermissionDenied => Death::ClosedByEndpoint(text),
-        _ => Death::Connection(text),
+        Code::OutOfRange => LinkEnd::Violation(text),
+        Code::Unauthenticated | Code::PermissionDenied => LinkEnd::ClosedByEndpoint(text),
+        _ => LinkEnd::Connection(text),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
 use crate::bridge::result::TaskResult;
-use crate::bridge::waiters::{Answer, Ask, Key, Receipt, Receiving, RollbackState};
+use crate::bridge::waiters::{Ask, KeptAnswer, Key, Receipt, Receiving, RollbackState};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::wire::outcome::cap;
@@ -15,7 +15,7 @@ use crate::wire::{
 };
 use tokio::io::ReadHalf;
 
-use super::driver::Death;
+use super::driver::LinkEnd;
 use super::grpc::GrpcFrames;
 use crate::env::BoxStream;
 
@@ -27,7 +27,7 @@ pub(super) enum Incoming {
 
 impl Incoming {
     /// The next frame; `None` at a clean end. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Option<Kind>, Death> {
+    pub(super) async fn next(&mut self) -> Result<Option<Kind>, LinkEnd> {
         match self {
             Self::Socket(reader) => Ok(reader.next().await?),
             Self::Grpc(frames) => match frames.next().await? {
@@ -38,7 +38,7 @@ impl Incoming {
     }
 
     /// The next frame if it has already arrived.
-    fn next_buffered(&mut self) -> Result<Option<Kind>, Death> {
+    fn next_buffered(&mut self) -> Result<Option<Kind>, LinkEnd> {
         match self {
             Self::Socket(reader) => Ok(reader.next_buffered()?),
             Self::Grpc(frames) => match frames.next_buffered()? {
@@ -51,7 +51,7 @@ impl Incoming {
 
 /// A frame that an endpoint may not send, or not so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::bridge) enum Violation {
+pub(in crate::bridge) enum ProtocolViolation {
     /// A frame that only a bridge sends, or a second `Hello`.
     #[error("an endpoint may not send `{0}` here")]
     Kind(&'static str),
@@ -67,12 +67,12 @@ pub(in crate::bridge) enum Violation {
 }
 
 /// Reads until the link's end.
-pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> Death {
+pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> LinkEnd {
     let mut batch = Vec::new();
     loop {
         match incoming.next().await {
             Ok(Some(kind)) => batch.push(kind),
-            Ok(None) => return Death::Ended,
+            Ok(None) => return LinkEnd::Ended,
             Err(death) => return death,
         }
         link.heart.heard.store(true, Ordering::Relaxed);
@@ -84,7 +84,7 @@ pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> Death {
 }
 
 /// Adds what else has arrived already.
-fn gather(incoming: &mut Incoming, batch: &mut Vec<Kind>) -> Result<(), Death> {
+fn gather(incoming: &mut Incoming, batch: &mut Vec<Kind>) -> Result<(), LinkEnd> {
     while batch.len() < FRAMES_PER_BATCH_MAX
         && let Some(kind) = incoming.next_buffered()?
     {
@@ -94,14 +94,14 @@ fn gather(incoming: &mut Incoming, batch: &mut Vec<Kind>) -> Result<(), Death> {
 }
 
 /// Handles what arrived together under one lock of the waiters.
-fn receive_batch(link: &Link, batch: &mut Vec<Kind>) -> Result<(), Death> {
+fn receive_batch(link: &Link, batch: &mut Vec<Kind>) -> Result<(), LinkEnd> {
     let mut receiving = link.waiters.receive();
     batch
         .drain(..)
         .try_for_each(|kind| receive(link, &mut receiving, kind))
 }
 
-fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(), Death> {
+fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(), LinkEnd> {
     match kind {
         Kind::Working(working) => {
             let (delivery, send) = ids(working.delivery, working.send)?;
@@ -115,7 +115,9 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
         }
         Kind::Reply(reply) => {
             let (delivery, send) = ids(reply.delivery, reply.send)?;
-            let outcome = reply.outcome.ok_or(Violation::NoOutcome(delivery))?;
+            let outcome = reply
+                .outcome
+                .ok_or(ProtocolViolation::NoOutcome(delivery))?;
             let ask = Ask::Execute;
             let key = Key {
                 delivery,
@@ -143,9 +145,9 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
             reached!(Site::EndpointDrained);
             link.stop_accepting();
         }
-        Kind::Close(close) => return Err(Death::ClosedByEndpoint(capped(close.reason))),
+        Kind::Close(close) => return Err(LinkEnd::ClosedByEndpoint(capped(close.reason))),
         Kind::Hello(_) | Kind::Command(_) | Kind::Rollback(_) | Kind::Settled(_) => {
-            return Err(Violation::Kind(kind_name(&kind)).into());
+            return Err(ProtocolViolation::Kind(kind_name(&kind)).into());
         }
     }
     Ok(())
@@ -155,14 +157,14 @@ fn receive_rollback(
     link: &Link,
     receiving: &mut Receiving<'_>,
     reply: v1::RollbackReply,
-) -> Result<(), Death> {
+) -> Result<(), LinkEnd> {
     let (delivery, send) = ids(reply.delivery, reply.send)?;
     let state = match reply.state() {
         State::RolledBack => RollbackState::RolledBack,
         State::Unknown => RollbackState::Unknown,
         State::InProgress => RollbackState::InProgress,
         State::AlreadyDone => RollbackState::AlreadyDone(TaskResult::keep(reply.result)),
-        State::Unspecified => return Err(Violation::NoState(delivery).into()),
+        State::Unspecified => return Err(ProtocolViolation::NoState(delivery).into()),
     };
     let key = |ask| Key {
         delivery,
@@ -170,7 +172,7 @@ fn receive_rollback(
         ask,
     };
     let runs = state == RollbackState::InProgress;
-    let receipt = receiving.answer(key(Ask::RollBack), Answer::RolledBack(state));
+    let receipt = receiving.answer(key(Ask::RollBack), KeptAnswer::RolledBack(state));
     if receipt == Receipt::Unknown {
         // A rollback's waiter leaves nothing behind, so that a late answer looks the same.
         link.counters.late_replies.increment();
@@ -181,7 +183,10 @@ fn receive_rollback(
     Ok(())
 }
 
-fn ids(delivery: Option<v1::DeliveryId>, send: u32) -> Result<(DeliveryId, SendNumber), Violation> {
+fn ids(
+    delivery: Option<v1::DeliveryId>,
+    send: u32,
+) -> Result<(DeliveryId, SendNumber), ProtocolViolation> {
     Ok(delivery_and_send(delivery, send)?)
 }
 
@@ -201,14 +206,14 @@ fn count(link: &Link, receipt: Receipt) {
 }
 
 /// What is worth keeping of an answer.
-fn kept(answer: wire::Answer) -> Answer {
+fn kept(answer: wire::EndpointAnswer) -> KeptAnswer {
     match answer {
-        wire::Answer::Ended(outcome) => Answer::Ended(
+        wire::EndpointAnswer::Ended(outcome) => KeptAnswer::Ended(
             outcome
                 .map(TaskResult::keep)
                 .map_err(|error| error.capped(REASON_BYTES_MAX)),
         ),
-        wire::Answer::Stale { current_epoch } => Answer::Stale { current_epoch },
+        wire::EndpointAnswer::Stale { current_epoch } => KeptAnswer::Stale { current_epoch },
     }
 }
 
@@ -218,13 +223,13 @@ pub(super) fn capped(mut text: String) -> String {
     text
 }
 
-impl From<Violation> for Death {
-    fn from(violation: Violation) -> Self {
+impl From<ProtocolViolation> for LinkEnd {
+    fn from(violation: ProtocolViolation) -> Self {
         Self::Violation(violation.to_string())
     }
 }
 
-impl From<FrameError> for Death {
+impl From<FrameError> for LinkEnd {
     fn from(error: FrameError) -> Self {
         if error.is_violation() {
             Self::Violation(error.to_string())

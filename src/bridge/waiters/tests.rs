@@ -12,8 +12,8 @@ fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
     (Waiters::new(sender, in_flight_max), source)
 }
 
-fn done() -> Answer {
-    Answer::Ended(Ok(TaskResult::keep(bytes::Bytes::new())))
+fn done() -> KeptAnswer {
+    KeptAnswer::Ended(Ok(TaskResult::keep(bytes::Bytes::new())))
 }
 
 fn key(seq: u64, ask: Ask) -> Key {
@@ -34,7 +34,7 @@ fn frame() -> Kind {
     Kind::Heartbeat(v1::Heartbeat { sequence: 1 })
 }
 
-fn execute(waiters: &Arc<Waiters>, seq: u64) -> Pending {
+fn execute(waiters: &Arc<Waiters>, seq: u64) -> PendingQuestion {
     let pending = waiters.ask(key(seq, Ask::Execute), frame());
     pending.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -151,7 +151,7 @@ async fn a_send_that_was_rolled_back_frees_its_place() {
     let mut rollback = waiters
         .ask(key(1, Ask::RollBack), frame())
         .unwrap_or_else(|error| panic!("{error}"));
-    let answer = Answer::RolledBack(RollbackState::Unknown);
+    let answer = KeptAnswer::RolledBack(RollbackState::Unknown);
     {
         let mut receiving = waiters.receive();
         assert_eq!(

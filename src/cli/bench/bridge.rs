@@ -68,13 +68,13 @@ pub(super) async fn endpoint() -> Result<(), BenchError> {
 }
 
 /// An endpoint process; ends with this value.
-struct Endpoint {
+struct EndpointProcess {
     process: Child,
     socket: Address,
     grpc: Address,
 }
 
-impl Endpoint {
+impl EndpointProcess {
     async fn start() -> Result<Self, BenchError> {
         let mut process = Process::new(std::env::current_exe()?)
             .args(["bench", "endpoint"])
@@ -102,7 +102,7 @@ impl Endpoint {
 
 /// Commands per second from the first enqueue to the last durable acknowledgement.
 pub(super) async fn deliver(dir: &Path, commands: usize, over: Over) -> Result<f64, BenchError> {
-    let mut endpoint = Endpoint::start().await?;
+    let mut endpoint = EndpointProcess::start().await?;
     let env = Env::real();
     let queue = super::queue::open(dir).await?;
     let route = RouteOptions {

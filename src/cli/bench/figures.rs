@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::baseline::{self, CycleBytes};
 use super::cost::{self, Took};
-use super::report::{Figure, Report};
+use super::report::{BenchReport, Figure};
 use super::{BenchArgs, BenchError, fresh, queue};
 
 /// Cycles of one round: long enough to outlast the noise of a few syncs.
@@ -61,8 +61,8 @@ const LONE: Most = Most {
 };
 
 /// Takes the figures of the queue, or of them those that were asked for.
-pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
-    let mut report = Report::new("queue", args.rounds);
+pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<BenchReport, BenchError> {
+    let mut report = BenchReport::new("queue", args.rounds);
     let shorten = args.shorten as usize;
     for marks in &BATCHES {
         if args.wants(&in_batches(marks.size)) {
@@ -136,7 +136,7 @@ async fn batches(
     args: &BenchArgs,
     dir: &Path,
     marks: &Marks,
-    report: &mut Report,
+    report: &mut BenchReport,
 ) -> Result<(), BenchError> {
     let size = marks.size;
     let how = in_batches(size);
@@ -156,7 +156,7 @@ async fn batches(
     Ok(())
 }
 
-async fn callers(args: &BenchArgs, dir: &Path, report: &mut Report) -> Result<(), BenchError> {
+async fn callers(args: &BenchArgs, dir: &Path, report: &mut BenchReport) -> Result<(), BenchError> {
     let size = CALLERS.size;
     let how = by_callers(size);
     let bytes = queue::cycle_bytes(&fresh(dir)?, size).await?;
@@ -176,7 +176,7 @@ async fn callers(args: &BenchArgs, dir: &Path, report: &mut Report) -> Result<()
     Ok(())
 }
 
-async fn lone(args: &BenchArgs, dir: &Path, report: &mut Report) -> Result<(), BenchError> {
+async fn lone(args: &BenchArgs, dir: &Path, report: &mut BenchReport) -> Result<(), BenchError> {
     let bytes = queue::cycle_bytes(&fresh(dir)?, 1).await?;
     let cycles = cycles_of(args, 1);
     let mut syncs = Figure::at_most(&format!("fdatasync per operation, {BY_ONE}"), 1.2);

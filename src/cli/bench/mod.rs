@@ -19,8 +19,8 @@ use clap::{Args, Subcommand};
 use leasebridge::bridge::StartError;
 use leasebridge::queue::{EnqueueError, LeaseError, LogFailure, OpenError};
 
-use super::exit::{Exit, Failure, Outcome};
-use report::{Figure, Report};
+use super::exit::{CommandFailure, CommandResult, Exit};
+use report::{BenchReport, Figure};
 
 /// Measure the queue and the bridge on this machine
 ///
@@ -38,7 +38,7 @@ use report::{Figure, Report};
 #[command(verbatim_doc_comment)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
-    what: What,
+    what: BenchSubject,
 
     /// Rounds of each figure; the median is shown
     #[arg(long, global = true, value_name = "N", default_value_t = 5,
@@ -64,7 +64,7 @@ pub(crate) struct BenchArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum BenchSubject {
     /// Enqueue, lease and acknowledge, each durable; memory, recovery and log size
     Queue,
     /// Through the bridge to an endpoint in a process of its own, over each transport
@@ -115,36 +115,36 @@ impl BenchArgs {
 }
 
 /// Runs a benchmark and prints its table.
-pub(crate) async fn run(args: BenchArgs) -> Outcome {
-    let failed = |error: BenchError| Failure::failed(error.to_string());
+pub(crate) async fn run(args: BenchArgs) -> CommandResult {
+    let failed = |error: BenchError| CommandFailure::failed(error.to_string());
     match args.what {
-        What::Endpoint => {
+        BenchSubject::Endpoint => {
             return bridge::endpoint()
                 .await
                 .map(|()| Exit::Done)
                 .map_err(failed);
         }
-        What::Recover => {
+        BenchSubject::Recover => {
             let recovered = queue::recover(&args.dir).await.map_err(failed)?;
             super::out::print_json(&recovered)?;
             return Ok(Exit::Done);
         }
-        What::Queue | What::Bridge => {}
+        BenchSubject::Queue | BenchSubject::Bridge => {}
     }
     let folder = tempfile::Builder::new()
         .prefix("leasebridge-bench-")
         .tempdir_in(&args.dir)
-        .map_err(|error| Failure::failed(format!("{}: {error}", args.dir.display())))?;
+        .map_err(|error| CommandFailure::failed(format!("{}: {error}", args.dir.display())))?;
     let report = match args.what {
-        What::Queue => figures::measure(&args, folder.path()).await,
+        BenchSubject::Queue => figures::measure(&args, folder.path()).await,
         _ => measure_bridge(&args, folder.path()).await,
     };
     report.map_err(failed)?.print(args.json)?;
     Ok(Exit::Done)
 }
 
-async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<Report, BenchError> {
-    let mut report = Report::new("bridge", args.rounds);
+async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<BenchReport, BenchError> {
+    let mut report = BenchReport::new("bridge", args.rounds);
     let commands = (200_000 / args.shorten as usize).max(1000);
     for (transport, reach) in [
         (bridge::Over::Socket, 50_000.0),

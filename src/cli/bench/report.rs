@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::exit::Failure;
+use super::super::exit::CommandFailure;
 use super::super::out;
 use super::super::table::{Column, render};
 
@@ -117,13 +117,13 @@ impl Figure {
 
 /// All figures of a run.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     what: &'static str,
     rounds: u32,
     figures: Vec<Figure>,
 }
 
-impl Report {
+impl BenchReport {
     pub(super) fn new(what: &'static str, rounds: u32) -> Self {
         Self {
             what,
@@ -138,7 +138,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
+    pub(super) fn print(&self, as_json: bool) -> Result<(), CommandFailure> {
         if as_json {
             let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
             let report = json!({ "bench": self.what, "rounds": self.rounds, "figures": figures });

@@ -10,9 +10,9 @@ use leasebridge::receiver::{
     FileStore, Receiver, ReceiverError, ReceiverOptions, RunningReceiver, StoreError,
 };
 
-use super::ledger::Ledger;
+use super::ledger::ExecutionLedger;
 use super::proxy::Proxy;
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandFailure;
 
 /// Commands that an endpoint executes at once.
 const HANDLERS: usize = 16;
@@ -27,9 +27,9 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 const UNLOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One route's endpoint with the proxies before it.
-pub(super) struct Endpoint {
+pub(super) struct DemoEndpoint {
     pub(super) name: &'static str,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<ExecutionLedger>,
     pub(super) socket: Proxy,
     grpc: Proxy,
     env: Env,
@@ -44,15 +44,16 @@ struct Alive {
     commands_before: u64,
 }
 
-impl Endpoint {
+impl DemoEndpoint {
     /// Starts the endpoint of route `name` with its inbox in `inbox`.
     pub(super) async fn start(
         env: &Env,
         name: &'static str,
         inbox: PathBuf,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         let proxy = || Proxy::start(env);
-        let failed = |error| Failure::failed(format!("can't listen on the loopback: {error}"));
+        let failed =
+            |error| CommandFailure::failed(format!("can't listen on the loopback: {error}"));
         let endpoint = Self {
             name,
             ledger: Arc::default(),
@@ -67,7 +68,7 @@ impl Endpoint {
     }
 
     /// Comes to life with what the inbox on disk remembers.
-    pub(super) async fn rise(&self) -> Result<(), Failure> {
+    pub(super) async fn rise(&self) -> Result<(), CommandFailure> {
         let clock = &self.env.clock;
         let give_up = clock.now() + UNLOCK_PATIENCE;
         let running = loop {
@@ -85,7 +86,7 @@ impl Endpoint {
         Ok(())
     }
 
-    fn receiver(&self) -> Result<Receiver, Failure> {
+    fn receiver(&self) -> Result<Receiver, CommandFailure> {
         let options = ReceiverOptions {
             grpc: Some(super::loopback()),
             handlers_max: HANDLERS,
@@ -98,8 +99,8 @@ impl Endpoint {
         Receiver::with_store(options, hands, Arc::new(store)).map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::failed(format!("the endpoint of {}: {error}", self.name))
+    fn failed(&self, error: &dyn std::fmt::Display) -> CommandFailure {
+        CommandFailure::failed(format!("the endpoint of {}: {error}", self.name))
     }
 
     /// Dies as a killed process would.

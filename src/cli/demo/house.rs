@@ -11,7 +11,7 @@ use leasebridge::node::{Node, NodeOptions, StartError};
 use leasebridge::queue::{Command, SafeTaskQueue};
 use tokio::sync::watch;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandFailure;
 
 /// A queue of commands.
 pub(super) type Queue = SafeTaskQueue<Command>;
@@ -31,28 +31,28 @@ pub(super) struct Traffic {
 }
 
 /// See the module's description.
-pub(super) struct House {
+pub(super) struct CrashableNode {
     env: Env,
     options: NodeOptions,
     /// The queue while it lives; whoever holds a clone lets go of it when this says `None`.
     pub(super) queue: watch::Sender<Option<Queue>>,
-    state: Mutex<State>,
+    state: Mutex<NodeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct NodeState {
     node: Option<Node>,
     /// By route, in the order of the options: what the lives before did.
     past: Vec<Traffic>,
 }
 
-impl House {
+impl CrashableNode {
     /// Starts a node whose log is in `dir`.
     pub(super) async fn open(
         env: &Env,
         dir: PathBuf,
         routes: Vec<RouteOptions>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         let past = vec![Traffic::default(); routes.len()];
         let mut options = NodeOptions::new(dir, super::loopback(), routes);
         options.queue.backoff_min = Duration::from_millis(50);
@@ -63,14 +63,14 @@ impl House {
             env: env.clone(),
             options,
             queue: watch::Sender::new(None),
-            state: Mutex::new(State { node: None, past }),
+            state: Mutex::new(NodeState { node: None, past }),
         };
         house.reopen().await?;
         Ok(house)
     }
 
     /// Starts a new node from disk, as soon as the life before has let go.
-    pub(super) async fn reopen(&self) -> Result<(), Failure> {
+    pub(super) async fn reopen(&self) -> Result<(), CommandFailure> {
         let clock = &self.env.clock;
         let give_up = clock.now() + UNLOCK_PATIENCE;
         let node = loop {
@@ -79,7 +79,9 @@ impl House {
                 Err(StartError::Open(error)) if error.is_locked() && clock.now() < give_up => {
                     clock.sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) => return Err(Failure::new(error.kind().into(), error.to_string())),
+                Err(error) => {
+                    return Err(CommandFailure::new(error.kind().into(), error.to_string()));
+                }
             }
         };
         let queue = node.queue().clone();
@@ -107,12 +109,14 @@ impl House {
     }
 
     /// Ends the node in good order.
-    pub(super) async fn close(&self) -> Result<(), Failure> {
+    pub(super) async fn close(&self) -> Result<(), CommandFailure> {
         self.remember();
         let node = self.state().node.take();
         if let Some(node) = node {
             let drained = node.drain().await;
-            drained.map_err(|failure| Failure::new(failure.kind().into(), failure.to_string()))?;
+            drained.map_err(|failure| {
+                CommandFailure::new(failure.kind().into(), failure.to_string())
+            })?;
         }
         self.queue.send_replace(None);
         Ok(())
@@ -147,7 +151,7 @@ impl House {
         self.state().past = traffic;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, NodeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

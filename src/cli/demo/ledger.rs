@@ -22,12 +22,12 @@ const BUSY_ONE_IN: u64 = 199;
 
 /// What happened to the commands of one route.
 #[derive(Default)]
-pub(super) struct Ledger {
-    inner: Mutex<Inner>,
+pub(super) struct ExecutionLedger {
+    inner: Mutex<ExecutionCounts>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct ExecutionCounts {
     /// Which life of the endpoint may act: those before it are dead.
     life: u32,
     /// Executions by key.
@@ -40,8 +40,8 @@ struct Inner {
     busy: BTreeMap<String, ()>,
 }
 
-impl Ledger {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+impl ExecutionLedger {
+    fn inner(&self) -> MutexGuard<'_, ExecutionCounts> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +105,7 @@ impl Ledger {
 pub(super) struct Hands {
     env: Env,
     life: u32,
-    ledger: Arc<Ledger>,
+    ledger: Arc<ExecutionLedger>,
 }
 
 impl Hands {

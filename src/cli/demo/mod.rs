@@ -20,15 +20,15 @@ use std::time::Duration;
 use clap::Args;
 use leasebridge::env::{Address, Env};
 
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{CommandFailure, CommandResult, Exit};
 use super::signals::Signals;
 use super::{Context, out, words};
-use endpoint::Endpoint;
-use house::House;
-use producer::{Accepted, produce};
+use endpoint::DemoEndpoint;
+use house::CrashableNode;
+use producer::{AcceptedCommands, produce};
 use sabotage::{Deeds, sabotage};
 use screen::Screen;
-use verdict::Verdict;
+use verdict::DemoVerdict;
 
 /// How long nothing may happen before the demo gives up: far longer than any deadline and backoff in it.
 const STALL: Duration = Duration::from_secs(30);
@@ -67,29 +67,29 @@ pub(crate) struct DemoArgs {
 }
 
 /// Everything that takes part.
-struct Stage {
+struct DemoCast {
     env: Env,
     seed: u64,
     commands: u64,
-    endpoints: [Endpoint; 2],
-    house: House,
-    accepted: Accepted,
+    endpoints: [DemoEndpoint; 2],
+    house: CrashableNode,
+    accepted: AcceptedCommands,
     deeds: Deeds,
     screen: Screen,
 }
 
-impl Stage {
-    async fn set(args: &DemoArgs, env: Env, dir: &Path) -> Result<Self, Failure> {
+impl DemoCast {
+    async fn set(args: &DemoArgs, env: Env, dir: &Path) -> Result<Self, CommandFailure> {
         let seed = args.seed.unwrap_or_else(|| env.entropy.below(1_000_000));
-        let blue = Endpoint::start(&env, "blue", dir.join("blue.inbox")).await?;
-        let green = Endpoint::start(&env, "green", dir.join("green.inbox")).await?;
+        let blue = DemoEndpoint::start(&env, "blue", dir.join("blue.inbox")).await?;
+        let green = DemoEndpoint::start(&env, "green", dir.join("green.inbox")).await?;
         let routes = vec![blue.route(), green.route()];
         Ok(Self {
             seed,
             commands: args.commands,
-            house: House::open(&env, dir.join("queue"), routes).await?,
+            house: CrashableNode::open(&env, dir.join("queue"), routes).await?,
             endpoints: [blue, green],
-            accepted: Accepted::default(),
+            accepted: AcceptedCommands::default(),
             deeds: Deeds::default(),
             screen: Screen::new(&env, args.commands),
             env,
@@ -135,7 +135,7 @@ impl Stage {
         self.screen.progress(self.settled());
     }
 
-    async fn play(&self) -> Result<(), Failure> {
+    async fn play(&self) -> Result<(), CommandFailure> {
         tokio::select! {
             biased;
             played = async { tokio::try_join!(produce(self), sabotage(self)).map(drop) } => {
@@ -154,14 +154,16 @@ fn loopback() -> Address {
 }
 
 /// Runs the demo.
-pub(crate) async fn run(args: DemoArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: DemoArgs, context: Context) -> CommandResult {
     let mut signals = Signals::catch()?;
     let mut folder = tempfile::Builder::new()
         .prefix("leasebridge-demo-")
         .tempdir()
-        .map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
+        .map_err(|error| {
+            CommandFailure::failed(format!("no temporary folder can be made: {error}"))
+        })?;
     folder.disable_cleanup(args.keep);
-    let stage = Stage::set(&args, context.env, folder.path()).await?;
+    let stage = DemoCast::set(&args, context.env, folder.path()).await?;
     stage.screen.say(&format!(
         "{} commands for the routes blue and green, seed {}; queue, bridge and endpoints are real, and \
          so is what happens to them:",
@@ -183,7 +185,7 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> Outcome {
         }
         Err(_) => false,
     };
-    let verdict = Verdict::of(&stage, finished);
+    let verdict = DemoVerdict::of(&stage, finished);
     let printed = show(&args, &stage, &verdict, finished);
     if finished {
         stage.house.close().await?;
@@ -199,16 +201,21 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> Outcome {
     printed?;
     match played {
         Err(signal) => Ok(signal),
-        Ok(Err(failure)) => Err(Failure::new(failure.exit, "")),
+        Ok(Err(failure)) => Err(CommandFailure::new(failure.exit, "")),
         Ok(Ok(())) if verdict.wrong.is_empty() => Ok(Exit::Done),
-        Ok(Ok(())) => Err(Failure::failed(format!(
+        Ok(Ok(())) => Err(CommandFailure::failed(format!(
             "it did not hold:\n  {}",
             verdict.wrong.join("\n  ")
         ))),
     }
 }
 
-fn show(args: &DemoArgs, stage: &Stage, verdict: &Verdict, finished: bool) -> Result<(), Failure> {
+fn show(
+    args: &DemoArgs,
+    stage: &DemoCast,
+    verdict: &DemoVerdict,
+    finished: bool,
+) -> Result<(), CommandFailure> {
     if args.json {
         return out::print_json(&verdict.json(stage, finished));
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use leasebridge::core::TaskId;
 use leasebridge::queue::{Command, EnqueueError, TaskOptions};
 
-use super::Stage;
+use super::DemoCast;
 use super::dice::Dice;
 use super::house::Queue;
 use super::ledger::IMPOSSIBLE;
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandFailure;
 
 /// Commands enqueued with one sync.
 const BATCH: u64 = 50;
@@ -21,12 +21,12 @@ const BACKLOG: u64 = 500;
 
 /// What the producer knows of its commands.
 #[derive(Default)]
-pub(super) struct Accepted {
-    inner: Mutex<Inner>,
+pub(super) struct AcceptedCommands {
+    inner: Mutex<AcceptedState>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct AcceptedState {
     /// The task of each command, by the command's number.
     ids: Vec<TaskId>,
     /// Answers that told that a command was there already.
@@ -35,8 +35,8 @@ struct Inner {
     repeated: u64,
 }
 
-impl Accepted {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+impl AcceptedCommands {
+    fn inner(&self) -> MutexGuard<'_, AcceptedState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +72,7 @@ pub(super) fn impossible(seed: u64, commands: u64) -> Vec<u64> {
 }
 
 /// Puts everything in. Returns when all is accepted.
-pub(super) async fn produce(stage: &Stage) -> Result<(), Failure> {
+pub(super) async fn produce(stage: &DemoCast) -> Result<(), CommandFailure> {
     let impossible = impossible(stage.seed, stage.commands);
     let mut queues = stage.house.queue.subscribe();
     loop {
@@ -119,7 +119,7 @@ pub(super) async fn produce(stage: &Stage) -> Result<(), Failure> {
                 // Wait for the life that follows, not for the one that just ended.
                 let _ = queues.wait_for(Option::is_none).await;
             }
-            Err(error) => return Err(Failure::failed(error.to_string())),
+            Err(error) => return Err(CommandFailure::failed(error.to_string())),
         }
     }
 }
@@ -133,10 +133,10 @@ async fn put_in(
     queue.enqueue_batch(commands).await
 }
 
-fn take_down(stage: &Stage, answers: Answers) -> Result<(), Failure> {
+fn take_down(stage: &DemoCast, answers: Answers) -> Result<(), CommandFailure> {
     let mut inner = stage.accepted.inner();
     for answer in answers {
-        let enqueued = answer.map_err(|error| Failure::failed(error.to_string()))?;
+        let enqueued = answer.map_err(|error| CommandFailure::failed(error.to_string()))?;
         inner.already_there += u64::from(enqueued.duplicate);
         inner.ids.push(enqueued.id);
     }

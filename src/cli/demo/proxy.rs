@@ -55,7 +55,7 @@ struct CutOrder {
 }
 
 #[derive(Default)]
-struct Shared {
+struct ProxyShared {
     target: Mutex<Option<Address>>,
     order: Mutex<Option<CutOrder>>,
 }
@@ -67,7 +67,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A proxy at work. Dropping it closes everything that goes through it.
 pub(super) struct Proxy {
     address: Address,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
     task: JoinHandle<()>,
 }
 
@@ -76,7 +76,7 @@ impl Proxy {
     pub(super) async fn start(env: &Env) -> std::io::Result<Self> {
         let mut listener = env.transport.bind(&super::loopback()).await?;
         let address = listener.local_address();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ProxyShared::default());
         let (env, serving) = (env.clone(), Arc::clone(&shared));
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -136,7 +136,7 @@ impl Drop for Proxy {
 }
 
 /// Forwards until either end closes or the connection is cut; dropping both ends then closes them.
-async fn forward(near: BoxStream, far: BoxStream, shared: &Shared) {
+async fn forward(near: BoxStream, far: BoxStream, shared: &ProxyShared) {
     let (from_bridge, to_bridge) = tokio::io::split(near);
     let (from_endpoint, to_endpoint) = tokio::io::split(far);
     tokio::select! {
@@ -150,7 +150,7 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     way: Way,
-    shared: &Shared,
+    shared: &ProxyShared,
 ) -> std::io::Result<()> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     // Bytes of the current frame that are still to come: nothing is held back for its sake.
@@ -187,7 +187,7 @@ async fn pass(
     }
 }
 
-fn order_for(shared: &Shared, way: Way, frame: usize) -> Option<CutOrder> {
+fn order_for(shared: &ProxyShared, way: Way, frame: usize) -> Option<CutOrder> {
     if frame < CUT_FRAME_BYTES_MIN {
         return None;
     }

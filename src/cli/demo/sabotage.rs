@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use leasebridge::env::timeout;
 
-use super::Stage;
+use super::DemoCast;
 use super::dice::Dice;
 use super::proxy::Way;
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandFailure;
 use crate::cli::words;
 
 /// How long a cut waits for a frame to come by.
@@ -103,7 +103,7 @@ fn plan(seed: u64) -> Vec<(u64, Deed)> {
 }
 
 /// Does all of it, each when its time has come.
-pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
+pub(super) async fn sabotage(stage: &DemoCast) -> Result<(), CommandFailure> {
     for (permille, deed) in plan(stage.seed) {
         stage.deeds.next.store(permille, Ordering::Relaxed);
         while stage.settled() * 1000 < stage.commands * permille {
@@ -133,7 +133,7 @@ pub(super) async fn sabotage(stage: &Stage) -> Result<(), Failure> {
 }
 
 /// Waits until commands are in flight, so that there is something to lose.
-async fn busy(stage: &Stage) {
+async fn busy(stage: &DemoCast) {
     let clock = &stage.env.clock;
     let give_up = clock.now() + BUSY_PATIENCE;
     while stage.house.in_flight() < BUSY && clock.now() < give_up {
@@ -141,7 +141,7 @@ async fn busy(stage: &Stage) {
     }
 }
 
-async fn cut(stage: &Stage, endpoint: usize, way: Way, permille: usize) {
+async fn cut(stage: &DemoCast, endpoint: usize, way: Way, permille: usize) {
     let endpoint = &stage.endpoints[endpoint];
     let made = endpoint.socket.cut(way, permille);
     let Ok(Ok(made)) = timeout(&*stage.env.clock, CUT_PATIENCE, made).await else {
@@ -161,7 +161,7 @@ async fn cut(stage: &Stage, endpoint: usize, way: Way, permille: usize) {
     );
 }
 
-async fn kill(stage: &Stage, endpoint: usize) -> Result<(), Failure> {
+async fn kill(stage: &DemoCast, endpoint: usize) -> Result<(), CommandFailure> {
     let endpoint = &stage.endpoints[endpoint];
     endpoint.kill();
     stage.deeds.kills.fetch_add(1, Ordering::Relaxed);
@@ -185,7 +185,7 @@ async fn kill(stage: &Stage, endpoint: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn crash(stage: &Stage) -> Result<(), Failure> {
+async fn crash(stage: &DemoCast) -> Result<(), CommandFailure> {
     let in_flight = stage.house.crash();
     stage.deeds.crashes.fetch_add(1, Ordering::Relaxed);
     stage.screen.event(

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use leasebridge::core::TaskState;
 use serde_json::json;
 
-use super::Stage;
+use super::DemoCast;
 use super::producer::{impossible, key};
 use crate::cli::table::{Column, render};
 use crate::cli::words;
 
 /// The numbers of one route, or of both together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
+pub(super) struct DeliveryNumbers {
     pub(super) accepted: u64,
     pub(super) executed: u64,
     pub(super) delivered_again: u64,
@@ -28,15 +28,15 @@ pub(super) struct Numbers {
 }
 
 /// See the module's description.
-pub(super) struct Verdict {
-    pub(super) routes: Vec<(&'static str, Numbers)>,
+pub(super) struct DemoVerdict {
+    pub(super) routes: Vec<(&'static str, DeliveryNumbers)>,
     /// What is not as it must be; empty if all held.
     pub(super) wrong: Vec<String>,
 }
 
-impl Verdict {
+impl DemoVerdict {
     /// Compares what was accepted with what the endpoints' ledgers say, command by command.
-    pub(super) fn of(stage: &Stage, finished: bool) -> Self {
+    pub(super) fn of(stage: &DemoCast, finished: bool) -> Self {
         let ids = stage.accepted.ids();
         let traffic = stage.house.traffic();
         let queue = stage.house.queue.borrow().clone();
@@ -46,13 +46,13 @@ impl Verdict {
         for (at, endpoint) in stage.endpoints.iter().enumerate() {
             let ledger = &endpoint.ledger;
             let refused = ledger.refused();
-            let mut numbers = Numbers {
+            let mut numbers = DeliveryNumbers {
                 executed: ledger.executed(),
                 executed_again: ledger.executed_again(),
                 rejected: ledger.rejected(),
                 by_socket: traffic[at].by_socket,
                 by_grpc: traffic[at].by_grpc,
-                ..Numbers::default()
+                ..DeliveryNumbers::default()
             };
             for (number, id) in (0..).zip(&ids) {
                 if stage.endpoint_of(number) != at {
@@ -117,8 +117,8 @@ impl Verdict {
     }
 
     /// Both routes together.
-    pub(super) fn all(&self) -> Numbers {
-        let mut all = Numbers::default();
+    pub(super) fn all(&self) -> DeliveryNumbers {
+        let mut all = DeliveryNumbers::default();
         for (_, route) in &self.routes {
             all.accepted += route.accepted;
             all.executed += route.executed;
@@ -137,7 +137,7 @@ impl Verdict {
 
     /// The numbers for people.
     pub(super) fn table(&self) -> String {
-        type Row = (&'static str, fn(&Numbers) -> u64, &'static str);
+        type Row = (&'static str, fn(&DeliveryNumbers) -> u64, &'static str);
         const ROWS: [Row; 11] = [
             (
                 "accepted",
@@ -192,7 +192,7 @@ impl Verdict {
     }
 
     /// The numbers for machines.
-    pub(super) fn json(&self, stage: &Stage, finished: bool) -> serde_json::Value {
+    pub(super) fn json(&self, stage: &DemoCast, finished: bool) -> serde_json::Value {
         let mut value = as_json(&self.all());
         let deed = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         let (repeated, already_there) = stage.accepted.repeated();
@@ -219,7 +219,7 @@ impl Verdict {
     }
 }
 
-fn as_json(numbers: &Numbers) -> serde_json::Value {
+fn as_json(numbers: &DeliveryNumbers) -> serde_json::Value {
     json!({
         "accepted": numbers.accepted,
         "executed": numbers.executed,
@@ -239,9 +239,9 @@ fn as_json(numbers: &Numbers) -> serde_json::Value {
 mod tests {
     use super::*;
 
-    fn judged(numbers: Numbers) -> Vec<String> {
+    fn judged(numbers: DeliveryNumbers) -> Vec<String> {
         let routes = vec![("blue", numbers)];
-        let mut verdict = Verdict {
+        let mut verdict = DemoVerdict {
             routes,
             wrong: Vec::new(),
         };
@@ -251,16 +251,16 @@ mod tests {
 
     #[test]
     fn each_wrong_number_is_named() {
-        let held = Numbers {
+        let held = DeliveryNumbers {
             accepted: 10,
             executed: 9,
             poisoned: 1,
-            ..Numbers::default()
+            ..DeliveryNumbers::default()
         };
         assert!(judged(held).is_empty());
         for (numbers, what) in [
             (
-                Numbers {
+                DeliveryNumbers {
                     accepted: 9,
                     executed: 8,
                     ..held
@@ -268,20 +268,20 @@ mod tests {
                 "accepted: 9",
             ),
             (
-                Numbers {
+                DeliveryNumbers {
                     executed: 8,
                     ..held
                 },
                 "executed or poisoned: 9",
             ),
             (
-                Numbers {
+                DeliveryNumbers {
                     executed_again: 1,
                     ..held
                 },
                 "executed more than once: 1",
             ),
-            (Numbers { lost: 1, ..held }, "lost: 1"),
+            (DeliveryNumbers { lost: 1, ..held }, "lost: 1"),
         ] {
             let wrong = judged(numbers);
             assert!(wrong.len() == 1 && wrong[0].starts_with(what), "{wrong:?}");

@@ -8,14 +8,14 @@ use leasebridge::wire::v1;
 use serde_json::json;
 
 use super::feed::Batch;
-use super::progress::Progress;
+use super::progress::EnqueueProgress;
 use super::send::SendError;
-use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::exit::{CommandFailure, CommandResult, Exit};
 use crate::cli::{out, words};
 
 /// Why the run ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum RunEnd {
     /// All of the input was handed over or refused.
     Complete,
     /// By a signal.
@@ -92,7 +92,7 @@ impl Account {
     }
 
     /// Paints the bar, `secs` after the start.
-    pub(crate) fn show(&self, progress: &Progress, taken: u64, secs: f64) {
+    pub(crate) fn show(&self, progress: &EnqueueProgress, taken: u64, secs: f64) {
         let settled = self.accepted + self.already_there + self.refused;
         progress.advance(taken, self, settled as f64 / secs.max(0.001));
     }
@@ -110,8 +110,8 @@ impl Account {
     }
 
     /// Prints the account and says how the process ends.
-    pub(crate) fn report(&self, ended: &Ended, as_json: bool, quiet: bool) -> Outcome {
-        let clean = matches!(ended, Ended::Complete) && self.refused == 0;
+    pub(crate) fn report(&self, ended: &RunEnd, as_json: bool, quiet: bool) -> CommandResult {
+        let clean = matches!(ended, RunEnd::Complete) && self.refused == 0;
         if !(quiet && clean) {
             out::complain(&self.in_words(ended));
         }
@@ -119,18 +119,18 @@ impl Account {
             out::print_json(&self.as_json(ended))?;
         }
         match ended {
-            Ended::Complete if self.refused > 0 => Ok(Exit::Partly),
-            Ended::Complete => Ok(Exit::Done),
-            Ended::Interrupted(exit) => Ok(*exit),
-            Ended::Stopped(error) => Err(Failure::new(error.exit(), error.to_string())),
-            Ended::InputFailed(error) => Err(Failure::failed(format!(
+            RunEnd::Complete if self.refused > 0 => Ok(Exit::Partly),
+            RunEnd::Complete => Ok(Exit::Done),
+            RunEnd::Interrupted(exit) => Ok(*exit),
+            RunEnd::Stopped(error) => Err(CommandFailure::new(error.exit(), error.to_string())),
+            RunEnd::InputFailed(error) => Err(CommandFailure::failed(format!(
                 "the input can't be read behind line {}: {error}",
                 self.last_read
             ))),
         }
     }
 
-    fn in_words(&self, ended: &Ended) -> String {
+    fn in_words(&self, ended: &RunEnd) -> String {
         let lines = self.accepted + self.already_there + self.refused;
         let secs = self.took.as_secs_f64().max(0.001);
         let mut text = format!(
@@ -164,7 +164,7 @@ impl Account {
             "sent without an answer: they may be in the queue or not",
         );
         count(self.not_sent, false, "not sent", "read, never sent");
-        if !matches!(ended, Ended::Complete) {
+        if !matches!(ended, RunEnd::Complete) {
             text.push_str(&match self.settled_through() {
                 0 => "\nno line is settled yet".to_owned(),
                 1 => "\nline 1 is settled".to_owned(),
@@ -177,13 +177,13 @@ impl Account {
         text
     }
 
-    fn as_json(&self, ended: &Ended) -> serde_json::Value {
+    fn as_json(&self, ended: &RunEnd) -> serde_json::Value {
         json!({
             "ended": match ended {
-                Ended::Complete => "complete",
-                Ended::Interrupted(_) => "interrupted",
-                Ended::Stopped(_) => "stopped",
-                Ended::InputFailed(_) => "input failed",
+                RunEnd::Complete => "complete",
+                RunEnd::Interrupted(_) => "interrupted",
+                RunEnd::Stopped(_) => "stopped",
+                RunEnd::InputFailed(_) => "input failed",
             },
             "accepted": self.accepted,
             "already_there": self.already_there,
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(account.settled_through(), 5);
         account.settled(&batches[1], &[accepted(false)]);
         account.never_sent(&batch(10, &[10, 11], &[], 0));
-        let interrupted = Ended::Interrupted(Exit::Interrupted);
+        let interrupted = RunEnd::Interrupted(Exit::Interrupted);
         insta::assert_snapshot!(account.in_words(&interrupted));
         insta::assert_snapshot!(account.as_json(&interrupted));
         assert_eq!(
@@ -280,12 +280,12 @@ mod tests {
     fn the_exit_code_tells_whether_lines_were_refused() {
         let mut account = Account::default();
         assert_eq!(
-            account.report(&Ended::Complete, false, true).unwrap(),
+            account.report(&RunEnd::Complete, false, true).unwrap(),
             Exit::Done
         );
         account.refused = 1;
         assert_eq!(
-            account.report(&Ended::Complete, false, true).unwrap(),
+            account.report(&RunEnd::Complete, false, true).unwrap(),
             Exit::Partly
         );
     }

@@ -18,12 +18,12 @@ use leasebridge::env::Clock;
 use leasebridge::wire::v1;
 use tokio::sync::mpsc;
 
-use super::account::{Account, Ended};
+use super::account::{Account, RunEnd};
 use super::input::{Lines, Opened, Read1};
 use super::line::LineRules;
-use super::progress::Progress;
+use super::progress::EnqueueProgress;
 use super::send::{SendError, Sender};
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandFailure;
 use crate::cli::signals::Signals;
 
 /// Bytes of bodies after which a batch is full: enough to make a round trip worth its while, and small
@@ -66,7 +66,7 @@ pub(crate) fn read(
     opened: Opened,
     rules: LineRules,
     batch_lines: usize,
-) -> Result<mpsc::Receiver<Chunk>, Failure> {
+) -> Result<mpsc::Receiver<Chunk>, CommandFailure> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     std::thread::Builder::new()
         .name("input".into())
@@ -86,7 +86,7 @@ pub(crate) fn read(
                 }
             }
         })
-        .map_err(|error| Failure::failed(format!("no thread for the input: {error}")))?;
+        .map_err(|error| CommandFailure::failed(format!("no thread for the input: {error}")))?;
     Ok(receiver)
 }
 
@@ -185,24 +185,24 @@ impl Feed {
         mut self,
         account: &mut Account,
         signals: &mut Signals,
-        progress: &Progress,
-    ) -> Ended {
+        progress: &EnqueueProgress,
+    ) -> RunEnd {
         let started = self.clock.now();
         let mut in_flight = FuturesUnordered::new();
         let mut reading = true;
-        let mut ended = Ended::Complete;
+        let mut ended = RunEnd::Complete;
         while reading || !in_flight.is_empty() {
             tokio::select! {
                 biased;
                 signal = signals.next() => {
-                    ended = Ended::Interrupted(signal);
+                    ended = RunEnd::Interrupted(signal);
                     break;
                 }
                 Some(answer) = in_flight.next(), if !in_flight.is_empty() => {
                     let (batch, result): (Batch, _) = answer;
                     let taken = batch.taken;
                     if let Err(why) = settle(account, progress, batch, result) {
-                        ended = Ended::Stopped(why);
+                        ended = RunEnd::Stopped(why);
                         break;
                     }
                     let secs = self.clock.now().saturating_since(started).as_secs_f64();
@@ -216,15 +216,15 @@ impl Feed {
                             in_flight.push(self.sender.send(batch));
                         }
                         Some(Err(error)) => {
-                            ended = Ended::InputFailed(error);
+                            ended = RunEnd::InputFailed(error);
                             reading = false;
                         }
                     }
                 }
             }
         }
-        if !matches!(ended, Ended::Complete | Ended::InputFailed(_)) {
-            if matches!(ended, Ended::Interrupted(_)) {
+        if !matches!(ended, RunEnd::Complete | RunEnd::InputFailed(_)) {
+            if matches!(ended, RunEnd::Interrupted(_)) {
                 progress.waits_for("interrupted; waiting for the last answers");
             }
             let deadline = self.clock.sleep(GRACE);
@@ -253,7 +253,7 @@ impl Feed {
 
 fn settle(
     account: &mut Account,
-    progress: &Progress,
+    progress: &EnqueueProgress,
     batch: Batch,
     result: Result<Vec<v1::EnqueueReply>, SendError>,
 ) -> Result<(), SendError> {

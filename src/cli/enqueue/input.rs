@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::line::BODY_BYTES_MAX;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{CommandFailure, Exit};
 
 /// The longest line that is kept: the largest body in base64 and as much again for what stands around
 /// it. A longer one is read to its end and refused, without ever being in memory as a whole.
@@ -31,7 +31,7 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// When there is no such file or it can't be opened.
-pub(crate) fn open(file: Option<&Path>) -> Result<Opened, Failure> {
+pub(crate) fn open(file: Option<&Path>) -> Result<Opened, CommandFailure> {
     let Some(file) = file.filter(|file| *file != Path::new("-")) else {
         return Ok(Opened {
             name: "stdin".into(),
@@ -44,12 +44,12 @@ pub(crate) fn open(file: Option<&Path>) -> Result<Opened, Failure> {
             io::ErrorKind::NotFound => Exit::NotFound,
             _ => Exit::Failed,
         };
-        Failure::new(exit, format!("{}: {error}", file.display()))
+        CommandFailure::new(exit, format!("{}: {error}", file.display()))
     };
     let opened = std::fs::File::open(file).map_err(failed)?;
     let metadata = opened.metadata().map_err(failed)?;
     if metadata.is_dir() {
-        return Err(Failure::failed(format!(
+        return Err(CommandFailure::failed(format!(
             "{}: is a directory",
             file.display()
         )));

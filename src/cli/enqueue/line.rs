@@ -11,8 +11,8 @@ use leasebridge::wire::v1;
 use serde::Deserialize;
 
 use super::key::{KEY_BYTES_MAX, KeyChain};
-use super::{EnqueueArgs, Format};
-use crate::cli::exit::Failure;
+use super::{EnqueueArgs, InputFormat};
+use crate::cli::exit::CommandFailure;
 
 /// The largest body of the protocol. The bridge may allow less on a route, and says so.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
@@ -52,22 +52,22 @@ impl LineRules {
     ///
     /// # Errors
     /// When an argument makes no sense.
-    pub(crate) fn new(args: &EnqueueArgs, name: &str, now: Wall) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &EnqueueArgs, name: &str, now: Wall) -> Result<Self, CommandFailure> {
         let deadline = args
             .deadline
             .as_deref()
             .map(|text| deadline(text, now))
             .transpose()
-            .map_err(|why| Failure::usage(format!("--deadline {why}")))?;
+            .map_err(|why| CommandFailure::usage(format!("--deadline {why}")))?;
         let ending = args
             .file
             .as_deref()
             .and_then(Path::extension)
             .and_then(|ending| ending.to_str());
         let ndjson = match args.format {
-            Format::Auto => matches!(ending, Some("ndjson" | "jsonl")),
-            Format::Lines => false,
-            Format::Ndjson => true,
+            InputFormat::Auto => matches!(ending, Some("ndjson" | "jsonl")),
+            InputFormat::Lines => false,
+            InputFormat::Ndjson => true,
         };
         Ok(Self {
             ndjson,

@@ -21,14 +21,14 @@ use leasebridge::config::Span;
 
 use super::Context;
 use super::client::{BridgeArgs, channel};
-use super::exit::{Failure, Outcome};
-use super::history::{History, Teller, Writer};
+use super::exit::{CommandFailure, CommandResult};
+use super::history::{HistorySink, Teller, Writer};
 use super::signals::Signals;
 
 use account::Account;
 use feed::Feed;
 use line::LineRules;
-use progress::Progress;
+use progress::EnqueueProgress;
 use send::Sender;
 
 /// Hand commands to the running bridge, one a line
@@ -60,7 +60,7 @@ pub(crate) struct EnqueueArgs {
 
     /// What a line is
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: InputFormat,
 
     /// The route of lines that name none
     #[arg(long, value_name = "ROUTE", default_value = "default")]
@@ -113,7 +113,7 @@ pub(crate) struct EnqueueArgs {
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum InputFormat {
     /// NDJSON for files that end in .ndjson or .jsonl, else lines
     #[default]
     Auto,
@@ -124,12 +124,12 @@ pub(crate) enum Format {
 }
 
 /// Reads, sends, and gives account.
-pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
+pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
     let opened = input::open(args.file.as_deref())?;
     let rules = LineRules::new(&args, &opened.name, context.env.clock.wall())?;
     let teller = teller(&args, &context).await?;
     let mut signals = Signals::catch()?;
-    let progress = Progress::new(opened.bytes, args.quiet);
+    let progress = EnqueueProgress::new(opened.bytes, args.quiet);
     let chunks = feed::read(opened, rules, usize::from(args.batch))?;
     let address = args.bridge.address(&context);
     let sender = Sender::new(
@@ -154,7 +154,7 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> Outcome {
     account.report(&ended, args.json, args.quiet)
 }
 
-async fn teller(args: &EnqueueArgs, context: &Context) -> Result<Teller, Failure> {
+async fn teller(args: &EnqueueArgs, context: &Context) -> Result<Teller, CommandFailure> {
     let Some(path) = &args.history else {
         return Ok(Teller(None));
     };
@@ -162,7 +162,7 @@ async fn teller(args: &EnqueueArgs, context: &Context) -> Result<Teller, Failure
         source: "enqueue",
         host: args.history_host.clone(),
     };
-    let (history, _lives) = History::open(&context.env, path, writer).await?;
+    let (history, _lives) = HistorySink::open(&context.env, path, writer).await?;
     Ok(Teller(Some(history)))
 }
 

@@ -13,11 +13,11 @@ const PAINTS_PER_SECOND: u8 = 10;
 
 /// Shows how far it is. Clones show the same.
 #[derive(Clone)]
-pub(crate) struct Progress {
+pub(crate) struct EnqueueProgress {
     bar: ProgressBar,
 }
 
-impl Progress {
+impl EnqueueProgress {
     /// A bar for an input of `bytes`, or a counter if nobody knows; hidden if `quiet` or stderr is no
     /// terminal.
     pub(crate) fn new(bytes: Option<u64>, quiet: bool) -> Self {

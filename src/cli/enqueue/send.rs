@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::feed::Batch;
-use super::progress::Progress;
+use super::progress::EnqueueProgress;
 use crate::cli::client::root_cause;
 use crate::cli::exit::Exit;
 use crate::cli::history::{HistoryLost, Teller};
@@ -78,16 +78,16 @@ impl SendError {
 /// Sends batches; clones share what they learn about the bridge.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    shared: Arc<Shared>,
+    shared: Arc<SenderShared>,
     client: IngestClient<Channel>,
     teller: Teller,
 }
 
-struct Shared {
+struct SenderShared {
     env: Env,
     address: String,
     patience: Duration,
-    progress: Progress,
+    progress: EnqueueProgress,
     seen: Mutex<Seen>,
 }
 
@@ -106,7 +106,7 @@ struct Seen {
 }
 
 /// What one try came to.
-enum Try {
+enum BatchTry {
     Answered(Vec<v1::EnqueueReply>),
     Full(Duration, String),
     Unanswered(String),
@@ -120,7 +120,7 @@ impl Sender {
         channel: Channel,
         address: String,
         patience: Duration,
-        progress: Progress,
+        progress: EnqueueProgress,
     ) -> Self {
         let seen = Seen {
             answered: env.clock.now(),
@@ -130,7 +130,7 @@ impl Sender {
             full_told: false,
         };
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SenderShared {
                 env,
                 address,
                 patience,
@@ -180,7 +180,7 @@ impl Sender {
             self.wait_while_full().await;
             let commands: Vec<_> = open.iter().map(|at| requests[*at].clone()).collect();
             match self.try_and_tell(commands).await? {
-                Try::Answered(answers) => {
+                BatchTry::Answered(answers) => {
                     tries = 0;
                     piece = piece.saturating_mul(2);
                     let mut full = None;
@@ -192,50 +192,52 @@ impl Sender {
                     }
                     self.answered(full.as_ref().map(|(pause, why)| (*pause, why.as_str())));
                 }
-                Try::Full(pause, why) => {
+                BatchTry::Full(pause, why) => {
                     // Half of it may find room, and a queue smaller than a batch never has room for all.
                     piece = (piece.min(requests.len()) / 2).max(1);
                     self.answered(Some((pause, &why)));
                 }
-                Try::Useless(why) => {
+                BatchTry::Useless(why) => {
                     return Err(SendError::Useless {
                         address: self.shared.address.clone(),
                         why,
                     });
                 }
-                Try::Unanswered(why) => self.away(&mut tries, why).await?,
+                BatchTry::Unanswered(why) => self.away(&mut tries, why).await?,
             }
         }
     }
 
     /// One try, with a word before it and one after.
-    async fn try_and_tell(&self, commands: Vec<v1::EnqueueRequest>) -> Result<Try, SendError> {
+    async fn try_and_tell(&self, commands: Vec<v1::EnqueueRequest>) -> Result<BatchTry, SendError> {
         let teller = &self.teller;
         teller.offered(&commands).await?;
         // What is sent is gone then; without a history nobody asks for it again.
         let told = teller.keep(&commands);
         let tried = self.try_once(commands).await;
         match &tried {
-            Try::Answered(replies) => teller.answered(&told, replies).await?,
-            Try::Full(..) => teller.turned_away(&told).await?,
-            Try::Unanswered(why) | Try::Useless(why) => teller.unanswered(&told, why).await?,
+            BatchTry::Answered(replies) => teller.answered(&told, replies).await?,
+            BatchTry::Full(..) => teller.turned_away(&told).await?,
+            BatchTry::Unanswered(why) | BatchTry::Useless(why) => {
+                teller.unanswered(&told, why).await?
+            }
         }
         Ok(tried)
     }
 
-    async fn try_once(&self, commands: Vec<v1::EnqueueRequest>) -> Try {
+    async fn try_once(&self, commands: Vec<v1::EnqueueRequest>) -> BatchTry {
         let count = commands.len();
         let mut client = self.client.clone();
         let request = client.enqueue_batch(v1::EnqueueBatchRequest { commands });
         match timeout(&*self.shared.env.clock, ANSWER_TIMEOUT, request).await {
-            Err(elapsed) => Try::Unanswered(elapsed.to_string()),
+            Err(elapsed) => BatchTry::Unanswered(elapsed.to_string()),
             Ok(Err(status)) => classify(&status),
             Ok(Ok(response)) => {
                 let replies = response.into_inner().replies;
                 if replies.len() == count {
-                    Try::Answered(replies)
+                    BatchTry::Answered(replies)
                 } else {
-                    Try::Useless(format!(
+                    BatchTry::Useless(format!(
                         "{} answers to {count} commands; is it a bridge?",
                         replies.len()
                     ))
@@ -343,7 +345,7 @@ fn come_again(answer: &v1::EnqueueReply) -> Option<(Duration, String)> {
 }
 
 /// What a failed call means for the batch.
-fn classify(status: &Status) -> Try {
+fn classify(status: &Status) -> BatchTry {
     match status.code() {
         Code::ResourceExhausted => {
             let pause = status
@@ -352,15 +354,15 @@ fn classify(status: &Status) -> Try {
                 .and_then(|value| value.to_str().ok())
                 .and_then(|value| value.parse().ok())
                 .map_or(FULL_PAUSE, Duration::from_millis);
-            Try::Full(pause, status.message().to_owned())
+            BatchTry::Full(pause, status.message().to_owned())
         }
         Code::InvalidArgument
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::FailedPrecondition => Try::Useless(words::safe(status.message())),
+        | Code::FailedPrecondition => BatchTry::Useless(words::safe(status.message())),
         // Whatever else it is, the batch may be in the queue or not, and the bridge may come back.
-        _ => Try::Unanswered(root_cause(status)),
+        _ => BatchTry::Unanswered(root_cause(status)),
     }
 }

@@ -12,11 +12,11 @@ use tokio::runtime::Runtime;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::account::{Account, Ended};
+use super::account::{Account, RunEnd};
 use super::feed::{self, Feed};
 use super::input::Opened;
 use super::line::LineRules;
-use super::progress::Progress;
+use super::progress::EnqueueProgress;
 use super::send::Sender;
 use crate::cli::client::channel;
 use crate::cli::exit::Exit;
@@ -43,7 +43,7 @@ enum Mood {
 
 /// A queue in memory: key to body, in order of arrival.
 #[derive(Default)]
-struct Kept {
+struct MemoryQueue {
     by_key: BTreeMap<String, String>,
     order: Vec<String>,
     moods: Vec<Mood>,
@@ -51,7 +51,7 @@ struct Kept {
 }
 
 #[derive(Clone, Default)]
-struct Bent(Arc<Mutex<Kept>>);
+struct Bent(Arc<Mutex<MemoryQueue>>);
 
 impl Bent {
     fn keep(&self, commands: Vec<v1::EnqueueRequest>, mood: Mood) -> Vec<v1::EnqueueReply> {
@@ -149,9 +149,9 @@ impl Ingest for Bent {
 }
 
 /// A bridge's process: a runtime of its own, so that killing it cuts its connections too.
-struct Process(Option<Runtime>);
+struct BridgeProcess(Option<Runtime>);
 
-impl Process {
+impl BridgeProcess {
     async fn start(env: &Env, bent: Bent, at: &Address) -> (Address, Self) {
         let runtime = Runtime::new().unwrap();
         let (env, at) = (env.clone(), at.clone());
@@ -169,7 +169,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for BridgeProcess {
     fn drop(&mut self) {
         self.0.take().unwrap().shutdown_background();
     }
@@ -194,13 +194,13 @@ impl Run {
         }
     }
 
-    async fn enqueue(&self, text: String) -> (Account, Ended) {
+    async fn enqueue(&self, text: String) -> (Account, RunEnd) {
         let opened = Opened {
             name: "test".into(),
             bytes: None,
             reader: Box::new(std::io::Cursor::new(text)),
         };
-        let progress = Progress::new(None, true);
+        let progress = EnqueueProgress::new(None, true);
         let chunks = feed::read(opened, LineRules::plain("test"), self.batch).unwrap();
         let sender = Sender::new(
             self.env.clone(),
@@ -243,10 +243,10 @@ async fn lost_answers_full_queues_and_repetitions_double_nothing() {
         Mood::KeepAndFail,
         Mood::Full,
     ];
-    let (address, _server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let (address, _server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
     let run = Run::new(&env, &address);
     let (account, ended) = run.enqueue(lines(101)).await;
-    assert!(matches!(ended, Ended::Complete), "{ended:?}");
+    assert!(matches!(ended, RunEnd::Complete), "{ended:?}");
     // Two batches, or pieces of such, were kept although their answer was lost: the second time their
     // lines are there already.
     assert_eq!(account.accepted + account.already_there, 101);
@@ -254,7 +254,7 @@ async fn lost_answers_full_queues_and_repetitions_double_nothing() {
     assert_eq!(account.report(&ended, false, true).unwrap(), Exit::Done);
 
     let (again, ended) = run.enqueue(lines(101)).await;
-    assert!(matches!(ended, Ended::Complete), "{ended:?}");
+    assert!(matches!(ended, RunEnd::Complete), "{ended:?}");
     assert_eq!((again.accepted, again.already_there), (0, 101));
     let kept = bent.0.lock().unwrap();
     assert_eq!(kept.order.len(), 101);
@@ -266,7 +266,7 @@ async fn with_a_window_of_one_lines_arrive_in_order_whatever_happens() {
     let env = Env::real();
     let bent = Bent::default();
     bent.0.lock().unwrap().moods = vec![Mood::Full, Mood::KeepAndFail, Mood::Full, Mood::Full];
-    let (address, _server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let (address, _server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
     let run = Run {
         window: 1,
         ..Run::new(&env, &address)
@@ -281,13 +281,13 @@ async fn a_queue_smaller_than_a_batch_gets_the_lines_in_pieces() {
     let env = Env::real();
     let bent = Bent::default();
     bent.0.lock().unwrap().moods = vec![Mood::Tiny];
-    let (address, _server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let (address, _server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
     let run = Run {
         batch: 16,
         ..Run::new(&env, &address)
     };
     let (account, ended) = run.enqueue(lines(20)).await;
-    assert!(matches!(ended, Ended::Complete), "{ended:?}");
+    assert!(matches!(ended, RunEnd::Complete), "{ended:?}");
     assert_eq!(account.accepted, 20);
 }
 
@@ -295,7 +295,7 @@ async fn a_queue_smaller_than_a_batch_gets_the_lines_in_pieces() {
 async fn a_bad_line_is_refused_and_the_others_go_on() {
     let env = Env::real();
     let bent = Bent::default();
-    let (address, _server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let (address, _server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
     let run = Run::new(&env, &address);
     let (account, ended) = run.enqueue("1\nbad\n\n3\nbad too\n".into()).await;
     assert_eq!((account.accepted, account.refused), (2, 2));
@@ -307,7 +307,7 @@ async fn a_bridge_that_was_killed_and_comes_back_gets_the_rest() {
     let env = Env::real();
     let bent = Bent::default();
     bent.0.lock().unwrap().moods = vec![Mood::Hang, Mood::Answer, Mood::Answer];
-    let (address, server) = Process::start(&env, bent.clone(), &any_port()).await;
+    let (address, server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
     let run = Run {
         window: 1,
         ..Run::new(&env, &address)
@@ -315,9 +315,9 @@ async fn a_bridge_that_was_killed_and_comes_back_gets_the_rest() {
     let client = tokio::spawn(async move { run.enqueue(lines(40)).await });
     wait_until(|| bent.0.lock().unwrap().calls >= 3).await;
     drop(server);
-    let (_, _server) = Process::start(&env, bent.clone(), &address).await;
+    let (_, _server) = BridgeProcess::start(&env, bent.clone(), &address).await;
     let (account, ended) = client.await.unwrap();
-    assert!(matches!(ended, Ended::Complete), "{ended:?}");
+    assert!(matches!(ended, RunEnd::Complete), "{ended:?}");
     assert_eq!(account.accepted + account.already_there, 40);
     assert_eq!(bent.0.lock().unwrap().order.len(), 40);
 }
@@ -330,7 +330,7 @@ async fn a_bridge_that_stays_away_is_given_up_and_its_lines_are_unknown() {
         ..Run::new(&env, &Address::tcp("127.0.0.1", 1))
     };
     let (account, ended) = run.enqueue(lines(10)).await;
-    assert!(matches!(ended, Ended::Stopped(_)), "{ended:?}");
+    assert!(matches!(ended, RunEnd::Stopped(_)), "{ended:?}");
     assert_eq!(account.accepted, 0);
     let failure = account.report(&ended, false, true).unwrap_err();
     assert_eq!(failure.exit, Exit::Unreachable);
@@ -342,7 +342,7 @@ async fn an_answer_that_makes_trying_again_useless_ends_it_at_once() {
     let env = Env::real();
     let bent = Bent::default();
     bent.0.lock().unwrap().moods = vec![Mood::Useless; 3];
-    let (address, _server) = Process::start(&env, bent, &any_port()).await;
+    let (address, _server) = BridgeProcess::start(&env, bent, &any_port()).await;
     let (account, ended) = Run::new(&env, &address).enqueue(lines(10)).await;
     let failure = account.report(&ended, false, true).unwrap_err();
     assert_eq!(failure.exit, Exit::Failed);

@@ -9,8 +9,8 @@ use leasebridge::queue::{Command, Heard, LifecycleFeed, OpenError, SafeTaskQueue
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{History, HistoryLost, Past};
-use crate::cli::exit::{Exit, Failure, Outcome};
+use super::{HistoryLost, HistorySink, Past};
+use crate::cli::exit::{CommandFailure, CommandResult, Exit};
 
 /// How often the tasks are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 const EVENTS_PER_TELLING: usize = 256;
 
 /// How the life of a queue ended.
-pub(crate) enum End {
+pub(crate) enum QueueEnd {
     /// In order, sealed.
     Closed,
     /// With its journal.
@@ -28,9 +28,9 @@ pub(crate) enum End {
     Cut,
 }
 
-impl End {
+impl QueueEnd {
     /// The one that a bridge's outcome tells of.
-    pub(crate) fn of(outcome: &Outcome) -> Self {
+    pub(crate) fn of(outcome: &CommandResult) -> Self {
         match outcome {
             Ok(Exit::Done) => Self::Closed,
             Err(failure) if failure.exit == Exit::Journal => Self::Failed(failure.message.clone()),
@@ -41,7 +41,7 @@ impl End {
 
 /// Follows a queue's feed in a task of its own.
 pub(crate) struct Follower {
-    history: History,
+    history: HistorySink,
     queue: SafeTaskQueue<Command>,
     stop: oneshot::Sender<()>,
     following: JoinHandle<Result<LifecycleFeed, HistoryLost>>,
@@ -52,11 +52,11 @@ impl Follower {
     ///
     /// What the opening itself did to the leases of the process before lies behind: the feed begins here.
     pub(crate) async fn start(
-        history: History,
+        history: HistorySink,
         past: &Past,
         env: Env,
         queue: SafeTaskQueue<Command>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandFailure> {
         let feed = queue.subscribe();
         let options = queue.options();
         let opened = What::Opened {
@@ -67,7 +67,7 @@ impl Follower {
             max_in_doubt: options.max_in_doubt,
         };
         let told = history.tell(vec![opened]).await;
-        told.map_err(|lost| Failure::failed(lost.to_string()))?;
+        told.map_err(|lost| CommandFailure::failed(lost.to_string()))?;
         let (stop, stopped) = oneshot::channel();
         let following = tokio::spawn(follow(history.clone(), env, queue.clone(), feed, stopped));
         Ok(Self {
@@ -79,18 +79,18 @@ impl Follower {
     }
 
     /// Completes only when the history can't be written any more.
-    pub(crate) async fn lost(&mut self) -> Failure {
+    pub(crate) async fn lost(&mut self) -> CommandFailure {
         let why = match (&mut self.following).await {
             Ok(Ok(_feed)) => "nobody follows the queue any more".to_owned(),
             Ok(Err(lost)) => lost.to_string(),
             Err(error) => format!("the history's task ended badly: {error}"),
         };
-        Failure::failed(why)
+        CommandFailure::failed(why)
     }
 
     /// The process has come to its end: tells what is left to tell. After an end in order that is all of the
     /// feed, every task as it was left, and that the queue is closed.
-    pub(crate) async fn end(self, end: End) -> Result<(), HistoryLost> {
+    pub(crate) async fn end(self, end: QueueEnd) -> Result<(), HistoryLost> {
         // Nobody listens only if the task has ended already, and then its result says why.
         let _heard = self.stop.send(());
         let Ok(feed) = self.following.await else {
@@ -98,20 +98,20 @@ impl Follower {
         };
         let mut whats = what_is_there(&mut feed?);
         match end {
-            End::Closed => {
+            QueueEnd::Closed => {
                 whats.push(counted(&self.queue));
                 whats.extend(found(&self.queue).await);
                 whats.push(What::Closed {});
             }
-            End::Failed(why) => whats.push(What::JournalFailed { why }),
-            End::Cut => {}
+            QueueEnd::Failed(why) => whats.push(What::JournalFailed { why }),
+            QueueEnd::Cut => {}
         }
         self.history.tell(whats).await
     }
 }
 
 /// Why a queue was not opened.
-pub(crate) async fn refused(history: &History, error: &OpenError) -> Result<(), HistoryLost> {
+pub(crate) async fn refused(history: &HistorySink, error: &OpenError) -> Result<(), HistoryLost> {
     let refused = What::OpenRefused {
         why: error.to_string(),
         damaged: error.is_damaged(),
@@ -120,7 +120,7 @@ pub(crate) async fn refused(history: &History, error: &OpenError) -> Result<(), 
 }
 
 async fn follow(
-    history: History,
+    history: HistorySink,
     env: Env,
     queue: SafeTaskQueue<Command>,
     mut feed: LifecycleFeed,

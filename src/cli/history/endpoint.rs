@@ -4,17 +4,17 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use leasebridge::env::BoxFuture;
-use leasebridge::history::{Task, What};
-use leasebridge::receiver::store::{Record, StoredInbox};
+use leasebridge::history::{TaskName, What};
+use leasebridge::receiver::store::{InboxRecord, StoredInbox};
 use leasebridge::receiver::{Delivered, EffectLog, Handler, HandlerError, InboxStore, StoreError};
 use leasebridge::wire::InboxId;
 
 use super::op::op_of;
-use super::{History, Past};
+use super::{HistorySink, Past};
 
 fn executing(command: &Delivered) -> What {
     What::Executing {
-        task: Task::from(command.delivery.task),
+        task: TaskName::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
         send: command.send.get(),
         op: op_of(&command.key, &command.body),
@@ -24,7 +24,7 @@ fn executing(command: &Delivered) -> What {
 
 fn executed(command: &Delivered, result: &str) -> What {
     What::Executed {
-        task: Task::from(command.delivery.task),
+        task: TaskName::from(command.delivery.task),
         epoch: command.delivery.epoch.get(),
         result: result.to_owned(),
         op: op_of(&command.key, &command.body),
@@ -37,7 +37,7 @@ fn executed(command: &Delivered, result: &str) -> What {
 /// next life answers for that effect, so it tells first which of them the log remembers as executed.
 pub(crate) struct ToldEffects<L> {
     pub(crate) inner: L,
-    pub(crate) history: History,
+    pub(crate) history: HistorySink,
     pub(crate) past: Mutex<Past>,
 }
 
@@ -71,7 +71,7 @@ impl<L: EffectLog> EffectLog for ToldEffects<L> {
 }
 
 /// An endpoint that can't give evidence any more stops like one that can't remember.
-async fn tell(history: &History, whats: Vec<What>) -> Result<(), StoreError> {
+async fn tell(history: &HistorySink, whats: Vec<What>) -> Result<(), StoreError> {
     history.tell(whats).await.map_err(|lost| {
         tracing::error!(%lost, "stopping");
         StoreError::Stopped
@@ -103,7 +103,7 @@ fn ended_by(stored: &StoredInbox, past: &mut Past) -> Vec<What> {
 /// A memory that is told of when it is made.
 pub(crate) struct ToldStore<S> {
     pub(crate) inner: S,
-    pub(crate) history: History,
+    pub(crate) history: HistorySink,
     pub(crate) boots: u32,
 }
 
@@ -116,7 +116,7 @@ impl<S: InboxStore> InboxStore for ToldStore<S> {
         })
     }
 
-    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append(&self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.append(records)
     }
 
@@ -132,7 +132,7 @@ impl<S: InboxStore> InboxStore for ToldStore<S> {
 /// A handler whose executions are told.
 pub(crate) struct ToldHandler<H> {
     pub(crate) inner: H,
-    pub(crate) history: History,
+    pub(crate) history: HistorySink,
 }
 
 impl<H: Handler> Handler for ToldHandler<H> {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_the_log_remembers_of_cut_off_executions_is_told_and_nothing_else() {
-        let task = |seq: u64| -> Task {
+        let task = |seq: u64| -> TaskName {
             let task = format!("{seq}-00000000000000aa").parse();
             task.expect("a task's name")
         };

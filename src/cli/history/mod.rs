@@ -3,7 +3,7 @@
 //! The records are those of [`leasebridge::history`]; here is who writes them, and when. Several processes write a
 //! file each, and whoever judges them merges these by their times, which are microseconds of the system's clock.
 //!
-//! A history is evidence, so what it says must be there before anybody can act on it. [`History::tell`]
+//! A history is evidence, so what it says must be there before anybody can act on it. [`HistorySink::tell`]
 //! returns once the records are written, and each caller tells
 //!
 //! - *before*, what it is about to cause: an offer before its request leaves, an execution before it begins;
@@ -28,12 +28,12 @@ use leasebridge::env::Env;
 use leasebridge::history::What;
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use bridge::{End, Follower, refused};
+pub(super) use bridge::{Follower, QueueEnd, refused};
 pub(super) use endpoint::{ToldEffects, ToldHandler, ToldStore};
 pub(super) use past::Past;
 pub(super) use producer::Teller;
 
-use super::exit::Failure;
+use super::exit::CommandFailure;
 
 /// The host's name that a producer gives to its bridge, and a bridge to itself.
 pub(super) const BRIDGE: &str = "bridge";
@@ -43,7 +43,7 @@ const TELLINGS_MAX: usize = 256;
 
 /// A history that is being written.
 #[derive(Clone)]
-pub(super) struct History {
+pub(super) struct HistorySink {
     tellings: mpsc::Sender<Telling>,
     path: Arc<Path>,
 }
@@ -69,18 +69,18 @@ pub(super) struct Writer {
     pub(super) host: String,
 }
 
-impl History {
+impl HistorySink {
     /// Opens the history in `path`, making it if it isn't there, and says what its earlier lives left.
     pub(super) async fn open(
         env: &Env,
         path: &Path,
         writer: Writer,
-    ) -> Result<(Self, Past), Failure> {
+    ) -> Result<(Self, Past), CommandFailure> {
         let (tellings, incoming) = mpsc::channel(TELLINGS_MAX);
         let (opened, opening) = oneshot::channel();
         let driver = file::write(env.disk.clone(), path.to_owned(), writer, opened, incoming);
         let cannot = |why: &dyn std::fmt::Display| {
-            Failure::failed(format!(
+            CommandFailure::failed(format!(
                 "the history {} can't be written: {why}",
                 path.display()
             ))

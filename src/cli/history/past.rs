@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasebridge::history::{HISTORY_FORMAT, Header, OpId, Record, Task, What};
+use leasebridge::history::{HISTORY_FORMAT, Header, OpId, Record, TaskName, What};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(crate) struct Past {
     /// How often the process has been up.
     pub(crate) boots: u32,
     /// Executions that began and of which no end is told, by task: the epoch and the operation.
-    pub(crate) unfinished: BTreeMap<Task, (u32, OpId)>,
+    pub(crate) unfinished: BTreeMap<TaskName, (u32, OpId)>,
     /// The time of the last record: none that follows is earlier.
     pub(super) last: u64,
     lines: u64,

@@ -1,18 +1,18 @@
 //! What a producer offers its bridge, and what it is told.
 
 use leasebridge::core::TaskId;
-use leasebridge::history::{HostName, OpId, Task, What};
+use leasebridge::history::{HostName, OpId, TaskName, What};
 use leasebridge::wire::v1;
 use leasebridge::wire::v1::enqueue_reply::Result as Reply;
 use leasebridge::wire::v1::refusal::Reason;
 
 use super::op::{op_of, print_of};
-use super::{BRIDGE, History, HistoryLost};
+use super::{BRIDGE, HistoryLost, HistorySink};
 
 /// Tells the history, if there is one. A command that is sent again is offered again, under the number it
 /// had.
 #[derive(Clone)]
-pub(crate) struct Teller(pub(crate) Option<History>);
+pub(crate) struct Teller(pub(crate) Option<HistorySink>);
 
 impl Teller {
     /// These are about to be sent.
@@ -101,7 +101,7 @@ fn answer(op: OpId, reply: Option<&Reply>) -> What {
             Some(task) => What::Accepted {
                 op,
                 bridge: HostName::from(BRIDGE),
-                task: Task::from(TaskId::from(task)),
+                task: TaskName::from(TaskId::from(task)),
                 duplicate: accepted.duplicate,
             },
             None => unknown("accepted, and no task named"),

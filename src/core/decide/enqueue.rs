@@ -4,18 +4,18 @@ use super::super::event::{Carried, Enqueued, Event};
 use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};
 use super::super::keys::Fate;
 use super::super::policy::Policy;
-use super::super::state::State;
+use super::super::state::QueueState;
 use super::super::time::{Now, QueueMs};
 use super::{Refusal, Reply};
 use crate::coverage::{Site, reached, sometimes};
 
-type Command = (RouteId, Option<(KeyHash, Fingerprint)>, Option<QueueMs>);
+type CommandTerms = (RouteId, Option<(KeyHash, Fingerprint)>, Option<QueueMs>);
 
 pub(super) fn enqueue(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
-    (route, key, deadline): Command,
+    (route, key, deadline): CommandTerms,
     out: &mut Vec<Event>,
 ) -> Result<Reply, Refusal> {
     if route.0 as usize >= state.lanes.len() {

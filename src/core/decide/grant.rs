@@ -5,14 +5,14 @@ use super::super::ids::{DeliveryId, Epoch, RouteId};
 use super::super::limits::QUARANTINE_MS;
 use super::super::order::{Gate, Gates};
 use super::super::policy::Policy;
-use super::super::state::State;
-use super::super::task::{Lease, Life, Slot, Task};
+use super::super::state::QueueState;
+use super::super::task::{HeldLease, Slot, Task, TaskLife};
 use super::super::time::{Now, SpanMs};
 use super::{Grant, Refusal, Reply};
 use crate::coverage::{Site, reached, sometimes};
 
 pub(super) fn grant(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     route: RouteId,
@@ -75,7 +75,7 @@ enum Candidate {
 /// nobody. A suspect of the bridge's death that can't fly yet is passed over rather than waited for,
 /// else traffic elsewhere could keep its route standing for ever; instead it may now and then ask for
 /// a quarantine.
-fn next(state: &State, now: Now, route: RouteId) -> Candidate {
+fn next(state: &QueueState, now: Now, route: RouteId) -> Candidate {
     let (lane, suspects) = (state.lane(route), &state.suspects);
     let quarantine = suspects.ready > 0 && now.mono < suspects.quarantine_until;
     let closed = Gates::default()
@@ -106,7 +106,7 @@ fn next(state: &State, now: Now, route: RouteId) -> Candidate {
 
 /// The lease that `delivery` names, if it is held and its time is not over. One that is over and only
 /// not swept yet is never resurrected, neither by more time nor by a send.
-fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Refusal> {
+fn unexpired(state: &QueueState, now: Now, delivery: DeliveryId) -> Result<&HeldLease, Refusal> {
     let (task, lease) = held(state, delivery)?;
     if lease.times.deadline <= now.mono && !planted!(Bug::DeadLeaseRenewed) {
         reached!(Site::DeadLeaseRefused);
@@ -119,12 +119,15 @@ fn unexpired(state: &State, now: Now, delivery: DeliveryId) -> Result<&Lease, Re
 }
 
 /// The lease that `delivery` names, if it is the current one and the task is held.
-pub(super) fn held(state: &State, delivery: DeliveryId) -> Result<(&Task, &Lease), Refusal> {
+pub(super) fn held(
+    state: &QueueState,
+    delivery: DeliveryId,
+) -> Result<(&Task, &HeldLease), Refusal> {
     let task = state.slot(delivery.task).map(|slot| state.task(slot));
     let current = task.and_then(|task| task.epoch);
     match task {
         Some(task) if task.epoch == Some(delivery.epoch) => match task.life {
-            Life::Leased(at) => Ok((task, &state.leases[at as usize])),
+            TaskLife::Leased(at) => Ok((task, &state.leases[at as usize])),
             _ => Err(Refusal::Stale { delivery, current }),
         },
         _ => Err(Refusal::Stale { delivery, current }),
@@ -132,7 +135,7 @@ pub(super) fn held(state: &State, delivery: DeliveryId) -> Result<(&Task, &Lease
 }
 
 pub(super) fn extend(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     delivery: DeliveryId,
@@ -151,7 +154,7 @@ pub(super) fn extend(
 }
 
 pub(super) fn send(
-    state: &State,
+    state: &QueueState,
     now: Now,
     delivery: DeliveryId,
     out: &mut Vec<Event>,

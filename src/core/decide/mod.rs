@@ -15,7 +15,7 @@ use super::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, TaskId,
 };
 use super::policy::Policy;
-use super::state::{State, TaskState};
+use super::state::{QueueState, TaskState};
 use super::time::{MonoMs, Now, QueueMs, SpanMs};
 
 /// Something somebody wants of the queue.
@@ -133,7 +133,7 @@ pub struct Settlement {
     pub jitter: u64,
 }
 
-/// What became of a lease, as its holder saw it: judged, it becomes an [`Outcome`](super::event::Outcome).
+/// What became of a lease, as its holder saw it: judged, it becomes a [`LeaseOutcome`](super::event::LeaseOutcome).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Executed.
@@ -265,7 +265,7 @@ fn epoch_or_gone(epoch: Option<Epoch>) -> String {
 /// # Errors
 /// [`Refusal`], with nothing in `out`.
 pub fn decide(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     input: Input<'_>,

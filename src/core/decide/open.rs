@@ -4,14 +4,14 @@ use super::super::event::{Doubt, Event, Isolation, Next};
 use super::super::ids::Origin;
 use super::super::limits::QUARANTINE_MS;
 use super::super::policy::Policy;
-use super::super::state::State;
-use super::super::task::Life;
+use super::super::state::QueueState;
+use super::super::task::TaskLife;
 use super::super::time::{Now, SpanMs};
 use super::{Reply, Report, Settlement, mix, settle};
 use crate::coverage::{Site, reached};
 
 pub(super) fn open(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     origin: Origin,
@@ -32,7 +32,7 @@ pub(super) fn open(
             .into_iter()
             .any(|task| task.isolation == Isolation::Queue);
     for task in held {
-        let Life::Leased(lease) = task.life else {
+        let TaskLife::Leased(lease) = task.life else {
             unreachable!("only held tasks have a lease end");
         };
         reached!(Site::HeldAtDeath);

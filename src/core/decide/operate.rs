@@ -5,15 +5,15 @@ use super::super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, RouteId, SegmentNo,
 use super::super::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
 use super::super::order::Gate;
 use super::super::policy::Policy;
-use super::super::state::State;
-use super::super::task::{Life, Task};
+use super::super::state::QueueState;
+use super::super::task::{Task, TaskLife};
 use super::super::time::Now;
 use super::{Refusal, Reply, grant};
 use crate::coverage::{Site, reached};
 
 type Decided = Result<Reply, Refusal>;
 
-pub(super) fn define_route(state: &State, name: &str, out: &mut Vec<Event>) -> Decided {
+pub(super) fn define_route(state: &QueueState, name: &str, out: &mut Vec<Event>) -> Decided {
     if let Some(route) = state.route(name) {
         return Ok(Reply::Route(route));
     }
@@ -34,7 +34,12 @@ pub(super) fn define_route(state: &State, name: &str, out: &mut Vec<Event>) -> D
     Ok(Reply::Route(route))
 }
 
-pub(super) fn pause(state: &State, route: RouteId, paused: bool, out: &mut Vec<Event>) -> Decided {
+pub(super) fn pause(
+    state: &QueueState,
+    route: RouteId,
+    paused: bool,
+    out: &mut Vec<Event>,
+) -> Decided {
     let lane = state
         .lanes
         .get(route.0 as usize)
@@ -46,10 +51,10 @@ pub(super) fn pause(state: &State, route: RouteId, paused: bool, out: &mut Vec<E
     Ok(Reply::Changed)
 }
 
-fn in_poison(state: &State, id: TaskId) -> Result<(), Refusal> {
+fn in_poison(state: &QueueState, id: TaskId) -> Result<(), Refusal> {
     let there = state
         .slot(id)
-        .is_some_and(|slot| matches!(state.task(slot).life, Life::Poison { .. }));
+        .is_some_and(|slot| matches!(state.task(slot).life, TaskLife::Poison { .. }));
     if there {
         Ok(())
     } else {
@@ -60,7 +65,7 @@ fn in_poison(state: &State, id: TaskId) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
+pub(super) fn requeue(state: &QueueState, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
     reached!(Site::Requeued);
     out.push(Event::Requeued {
@@ -70,7 +75,7 @@ pub(super) fn requeue(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>)
     Ok(Reply::Changed)
 }
 
-pub(super) fn purge(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
+pub(super) fn purge(state: &QueueState, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
     in_poison(state, id)?;
     reached!(Site::Purged);
     out.push(Event::Removed {
@@ -82,7 +87,7 @@ pub(super) fn purge(state: &State, now: Now, id: TaskId, out: &mut Vec<Event>) -
 }
 
 pub(super) fn drain_out(
-    state: &State,
+    state: &QueueState,
     now: Now,
     delivery: DeliveryId,
     out: &mut Vec<Event>,
@@ -97,12 +102,17 @@ pub(super) fn drain_out(
     Ok(Reply::Changed)
 }
 
-pub(super) fn reroute(state: &State, id: TaskId, to: RouteId, out: &mut Vec<Event>) -> Decided {
+pub(super) fn reroute(
+    state: &QueueState,
+    id: TaskId,
+    to: RouteId,
+    out: &mut Vec<Event>,
+) -> Decided {
     if to.0 as usize >= state.lanes.len() {
         return Err(Refusal::UnknownRoute(to));
     }
     let waiting = state.slot(id).map(|slot| state.task(slot));
-    let waiting = waiting.filter(|task| !matches!(task.life, Life::Leased(_)));
+    let waiting = waiting.filter(|task| !matches!(task.life, TaskLife::Leased(_)));
     let Some(task) = waiting else {
         return Err(Refusal::NotThere {
             id,
@@ -132,7 +142,7 @@ fn is_in_doubt(task: &Task) -> bool {
 }
 
 pub(super) fn restore(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     image: &TaskImage,
@@ -179,7 +189,12 @@ pub(super) fn restore(
     Ok(Reply::Enqueued(id))
 }
 
-pub(super) fn move_task(state: &State, id: TaskId, from: SegmentNo, out: &mut Vec<Event>) -> Reply {
+pub(super) fn move_task(
+    state: &QueueState,
+    id: TaskId,
+    from: SegmentNo,
+    out: &mut Vec<Event>,
+) -> Reply {
     let stands = state
         .slot(id)
         .is_some_and(|slot| state.task(slot).body.segment == from);
@@ -197,7 +212,7 @@ pub(super) fn move_task(state: &State, id: TaskId, from: SegmentNo, out: &mut Ve
 }
 
 pub(super) fn move_key(
-    state: &State,
+    state: &QueueState,
     key: KeyHash,
     from: SegmentNo,
     out: &mut Vec<Event>,

@@ -1,16 +1,16 @@
 //! The end of a lease: what it costs, and where the task goes.
 
-use super::super::event::{Doubt, Event, Isolation, Next, Outcome, PoisonCause, Settled};
+use super::super::event::{Doubt, Event, Isolation, LeaseOutcome, Next, PoisonCause, Settled};
 use super::super::limits::{ERROR_BYTES_MAX, UNCHARGED_BEFORE_ISOLATION};
 use super::super::policy::Policy;
-use super::super::state::State;
-use super::super::task::{Lease, Life, Task};
+use super::super::state::QueueState;
+use super::super::task::{HeldLease, Task, TaskLife};
 use super::super::time::{Now, QueueMs};
 use super::{Refusal, Reply, Report, Settlement};
 use crate::coverage::{Site, reached, sometimes};
 
 pub(super) fn settle(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     settlement: Settlement,
@@ -38,7 +38,7 @@ pub(super) fn settle(
     }
     let at = now.queue.max(state.at);
     let settled = match task.life {
-        Life::Leased(lease) => {
+        TaskLife::Leased(lease) => {
             let lease = &state.leases[lease as usize];
             let is_over = lease.times.deadline <= now.mono;
             sometimes!(
@@ -53,9 +53,9 @@ pub(super) fn settle(
         // Late, but of the current epoch: the endpoint executed it, whatever we had made of it.
         elsewhere if settlement.report == Report::Done => {
             reached!(match elsewhere {
-                Life::Delayed(_) => Site::LateDoneFromDelayed,
-                Life::Poison { .. } => Site::LateDoneFromPoison,
-                Life::Ready | Life::Leased(_) => Site::LateDoneFromReady,
+                TaskLife::Delayed(_) => Site::LateDoneFromDelayed,
+                TaskLife::Poison { .. } => Site::LateDoneFromPoison,
+                TaskLife::Ready | TaskLife::Leased(_) => Site::LateDoneFromReady,
             });
             done(at, settlement)
         }
@@ -75,12 +75,12 @@ fn count_stale(report: Report) {
 
 /// What an outcome costs its task.
 #[derive(Clone, Copy)]
-struct Verdict {
+struct OutcomeCost {
     charged: bool,
     isolation: Isolation,
 }
 
-impl Verdict {
+impl OutcomeCost {
     const FREE: Self = Self {
         charged: false,
         isolation: Isolation::None,
@@ -89,14 +89,14 @@ impl Verdict {
 
 /// Ends a held lease. Also the tick's and the opening's way of ending one.
 pub(super) fn end(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     at: QueueMs,
     task: &Task,
-    lease: &Lease,
+    lease: &HeldLease,
     settlement: Settlement,
 ) -> Settled {
-    let kept = Verdict {
+    let kept = OutcomeCost {
         charged: false,
         isolation: task.isolation,
     };
@@ -105,22 +105,22 @@ pub(super) fn end(
     let (outcome, verdict_, next) = match settlement.report {
         Report::Done => return done(at, settlement),
         Report::Refused => (
-            Outcome::Refused,
-            Verdict::FREE,
+            LeaseOutcome::Refused,
+            OutcomeCost::FREE,
             Next::Poison(PoisonCause::Refused),
         ),
         Report::Rejected if budgets.retries >= policy.retries_max => (
-            Outcome::Rejected,
-            Verdict::FREE,
+            LeaseOutcome::Rejected,
+            OutcomeCost::FREE,
             Next::Poison(PoisonCause::RetriesSpent),
         ),
         Report::Rejected => {
-            let charged = Verdict {
+            let charged = OutcomeCost {
                 charged: true,
                 isolation: Isolation::None,
             };
             (
-                Outcome::Rejected,
+                LeaseOutcome::Rejected,
                 charged,
                 Next::Delayed(later(budgets.setbacks)),
             )
@@ -128,8 +128,8 @@ pub(super) fn end(
         Report::Unavailable { retry_after } => {
             let span = retry_after.max(policy.backoff_min).min(policy.backoff_max);
             (
-                Outcome::Unavailable,
-                Verdict::FREE,
+                LeaseOutcome::Unavailable,
+                OutcomeCost::FREE,
                 Next::Delayed(at.after(span)),
             )
         }
@@ -152,18 +152,18 @@ pub(super) fn end(
             let verdict_ = suspicion(state, task, lease, doubt);
             let spent = verdict_.charged && budgets.in_doubt >= policy.in_doubt_max;
             if spent {
-                let free = Verdict {
+                let free = OutcomeCost {
                     charged: false,
                     ..verdict_
                 };
                 (
-                    Outcome::InDoubt(doubt),
+                    LeaseOutcome::InDoubt(doubt),
                     free,
                     Next::Poison(PoisonCause::InDoubtSpent),
                 )
             } else {
                 (
-                    Outcome::InDoubt(doubt),
+                    LeaseOutcome::InDoubt(doubt),
                     verdict_,
                     Next::Delayed(later(budgets.setbacks)),
                 )
@@ -171,13 +171,13 @@ pub(super) fn end(
         }
         Report::NotSent | Report::Dropped | Report::Released if planted!(Bug::ReleasedWaits) => {
             let outcome = match settlement.report {
-                Report::NotSent => Outcome::NotSent,
-                _ => Outcome::Released,
+                Report::NotSent => LeaseOutcome::NotSent,
+                _ => LeaseOutcome::Released,
             };
             (outcome, kept, Next::Delayed(later(budgets.setbacks + 1)))
         }
-        Report::NotSent => (Outcome::NotSent, kept, Next::Ready),
-        Report::Dropped | Report::Released => (Outcome::Released, kept, Next::Ready),
+        Report::NotSent => (LeaseOutcome::NotSent, kept, Next::Ready),
+        Report::Dropped | Report::Released => (LeaseOutcome::Released, kept, Next::Ready),
     };
     let expired = task.deadline.is_some_and(|deadline| deadline <= at);
     let next = match next {
@@ -189,7 +189,7 @@ pub(super) fn end(
 }
 
 /// Counts what is worth meeting among the ends without *done*.
-fn count_failure(outcome: Outcome, next: Next) {
+fn count_failure(outcome: LeaseOutcome, next: Next) {
     match next {
         Next::Poison(PoisonCause::Expired) => reached!(Site::ExpiredAtLeaseEnd),
         Next::Poison(PoisonCause::RetriesSpent) => reached!(Site::RetriesSpent),
@@ -197,8 +197,8 @@ fn count_failure(outcome: Outcome, next: Next) {
         _ => {}
     }
     match outcome {
-        Outcome::Unavailable => reached!(Site::EndpointSpared),
-        Outcome::NotSent => reached!(Site::UnsentFree),
+        LeaseOutcome::Unavailable => reached!(Site::EndpointSpared),
+        LeaseOutcome::NotSent => reached!(Site::UnsentFree),
         _ => {}
     }
 }
@@ -206,7 +206,7 @@ fn count_failure(outcome: Outcome, next: Next) {
 /// Whether an in-doubt outcome is the task's own doing. Only if the endpoint answered others
 /// meanwhile, or nobody else was in the air; otherwise it may be an outage, or a neighbour's doing,
 /// and after two such the task flies alone.
-fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict {
+fn suspicion(state: &QueueState, task: &Task, lease: &HeldLease, doubt: Doubt) -> OutcomeCost {
     let budgets = task.budgets;
     let died = doubt == Doubt::BridgeDied;
     let answered = !died && state.lane(task.route).answers > lease.answers;
@@ -222,7 +222,7 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
     sometimes!(Site::NeighbourAnswered, answered);
     sometimes!(Site::LoneFlightConvicted, alone && !answered);
     if charged {
-        return Verdict {
+        return OutcomeCost {
             charged,
             isolation: task.isolation,
         };
@@ -236,7 +236,7 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
     reached!(Site::OutageNotCharged);
     sometimes!(Site::IsolatedInRoute, isolation == Isolation::Route);
     sometimes!(Site::IsolatedInQueue, isolation == Isolation::Queue);
-    Verdict {
+    OutcomeCost {
         charged,
         isolation: isolation.max(task.isolation),
     }
@@ -245,15 +245,21 @@ fn suspicion(state: &State, task: &Task, lease: &Lease, doubt: Doubt) -> Verdict
 /// Executed: that costs nothing, and no deadline counts any more.
 #[inline]
 fn done(at: QueueMs, settlement: Settlement) -> Settled {
-    verdict(at, settlement, Outcome::Done, Verdict::FREE, Next::Done)
+    verdict(
+        at,
+        settlement,
+        LeaseOutcome::Done,
+        OutcomeCost::FREE,
+        Next::Done,
+    )
 }
 
 #[inline]
 fn verdict(
     at: QueueMs,
     settlement: Settlement,
-    outcome: Outcome,
-    verdict: Verdict,
+    outcome: LeaseOutcome,
+    verdict: OutcomeCost,
     next: Next,
 ) -> Settled {
     Settled {

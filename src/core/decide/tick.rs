@@ -2,14 +2,14 @@
 
 use super::super::event::{Doubt, Event};
 use super::super::policy::Policy;
-use super::super::state::State;
-use super::super::task::{Lease, Life};
+use super::super::state::QueueState;
+use super::super::task::{HeldLease, TaskLife};
 use super::super::time::{MonoMs, Now, QueueMs};
 use super::{Reply, Report, Settlement, mix, settle};
 use crate::coverage::{Site, reached};
 
 pub(super) fn tick(
-    state: &State,
+    state: &QueueState,
     policy: &Policy,
     now: Now,
     jitter: u64,
@@ -23,10 +23,10 @@ pub(super) fn tick(
         .take_while(|(deadline, _)| *deadline <= now.mono);
     for (_, slot) in over.take(limit) {
         let task = state.task(slot);
-        let Life::Leased(lease) = task.life else {
+        let TaskLife::Leased(lease) = task.life else {
             unreachable!("only held tasks have a lease end");
         };
-        let lease: &Lease = &state.leases[lease as usize];
+        let lease: &HeldLease = &state.leases[lease as usize];
         let report = if lease.sent {
             reached!(Site::LeaseExpiredInDoubt);
             Report::InDoubt(Doubt::LeaseExpired)

@@ -42,7 +42,7 @@ impl Naive {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum OrderStep {
     /// A task with the next number, as a new one.
     New(Isolation),
     /// A task with a number that was left out, or was somebody's already: from another queue, say.
@@ -66,13 +66,13 @@ fn gate() -> impl Strategy<Value = Gate> {
     prop::sample::select(&GATES[..])
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = OrderStep> {
     prop_oneof![
-        8 => isolation().prop_map(Step::New),
-        2 => (0..300_u64, isolation()).prop_map(|(seq, isolation)| Step::Old(seq, isolation)),
-        4 => any::<Index>().prop_map(Step::Leave),
-        4 => vec(gate(), 0..2).prop_map(Step::Grant),
-        1 => (gate(), any::<bool>()).prop_map(|(gate, closed)| Step::Set(gate, closed)),
+        8 => isolation().prop_map(OrderStep::New),
+        2 => (0..300_u64, isolation()).prop_map(|(seq, isolation)| OrderStep::Old(seq, isolation)),
+        4 => any::<Index>().prop_map(OrderStep::Leave),
+        4 => vec(gate(), 0..2).prop_map(OrderStep::Grant),
+        1 => (gate(), any::<bool>()).prop_map(|(gate, closed)| OrderStep::Set(gate, closed)),
     ]
 }
 
@@ -81,14 +81,14 @@ fn gates(closed: &[Gate]) -> Gates {
     closed.iter().fold(all, |all, gate| all.and(*gate, true))
 }
 
-fn run(steps: Vec<Step>) {
-    let (mut order, mut naive) = (Order::default(), Naive::default());
+fn run(steps: Vec<OrderStep>) {
+    let (mut order, mut naive) = (GrantOrder::default(), Naive::default());
     let (mut next, mut slot) = (1, 0);
     for step in steps {
         let leaves = match step {
-            Step::New(isolation) | Step::Old(_, isolation) => {
+            OrderStep::New(isolation) | OrderStep::Old(_, isolation) => {
                 let seq = match step {
-                    Step::Old(seq, _) => seq,
+                    OrderStep::Old(seq, _) => seq,
                     // Every third number is left out, for somebody old.
                     _ => next + next % 3 / 2,
                 };
@@ -99,10 +99,10 @@ fn run(steps: Vec<Step>) {
                 slot += 1;
                 None
             }
-            Step::Leave(_) if naive.tasks.is_empty() => None,
-            Step::Leave(which) => Some(naive.tasks[which.index(naive.tasks.len())].1),
-            Step::Grant(closed) => naive.head(&closed),
-            Step::Set(gate, closed) => {
+            OrderStep::Leave(_) if naive.tasks.is_empty() => None,
+            OrderStep::Leave(which) => Some(naive.tasks[which.index(naive.tasks.len())].1),
+            OrderStep::Grant(closed) => naive.head(&closed),
+            OrderStep::Set(gate, closed) => {
                 let was_closed = naive.closed.contains(&gate);
                 naive.closed.retain(|other| *other != gate);
                 naive.closed.extend(closed.then_some(gate));

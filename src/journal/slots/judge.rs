@@ -2,7 +2,7 @@
 
 use super::super::layout::{Generation, SegmentHeader, SlotNo};
 use super::super::limits::SEGMENT_HEADER_BYTES;
-use super::super::replay::{Ending, Flaw, Fold, Replay, Start};
+use super::super::replay::{Flaw, Fold, LogEnding, Replay, Start};
 use super::walk::Walk;
 use super::{
     Corruption, LastBatch, LiveSegment, PlannedSegment, Recovered, RecoveryError, Survey, Torn,
@@ -20,13 +20,13 @@ pub struct Judge {
     /// What was folded so far.
     replay: Replay,
     /// Set where the log was cut; no segment behind it may hold a batch.
-    cut: Option<Cut>,
+    cut: Option<LogCut>,
     last_batch: Option<LastBatch>,
 }
 
 /// Where the intact part of the log ends before its segment does.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct LogCut {
     planned: PlannedSegment,
     offset: u32,
     /// What was found there, if anything.
@@ -152,8 +152,8 @@ impl Judge {
         let Some(next) = follower else { return Ok(()) };
         let rolled = next.generation == planned.header.generation;
         let fits = match self.replay.ending() {
-            Ending::Roll(to) => to == next.segment,
-            Ending::Seal | Ending::Open => !rolled,
+            LogEnding::Roll(to) => to == next.segment,
+            LogEnding::Seal | LogEnding::Open => !rolled,
         };
         if fits {
             Ok(())
@@ -170,7 +170,7 @@ impl Judge {
         follower: Option<SegmentHeader>,
     ) -> Result<(), Corruption> {
         let offset = walk.offset();
-        let ended = self.replay.ending() != Ending::Open;
+        let ended = self.replay.ending() != LogEnding::Open;
         let ends_here = self.replay.end().segment() == planned.header.segment;
         if ended && ends_here && follower.is_some() {
             let what = "the segment ends before the place that the next one's header names";
@@ -191,7 +191,7 @@ impl Judge {
                 return Err(planned.corrupt(offset, what));
             }
         }
-        self.cut = Some(Cut {
+        self.cut = Some(LogCut {
             planned,
             offset,
             trace: walk.trace(),
@@ -203,7 +203,7 @@ impl Judge {
     /// torn, nothing can have been written behind the header.
     fn feed_behind_cut(
         &mut self,
-        cut: Cut,
+        cut: LogCut,
         planned: PlannedSegment,
         bytes: &[u8],
     ) -> Result<(), Corruption> {
@@ -284,7 +284,7 @@ impl Judge {
             abandoned,
             last_batch: self.last_batch,
             torn: self.cut.and_then(torn),
-            sealed: self.replay.ending() == Ending::Seal,
+            sealed: self.replay.ending() == LogEnding::Seal,
             counts: self.replay.counts(),
         })
     }
@@ -337,7 +337,7 @@ impl Judge {
                 "no file holds this segment, and it is needed",
             ));
         }
-        if let Ending::Roll(next) = self.replay.ending()
+        if let LogEnding::Roll(next) = self.replay.ending()
             && self.survey.log.last().map(|last| last.header.segment) < Some(next)
         {
             let what = "the log goes on in this segment, and no file holds it";
@@ -347,7 +347,7 @@ impl Judge {
     }
 }
 
-fn torn(cut: Cut) -> Option<Torn> {
+fn torn(cut: LogCut) -> Option<Torn> {
     cut.trace.map(|bytes| Torn {
         segment: cut.planned.header.segment,
         slot: cut.planned.slot,

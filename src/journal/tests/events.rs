@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::core::event::*;
-use crate::core::history::{Attempt, History, OutcomeCounts};
+use crate::core::history::{Attempt, OutcomeCounts, TaskHistory};
 use crate::core::ids::*;
 use crate::core::time::QueueMs;
 
@@ -44,18 +44,18 @@ fn carried() -> impl Strategy<Value = Carried> {
     })
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> impl Strategy<Value = LeaseOutcome> {
     prop_oneof![
-        Just(Outcome::Done),
-        Just(Outcome::Rejected),
-        Just(Outcome::Refused),
-        Just(Outcome::Unavailable),
-        Just(Outcome::NotSent),
-        Just(Outcome::Released),
-        Just(Outcome::InDoubt(Doubt::NoAnswer)),
-        Just(Outcome::InDoubt(Doubt::LeaseExpired)),
-        Just(Outcome::InDoubt(Doubt::LeaseDropped)),
-        Just(Outcome::InDoubt(Doubt::BridgeDied)),
+        Just(LeaseOutcome::Done),
+        Just(LeaseOutcome::Rejected),
+        Just(LeaseOutcome::Refused),
+        Just(LeaseOutcome::Unavailable),
+        Just(LeaseOutcome::NotSent),
+        Just(LeaseOutcome::Released),
+        Just(LeaseOutcome::InDoubt(Doubt::NoAnswer)),
+        Just(LeaseOutcome::InDoubt(Doubt::LeaseExpired)),
+        Just(LeaseOutcome::InDoubt(Doubt::LeaseDropped)),
+        Just(LeaseOutcome::InDoubt(Doubt::BridgeDied)),
     ]
 }
 
@@ -125,7 +125,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     })
 }
 
-fn history() -> impl Strategy<Value = History> {
+fn history() -> impl Strategy<Value = TaskHistory> {
     let counts = any::<[u32; 6]>().prop_map(|counts| OutcomeCounts {
         rejected: counts[0],
         refused: counts[1],
@@ -135,7 +135,7 @@ fn history() -> impl Strategy<Value = History> {
         released: counts[5],
     });
     let attempts = (vec(attempt(), 0..=5), vec(attempt(), 0..=20));
-    (attempts, any::<u64>(), counts).prop_map(|((first, last), omitted, counts)| History {
+    (attempts, any::<u64>(), counts).prop_map(|((first, last), omitted, counts)| TaskHistory {
         first,
         last: last.into(),
         omitted,

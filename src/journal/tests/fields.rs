@@ -2,18 +2,18 @@
 
 use super::super::fields::FIELDS_BYTES_MAX;
 use super::super::limits::RECORD_META_BYTES_MAX;
-use super::super::record::{Place, encode_event};
+use super::super::record::{RecordPlace, encode_event};
 use super::super::*;
 use super::folder::{Folder, base};
 use super::roundtrip::numbered;
 use crate::core::event::{
-    Carried, Enqueued, Event, LifeImage, Next, Outcome, PoisonCause, Settled, TaskImage,
+    Carried, Enqueued, Event, LeaseOutcome, LifeImage, Next, PoisonCause, Settled, TaskImage,
 };
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Fingerprint, KeyHash, SegmentNo};
 use crate::core::limits::ERROR_BYTES_MAX;
 use crate::core::time::Now;
-use crate::core::{DeliveryId, Epoch, Origin, QueueMs, RouteId, Seq, State, TaskId};
+use crate::core::{DeliveryId, Epoch, Origin, QueueMs, QueueState, RouteId, Seq, TaskId};
 
 /// Field 1 with two bytes, field 9 with none.
 const FIELDS: [u8; 8] = [1, 2, 0, 0xaa, 0xbb, 9, 0, 0];
@@ -30,7 +30,7 @@ fn enqueued(fields: &[u8]) -> Event {
 
 fn encoded(event: &mut Event) -> Vec<u8> {
     let mut out = Vec::new();
-    let place = Place {
+    let place = RecordPlace {
         segment: SegmentNo(1),
         origin: 0,
     };
@@ -38,12 +38,12 @@ fn encoded(event: &mut Event) -> Vec<u8> {
     out
 }
 
-fn decoded(bytes: &[u8], format: Format) -> Result<Event, DecodeError> {
+fn decoded(bytes: &[u8], format: FormatVersion) -> Result<Event, DecodeError> {
     let mut records = Records::new(bytes, format, SegmentNo(1), 0);
     let placed = records.next().expect("there is a record")?;
     assert_eq!(placed.body, b"body");
     match placed.record {
-        Record::Event(event) => Ok(event),
+        LogRecord::Event(event) => Ok(event),
         other => panic!("no event: {other:?}"),
     }
 }
@@ -52,12 +52,12 @@ fn decoded(bytes: &[u8], format: Format) -> Result<Event, DecodeError> {
 fn fields_that_nobody_knows_are_read_as_they_are_and_only_since_version_2() {
     let mut event = enqueued(&FIELDS);
     let bytes = encoded(&mut event);
-    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+    assert_eq!(decoded(&bytes, FormatVersion::Two), Ok(event));
     let refused = DecodeError::Value {
         field: "set of options",
         value: 4,
     };
-    assert_eq!(decoded(&bytes, Format::One), Err(refused));
+    assert_eq!(decoded(&bytes, FormatVersion::One), Err(refused));
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn without_fields_both_versions_write_the_same_bytes() {
     let mut event = enqueued(&[]);
     let bytes = encoded(&mut event);
     assert_eq!(bytes.len(), encoded(&mut enqueued(&FIELDS)).len() - 10);
-    assert_eq!(decoded(&bytes, Format::One), Ok(event.clone()));
-    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+    assert_eq!(decoded(&bytes, FormatVersion::One), Ok(event.clone()));
+    assert_eq!(decoded(&bytes, FormatVersion::Two), Ok(event));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn fields_out_of_order_too_long_or_none_at_all_are_damage() {
     ] {
         let len = u16::try_from(fields.len()).unwrap().to_le_bytes();
         let (front, rest) = (&whole[..at], &whole[at + 2 + FIELDS.len()..]);
-        let read = decoded(&[front, &len, fields, rest].concat(), Format::Two);
+        let read = decoded(&[front, &len, fields, rest].concat(), FormatVersion::Two);
         match fits {
             true => assert_eq!(read.map(|_| ()), Ok(()), "{fields:?}"),
             false => assert_eq!(read, Err(DecodeError::Fields), "{fields:?}"),
@@ -117,8 +117,8 @@ fn a_field_that_must_be_known_refuses_the_log_as_a_newer_ones_and_not_as_damaged
 }
 
 /// A state with one task that carries fields.
-fn state() -> (State, TaskId) {
-    let mut state = State::new(0);
+fn state() -> (QueueState, TaskId) {
+    let mut state = QueueState::new(0);
     let (at, origin) = (QueueMs(1), Origin(7));
     state.apply(&Event::Opened { at, origin });
     let (route, name) = (RouteId(0), "a".into());
@@ -131,14 +131,14 @@ fn state() -> (State, TaskId) {
     (state, id)
 }
 
-fn enqueue(state: &mut State, id: TaskId, fields: &[u8]) {
+fn enqueue(state: &mut QueueState, id: TaskId, fields: &[u8]) {
     let Event::Enqueued(enqueued) = enqueued(fields) else {
         unreachable!("it is one");
     };
     state.apply(&Event::Enqueued(Enqueued { id, ..enqueued }));
 }
 
-fn image(state: &State, id: TaskId) -> TaskImage {
+fn image(state: &QueueState, id: TaskId) -> TaskImage {
     state.image(id).expect("it lives")
 }
 
@@ -152,12 +152,12 @@ fn a_task_carries_its_fields_through_moves_restarts_and_drains_and_takes_them_al
         image: Box::new(moved.clone()),
         body: BodyRef::default(),
     };
-    let mut recovered = State::from_base(state.base());
-    let read = decoded(&encoded(&mut event), Format::Two).unwrap();
+    let mut recovered = QueueState::from_base(state.base());
+    let read = decoded(&encoded(&mut event), FormatVersion::Two).unwrap();
     recovered.replay(&read).unwrap();
     assert_eq!(image(&recovered, id), moved);
     // Drained and restored elsewhere.
-    let mut other = State::new(1);
+    let mut other = QueueState::new(1);
     let (route, name) = (RouteId(0), "a".into());
     other.apply(&Event::RouteDefined { route, name });
     let input = crate::core::Input::Restore { image: &moved };
@@ -173,7 +173,7 @@ fn a_task_carries_its_fields_through_moves_restarts_and_drains_and_takes_them_al
     assert_eq!(state.carried_len(), 0);
 }
 
-fn finish(state: &mut State, id: TaskId) {
+fn finish(state: &mut QueueState, id: TaskId) {
     let delivery = DeliveryId {
         task: id,
         epoch: Epoch::FIRST,
@@ -188,7 +188,7 @@ fn finish(state: &mut State, id: TaskId) {
     state.apply(&Event::Settled(Settled {
         delivery,
         at,
-        outcome: Outcome::Done,
+        outcome: LeaseOutcome::Done,
         charged: false,
         isolation: Default::default(),
         next: Next::Done,
@@ -216,7 +216,7 @@ fn the_largest_record_is_as_large_as_the_sizes_reckon_with() {
         history.push(Attempt {
             epoch: Epoch::new(epoch).unwrap(),
             at: QueueMs(1),
-            outcome: Outcome::Rejected,
+            outcome: LeaseOutcome::Rejected,
             charged: true,
             transport: None,
             sends: 1,
@@ -229,7 +229,7 @@ fn the_largest_record_is_as_large_as_the_sizes_reckon_with() {
         body: BodyRef::default(),
     };
     let bytes = encoded(&mut event);
-    assert_eq!(decoded(&bytes, Format::Two), Ok(event));
+    assert_eq!(decoded(&bytes, FormatVersion::Two), Ok(event));
     let meta = bytes.len() - b"body".len();
     let reckoned = RECORD_META_BYTES_MAX as usize;
     assert!((reckoned - 256..=reckoned).contains(&meta), "{meta} bytes");

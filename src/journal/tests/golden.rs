@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::folder::{Folder, base};
 use crate::core::event::*;
-use crate::core::history::{Attempt, History};
+use crate::core::history::{Attempt, TaskHistory};
 use crate::core::ids::*;
 use crate::core::time::QueueMs;
 
@@ -35,7 +35,7 @@ fn settled() -> Settled {
     Settled {
         delivery: delivery(),
         at: QueueMs(70_000),
-        outcome: Outcome::InDoubt(Doubt::LeaseExpired),
+        outcome: LeaseOutcome::InDoubt(Doubt::LeaseExpired),
         charged: true,
         isolation: Isolation::Route,
         next: Next::Delayed(QueueMs(80_000)),
@@ -46,11 +46,11 @@ fn settled() -> Settled {
 }
 
 fn image() -> TaskImage {
-    let mut history = History::default();
+    let mut history = TaskHistory::default();
     history.push(Attempt {
         epoch: Epoch::FIRST,
         at: QueueMs(60_000),
-        outcome: Outcome::Rejected,
+        outcome: LeaseOutcome::Rejected,
         charged: true,
         transport: Some(TransportKind::Socket),
         sends: 1,

@@ -70,7 +70,7 @@ fn batches_fold_in_order_and_say_where_the_log_goes_on() {
     assert_eq!(events, 120);
     assert_eq!(replay.generation(), Some(Generation(2)));
     assert_eq!(replay.counts().batches, batches.0.len() as u64);
-    assert_eq!(replay.ending(), Ending::Open);
+    assert_eq!(replay.ending(), LogEnding::Open);
 }
 
 #[test]

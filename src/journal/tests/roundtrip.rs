@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::record::{Place, encode_event, size_bound};
+use super::super::record::{RecordPlace, encode_event, size_bound};
 use super::super::*;
 use super::events::event_and_body;
 use super::folder::{Folder, base};
@@ -24,24 +24,24 @@ fn body_of(event: &Event) -> Option<BodyRef> {
 proptest! {
     #[test]
     fn a_record_decodes_to_its_event_and_its_body_place((mut event, body) in event_and_body()) {
-        let place = Place { segment: SegmentNo(7), origin: 4136 };
+        let place = RecordPlace { segment: SegmentNo(7), origin: 4136 };
         let mut out = vec![0xee; 11];
         encode_event(&mut out, place, &mut event, &body);
         prop_assert!(out.len() - 11 <= size_bound(&event) + body.len());
-        let mut records = Records::new(&out[11..], Format::WRITTEN, SegmentNo(7), 4147);
+        let mut records = Records::new(&out[11..], FormatVersion::WRITTEN, SegmentNo(7), 4147);
         let placed = records.next().unwrap().unwrap();
-        prop_assert_eq!(placed.record, Record::Event(event));
+        prop_assert_eq!(placed.record, LogRecord::Event(event));
         prop_assert_eq!(placed.body, &body[..]);
         prop_assert!(records.next().is_none());
     }
 
     #[test]
     fn every_proper_prefix_of_a_record_is_refused((mut event, body) in event_and_body()) {
-        let place = Place { segment: SegmentNo(1), origin: 0 };
+        let place = RecordPlace { segment: SegmentNo(1), origin: 0 };
         let mut out = Vec::new();
         encode_event(&mut out, place, &mut event, &body);
         for len in 1..out.len() {
-            let mut records = Records::new(&out[..len], Format::WRITTEN, SegmentNo(1), 0);
+            let mut records = Records::new(&out[..len], FormatVersion::WRITTEN, SegmentNo(1), 0);
             let first = records.next().unwrap();
             prop_assert_eq!(first.map(|_| ()), Err(DecodeError::Short));
         }
@@ -50,7 +50,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(tag in 0_u8..32, bytes in vec(any::<u8>(), 0..400)) {
         let tagged: Vec<u8> = std::iter::once(tag).chain(bytes).collect();
-        for format in [Format::One, Format::Two] {
+        for format in [FormatVersion::One, FormatVersion::Two] {
             let records = Records::new(&tagged, format, SegmentNo(u32::MAX), u32::MAX - 100);
             prop_assert!(records.count() <= tagged.len());
         }
@@ -112,7 +112,7 @@ fn a_lease_with_epoch_zero_is_refused() {
         at: QueueMs(0),
         lease: LeaseTimes::default(),
     };
-    let place = Place {
+    let place = RecordPlace {
         segment: SegmentNo(1),
         origin: 0,
     };
@@ -123,7 +123,7 @@ fn a_lease_with_epoch_zero_is_refused() {
     bytes[17..21].fill(0);
     let field = "epoch of a lease";
     let refused = Err(DecodeError::Value { field, value: 0 });
-    let mut records = Records::new(&bytes, Format::WRITTEN, SegmentNo(1), 0);
+    let mut records = Records::new(&bytes, FormatVersion::WRITTEN, SegmentNo(1), 0);
     let decoded = records.next().unwrap();
     assert_eq!(decoded.map(|_| ()), refused);
 }

@@ -306,7 +306,7 @@ async fn a_delay_lasts_as_long_as_it_says_or_until_cancellation() {
 
 /// One step of a random life of nested scopes. The number picks one of the scopes that still live.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ScopeStep {
     Register(usize),
     RegisterFailing(usize),
     RegisterHanging(usize),
@@ -316,16 +316,16 @@ enum Step {
     Compensate(usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<ScopeStep>> {
     let pick = 0..8_usize;
     let step = prop_oneof![
-        6 => pick.clone().prop_map(Step::Register),
-        1 => pick.clone().prop_map(Step::RegisterFailing),
-        1 => pick.clone().prop_map(Step::RegisterHanging),
-        4 => pick.clone().prop_map(Step::Open),
-        1 => pick.clone().prop_map(Step::Drop),
-        1 => pick.clone().prop_map(Step::Succeed),
-        1 => pick.prop_map(Step::Compensate),
+        6 => pick.clone().prop_map(ScopeStep::Register),
+        1 => pick.clone().prop_map(ScopeStep::RegisterFailing),
+        1 => pick.clone().prop_map(ScopeStep::RegisterHanging),
+        4 => pick.clone().prop_map(ScopeStep::Open),
+        1 => pick.clone().prop_map(ScopeStep::Drop),
+        1 => pick.clone().prop_map(ScopeStep::Succeed),
+        1 => pick.prop_map(ScopeStep::Compensate),
     ];
     proptest::collection::vec(step, 0..60)
 }
@@ -377,25 +377,25 @@ async fn compensate_both(ctx: &mut Context, scope: usize, model: &mut Model) {
 fn register_both(
     ctx: &Context,
     scope: usize,
-    step: Step,
+    step: ScopeStep,
     number: usize,
     with: (&Journal, &mut Model),
 ) {
     let (journal, model) = with;
     let (journal, name) = (journal.clone(), format!("number {number}"));
-    let wrong = !matches!(step, Step::Register(_));
+    let wrong = !matches!(step, ScopeStep::Register(_));
     model.registered.push((name.clone(), scope, wrong));
     ctx.register_compensation(name.clone(), move || async move {
         journal.note(name);
         match step {
-            Step::RegisterFailing(_) => Err(BoxError::from("no luck")),
-            Step::RegisterHanging(_) => pending().await,
+            ScopeStep::RegisterFailing(_) => Err(BoxError::from("no luck")),
+            ScopeStep::RegisterHanging(_) => pending().await,
             _ => Ok(()),
         }
     });
 }
 
-async fn live(steps: Vec<Step>, success: bool) {
+async fn live(steps: Vec<ScopeStep>, success: bool) {
     let (root, abandoned) = counted();
     let journal = Journal::default();
     let mut model = Model {
@@ -408,24 +408,26 @@ async fn live(steps: Vec<Step>, success: bool) {
         // The root, which is at place 0, ends at the end.
         let child = |pick: usize| (live > 1).then(|| 1 + pick % (live - 1));
         match step {
-            Step::Register(pick) | Step::RegisterFailing(pick) | Step::RegisterHanging(pick) => {
+            ScopeStep::Register(pick)
+            | ScopeStep::RegisterFailing(pick)
+            | ScopeStep::RegisterHanging(pick) => {
                 let (scope, ctx) = &scopes[pick % live];
                 register_both(ctx, *scope, step, number, (&journal, &mut model));
             }
-            Step::Open(pick) => {
+            ScopeStep::Open(pick) => {
                 let (scope, ctx) = &scopes[pick % live];
                 model.parents.push(Some(*scope));
                 let opened = (model.parents.len() - 1, ctx.child());
                 scopes.push(opened);
             }
-            Step::Drop(pick) => drop(child(pick).map(|place| scopes.remove(place))),
-            Step::Succeed(pick) => {
+            ScopeStep::Drop(pick) => drop(child(pick).map(|place| scopes.remove(place))),
+            ScopeStep::Succeed(pick) => {
                 if let Some((scope, ctx)) = child(pick).map(|place| scopes.remove(place)) {
                     ctx.succeed();
                     model.take(scope);
                 }
             }
-            Step::Compensate(pick) => {
+            ScopeStep::Compensate(pick) => {
                 let (scope, ctx) = &mut scopes[pick % live];
                 compensate_both(ctx, *scope, &mut model).await;
             }

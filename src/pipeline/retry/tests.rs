@@ -11,7 +11,7 @@ use crate::env::Env;
 
 const DELAY: Duration = Duration::from_millis(100);
 
-type Outcome = Result<u32, PipelineError<TestError>>;
+type TryResult = Result<u32, PipelineError<TestError>>;
 
 fn policy(max_tries: u32) -> RetryPolicy {
     RetryPolicy::fixed(max_tries, DELAY).expect("a valid policy")
@@ -22,7 +22,7 @@ async fn scripted(
     ctx: &Context,
     policy: &RetryPolicy,
     script: &[Result<(), PipelineError<TestError>>],
-) -> (Outcome, usize) {
+) -> (TryResult, usize) {
     let mut tries = 0_usize;
     let outcome = retry(ctx, policy, |number, _scope| {
         let step = script[tries].clone();
@@ -180,7 +180,7 @@ async fn cancellation_cuts_a_try_off_and_nothing_starts_after_it() {
         ctx.token().cancel();
     };
     let policy = policy(5);
-    let hanging = retry(&ctx, &policy, |_, _| pending::<Outcome>());
+    let hanging = retry(&ctx, &policy, |_, _| pending::<TryResult>());
     let (outcome, ()) = tokio::join!(hanging, cancel);
     assert_eq!(outcome, Err(PipelineError::Cancelled { in_doubt: true }));
     let (outcome, tries) = scripted(&ctx, &policy, &[]).await;
@@ -206,7 +206,7 @@ async fn no_wait_is_begun_that_would_last_beyond_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_cuts_a_try_off_in_doubt() {
     let ctx = context().child_within(DELAY);
-    let outcome = retry(&ctx, &policy(9), |_, _| pending::<Outcome>()).await;
+    let outcome = retry(&ctx, &policy(9), |_, _| pending::<TryResult>()).await;
     let error = outcome.expect_err("cut off");
     assert!(!error.is_definite());
     let PipelineError::Exhausted { tries, last, .. } = error else {
@@ -218,7 +218,7 @@ async fn the_deadline_cuts_a_try_off_in_doubt() {
 
 /// Each try registers two compensations and hangs until its time limit; the last one succeeds if it
 /// is try number `succeeds_at`.
-async fn with_compensations(ctx: &Context, journal: &Journal, succeeds_at: u32) -> Outcome {
+async fn with_compensations(ctx: &Context, journal: &Journal, succeeds_at: u32) -> TryResult {
     retry(ctx, &policy(3), |number, scope| {
         assert_eq!(scope.compensations(), 0, "each try has a fresh scope");
         let journal = journal.clone();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::error::{EnqueueError, FullBecause};
 use super::super::options::QueueOptions;
-use super::{Core, Engine, Stage};
+use super::{Core, Engine, QueueStage};
 use crate::core::{Input, Now, Refusal, Reply};
 use crate::coverage::{Site, reached};
 
@@ -124,7 +124,7 @@ impl Core {
         options: &QueueOptions,
         wanted: Wanted,
     ) -> Result<(), EnqueueError> {
-        if self.stage != Stage::Open {
+        if self.stage != QueueStage::Open {
             return Err(EnqueueError::Closed);
         }
         let counts = self.state.counts_of_all();

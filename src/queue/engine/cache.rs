@@ -9,7 +9,7 @@ use crate::observe::CacheStatus;
 /// up are not kept: the oldest tasks are leased first, so those already here will be asked for sooner.
 #[derive(Debug)]
 pub(super) struct BodyCache {
-    bodies: Vec<Option<Kept>>,
+    bodies: Vec<Option<CachedBody>>,
     /// The pages that these bodies stand in.
     pages: Slab<PageUse>,
     /// Bytes of the pages.
@@ -21,7 +21,7 @@ pub(super) struct BodyCache {
 
 /// A body, and the page that it keeps in memory.
 #[derive(Debug)]
-struct Kept {
+struct CachedBody {
     body: Bytes,
     page: u32,
 }
@@ -80,7 +80,7 @@ impl BodyCache {
         if slot >= self.bodies.len() {
             self.bodies.resize_with(slot + 1, || None);
         }
-        self.bodies[slot] = Some(Kept { body, page: at });
+        self.bodies[slot] = Some(CachedBody { body, page: at });
     }
 
     fn begin(&mut self, bytes: usize) -> Option<u32> {
@@ -103,7 +103,7 @@ impl BodyCache {
     }
 
     fn take(&mut self, slot: usize) -> Option<Bytes> {
-        let Kept { body, page } = self.bodies.get_mut(slot)?.take()?;
+        let CachedBody { body, page } = self.bodies.get_mut(slot)?.take()?;
         let used = &mut self.pages[page as usize];
         used.bodies -= 1;
         if used.bodies == 0 {

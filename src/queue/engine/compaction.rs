@@ -2,7 +2,7 @@
 
 use super::admission::{RESERVED_SEGMENTS, Space};
 use super::tail::Tail;
-use crate::core::State;
+use crate::core::QueueState;
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, sometimes};
 
@@ -24,14 +24,14 @@ const KEY_BYTES: u64 = 96;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Compaction {
     /// The pass under way.
-    pass: Option<Pass>,
+    pass: Option<CompactionPass>,
     /// Another pass would free next to nothing.
     futile: Option<Futile>,
 }
 
 /// A pass over the whole log.
 #[derive(Clone, Copy, Debug)]
-struct Pass {
+struct CompactionPass {
     /// The segment that was being written when it began.
     until: SegmentNo,
     /// Segments that were read, because something in them was still needed.
@@ -53,7 +53,7 @@ impl Compaction {
     /// The segment that is to go next, if one is; if `early`, the oldest that can.
     pub(super) fn next(
         &self,
-        state: &State,
+        state: &QueueState,
         tail: &Tail,
         space: &Space,
         early: bool,
@@ -85,12 +85,12 @@ impl Compaction {
         &mut self,
         segment: SegmentNo,
         bytes: u64,
-        state: &State,
+        state: &QueueState,
         tail: &Tail,
         space: &Space,
     ) {
         let in_use = tail.in_use();
-        let pass = self.pass.get_or_insert(Pass {
+        let pass = self.pass.get_or_insert(CompactionPass {
             until: tail.active(),
             segments: 0,
             bytes: 0,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::super::commit::End;
+use super::super::commit::CommitEnd;
 use super::super::log::{Log, LogFailure};
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
-use super::{Core, Ended, Engine, Stage};
+use super::{Core, Engine, EngineEnd, QueueStage};
 use crate::coverage::{Site, reached};
 use crate::env::{Mono, Point};
 use crate::journal::{Batch, Position, Sealer};
@@ -58,7 +58,7 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
             }
         }
     }
-    engine.commit.finish(End::Closed);
+    engine.commit.finish(CommitEnd::Closed);
     engine.wake_everybody();
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc
 pub(super) async fn watch_log(
     engine: Weak<Engine>,
     log: Arc<dyn Log>,
-    mut ended: watch::Receiver<Option<Ended>>,
+    mut ended: watch::Receiver<Option<EngineEnd>>,
 ) {
     tokio::select! {
         biased;
@@ -143,11 +143,11 @@ impl Engine {
         reached!(Site::JournalFailed);
         tracing::error!(error = %failure.what(), "{}", last_word(&failure));
         // The reason first: whoever finds the queue closed asks whether it has failed.
-        self.commit.finish(End::Failed(failure.clone()));
-        self.lock().stage = Stage::Closed;
+        self.commit.finish(CommitEnd::Failed(failure.clone()));
+        self.lock().stage = QueueStage::Closed;
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
-            ended.get_or_insert(Ended::Failed(failure));
+            ended.get_or_insert(EngineEnd::Failed(failure));
             first
         });
         self.wake_everybody();
@@ -155,7 +155,7 @@ impl Engine {
 
     /// Whether nothing is appended any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.look(|core, _| core.stage == Stage::Closed)
+        self.look(|core, _| core.stage == QueueStage::Closed)
     }
 
     /// Everybody who waits for anything looks again.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::cache::Page;
 use super::life::Owner;
-use super::{Core, Engine, Promise, Stage};
+use super::{Core, Engine, Promise, QueueStage};
 use crate::core::decide::Grant;
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, Input, Now, Reply, Report, RouteId, Settlement, TaskId};
@@ -58,7 +58,7 @@ pub(crate) fn ending(delivery: DeliveryId, report: Report) -> Settlement {
 impl Core {
     /// Leases up to `max` tasks of a route.
     pub(crate) fn grant_many(&mut self, now: Now, route: RouteId, max: usize) -> Vec<Granted> {
-        if self.stage != Stage::Open {
+        if self.stage != QueueStage::Open {
             return Vec::new();
         }
         let ready = self.state.counts(route).ready;
@@ -100,7 +100,7 @@ impl Core {
 
     /// Ends a lease whose outcome nobody waits for; its record, if at hand, is kept for the next lease.
     pub(crate) fn end(&mut self, now: Now, settlement: Settlement, record: Option<Bytes>) {
-        if self.stage == Stage::Closed {
+        if self.stage == QueueStage::Closed {
             return;
         }
         let id = settlement.delivery.task;

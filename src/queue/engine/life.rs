@@ -13,8 +13,10 @@ use super::compaction::Compaction;
 use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
-use super::{Core, Ended, Engine, Stage, admission, cache, drivers, reading, time};
-use crate::core::{DeliveryId, Event, Impossible, Input, Now, Origin, Report, Settlement, State};
+use super::{Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, reading, time};
+use crate::core::{
+    DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Report, Settlement,
+};
 use crate::coverage::{Site, sometimes};
 use crate::env::BoxFuture;
 use crate::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
@@ -27,7 +29,7 @@ pub(crate) struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.engine.lock().stage = Stage::Closed;
+        self.engine.lock().stage = QueueStage::Closed;
         self.engine.commit.shut_down();
         self.engine.wake_everybody();
     }
@@ -37,7 +39,7 @@ impl Drop for Owner {
 /// whoever waits for the end hears of it.
 pub(super) struct Presence {
     tenure: Option<Box<dyn Tenure>>,
-    ended: watch::Sender<Option<Ended>>,
+    ended: watch::Sender<Option<EngineEnd>>,
 }
 
 impl Drop for Presence {
@@ -46,7 +48,7 @@ impl Drop for Presence {
         // A failure has been told already, and stays the last word.
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
-            ended.get_or_insert(Ended::Closed);
+            ended.get_or_insert(EngineEnd::Closed);
             first
         });
     }
@@ -54,13 +56,13 @@ impl Drop for Presence {
 
 /// Folds what recovery reads.
 struct Recovering {
-    state: Option<State>,
+    state: Option<QueueState>,
 }
 
 impl Fold for Recovering {
     fn base(&mut self, base: crate::core::event::Base) -> Result<(), String> {
         match &self.state {
-            None => self.state = Some(State::from_base(base)),
+            None => self.state = Some(QueueState::from_base(base)),
             Some(state) if state.base() == base => {}
             Some(_) => return Err(Impossible::OtherBase.to_string()),
         }
@@ -112,7 +114,7 @@ impl Owner {
         let state = state.unwrap_or_else(|| {
             let entropy = &options.env.entropy;
             let salt = u128::from(entropy.next_u64()) << 64;
-            State::new(salt | u128::from(entropy.next_u64()))
+            QueueState::new(salt | u128::from(entropy.next_u64()))
         });
         let owner = Self::start(options, geometry, &*store, opened, state)?;
         owner.engine.begin().await?;
@@ -124,7 +126,7 @@ impl Owner {
         geometry: Geometry,
         store: &dyn LogStore,
         opened: OpenLog,
-        state: State,
+        state: QueueState,
     ) -> Result<Arc<Self>, OpenError> {
         let env = options.env.clone();
         let (reads, read_requests) = mpsc::channel(reading::READ_REQUESTS_MAX);
@@ -142,7 +144,7 @@ impl Owner {
             bodies: cache::BodyCache::new(options.cache_bytes),
             waiting,
             told: Told::new(options.watermarks()),
-            stage: Stage::Open,
+            stage: QueueStage::Open,
             times: Default::default(),
             events: Vec::new(),
         };
@@ -243,19 +245,19 @@ impl Engine {
     /// promised stays promised; a second call waits for the first.
     pub(crate) async fn close(&self) -> Result<(), LogFailure> {
         let _sealed = self.with(|core, now| {
-            if core.stage != Stage::Open {
+            if core.stage != QueueStage::Open {
                 return;
             }
-            core.stage = Stage::Closing;
+            core.stage = QueueStage::Closing;
             core.give_back_held(now);
             core.seal();
-            core.stage = Stage::Closed;
+            core.stage = QueueStage::Closed;
         });
         self.commit.shut_down();
         self.wake_everybody();
         match self.ended().await {
-            Ended::Closed => Ok(()),
-            Ended::Failed(failure) => Err(failure),
+            EngineEnd::Closed => Ok(()),
+            EngineEnd::Failed(failure) => Err(failure),
         }
     }
 }

@@ -25,11 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::commit::{CommitQueue, End};
+use super::commit::{CommitEnd, CommitQueue};
 use super::error::{EnqueueError, FullBecause};
 use super::log::{Log, LogFailure};
 use super::options::QueueOptions;
-use crate::core::{Event, Input, Now, Policy, QueueMs, Refusal, Reply, Seq, State, TaskId, decide};
+use crate::core::{
+    Event, Input, Now, Policy, QueueMs, QueueState, Refusal, Reply, Seq, TaskId, decide,
+};
 use crate::env::{Env, Wall};
 use crate::journal::Position;
 
@@ -57,12 +59,12 @@ pub(crate) struct Engine {
     upkeep: Arc<Notify>,
     reads: mpsc::Sender<reading::ReadRequest>,
     /// Becomes set when the log has failed, or was closed.
-    ended: watch::Sender<Option<Ended>>,
+    ended: watch::Sender<Option<EngineEnd>>,
 }
 
 /// How an engine's life ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum EngineEnd {
     /// Closed, everything durable.
     Closed,
     /// The log failed, or is somebody else's.
@@ -72,10 +74,10 @@ pub(crate) enum Ended {
 /// What the lock guards: the state machine, and around it one part for each thing that is done with what it
 /// decides.
 pub(crate) struct Core {
-    pub(crate) state: State,
+    pub(crate) state: QueueState,
     policy: Policy,
     clock: time::QueueClock,
-    pub(crate) stage: Stage,
+    pub(crate) stage: QueueStage,
     /// Where decisions are written down,
     tail: tail::Tail,
     /// the room there is for more of them,
@@ -96,7 +98,7 @@ pub(crate) struct Core {
 
 /// How far along its life a queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum QueueStage {
     /// Takes commands and grants leases.
     Open,
     /// Neither; what is held may still be settled.
@@ -171,7 +173,7 @@ impl Engine {
             let mono = self.env.clock.now();
             let now = core.clock.at(mono);
             // Behind the end nothing is appended: a refusal then rests on nothing that is still to come.
-            let ended = core.stage == Stage::Closed;
+            let ended = core.stage == QueueStage::Closed;
             let before = core.tail.appended();
             let value = operation(&mut core, now);
             if let Some(batch) = core.tail.open_batch() {
@@ -231,8 +233,8 @@ impl Engine {
         }
         match self.commit.wait(promise.position).await {
             Ok(()) => self.holds().map(|()| promise.value),
-            Err(End::Failed(failure)) => Err(failure),
-            Err(End::Closed) => Err(LogFailure::InDoubt("the queue was closed".into())),
+            Err(CommitEnd::Failed(failure)) => Err(failure),
+            Err(CommitEnd::Closed) => Err(LogFailure::InDoubt("the queue was closed".into())),
         }
     }
 
@@ -248,8 +250,8 @@ impl Engine {
     #[cold]
     fn let_go(&self, failure: LogFailure) -> Result<(), LogFailure> {
         match self.commit.end() {
-            Some(End::Closed) => return Ok(()),
-            Some(End::Failed(_)) => {}
+            Some(CommitEnd::Closed) => return Ok(()),
+            Some(CommitEnd::Failed(_)) => {}
             None if failure.may_pass() => {}
             None => self.fail(failure.clone()),
         }
@@ -268,13 +270,13 @@ impl Engine {
     /// Why the log has failed, if it has.
     pub(crate) fn failure(&self) -> Option<LogFailure> {
         match self.commit.end() {
-            Some(End::Failed(failure)) => Some(failure),
-            Some(End::Closed) | None => None,
+            Some(CommitEnd::Failed(failure)) => Some(failure),
+            Some(CommitEnd::Closed) | None => None,
         }
     }
 
     /// Completes when the engine's life has ended.
-    pub(crate) async fn ended(&self) -> Ended {
+    pub(crate) async fn ended(&self) -> EngineEnd {
         let mut ended = self.ended.subscribe();
         let found = ended.wait_for(Option::is_some).await;
         let found = found.expect("the sender lives as long as the engine");

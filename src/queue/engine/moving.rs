@@ -4,7 +4,7 @@
 //! segment.
 
 use super::super::log::{LogFailure, SegmentRecord};
-use super::{Core, Engine, Stage};
+use super::{Core, Engine, QueueStage};
 use crate::core::ids::{KeyHash, SegmentNo};
 use crate::core::{Event, Input, Now, TaskId};
 use crate::coverage::{Site, always, reached};
@@ -18,7 +18,7 @@ const CHUNK_RECORDS: usize = 512;
 impl Core {
     /// Retires a segment that holds nothing any more; `false` if it does.
     fn retire(&mut self, segment: SegmentNo) -> bool {
-        if self.stage == Stage::Closed || !self.state.is_unneeded(segment) {
+        if self.stage == QueueStage::Closed || !self.state.is_unneeded(segment) {
             return false;
         }
         self.tail.retire(&self.state, segment);
@@ -30,7 +30,7 @@ impl Core {
     /// that leaves out a fifth may lose it all again there, and one that were called a gain for what it left out
     /// would be followed by another at once, for ever.
     fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) -> u64 {
-        if self.stage == Stage::Closed {
+        if self.stage == QueueStage::Closed {
             return 0;
         }
         let before = self.tail.length();
@@ -65,7 +65,7 @@ impl Engine {
     /// Lets one segment go if one should, or, if `early`, if one can. Says whether to look again at once.
     pub(super) async fn compact_once(&self, early: bool) -> bool {
         let next = self.look(|core, _| match core.stage {
-            Stage::Closed => None,
+            QueueStage::Closed => None,
             _ => core
                 .compaction
                 .next(&core.state, &core.tail, &core.space, early),

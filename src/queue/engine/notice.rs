@@ -1,7 +1,7 @@
 //! What an applied event means for those who wait: leases to be had, room, losses, news.
 
 use super::Core;
-use crate::core::event::{Doubt, Isolation, Next, Outcome};
+use crate::core::event::{Doubt, Isolation, LeaseOutcome, Next};
 use crate::core::{Event, Now, RouteId, SpanMs, TaskId};
 
 /// What must be known of an event's task before the event is applied: it may be gone after.
@@ -44,8 +44,8 @@ impl Core {
                 if let (Some(route), Some(held)) = (before.route, before.held) {
                     self.times.settled(route, held);
                 }
-                if matches!(settled.outcome, Outcome::InDoubt(Doubt::LeaseExpired))
-                    || settled.outcome == Outcome::Released
+                if matches!(settled.outcome, LeaseOutcome::InDoubt(Doubt::LeaseExpired))
+                    || settled.outcome == LeaseOutcome::Released
                 {
                     self.waiting.lease_lost();
                 }

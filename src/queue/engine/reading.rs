@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::log::{Log, ReadError};
+use super::super::log::{Log, LogReadError};
 use super::Engine;
 use crate::core::TaskId;
 use crate::core::ids::BodyRef;
@@ -17,7 +17,7 @@ pub(super) const READ_REQUESTS_MAX: usize = 256;
 /// Bodies that somebody waits for.
 pub(super) struct ReadRequest {
     bodies: Vec<BodyRef>,
-    answer: oneshot::Sender<Vec<Result<Bytes, ReadError>>>,
+    answer: oneshot::Sender<Vec<Result<Bytes, LogReadError>>>,
 }
 
 /// Why a task's record was not read.
@@ -29,11 +29,11 @@ pub(crate) enum Unread {
     ForNow(String),
 }
 
-impl From<ReadError> for Unread {
-    fn from(error: ReadError) -> Self {
+impl From<LogReadError> for Unread {
+    fn from(error: LogReadError) -> Self {
         match &error {
-            ReadError::Damaged(_) => Self::Damaged(error.to_string()),
-            ReadError::Gone(_) | ReadError::ForNow(_) => Self::ForNow(error.to_string()),
+            LogReadError::Damaged(_) => Self::Damaged(error.to_string()),
+            LogReadError::Gone(_) | LogReadError::ForNow(_) => Self::ForNow(error.to_string()),
         }
     }
 }
@@ -73,7 +73,10 @@ impl Engine {
     }
 
     /// Reads bodies, in order. `None` when the engine's life has ended meanwhile. Cancel safe.
-    pub(crate) async fn read(&self, bodies: Vec<BodyRef>) -> Option<Vec<Result<Bytes, ReadError>>> {
+    pub(crate) async fn read(
+        &self,
+        bodies: Vec<BodyRef>,
+    ) -> Option<Vec<Result<Bytes, LogReadError>>> {
         if bodies.is_empty() {
             return Some(Vec::new());
         }

@@ -1,7 +1,7 @@
 //! The log's writing end, under the lock: what was appended, how far it is durable, and how long it is.
 
 use crate::core::ids::SegmentNo;
-use crate::core::{Event, State};
+use crate::core::{Event, QueueState};
 use crate::journal::{Batch, Position, SealedBatch, Writer, next_batch};
 
 /// See the module. Every event's way to the log leads through here.
@@ -31,7 +31,7 @@ impl Tail {
     /// Appends an event that is about to be applied to `state`, with its body, and fills in where that went. A
     /// volatile one leaves no trace.
     #[inline]
-    pub(super) fn append(&mut self, state: &State, event: &mut Event, body: &[u8]) {
+    pub(super) fn append(&mut self, state: &QueueState, event: &mut Event, body: &[u8]) {
         if event.is_durable() {
             self.writer.append(|| state.base(), event, body);
             self.written.records += 1;
@@ -39,12 +39,12 @@ impl Tail {
     }
 
     /// Appends that nothing up to this segment is needed any more.
-    pub(super) fn retire(&mut self, state: &State, segment: SegmentNo) {
+    pub(super) fn retire(&mut self, state: &QueueState, segment: SegmentNo) {
         self.writer.retire(|| state.base(), segment);
     }
 
     /// Appends that the log is complete.
-    pub(super) fn seal(&mut self, state: &State) {
+    pub(super) fn seal(&mut self, state: &QueueState) {
         self.writer.seal(|| state.base());
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Engine;
-use crate::core::{Input, MonoMs, Now, QueueMs, Reply, State};
+use crate::core::{Input, MonoMs, Now, QueueMs, QueueState, Reply};
 use crate::env::{Clock, Mono, Point, Wall};
 
 /// Events of one tick under the lock: a few hundred microseconds of it.
@@ -58,7 +58,7 @@ impl QueueClock {
     }
 
     /// The earliest moment at which time alone changes something.
-    fn next(&self, state: &State) -> Option<MonoMs> {
+    fn next(&self, state: &QueueState) -> Option<MonoMs> {
         let (mono, queue) = state.next_wake();
         let queue = queue.map(|at| {
             let ahead = at.0.saturating_sub(self.opened_at.0);
@@ -68,7 +68,7 @@ impl QueueClock {
     }
 
     /// Whether the timer must be set anew because that moment has come nearer.
-    pub(super) fn must_rearm(&self, state: &State) -> bool {
+    pub(super) fn must_rearm(&self, state: &QueueState) -> bool {
         match (self.next(state), self.armed) {
             (Some(next), Some(armed)) => next < armed,
             (Some(_), None) => true,
@@ -88,7 +88,7 @@ impl Engine {
                 jitter,
                 limit: TICK_EVENTS_MAX,
             };
-            if core.stage < super::Stage::Closed
+            if core.stage < super::QueueStage::Closed
                 && core.run(now, input, &[]) == Ok(Reply::Ticked { more: true })
             {
                 outcome = Err(More);

@@ -7,7 +7,7 @@ use super::super::backpressure::{Backpressure, BackpressureSignal};
 use super::super::feed::{Feed, LifecycleFeed, News};
 use super::leaving::Leaving;
 use super::tail::Tail;
-use crate::core::{Event, RouteId, Seq, State, TaskId};
+use crate::core::{Event, QueueState, RouteId, Seq, TaskId};
 use crate::journal::Position;
 use crate::observe::{BackpressureStatus, FeedStatus};
 
@@ -50,7 +50,7 @@ impl Told {
     }
 
     /// Sets or removes the watermarks; the state starts anew.
-    pub(crate) fn set_watermarks(&mut self, watermarks: Option<(u64, u64)>, state: &State) {
+    pub(crate) fn set_watermarks(&mut self, watermarks: Option<(u64, u64)>, state: &QueueState) {
         self.backpressure.set(watermarks, depth(state));
     }
 
@@ -60,7 +60,7 @@ impl Told {
         &mut self,
         event: &Event,
         route: Option<RouteId>,
-        state: &State,
+        state: &QueueState,
         tail: &Tail,
     ) {
         if self.feed.is_listened_to() {
@@ -73,7 +73,7 @@ impl Told {
         }
     }
 
-    fn tell(&mut self, event: &Event, route: Option<RouteId>, state: &State, tail: &Tail) {
+    fn tell(&mut self, event: &Event, route: Option<RouteId>, state: &QueueState, tail: &Tail) {
         let position = tail.appended();
         self.feed.take(position, event, |id: TaskId| {
             let route = route.or_else(|| state.view(id).map(|view| view.route));
@@ -102,7 +102,7 @@ impl Told {
     pub(super) fn settled_range(
         &mut self,
         id: TaskId,
-        state: &State,
+        state: &QueueState,
         tail: &Tail,
     ) -> Option<(Seq, Seq)> {
         let range = state.settled_range(id)?;
@@ -114,7 +114,7 @@ impl Told {
 }
 
 /// Tasks that wait.
-fn depth(state: &State) -> u64 {
+fn depth(state: &QueueState) -> u64 {
     let counts = state.counts_of_all();
     counts.ready + counts.delayed
 }

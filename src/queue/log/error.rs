@@ -39,10 +39,10 @@ impl LogFailure {
 
 /// A log was not opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum LogOpenError {
     /// The folder or the log in it can't be used.
     #[error(transparent)]
-    Files(#[from] files::OpenError),
+    Files(#[from] files::FolderOpenError),
     /// Somebody else has it, and this store gives way.
     #[error("the journal is in use by another owner: {0}")]
     Held(Arc<str>),
@@ -57,12 +57,12 @@ pub enum OpenError {
     Unavailable(Arc<str>),
 }
 
-impl OpenError {
+impl LogOpenError {
     /// Whether somebody else has it.
     pub fn is_held(&self) -> bool {
         matches!(
             self,
-            Self::Held(_) | Self::Files(files::OpenError::Locked { .. })
+            Self::Held(_) | Self::Files(files::FolderOpenError::Locked { .. })
         )
     }
 
@@ -70,14 +70,14 @@ impl OpenError {
     pub fn is_damaged(&self) -> bool {
         matches!(
             self,
-            Self::Damaged(_) | Self::Files(files::OpenError::Corrupt { .. })
+            Self::Damaged(_) | Self::Files(files::FolderOpenError::Corrupt { .. })
         )
     }
 }
 
 /// A body or a segment was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
+pub enum LogReadError {
     /// The segment was retired meanwhile: what was still needed of it lies elsewhere by now.
     #[error("segment {} is not part of the log any more", .0.0)]
     Gone(SegmentNo),

@@ -26,9 +26,9 @@ use bytes::Bytes;
 use crate::core::Event;
 use crate::core::ids::{BodyRef, SegmentNo};
 use crate::env::BoxFuture;
-use crate::journal::{DecodeError, Fold, Geometry, IntactBatch, Record, SealedBatch, Start};
+use crate::journal::{DecodeError, Fold, Geometry, IntactBatch, LogRecord, SealedBatch, Start};
 
-pub use error::{LogFailure, OpenError, ReadError};
+pub use error::{LogFailure, LogOpenError, LogReadError};
 
 /// A place where one log is kept.
 pub trait LogStore: fmt::Debug + Send + Sync + 'static {
@@ -45,12 +45,12 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// refused.
     ///
     /// # Errors
-    /// [`OpenError`]; the log is as it was then.
+    /// [`LogOpenError`]; the log is as it was then.
     fn open<'a>(
         &'a self,
         options: LogOptions,
         fold: &'a mut (dyn Fold + Send),
-    ) -> BoxFuture<'a, Result<OpenLog, OpenError>>;
+    ) -> BoxFuture<'a, Result<OpenLog, LogOpenError>>;
 }
 
 /// How a log is kept.
@@ -89,13 +89,13 @@ pub trait Log: Send + Sync + 'static {
     fn read_bodies<'a>(
         &'a self,
         bodies: &'a [BodyRef],
-    ) -> BoxFuture<'a, Vec<Result<Bytes, ReadError>>>;
+    ) -> BoxFuture<'a, Vec<Result<Bytes, LogReadError>>>;
 
     /// Reads the events of a segment that is not written any more, all of them, checked: for compaction.
     fn read_segment(
         &self,
         segment: SegmentNo,
-    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, LogReadError>>;
 
     /// Lets go of a segment, and of any before it. That they are not needed any more is on record in the log,
     /// durably. Never the segment that is being written.
@@ -150,7 +150,7 @@ impl SegmentRecord {
     ) -> Result<(), DecodeError> {
         for placed in batch.records() {
             let placed = placed?;
-            if let Record::Event(event) = placed.record {
+            if let LogRecord::Event(event) = placed.record {
                 let body = bytes.slice_ref(placed.body);
                 records.push(Self { event, body });
             }

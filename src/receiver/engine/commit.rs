@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Job, Pending, Phase, State, Work};
+use super::{Engine, EngineState, ExecutionMode, Job, PendingCommit, Phase};
 use crate::core::TaskId;
 use crate::coverage::{Site, reached};
 use crate::env::Mono;
 use crate::receiver::inbox::RunId;
-use crate::receiver::store::{EffectLog, InboxStore, Record, StoreError};
-use crate::wire::Outcome;
+use crate::receiver::store::{EffectLog, InboxRecord, InboxStore, StoreError};
+use crate::wire::ExecutionOutcome;
 use bytes::Bytes;
 
 impl Engine {
@@ -29,8 +29,8 @@ impl Engine {
                 continue;
             }
             let committed = match &self.work {
-                Work::Effects(log) => self.commit_effects(&**log, batch).await,
-                Work::Handler { store, .. } => self.commit_records(&**store, batch).await,
+                ExecutionMode::Effects(log) => self.commit_effects(&**log, batch).await,
+                ExecutionMode::Handler { store, .. } => self.commit_records(&**store, batch).await,
             };
             if let Err(error) = committed {
                 reached!(Site::StoreFailed);
@@ -51,14 +51,14 @@ impl Engine {
     async fn commit_effects(
         &self,
         log: &dyn EffectLog,
-        batch: Vec<Pending>,
+        batch: Vec<PendingCommit>,
     ) -> Result<(), StoreError> {
         let mut started = Vec::with_capacity(batch.len());
         let mut commands = Vec::with_capacity(batch.len());
         {
             let mut state = self.state();
             for pending in batch {
-                let Pending::Effect(Job { run, command, .. }) = pending else {
+                let PendingCommit::Effect(Job { run, command, .. }) = pending else {
                     unreachable!("an effect log has nothing else to record");
                 };
                 // From here on a rollback comes too late; what was taken back before is left out.
@@ -92,11 +92,11 @@ impl Engine {
     async fn commit_records(
         self: &Arc<Self>,
         store: &dyn InboxStore,
-        mut batch: Vec<Pending>,
+        mut batch: Vec<PendingCommit>,
     ) -> Result<(), StoreError> {
         let records = batch.iter().map(record).collect();
         if planted!(Bug::AnswerBeforeEffect) {
-            let is_end = |pending: &Pending| matches!(pending, Pending::Finish(..));
+            let is_end = |pending: &PendingCommit| matches!(pending, PendingCommit::Finish(..));
             let (ended, rest) = batch.into_iter().partition(is_end);
             self.recorded(ended);
             batch = rest;
@@ -119,33 +119,43 @@ impl Engine {
     }
 
     /// These records are durable: what had to wait for that is done.
-    fn recorded(&self, batch: Vec<Pending>) {
+    fn recorded(&self, batch: Vec<PendingCommit>) {
         let mut state = self.state();
         for pending in batch {
             match pending {
-                Pending::Start(job) => state.ready.push_back(job),
-                Pending::Finish(run, delivery, outcome) => {
+                PendingCommit::Start(job) => state.ready.push_back(job),
+                PendingCommit::Finish(run, delivery, outcome) => {
                     self.finish(&mut state, delivery.task, run, &outcome);
                 }
-                Pending::NotStarted(_) | Pending::Settled(_) => {}
-                Pending::Effect(_) => unreachable!("effects have a log of their own"),
+                PendingCommit::NotStarted(_) | PendingCommit::Settled(_) => {}
+                PendingCommit::Effect(_) => unreachable!("effects have a log of their own"),
             }
         }
     }
 
     /// An outcome is as durable as it will ever be: remembers it and answers everybody who waits.
-    pub(super) fn finish(&self, state: &mut State, task: TaskId, run: RunId, outcome: &Outcome) {
+    pub(super) fn finish(
+        &self,
+        state: &mut EngineState,
+        task: TaskId,
+        run: RunId,
+        outcome: &ExecutionOutcome,
+    ) {
         for waiter in state.inbox.on_finished(task, run, outcome) {
             self.answer(state, waiter, outcome.clone().into());
         }
     }
 }
 
-fn record(pending: &Pending) -> Record {
+fn record(pending: &PendingCommit) -> InboxRecord {
     match pending {
-        Pending::Start(job) | Pending::Effect(job) => Record::Started(job.command.delivery),
-        Pending::Finish(_, delivery, outcome) => Record::Finished(*delivery, outcome.clone()),
-        Pending::NotStarted(delivery) => Record::NotStarted(*delivery),
-        Pending::Settled(range) => Record::Settled(*range),
+        PendingCommit::Start(job) | PendingCommit::Effect(job) => {
+            InboxRecord::Started(job.command.delivery)
+        }
+        PendingCommit::Finish(_, delivery, outcome) => {
+            InboxRecord::Finished(*delivery, outcome.clone())
+        }
+        PendingCommit::NotStarted(delivery) => InboxRecord::NotStarted(*delivery),
+        PendingCommit::Settled(range) => InboxRecord::Settled(*range),
     }
 }

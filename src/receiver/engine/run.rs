@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::{Engine, Job, Pending, Phase, State, Work, full};
+use super::{Engine, EngineState, ExecutionMode, Job, PendingCommit, Phase, full};
 use crate::core::DeliveryId;
 use crate::coverage::{Site, reached};
 use crate::env::Mono;
 use crate::receiver::handler::{ERROR_BYTES_MAX, Handler};
 use crate::receiver::inbox::RunId;
-use crate::wire::{HandlerError, Outcome};
+use crate::wire::{ExecutionOutcome, HandlerError};
 
 impl Engine {
     /// Starts what waits for a handler, as far as handlers are free. It is `now`.
     pub(super) fn start_ready(self: &Arc<Self>, now: Mono) {
-        let Work::Handler { handler, .. } = &self.work else {
+        let ExecutionMode::Handler { handler, .. } = &self.work else {
             unreachable!("only commands with a handler become ready");
         };
         loop {
@@ -41,11 +41,11 @@ impl Engine {
     }
 
     /// Whether a command is executed now; not if its bridge has taken it back.
-    fn starts(&self, state: &mut State, job: &Job) -> bool {
+    fn starts(&self, state: &mut EngineState, job: &Job) -> bool {
         let delivery = job.command.delivery;
         let starts = state.inbox.on_start(delivery.task, job.run);
         if !starts && !self.forgets() {
-            self.submit(state, Pending::NotStarted(delivery));
+            self.submit(state, PendingCommit::NotStarted(delivery));
         }
         starts
     }
@@ -66,20 +66,26 @@ impl Engine {
     }
 
     /// A run has ended. A store that survives this process has to know before anybody else does.
-    fn conclude(&self, state: &mut State, run: RunId, mut delivery: DeliveryId, outcome: Outcome) {
+    fn conclude(
+        &self,
+        state: &mut EngineState,
+        run: RunId,
+        mut delivery: DeliveryId,
+        outcome: ExecutionOutcome,
+    ) {
         if self.forgets() {
             self.finish(state, delivery.task, run, &outcome);
         } else {
             // A newer epoch may have joined: the outcome is recorded for the newest.
             let newest = state.inbox.bound_epoch(delivery.task);
             delivery.epoch = newest.expect("a running task has somebody waiting");
-            self.submit(state, Pending::Finish(run, delivery, outcome));
+            self.submit(state, PendingCommit::Finish(run, delivery, outcome));
         }
     }
 
     /// Whether the inbox dies with this process.
     fn forgets(&self) -> bool {
-        matches!(&self.work, Work::Handler { store, .. } if store.is_volatile())
+        matches!(&self.work, ExecutionMode::Handler { store, .. } if store.is_volatile())
     }
 
     async fn run(self: Arc<Self>, job: Job, handler: Arc<dyn Handler>, started: Mono) {

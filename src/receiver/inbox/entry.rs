@@ -8,17 +8,17 @@ use crate::wire::HandlerError;
 
 /// One unsettled task.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct InboxEntry {
     /// The newest epoch seen, in a command or a rollback.
     pub(super) epoch: Epoch,
     /// The sends of `epoch` that were rolled back.
     pub(super) rolled_back: SendSet,
-    pub(super) state: State,
+    pub(super) state: ExecutionState,
 }
 
 /// What happens to the task.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ExecutionState {
     /// Nothing: only its epoch and its tombstones are known.
     Idle,
     /// To be started.
@@ -38,12 +38,12 @@ pub(super) enum State {
     InDoubt,
 }
 
-impl Entry {
+impl InboxEntry {
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
             rolled_back: SendSet::default(),
-            state: State::Idle,
+            state: ExecutionState::Idle,
         }
     }
 
@@ -56,7 +56,7 @@ impl Entry {
     }
 }
 
-impl State {
+impl ExecutionState {
     pub(super) fn result_bytes(&self) -> usize {
         match self {
             Self::Done(result) => result.len(),

@@ -53,26 +53,26 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// The past of one task.
 #[derive(Default)]
-struct Past {
+struct TaskPast {
     settled: bool,
-    done: Option<Outcome>,
+    done: Option<ExecutionOutcome>,
     running: Option<RunId>,
     epoch_max: u32,
     rolled_back: BTreeSet<(u32, u32)>,
-    answers: BTreeMap<u32, Outcome>,
+    answers: BTreeMap<u32, ExecutionOutcome>,
     /// Who was told to wait and has no answer yet.
     waiting: BTreeSet<Waiter>,
     executions: u32,
 }
 
-struct World {
+struct ModelWorld {
     inbox: Inbox,
-    past: BTreeMap<u64, Past>,
+    past: BTreeMap<u64, TaskPast>,
     runs: Vec<(u64, RunId)>,
     finished: u64,
 }
 
-impl World {
+impl ModelWorld {
     fn new() -> Self {
         let limits = InboxLimits {
             entries_max: 4,
@@ -81,7 +81,7 @@ impl World {
         };
         Self {
             inbox: Inbox::new(limits),
-            past: (0..6).map(|seq| (seq, Past::default())).collect(),
+            past: (0..6).map(|seq| (seq, TaskPast::default())).collect(),
             runs: Vec::new(),
             finished: 0,
         }
@@ -167,7 +167,7 @@ impl World {
         let (seq, run) = running[pick % running.len()];
         self.finished += 1;
         let text = format!("outcome {}", self.finished);
-        let outcome: Outcome = if done {
+        let outcome: ExecutionOutcome = if done {
             Ok(text.into())
         } else {
             Err(HandlerError::Rejected(text))
@@ -278,7 +278,7 @@ proptest! {
     fn every_decision_agrees_with_the_past(
         operations in proptest::collection::vec(operation(), 1..80),
     ) {
-        let mut world = World::new();
+        let mut world = ModelWorld::new();
         for operation in &operations {
             world.apply(operation);
         }

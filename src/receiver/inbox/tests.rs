@@ -47,16 +47,16 @@ fn start(inbox: &mut Inbox, waiter: Waiter) -> RunId {
     run
 }
 
-fn finish(inbox: &mut Inbox, waiter: Waiter, outcome: &Outcome) {
+fn finish(inbox: &mut Inbox, waiter: Waiter, outcome: &ExecutionOutcome) {
     let run = start(inbox, waiter);
     inbox.on_finished(waiter.delivery.task, run, outcome);
 }
 
-fn done(result: &'static str) -> Outcome {
+fn done(result: &'static str) -> ExecutionOutcome {
     Ok(Bytes::from_static(result.as_bytes()))
 }
 
-fn rejected() -> Outcome {
+fn rejected() -> ExecutionOutcome {
     Err(HandlerError::Rejected("no".into()))
 }
 
@@ -285,7 +285,7 @@ fn a_full_inbox_takes_nothing_new_and_keeps_what_it_has() {
 #[test]
 fn results_count_by_their_bytes() {
     let mut inbox = inbox();
-    let large: Outcome = Ok(vec![0; 1_000].into());
+    let large: ExecutionOutcome = Ok(vec![0; 1_000].into());
     finish(&mut inbox, waiter(1, 1, 1), &large);
     let refused = inbox.on_command(waiter(2, 1, 1));
     assert_eq!(refused, Decision::Full(Full::ResultBytes));

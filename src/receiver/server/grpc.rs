@@ -15,7 +15,8 @@ use crate::receiver::link::{self, Input};
 use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
 use crate::wire::with_fixed_date;
 use crate::wire::{
-    Accepted, FrameSource, HELLO_BYTES_MAX, OutboxLimits, Peer, frame_bytes_for, outbox, v1,
+    AcceptedConnection, FrameSource, HELLO_BYTES_MAX, OutboxLimits, Peer, frame_bytes_for, outbox,
+    v1,
 };
 
 /// Links per connection: a bridge needs one per route.
@@ -34,7 +35,8 @@ pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
     let incoming = futures_util::stream::unfold((accept, listener), |(accept, mut listener)| {
         Box::pin(async move {
             let connection = accept.next(&mut *listener).await?;
-            let accepted = Accepted::new(connection.stream, connection.peer, connection.permit);
+            let accepted =
+                AcceptedConnection::new(connection.stream, connection.peer, connection.permit);
             Some((Ok::<_, io::Error>(accepted), (accept, listener)))
         })
     });

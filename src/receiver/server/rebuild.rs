@@ -6,20 +6,20 @@ use futures_util::FutureExt;
 
 use crate::core::{DeliveryId, TaskId};
 use crate::coverage::{Site, reached, sometimes};
-use crate::receiver::engine::Work;
+use crate::receiver::engine::ExecutionMode;
 use crate::receiver::handler::{Handler, RecoverOutcome};
 use crate::receiver::inbox::{Inbox, InboxLimits, Remembered};
-use crate::receiver::store::{Record, StoreError, StoredInbox, StoredTask};
+use crate::receiver::store::{InboxRecord, StoreError, StoredInbox, StoredTask};
 use crate::wire::InboxId;
 
 /// Reads the store and builds the inbox. What the handler decided is durable when this is ready.
 pub(super) async fn rebuild(
-    work: &Work,
+    work: &ExecutionMode,
     limits: InboxLimits,
 ) -> Result<(InboxId, Inbox), StoreError> {
     let (inbox_id, stored) = match work {
-        Work::Handler { store, .. } => store.load().await?,
-        Work::Effects(log) => log.load().await?,
+        ExecutionMode::Handler { store, .. } => store.load().await?,
+        ExecutionMode::Effects(log) => log.load().await?,
     };
     let StoredInbox {
         tasks,
@@ -44,11 +44,11 @@ pub(super) async fn rebuild(
                 let delivery = DeliveryId { task, epoch };
                 match recover(work, task).await {
                     RecoverOutcome::Done(result) => {
-                        decided.push(Record::Finished(delivery, Ok(result.clone())));
+                        decided.push(InboxRecord::Finished(delivery, Ok(result.clone())));
                         Remembered::Done(result)
                     }
                     RecoverOutcome::NotDone => {
-                        decided.push(Record::NotStarted(delivery));
+                        decided.push(InboxRecord::NotStarted(delivery));
                         Remembered::NotDone
                     }
                     RecoverOutcome::Unknown => {
@@ -64,14 +64,14 @@ pub(super) async fn rebuild(
         };
         inbox.remember(task, epoch, what);
     }
-    if let (Work::Handler { store, .. }, false) = (work, decided.is_empty()) {
+    if let (ExecutionMode::Handler { store, .. }, false) = (work, decided.is_empty()) {
         store.append(decided).await?;
     }
     Ok((inbox_id, inbox))
 }
 
-async fn recover(work: &Work, task: TaskId) -> RecoverOutcome {
-    let Work::Handler { handler, .. } = work else {
+async fn recover(work: &ExecutionMode, task: TaskId) -> RecoverOutcome {
+    let ExecutionMode::Handler { handler, .. } = work else {
         unreachable!("an effect log remembers nothing as merely started");
     };
     let asked: &dyn Handler = &**handler;

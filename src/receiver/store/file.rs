@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use super::worker::{AppendFile, Backing, Worker, beside, io_error, lock, sync_parent};
-use super::{InboxStore, Record, StoreError, StoredInbox, StoredTask, fresh_inbox_id};
+use super::{InboxRecord, InboxStore, StoreError, StoredInbox, StoredTask, fresh_inbox_id};
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
 use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
 use crate::receiver::inbox::IdRanges;
@@ -43,7 +43,7 @@ const COPY_BLOCK_BYTES: usize = 1 << 20;
 
 /// An inbox store in one file. See the module's description of its format.
 pub struct FileStore {
-    worker: Worker<Log>,
+    worker: Worker<InboxLog>,
 }
 
 impl FileStore {
@@ -53,7 +53,7 @@ impl FileStore {
     /// [`StoreError::Io`] when no thread can be started for it.
     pub fn new(env: &Env, path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
-        let backing = Log {
+        let backing = InboxLog {
             disk: Arc::clone(&env.disk),
             entropy: Arc::clone(&env.entropy),
             path: path.clone(),
@@ -70,7 +70,7 @@ impl InboxStore for FileStore {
         Box::pin(self.worker.load())
     }
 
-    fn append(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append(&self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.worker.append(records))
     }
 
@@ -80,15 +80,15 @@ impl InboxStore for FileStore {
 }
 
 /// The driver's side.
-struct Log {
+struct InboxLog {
     disk: Arc<dyn Disk>,
     entropy: Arc<dyn Entropy>,
     path: PathBuf,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     compact_bytes_min: u64,
 }
 
-struct Open {
+struct OpenFile {
     file: AppendFile,
     id: InboxId,
     live: Live,
@@ -98,13 +98,13 @@ struct Open {
 /// Where the newest record of each unsettled task stands.
 #[derive(Default)]
 struct Live {
-    tasks: BTreeMap<(Origin, Seq), Place>,
+    tasks: BTreeMap<(Origin, Seq), FilePlace>,
     settled: IdRanges,
     bytes: u64,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct FilePlace {
     offset: u64,
     bytes: u32,
 }
@@ -116,9 +116,9 @@ impl Live {
         self.bytes + (FILE_HEADER_BYTES + settled) as u64
     }
 
-    fn note(&mut self, record: &Record, place: Place) {
+    fn note(&mut self, record: &InboxRecord, place: FilePlace) {
         let task = match record {
-            Record::Settled(range) => {
+            InboxRecord::Settled(range) => {
                 let added = self.settled.insert(*range, usize::MAX);
                 assert!(added, "no limit stands against it");
                 for (_, gone) in self.tasks.extract_if(keys_of(*range), |_, _| true) {
@@ -126,9 +126,9 @@ impl Live {
                 }
                 return;
             }
-            Record::Started(delivery)
-            | Record::Finished(delivery, _)
-            | Record::NotStarted(delivery) => delivery.task,
+            InboxRecord::Started(delivery)
+            | InboxRecord::Finished(delivery, _)
+            | InboxRecord::NotStarted(delivery) => delivery.task,
         };
         if self.settled.contains(task) {
             return;
@@ -140,14 +140,14 @@ impl Live {
     }
 }
 
-impl Backing for Log {
-    type Batch = Vec<Record>;
+impl Backing for InboxLog {
+    type Batch = Vec<InboxRecord>;
 
     fn load(&mut self) -> BoxFuture<'_, Result<(InboxId, StoredInbox), StoreError>> {
         Box::pin(self.open())
     }
 
-    fn append(&mut self, records: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append(&mut self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let open = self.open.as_mut().ok_or(StoreError::Stopped)?;
             let mut payload = BytesMut::new();
@@ -168,7 +168,7 @@ impl Backing for Log {
     }
 }
 
-impl Log {
+impl InboxLog {
     async fn open(&mut self) -> Result<(InboxId, StoredInbox), StoreError> {
         let held = lock(&*self.disk, &self.path).await?;
         let mut file = AppendFile::open(&*self.disk, &self.path).await?;
@@ -177,7 +177,7 @@ impl Log {
             let id = fresh_inbox_id(&*self.entropy);
             let mut live = Live::default();
             file = self.copy(&file, id, &mut live).await?;
-            self.open = Some(Open {
+            self.open = Some(OpenFile {
                 file,
                 id,
                 live,
@@ -226,7 +226,7 @@ impl Log {
             done: IdRanges::default(),
             settled: live.settled.clone(),
         };
-        self.open = Some(Open {
+        self.open = Some(OpenFile {
             file,
             id,
             live,
@@ -256,7 +256,7 @@ impl Log {
         file.write(&file_header(id)).await?;
         let mut payload = BytesMut::new();
         for range in live.settled.iter() {
-            record::encode(&Record::Settled(range), &mut payload);
+            record::encode(&InboxRecord::Settled(range), &mut payload);
             if payload.len() >= COPY_BLOCK_BYTES {
                 write_block(&mut file, id, &payload).await?;
                 payload.clear();
@@ -293,8 +293,8 @@ impl Log {
     }
 }
 
-fn place(start: u64, from: usize, to: usize) -> Place {
-    Place {
+fn place(start: u64, from: usize, to: usize) -> FilePlace {
+    FilePlace {
         offset: start + from as u64,
         bytes: u32::try_from(to - from).expect("a record is far smaller than 4 GiB"),
     }
@@ -303,12 +303,12 @@ fn place(start: u64, from: usize, to: usize) -> Place {
 /// Tasks by origin first, so that a settled range is one piece.
 type Stored = BTreeMap<(Origin, Seq), (Epoch, StoredTask)>;
 
-fn remember(tasks: &mut Stored, record: Record) {
+fn remember(tasks: &mut Stored, record: InboxRecord) {
     let (DeliveryId { task, epoch }, what) = match record {
-        Record::Started(delivery) => (delivery, StoredTask::Started),
-        Record::Finished(delivery, outcome) => (delivery, StoredTask::Finished(outcome)),
-        Record::NotStarted(delivery) => (delivery, StoredTask::NotStarted),
-        Record::Settled(range) => {
+        InboxRecord::Started(delivery) => (delivery, StoredTask::Started),
+        InboxRecord::Finished(delivery, outcome) => (delivery, StoredTask::Finished(outcome)),
+        InboxRecord::NotStarted(delivery) => (delivery, StoredTask::NotStarted),
+        InboxRecord::Settled(range) => {
             let settled = tasks.extract_if(keys_of(range), |_, _| true);
             return settled.for_each(drop);
         }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use futures_core::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Shared, State, WRITE_BYTES};
+use super::{OutboxShared, OutboxState, WRITE_BYTES};
 use crate::coverage::{Site, reached};
 use crate::env::{Clock, timeout};
 use crate::wire::frame::encode_frame;
@@ -34,11 +34,11 @@ pub enum WriteError {
 /// As a [`Stream`] it yields one frame after the other, each counted as taken when it is yielded, and
 /// ends when the outbox is closed and empty.
 pub struct FrameSource {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxShared>,
 }
 
 impl FrameSource {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<OutboxShared>) -> Self {
         Self { shared }
     }
 
@@ -107,7 +107,7 @@ impl FrameSource {
     }
 }
 
-impl State {
+impl OutboxState {
     fn pop(&mut self) -> Option<v1::Frame> {
         while let Some(entry) = self.frames.pop_front() {
             self.taken += 1;

@@ -11,9 +11,9 @@ use crate::observe::{
 };
 
 /// Numbers that are all different.
-struct Numbers(Cell<u64>);
+struct DistinctNumbers(Cell<u64>);
 
-impl Numbers {
+impl DistinctNumbers {
     fn next(&self) -> u64 {
         // In steps, so that what is counted in a bucket and what its bounds are are never the same by chance.
         self.0.set(self.0.get() + 10);
@@ -38,14 +38,14 @@ impl Numbers {
 }
 
 /// No `..` here: a number that is added to the model is added here, or this doesn't compile.
-fn full(numbers: &Numbers) -> Snapshot {
+fn full(numbers: &DistinctNumbers) -> Snapshot {
     let n = || numbers.next();
     Snapshot {
         taken: Moment {
             unix_ms: n(),
             mono_ms: n(),
         },
-        process: Process {
+        process: ProcessStatus {
             version: numbers.text(),
             uptime_ms: n(),
             draining: true,
@@ -95,7 +95,7 @@ fn full(numbers: &Numbers) -> Snapshot {
     }
 }
 
-fn lane_counts(numbers: &Numbers) -> LaneCounts {
+fn lane_counts(numbers: &DistinctNumbers) -> LaneCounts {
     LaneCounts {
         ready: numbers.next(),
         delayed: numbers.next(),
@@ -104,7 +104,7 @@ fn lane_counts(numbers: &Numbers) -> LaneCounts {
     }
 }
 
-fn lane_totals(numbers: &Numbers) -> LaneTotals {
+fn lane_totals(numbers: &DistinctNumbers) -> LaneTotals {
     let n = || numbers.next();
     LaneTotals {
         enqueued: n(),
@@ -121,7 +121,7 @@ fn lane_totals(numbers: &Numbers) -> LaneTotals {
     }
 }
 
-fn lane(numbers: &Numbers, name: &str) -> RouteStatus {
+fn lane(numbers: &DistinctNumbers, name: &str) -> RouteStatus {
     RouteStatus {
         route: name.into(),
         counts: lane_counts(numbers),
@@ -136,7 +136,7 @@ fn lane(numbers: &Numbers, name: &str) -> RouteStatus {
     }
 }
 
-fn delivery(numbers: &Numbers, name: &str) -> BridgeRouteStatus {
+fn delivery(numbers: &DistinctNumbers, name: &str) -> BridgeRouteStatus {
     let n = || numbers.next();
     BridgeRouteStatus {
         name: name.into(),
@@ -180,7 +180,7 @@ fn delivery(numbers: &Numbers, name: &str) -> BridgeRouteStatus {
     }
 }
 
-fn link(numbers: &Numbers, transport: TransportKind, state: LinkState) -> LinkStatus {
+fn link(numbers: &DistinctNumbers, transport: TransportKind, state: LinkState) -> LinkStatus {
     let n = || numbers.next();
     LinkStatus {
         transport,
@@ -210,7 +210,7 @@ fn link(numbers: &Numbers, transport: TransportKind, state: LinkState) -> LinkSt
     }
 }
 
-fn receiver(numbers: &Numbers) -> ReceiverStatus {
+fn receiver(numbers: &DistinctNumbers) -> ReceiverStatus {
     let n = || numbers.next();
     ReceiverStatus {
         inbox_id: numbers.text(),
@@ -253,7 +253,7 @@ fn receiver(numbers: &Numbers) -> ReceiverStatus {
 }
 
 /// Every number that was drawn for it so far.
-fn drawn(numbers: &Numbers) -> BTreeSet<u64> {
+fn drawn(numbers: &DistinctNumbers) -> BTreeSet<u64> {
     (1..=numbers.0.get() / 10)
         .map(|step| step * 10 + 1_000_003)
         .collect()
@@ -283,7 +283,7 @@ fn found(value: &serde_json::Value, into: &mut BTreeSet<u64>) {
 
 #[test]
 fn what_travels_arrives_whole() {
-    let snapshot = full(&Numbers(Cell::new(0)));
+    let snapshot = full(&DistinctNumbers(Cell::new(0)));
     let reply = v1::StatusReply::from(&snapshot);
     let bytes = prost::Message::encode_to_vec(&reply);
     let reply: v1::StatusReply = prost::Message::decode(&bytes[..]).unwrap();
@@ -292,7 +292,7 @@ fn what_travels_arrives_whole() {
 
 #[test]
 fn json_says_every_number_of_the_model() {
-    let numbers = Numbers(Cell::new(0));
+    let numbers = DistinctNumbers(Cell::new(0));
     let json = full(&numbers).to_json();
     let mut said = BTreeSet::new();
     found(&json, &mut said);
@@ -326,7 +326,11 @@ fn names(value: &serde_json::Value, path: &str, into: &mut Vec<String>) {
 #[test]
 fn the_names_in_json_are_these() {
     let mut all = Vec::new();
-    names(&full(&Numbers(Cell::new(0))).to_json(), "", &mut all);
+    names(
+        &full(&DistinctNumbers(Cell::new(0))).to_json(),
+        "",
+        &mut all,
+    );
     insta::assert_snapshot!(all.join("\n"));
 }
 

@@ -8,8 +8,8 @@ use leasebridge::core::ids::{BodyRef, SegmentNo};
 use leasebridge::env::BoxFuture;
 use leasebridge::journal::{Fold, Generation, IntactBatch, Position, Replay, SealedBatch, Start};
 use leasebridge::queue::log::{
-    Log, LogFailure, LogOptions, LogStore, OpenError, OpenLog, ReadError, Room, SegmentRecord,
-    Tenure,
+    Log, LogFailure, LogOpenError, LogOptions, LogReadError, LogStore, OpenLog, Room,
+    SegmentRecord, Tenure,
 };
 
 use super::table::{Connection, Lost, Refused, Row, Tail};
@@ -47,7 +47,7 @@ impl LogStore for RowStore {
         &'a self,
         options: LogOptions,
         fold: &'a mut (dyn Fold + Send),
-    ) -> BoxFuture<'a, Result<OpenLog, OpenError>> {
+    ) -> BoxFuture<'a, Result<OpenLog, LogOpenError>> {
         Box::pin(async move {
             let connection = self.0.clone();
             let generation = loop {
@@ -90,8 +90,9 @@ impl LogStore for RowStore {
 fn replay(
     rows: &[(Position, Row)],
     fold: &mut (dyn Fold + Send),
-) -> Result<(Replay, SegmentNo), OpenError> {
-    let damaged = |at: Position, what: String| OpenError::Damaged(format!("{at}: {what}").into());
+) -> Result<(Replay, SegmentNo), LogOpenError> {
+    let damaged =
+        |at: Position, what: String| LogOpenError::Damaged(format!("{at}: {what}").into());
     let mut replay = None;
     for (at, row) in rows {
         let batch = intact(*at, row).ok_or_else(|| damaged(*at, "no intact batch".to_owned()))?;
@@ -100,7 +101,7 @@ fn replay(
             replay.get_or_insert_with(|| Replay::behind(header.previous_end, header.previous_crc));
         let folded = replay.batch(&batch, fold);
         folded.map_err(|flaw| match flaw.newer {
-            Some(what) => OpenError::Newer(what),
+            Some(what) => LogOpenError::Newer(what),
             None => damaged(*at, flaw.to_string()),
         })?;
     }
@@ -109,7 +110,7 @@ fn replay(
     let oldest = replay.oldest().max(SegmentNo(1));
     if first > oldest {
         let what = format!("segment {} is needed and not there", oldest.0);
-        return Err(OpenError::Damaged(what.into()));
+        return Err(LogOpenError::Damaged(what.into()));
     }
     Ok((replay, oldest))
 }
@@ -159,25 +160,25 @@ impl RowLog {
         Err(LogFailure::InDoubt(what.into()))
     }
 
-    async fn body(&self, body: BodyRef) -> Result<Bytes, ReadError> {
+    async fn body(&self, body: BodyRef) -> Result<Bytes, LogReadError> {
         let at = Position::new(body.segment, body.offset);
         let Some((begins, row)) = self.connection.row_around(at).await else {
-            return Err(ReadError::Gone(body.segment));
+            return Err(LogReadError::Gone(body.segment));
         };
         let from = (body.offset - begins.offset()) as usize;
         let whole = from + body.len as usize;
         match row.bytes.get(from..whole) {
             Some(bytes) if crc32c::crc32c(bytes) == body.crc => Ok(row.bytes.slice(from..whole)),
-            _ => Err(ReadError::Damaged(format!("the body at {at}").into())),
+            _ => Err(LogReadError::Damaged(format!("the body at {at}").into())),
         }
     }
 
-    async fn records(&self, segment: SegmentNo) -> Result<Vec<SegmentRecord>, ReadError> {
+    async fn records(&self, segment: SegmentNo) -> Result<Vec<SegmentRecord>, LogReadError> {
         let rows = self.connection.rows(Some(segment)).await;
         if rows.is_empty() {
-            return Err(ReadError::Gone(segment));
+            return Err(LogReadError::Gone(segment));
         }
-        let damaged = |at: Position| ReadError::Damaged(format!("the row at {at}").into());
+        let damaged = |at: Position| LogReadError::Damaged(format!("the row at {at}").into());
         let mut records = Vec::new();
         for (at, row) in &rows {
             let batch = intact(*at, row).ok_or_else(|| damaged(*at))?;
@@ -214,7 +215,7 @@ impl Log for RowLog {
     fn read_bodies<'a>(
         &'a self,
         bodies: &'a [BodyRef],
-    ) -> BoxFuture<'a, Vec<Result<Bytes, ReadError>>> {
+    ) -> BoxFuture<'a, Vec<Result<Bytes, LogReadError>>> {
         Box::pin(async move {
             let mut read = Vec::with_capacity(bodies.len());
             for body in bodies {
@@ -227,7 +228,7 @@ impl Log for RowLog {
     fn read_segment(
         &self,
         segment: SegmentNo,
-    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, LogReadError>> {
         Box::pin(self.records(segment))
     }
 

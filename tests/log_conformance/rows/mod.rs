@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use leasebridge::queue::log::LogStore;
 
-use super::house::{Fate, House, Life, finishes};
+use super::house::{Fate, Life, LogFixture, finishes};
 use log::RowStore;
 use table::{Connection, Table};
 
@@ -16,12 +16,12 @@ const LOST_FOR_GOOD: u32 = 100;
 
 /// A table, and the process that has it open now.
 #[derive(Debug, Default)]
-pub(crate) struct RowHouse {
+pub(crate) struct RowFixture {
     table: Arc<Table>,
     fate: Mutex<Arc<Fate>>,
 }
 
-impl RowHouse {
+impl RowFixture {
     fn fate(&self) -> Arc<Fate> {
         Arc::clone(&self.fate.lock().unwrap())
     }
@@ -37,7 +37,7 @@ impl RowHouse {
     }
 }
 
-impl House for RowHouse {
+impl LogFixture for RowFixture {
     fn store(&self) -> Arc<dyn LogStore> {
         let connection = Connection::new(Arc::clone(&self.table), self.fate());
         Arc::new(RowStore(connection))

@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::child::processor_time;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Steps of the loop. Fixed for ever: ratios in old reports depend on it.
 const STEPS: u64 = 400_000;
@@ -19,12 +19,14 @@ const ROUNDS: usize = 5;
 ///
 /// # Errors
 /// When the loop did not do what it does.
-pub(super) fn seconds() -> Result<f64, Failure> {
+pub(super) fn seconds() -> Result<f64, CommandFailure> {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let before = processor_time();
         if once() == 0 {
-            return Err(Failure::because("the calibration loop came to nothing"));
+            return Err(CommandFailure::because(
+                "the calibration loop came to nothing",
+            ));
         }
         rounds.push((processor_time() - before).as_secs_f64());
     }

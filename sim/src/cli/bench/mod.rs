@@ -11,14 +11,14 @@ use leasebridge_sim::plan::Micros;
 use serde_json::json;
 
 use super::args::BenchArgs;
-use super::exit::Ended;
+use super::exit::CommandResult;
 use super::out;
 use super::table::{Column, render};
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use work::Figure;
 
 /// Measures everything and prints it.
-pub(crate) async fn run(args: BenchArgs) -> Ended {
+pub(crate) async fn run(args: BenchArgs) -> CommandResult {
     let pool = args.pool.pool()?;
     let loop_seconds = calibration::seconds()?;
     let mut figures = vec![work::measure(&pool, work::core(), args.core_runs).await?];
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: BenchArgs) -> Ended {
     }
     let failed: u64 = figures.iter().map(|figure| figure.failed).sum();
     if failed > 0 {
-        return Err(Failure::from(format!(
+        return Err(CommandFailure::from(format!(
             "{failed} of the measured runs did not pass: explore first"
         )));
     }

@@ -6,13 +6,14 @@ use futures_util::StreamExt;
 use leasebridge_sim::oracle::Class;
 use leasebridge_sim::plan::{Family, HostName, Micros, Speed, Ways};
 use leasebridge_sim::scenario::{
-    Between, DiskWhat, EndpointRange, FaultRange, Hosts, Percent, RouteRange, Scenario, What,
+    Between, DiskWhat, EndpointRange, FaultRange, FaultTemplate, Hosts, Percent, RouteRange,
+    Scenario,
 };
 use leasebridge_sim::seed::Seed;
 use serde_json::{Value, json};
 
 use crate::explore::batch_size;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 use crate::pool::{Pool, Wish};
 
 /// One line of the report.
@@ -66,7 +67,11 @@ impl Figure {
 ///
 /// # Errors
 /// When children can't be started.
-pub(super) async fn measure(pool: &Pool, scenario: Scenario, runs: u64) -> Result<Figure, Failure> {
+pub(super) async fn measure(
+    pool: &Pool,
+    scenario: Scenario,
+    runs: u64,
+) -> Result<Figure, CommandFailure> {
     let wish = Wish::default();
     let size = usize::try_from(batch_size(&scenario)).unwrap_or(1);
     let plans: Vec<_> = (0..runs).map(|seed| scenario.draw(Seed(seed))).collect();
@@ -118,18 +123,22 @@ fn ordinary(scenario: &mut Scenario, hosts: u32) {
             .routes
             .push(RouteRange::new("parcels", "endpoint2"));
     }
-    let slow_sync = What::Disk {
+    let slow_sync = FaultTemplate::Disk {
         kind: DiskWhat::SlowSync(millis(1, 20)),
         one_in: Between::only(1),
         times: Between::only(0),
     };
     let faults = [
-        (What::Crash(Percent(50)), 3, Hosts::Bridges),
-        (What::Crash(Percent(50)), 1, Hosts::Endpoints),
-        (What::Pause, 1, Hosts::Bridges),
+        (FaultTemplate::Crash(Percent(50)), 3, Hosts::Bridges),
+        (FaultTemplate::Crash(Percent(50)), 1, Hosts::Endpoints),
+        (FaultTemplate::Pause, 1, Hosts::Bridges),
         (slow_sync, 2, Hosts::Bridges),
-        (What::Partition(vec![Ways::Both]), 2, Hosts::Bridges),
-        (What::Latency(millis(5, 50)), 1, Hosts::Bridges),
+        (
+            FaultTemplate::Partition(vec![Ways::Both]),
+            2,
+            Hosts::Bridges,
+        ),
+        (FaultTemplate::Latency(millis(5, 50)), 1, Hosts::Bridges),
     ];
     for (what, count, on) in faults {
         let mut fault = FaultRange::new(what);

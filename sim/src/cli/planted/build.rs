@@ -5,9 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cli::exit::Ended;
+use crate::cli::exit::CommandResult;
 use crate::cli::out;
-use crate::failure::Failure;
+use crate::failure::CommandFailure;
 
 /// Where the build goes: nothing of it may ever be mistaken for a normal one.
 const TARGET: &str = "target/planted";
@@ -16,7 +16,7 @@ const TARGET: &str = "target/planted";
 ///
 /// # Errors
 /// When cargo isn't there, or fails.
-pub(super) fn build_and_hand_over() -> Ended {
+pub(super) fn build_and_hand_over() -> CommandResult {
     let root = root()?;
     let target = root.join(TARGET);
     out::complain("building the simulator with planted bugs (the first time takes a few minutes)");
@@ -39,9 +39,9 @@ pub(super) fn build_and_hand_over() -> Ended {
         )
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
-        .map_err(|error| Failure::about("cargo can't be started", error))?;
+        .map_err(|error| CommandFailure::about("cargo can't be started", error))?;
     if !status.success() {
-        return Err(Failure::because(
+        return Err(CommandFailure::because(
             "the build with planted bugs failed; cargo said why",
         ));
     }
@@ -51,21 +51,21 @@ pub(super) fn build_and_hand_over() -> Ended {
 }
 
 /// Never returns if it succeeds.
-fn become_(program: &Path) -> Result<Infallible, Failure> {
+fn become_(program: &Path) -> Result<Infallible, CommandFailure> {
     let error = Command::new(program)
         .args(std::env::args_os().skip(1))
         .exec();
-    Err(Failure::about(program.display(), error))
+    Err(CommandFailure::about(program.display(), error))
 }
 
 /// The folder of the workspace: the nearest one upwards that has the simulator's package.
-fn root() -> Result<PathBuf, Failure> {
+fn root() -> Result<PathBuf, CommandFailure> {
     let here = std::env::current_dir()?;
     let found = here
         .ancestors()
         .find(|up| up.join("sim/shim/Cargo.toml").is_file());
     found.map(Path::to_owned).ok_or_else(|| {
-        Failure::because(
+        CommandFailure::because(
             "planted bugs are built from source: run this inside a checkout of leasebridge",
         )
     })

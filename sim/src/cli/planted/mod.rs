@@ -13,17 +13,17 @@ mod table;
 use std::path::PathBuf;
 
 use super::args::PlantedArgs;
-use super::exit::Ended;
+use super::exit::CommandResult;
 
 /// Builds and hands over.
 #[cfg(not(leasebridge_planted))]
 #[expect(clippy::unused_async, reason = "the build with defects hunts here")]
-pub(crate) async fn run(_args: PlantedArgs, _folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn run(_args: PlantedArgs, _folder: Option<PathBuf>) -> CommandResult {
     build::build_and_hand_over()
 }
 
 /// Hunts.
 #[cfg(leasebridge_planted)]
-pub(crate) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
+pub(crate) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandResult {
     hunt::run(args, folder).await
 }

@@ -1,6 +1,6 @@
 use super::builder::*;
 use crate::history::Counts;
-use crate::oracle::Command::{Innocent, Pill};
+use crate::oracle::CommandNature::{Innocent, Pill};
 use crate::oracle::Invariant::{
     HistoryInOrder, OutagesAreFree, PillsAreConvicted, PoisonHasCause, WithinBudget,
 };
@@ -24,7 +24,7 @@ fn a_budget_that_is_spent_to_the_last_is_good() {
         .ended("rejected", 1, 3, spent())
         .found(
             1,
-            Found {
+            TaskAtEnd {
                 cause: Some("retries spent"),
                 retries: 2,
                 attempts: vec![1, 2, 3],
@@ -88,7 +88,7 @@ fn a_crash_may_have_charged_one_more_untold() {
 
 #[test]
 fn what_a_process_took_with_it_may_have_been_held() {
-    let in_doubt = |in_doubt| Found {
+    let in_doubt = |in_doubt| TaskAtEnd {
         cause: Some("expired"),
         in_doubt,
         attempts: vec![1],
@@ -139,7 +139,7 @@ fn what_is_found_was_told() {
     let kept = |retries| {
         told.clone().found(
             1,
-            Found {
+            TaskAtEnd {
                 retries,
                 attempts: vec![1],
                 ..found("ready", 1)
@@ -326,7 +326,7 @@ fn histories_are_in_order_and_whole() {
     let kept = |attempts: &[u32]| {
         twice.clone().found(
             1,
-            Found {
+            TaskAtEnd {
                 retries: 2,
                 attempts: attempts.to_vec(),
                 ..found("ready", 2)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Counts, LeaseEnd, Record, Task, What};
-use crate::oracle::{Ask, Asked, Command, Invariant, Rules, Trouble, judge};
+use crate::history::{Counts, LeaseEnd, Record, TaskName, What};
+use crate::oracle::{Ask, Asked, CommandNature, Invariant, Rules, Trouble, judge};
 use crate::plan::{FaultKind, HostName, Inbox, Micros, NetFault, OpId, Ways};
 
 pub(super) const BRIDGE: &str = "bridge";
@@ -36,7 +36,7 @@ pub(super) fn story() -> Story {
     empty.up("inbox-1").opened(Counts::default())
 }
 
-pub(super) fn task(number: u32) -> Task {
+pub(super) fn task(number: u32) -> TaskName {
     format!("{number}-00000000000000aa")
         .parse()
         .expect("a name")
@@ -246,7 +246,7 @@ impl Story {
         self.fed(kind, number, None, None)
     }
 
-    pub(super) fn found(self, number: u32, found: Found) -> Self {
+    pub(super) fn found(self, number: u32, found: TaskAtEnd) -> Self {
         let what = What::Found {
             task: task(number),
             state: found.state.to_owned(),
@@ -314,13 +314,13 @@ pub(super) fn ended(next: &str) -> LeaseEnd {
     }
 }
 
-pub(super) trait Ended {
+pub(super) trait LeaseEndExt {
     fn charged(self) -> Self;
     fn because(self, cause: &str) -> Self;
     fn sent(self, sends: u32) -> Self;
 }
 
-impl Ended for LeaseEnd {
+impl LeaseEndExt for LeaseEnd {
     fn charged(self) -> Self {
         Self {
             charged: true,
@@ -342,7 +342,7 @@ impl Ended for LeaseEnd {
 
 /// How a task is found at the end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct TaskAtEnd {
     pub(super) state: &'static str,
     pub(super) cause: Option<&'static str>,
     pub(super) epoch: u32,
@@ -352,11 +352,11 @@ pub(super) struct Found {
     pub(super) blamed_for_deaths: Vec<u32>,
 }
 
-pub(super) fn found(state: &'static str, epoch: u32) -> Found {
-    Found {
+pub(super) fn found(state: &'static str, epoch: u32) -> TaskAtEnd {
+    TaskAtEnd {
         state,
         epoch,
-        ..Found::default()
+        ..TaskAtEnd::default()
     }
 }
 
@@ -404,7 +404,7 @@ pub(super) fn partition(endpoint: &str) -> FaultKind {
     }
 }
 
-pub(super) fn command(mut rules: Rules, op: u32, command: Command) -> Rules {
+pub(super) fn command(mut rules: Rules, op: u32, command: CommandNature) -> Rules {
     rules.commands.insert(OpId(op), command);
     rules
 }

@@ -9,8 +9,8 @@ fn poisoned() -> Story {
     granted.ended("refused", 1, 1, ended("poison").because("refused"))
 }
 
-fn in_poison(epoch: u32) -> Found {
-    Found {
+fn in_poison(epoch: u32) -> TaskAtEnd {
+    TaskAtEnd {
         cause: Some("refused"),
         attempts: vec![1],
         ..found("poison", epoch)
@@ -39,7 +39,7 @@ fn what_is_found_agrees_with_what_was_told() {
     );
     let out = poisoned().restarted(ready(1)).found(
         1,
-        Found {
+        TaskAtEnd {
             attempts: vec![1],
             ..found("ready", 1)
         },
@@ -66,7 +66,7 @@ fn a_requeue_that_somebody_was_told_of_is_kept() {
         DurableIsDurable,
         &["requeued at 8.000 s", "in poison at 11.000 s"],
     );
-    let stands = || Found {
+    let stands = || TaskAtEnd {
         attempts: vec![1, 2],
         ..in_poison(2)
     };

@@ -23,7 +23,7 @@ fn every_place_a_task_may_end_in_is_good() {
         .found(1, found("done", 0))
         .found(
             2,
-            Found {
+            TaskAtEnd {
                 retries: 1,
                 attempts: vec![1],
                 ..found("delayed", 1)

@@ -158,13 +158,13 @@ fn whoever_had_company_is_not_charged_for_a_death() {
         delayed: count,
         ..Counts::default()
     };
-    let blamed = |epoch| Found {
+    let blamed = |epoch| TaskAtEnd {
         in_doubt: 1,
         attempts: vec![epoch],
         blamed_for_deaths: vec![epoch],
         ..found("delayed", epoch)
     };
-    let free = |epoch| Found {
+    let free = |epoch| TaskAtEnd {
         in_doubt: 0,
         blamed_for_deaths: Vec::new(),
         ..blamed(epoch)

@@ -2,12 +2,12 @@
 
 use super::{happens, pick};
 use crate::plan::{DiskFault, FaultKind, HostName, NetFault, PeerFault};
-use crate::scenario::{DiskWhat, What};
+use crate::scenario::{DiskWhat, FaultTemplate};
 use crate::seed::Draws;
 
 /// Draws the parameters of `what` on `host`; a network fault lies between it and `other`.
 pub(super) fn draw(
-    what: &What,
+    what: &FaultTemplate,
     host: HostName,
     other: Option<HostName>,
     draws: &mut Draws,
@@ -16,37 +16,37 @@ pub(super) fn draw(
         return FaultKind::Network { a: host, b, fault };
     }
     match what {
-        What::Crash(in_flight) => FaultKind::Crash {
+        FaultTemplate::Crash(in_flight) => FaultKind::Crash {
             host,
             in_flight: happens(*in_flight, draws),
         },
-        What::PowerCut(in_flight) => FaultKind::PowerCut {
+        FaultTemplate::PowerCut(in_flight) => FaultKind::PowerCut {
             host,
             in_flight: happens(*in_flight, draws),
         },
-        What::Pause => FaultKind::Pause { host },
-        What::Slow(delay) => FaultKind::Slow {
+        FaultTemplate::Pause => FaultKind::Pause { host },
+        FaultTemplate::Slow(delay) => FaultKind::Slow {
             host,
             delay: delay.draw(draws),
         },
-        What::Drain => FaultKind::Drain { host },
-        What::Peer(fault) => FaultKind::Endpoint {
+        FaultTemplate::Drain => FaultKind::Drain { host },
+        FaultTemplate::Peer(fault) => FaultKind::Endpoint {
             host,
             fault: fault.clone(),
         },
-        What::AnswersLate(delay) => FaultKind::Endpoint {
+        FaultTemplate::AnswersLate(delay) => FaultKind::Endpoint {
             host,
             fault: PeerFault::AnswersLate {
                 delay: delay.draw(draws),
             },
         },
-        What::TakesLate(delay) => FaultKind::Endpoint {
+        FaultTemplate::TakesLate(delay) => FaultKind::Endpoint {
             host,
             fault: PeerFault::TakesLate {
                 delay: delay.draw(draws),
             },
         },
-        What::Disk {
+        FaultTemplate::Disk {
             kind,
             one_in,
             times,
@@ -56,15 +56,15 @@ pub(super) fn draw(
             one_in: one_in.draw(draws),
             times: times.draw(draws),
         },
-        What::Drift(ppm) => FaultKind::Drift {
+        FaultTemplate::Drift(ppm) => FaultKind::Drift {
             host,
             ppm: ppm.draw(draws),
         },
-        What::Jump(by) => FaultKind::Jump {
+        FaultTemplate::Jump(by) => FaultKind::Jump {
             host,
             ms: by.draw(draws).0,
         },
-        What::Point { points, one_in } => FaultKind::Point {
+        FaultTemplate::Point { points, one_in } => FaultKind::Point {
             host,
             point: pick(points, draws).clone(),
             one_in: one_in.draw(draws),
@@ -73,32 +73,32 @@ pub(super) fn draw(
     }
 }
 
-fn network(what: &What, draws: &mut Draws) -> Option<NetFault> {
+fn network(what: &FaultTemplate, draws: &mut Draws) -> Option<NetFault> {
     Some(match what {
-        What::Partition(ways) => NetFault::Partition {
+        FaultTemplate::Partition(ways) => NetFault::Partition {
             ways: *pick(ways, draws),
         },
-        What::Hold => NetFault::Hold,
-        What::Latency(range) => {
+        FaultTemplate::Hold => NetFault::Hold,
+        FaultTemplate::Latency(range) => {
             let range = range.narrow(draws);
             NetFault::Latency {
                 min: range.min,
                 max: range.max,
             }
         }
-        What::Loss(one_in) => NetFault::Loss {
+        FaultTemplate::Loss(one_in) => NetFault::Loss {
             one_in: one_in.draw(draws),
         },
-        What::SlowLink(bytes) => NetFault::SlowLink {
+        FaultTemplate::SlowLink(bytes) => NetFault::SlowLink {
             bytes_per_s: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
         },
-        What::Reset(bytes) => NetFault::Reset {
+        FaultTemplate::Reset(bytes) => NetFault::Reset {
             after_bytes: u32::try_from(bytes.draw(draws).0).unwrap_or(u32::MAX),
         },
-        What::AcceptThenSilence => NetFault::AcceptThenSilence,
-        What::ConnectHangs => NetFault::ConnectHangs,
-        What::SwallowsPings => NetFault::SwallowsPings,
-        What::ReconnectStorm(every) => NetFault::ReconnectStorm {
+        FaultTemplate::AcceptThenSilence => NetFault::AcceptThenSilence,
+        FaultTemplate::ConnectHangs => NetFault::ConnectHangs,
+        FaultTemplate::SwallowsPings => NetFault::SwallowsPings,
+        FaultTemplate::ReconnectStorm(every) => NetFault::ReconnectStorm {
             every: every.draw(draws),
         },
         _ => return None,

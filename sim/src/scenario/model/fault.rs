@@ -9,7 +9,7 @@ use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultRange {
     /// What happens.
-    pub what: What,
+    pub what: FaultTemplate,
     /// On which hosts: each episode on one of them. For network faults, the side `a`.
     pub on: Vec<Hosts>,
     /// For network faults, the side `b`.
@@ -48,7 +48,7 @@ impl fmt::Display for Hosts {
 
 /// Kinds of fault; see [`FaultKind`](crate::plan::FaultKind) for what each does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum FaultTemplate {
     /// Nothing passes, one of these ways.
     Partition(Vec<Ways>),
     /// Messages wait.
@@ -134,7 +134,7 @@ pub enum DiskWhat {
     LostEntry,
 }
 
-impl What {
+impl FaultTemplate {
     /// Its name in scenario files.
     pub fn name(&self) -> &'static str {
         match self {
@@ -240,7 +240,7 @@ fn peer_name(fault: &PeerFault) -> &'static str {
 
 impl FaultRange {
     /// One episode of one to ten seconds (or at once), on the hosts its family is about.
-    pub fn new(what: What) -> Self {
+    pub fn new(what: FaultTemplate) -> Self {
         let (on, to) = match what.family() {
             Family::Network => (vec![Hosts::Bridges], vec![Hosts::Endpoints]),
             Family::Host | Family::Clock => (vec![Hosts::Bridges, Hosts::Endpoints], Vec::new()),

@@ -54,12 +54,12 @@ impl fmt::Display for Wrong {
 }
 
 /// A scenario's text, to turn positions into lines.
-pub(super) struct Source<'a> {
+pub(super) struct ScenarioText<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
 }
 
-impl Source<'_> {
+impl ScenarioText<'_> {
     /// An error at `span`, about `key`.
     pub(super) fn wrong(&self, span: Range<usize>, key: &str, what: String) -> ScenarioError {
         let mut offset = span.start.min(self.text.len());

@@ -6,7 +6,7 @@ use super::section::{Field, Section};
 use super::{SHARE, ScenarioError};
 use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
 use crate::scenario::{
-    Between, Bytes, DiskWhat, FaultRange, Hosts, Percent, Scenario, Shift, What,
+    Between, Bytes, DiskWhat, FaultRange, FaultTemplate, Hosts, Percent, Scenario, Shift,
 };
 
 /// Episodes of one entry.
@@ -29,45 +29,45 @@ const fn millis(min: u64, max: u64) -> Between<Micros> {
 }
 
 /// Every kind with its default parameters.
-fn kinds() -> Vec<(&'static str, What)> {
+fn kinds() -> Vec<(&'static str, FaultTemplate)> {
     let both = vec![Ways::Both, Ways::AToB, Ways::BToA];
-    let once = |kind| What::Disk {
+    let once = |kind| FaultTemplate::Disk {
         kind,
         one_in: Between::new(1, 50),
         times: Between::only(1),
     };
-    let while_on = |kind, one_in| What::Disk {
+    let while_on = |kind, one_in| FaultTemplate::Disk {
         kind,
         one_in,
         times: Between::only(0),
     };
     let always = Between::only(1);
     let kinds = [
-        What::Partition(both),
-        What::Hold,
-        What::Latency(millis(50, 2_000)),
-        What::Loss(Between::new(20, 500)),
-        What::SlowLink(Between::new(Bytes::kib(1), Bytes::kib(64))),
-        What::Reset(Between::new(Bytes(1), Bytes::kib(2))),
-        What::AcceptThenSilence,
-        What::ConnectHangs,
-        What::SwallowsPings,
-        What::ReconnectStorm(millis(200, 2_000)),
-        What::Crash(IN_FLIGHT),
-        What::PowerCut(IN_FLIGHT),
-        What::Pause,
-        What::Slow(millis(5, 200)),
-        What::Drain,
-        What::Peer(PeerFault::Rejects),
-        What::Peer(PeerFault::Refuses),
-        What::Peer(PeerFault::NeverAnswers),
-        What::Peer(PeerFault::AnswersTwice),
-        What::AnswersLate(millis(100, 15_000)),
-        What::Peer(PeerFault::WrongDeliveryId),
-        What::Peer(PeerFault::TalksGarbage),
-        What::TakesLate(millis(100, 15_000)),
-        What::Peer(PeerFault::BeatsButDoesNotWork),
-        What::Peer(PeerFault::WorksButDoesNotBeat),
+        FaultTemplate::Partition(both),
+        FaultTemplate::Hold,
+        FaultTemplate::Latency(millis(50, 2_000)),
+        FaultTemplate::Loss(Between::new(20, 500)),
+        FaultTemplate::SlowLink(Between::new(Bytes::kib(1), Bytes::kib(64))),
+        FaultTemplate::Reset(Between::new(Bytes(1), Bytes::kib(2))),
+        FaultTemplate::AcceptThenSilence,
+        FaultTemplate::ConnectHangs,
+        FaultTemplate::SwallowsPings,
+        FaultTemplate::ReconnectStorm(millis(200, 2_000)),
+        FaultTemplate::Crash(IN_FLIGHT),
+        FaultTemplate::PowerCut(IN_FLIGHT),
+        FaultTemplate::Pause,
+        FaultTemplate::Slow(millis(5, 200)),
+        FaultTemplate::Drain,
+        FaultTemplate::Peer(PeerFault::Rejects),
+        FaultTemplate::Peer(PeerFault::Refuses),
+        FaultTemplate::Peer(PeerFault::NeverAnswers),
+        FaultTemplate::Peer(PeerFault::AnswersTwice),
+        FaultTemplate::AnswersLate(millis(100, 15_000)),
+        FaultTemplate::Peer(PeerFault::WrongDeliveryId),
+        FaultTemplate::Peer(PeerFault::TalksGarbage),
+        FaultTemplate::TakesLate(millis(100, 15_000)),
+        FaultTemplate::Peer(PeerFault::BeatsButDoesNotWork),
+        FaultTemplate::Peer(PeerFault::WorksButDoesNotBeat),
         once(DiskWhat::TornWrite),
         once(DiskWhat::ShortWrite),
         once(DiskWhat::SyncError),
@@ -78,14 +78,14 @@ fn kinds() -> Vec<(&'static str, What)> {
         while_on(DiskWhat::SyncLies, Between::new(1, 4)),
         while_on(DiskWhat::NoSpace(Between::new(20, 90)), always),
         while_on(DiskWhat::SlowSync(millis(5, 500)), always),
-        What::Disk {
+        FaultTemplate::Disk {
             kind: DiskWhat::ReadError,
             one_in: Between::new(2, 20),
             times: Between::new(1, 5),
         },
-        What::Drift(Between::new(-500, 500)),
-        What::Jump(Between::new(Shift(-60_000), Shift(60_000))),
-        What::Point {
+        FaultTemplate::Drift(Between::new(-500, 500)),
+        FaultTemplate::Jump(Between::new(Shift(-60_000), Shift(60_000))),
+        FaultTemplate::Point {
             points: Vec::new(),
             one_in: Between::new(2, 50),
         },
@@ -118,52 +118,66 @@ pub(super) fn read(
 }
 
 /// The kind with the parameters that the entry gives.
-fn parameters(section: &Section<'_>, what: What) -> Result<What, ScenarioError> {
+fn parameters(section: &Section<'_>, what: FaultTemplate) -> Result<FaultTemplate, ScenarioError> {
     let any_time = Between::new(Micros(0), Micros::from_secs(3_600));
     Ok(match what {
-        What::Partition(default) => {
+        FaultTemplate::Partition(default) => {
             let names = [
                 ("both", Ways::Both),
                 ("a_to_b", Ways::AToB),
                 ("b_to_a", Ways::BToA),
             ];
             let ways = section.get("ways").map(|f| f.choices("way", &names));
-            What::Partition(ways.transpose()?.unwrap_or(default))
+            FaultTemplate::Partition(ways.transpose()?.unwrap_or(default))
         }
-        What::Latency(default) => What::Latency(section.range("latency", any_time, default)?),
-        What::Loss(default) => What::Loss(section.range("one_in", ONE_IN, default)?),
-        What::SlowLink(default) => {
+        FaultTemplate::Latency(default) => {
+            FaultTemplate::Latency(section.range("latency", any_time, default)?)
+        }
+        FaultTemplate::Loss(default) => {
+            FaultTemplate::Loss(section.range("one_in", ONE_IN, default)?)
+        }
+        FaultTemplate::SlowLink(default) => {
             let allowed = Between::new(Bytes(1), Bytes::kib(1 << 20));
-            What::SlowLink(section.range("bytes_per_s", allowed, default)?)
+            FaultTemplate::SlowLink(section.range("bytes_per_s", allowed, default)?)
         }
-        What::Reset(default) => {
+        FaultTemplate::Reset(default) => {
             let allowed = Between::new(Bytes(0), Bytes::kib(1 << 10));
-            What::Reset(section.range("after", allowed, default)?)
+            FaultTemplate::Reset(section.range("after", allowed, default)?)
         }
-        What::ReconnectStorm(default) => {
+        FaultTemplate::ReconnectStorm(default) => {
             let allowed = millis(10, 3_600_000);
-            What::ReconnectStorm(section.range("every", allowed, default)?)
+            FaultTemplate::ReconnectStorm(section.range("every", allowed, default)?)
         }
-        What::Crash(default) => What::Crash(section.one("in_flight", SHARE, default)?),
-        What::PowerCut(default) => What::PowerCut(section.one("in_flight", SHARE, default)?),
-        What::Slow(default) => What::Slow(section.range("delay", any_time, default)?),
-        What::AnswersLate(default) => What::AnswersLate(section.range("delay", any_time, default)?),
-        What::TakesLate(default) => What::TakesLate(section.range("delay", any_time, default)?),
-        What::Disk {
+        FaultTemplate::Crash(default) => {
+            FaultTemplate::Crash(section.one("in_flight", SHARE, default)?)
+        }
+        FaultTemplate::PowerCut(default) => {
+            FaultTemplate::PowerCut(section.one("in_flight", SHARE, default)?)
+        }
+        FaultTemplate::Slow(default) => {
+            FaultTemplate::Slow(section.range("delay", any_time, default)?)
+        }
+        FaultTemplate::AnswersLate(default) => {
+            FaultTemplate::AnswersLate(section.range("delay", any_time, default)?)
+        }
+        FaultTemplate::TakesLate(default) => {
+            FaultTemplate::TakesLate(section.range("delay", any_time, default)?)
+        }
+        FaultTemplate::Disk {
             kind,
             one_in,
             times,
         } => disk(section, kind, one_in, times)?,
-        What::Drift(default) => {
+        FaultTemplate::Drift(default) => {
             let allowed = Between::new(-100_000, 100_000);
-            What::Drift(section.range("ppm", allowed, default)?)
+            FaultTemplate::Drift(section.range("ppm", allowed, default)?)
         }
-        What::Jump(default) => {
+        FaultTemplate::Jump(default) => {
             let day = 86_400_000;
             let allowed = Between::new(Shift(-day), Shift(day));
-            What::Jump(section.range("by", allowed, default)?)
+            FaultTemplate::Jump(section.range("by", allowed, default)?)
         }
-        What::Point { one_in, .. } => What::Point {
+        FaultTemplate::Point { one_in, .. } => FaultTemplate::Point {
             points: points(section)?,
             one_in: section.range("one_in", PASSES, one_in)?,
         },
@@ -176,7 +190,7 @@ fn disk(
     kind: DiskWhat,
     one_in: Between<u32>,
     times: Between<u32>,
-) -> Result<What, ScenarioError> {
+) -> Result<FaultTemplate, ScenarioError> {
     let kind = match kind {
         DiskWhat::NoSpace(default) => {
             DiskWhat::NoSpace(section.range("percent", Between::new(1, 100), default)?)
@@ -187,7 +201,7 @@ fn disk(
         }
         plain => plain,
     };
-    Ok(What::Disk {
+    Ok(FaultTemplate::Disk {
         kind,
         one_in: section.range("one_in", ONE_IN, one_in)?,
         times: section.range("times", Between::new(0, 1_000), times)?,

@@ -22,7 +22,7 @@ pub use error::{ScenarioError, Wrong};
 use super::rules::Subject;
 use super::{Between, LivenessRange, Percent, Scenario, Swarm};
 use crate::plan::{HostName, Invariant, Micros, Speed, Transports};
-use error::Source;
+use error::ScenarioText;
 use section::{Field, Section};
 
 /// How long a run may be: a day.
@@ -43,7 +43,7 @@ const TRANSPORTS: [(&str, Transports); 3] = [
 
 /// Reads the whole file.
 pub(super) fn scenario(file: &Path, text: &str) -> Result<Scenario, ScenarioError> {
-    let source = Source { file, text };
+    let source = ScenarioText { file, text };
     let table = DeTable::parse(text).map_err(|error| {
         let place = error.span().unwrap_or(0..0);
         source.wrong(place, "", error.message().to_owned())

@@ -6,13 +6,13 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ScenarioError, Source, nearest, not_known};
+use super::error::{ScenarioError, ScenarioText, nearest, not_known};
 use crate::scenario::{Between, Scalar};
 
 /// One table of a scenario. It learns the keys it may have by being asked for them; [`Section::finish`] refuses
 /// the others.
 pub(super) struct Section<'a> {
-    source: &'a Source<'a>,
+    source: &'a ScenarioText<'a>,
     table: &'a DeTable<'a>,
     path: String,
     place: Range<usize>,
@@ -21,14 +21,14 @@ pub(super) struct Section<'a> {
 
 /// One value of a table or of a list.
 pub(super) struct Field<'a> {
-    source: &'a Source<'a>,
+    source: &'a ScenarioText<'a>,
     value: &'a Spanned<DeValue<'a>>,
     path: String,
 }
 
 impl<'a> Section<'a> {
     /// The table of the whole file.
-    pub(super) fn root(source: &'a Source<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
+    pub(super) fn root(source: &'a ScenarioText<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
         Self {
             source,
             table: table.get_ref(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::scenario;
 use crate::plan::Micros;
-use crate::scenario::{Between, Bytes, Hosts, Scenario, Shift, What};
+use crate::scenario::{Between, Bytes, FaultTemplate, Hosts, Scenario, Shift};
 
 fn read(text: &str) -> Scenario {
     scenario(Path::new("scenarios/mine.toml"), text).unwrap_or_else(|error| panic!("{error}"))
@@ -48,7 +48,7 @@ fn ranges_are_written_in_several_ways() {
     assert_eq!(read.knobs.window, Between::new(1, 64));
     let jump = &read.faults[0];
     let by = Between::new(Shift(-5_000), Shift(250));
-    assert_eq!(jump.what, What::Jump(by));
+    assert_eq!(jump.what, FaultTemplate::Jump(by));
     assert_eq!(jump.on, [Hosts::Bridges, Hosts::Named("endpoint".into())]);
 }
 

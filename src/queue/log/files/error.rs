@@ -9,7 +9,7 @@ use crate::journal::{Corruption, Newer, RecoveryError};
 
 /// A log was not opened. Unless it says otherwise, nothing in its folder was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum FolderOpenError {
     /// Somebody has it open.
     #[error("the journal in {} is in use by another process; stop that one first", dir.display())]
     Locked {
@@ -70,7 +70,7 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
+impl FolderOpenError {
     pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -131,7 +131,7 @@ impl From<DiskFailure> for SpareError {
 
 /// A body or a segment was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum FolderReadError {
     /// The segment was retired meanwhile: what was still needed of it lies elsewhere by now.
     #[error("segment {} is not part of the log any more", .0.0)]
     Gone(SegmentNo),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::OpenError;
+use super::error::FolderOpenError;
 use super::slots::SlotFile;
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_BYTES_MAX;
@@ -25,12 +25,12 @@ impl Folder {
     /// Opens every slot in `dir`. Other files are left alone.
     ///
     /// # Errors
-    /// [`OpenError::Io`] and [`OpenError::NotWritable`].
-    pub async fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, OpenError> {
+    /// [`FolderOpenError::Io`] and [`FolderOpenError::NotWritable`].
+    pub async fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, FolderOpenError> {
         let paths = disk
             .list(dir)
             .await
-            .map_err(|error| OpenError::io("listing", dir, error))?;
+            .map_err(|error| FolderOpenError::io("listing", dir, error))?;
         let mut slots = BTreeMap::new();
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -38,7 +38,7 @@ impl Folder {
                 continue;
             };
             let opened = open_slot(disk, &path, slot).await;
-            let file = opened.map_err(|error| OpenError::io("opening", &path, error))?;
+            let file = opened.map_err(|error| FolderOpenError::io("opening", &path, error))?;
             slots.insert(slot, file);
         }
         Ok(Self {
@@ -65,8 +65,8 @@ impl Folder {
     /// The heads of all slots.
     ///
     /// # Errors
-    /// [`OpenError::Io`].
-    pub async fn heads(&self) -> Result<Vec<SlotHead>, OpenError> {
+    /// [`FolderOpenError::Io`].
+    pub async fn heads(&self) -> Result<Vec<SlotHead>, FolderOpenError> {
         let mut heads = Vec::with_capacity(self.slots.len());
         for slot in self.slots() {
             let mut bytes = Vec::new();
@@ -79,10 +79,10 @@ impl Folder {
     /// What the heads say together, and the rest of those slots whose head says nothing.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn survey(&self, heads: &[SlotHead]) -> Result<Survey, OpenError> {
+    /// [`FolderOpenError`].
+    pub async fn survey(&self, heads: &[SlotHead]) -> Result<Survey, FolderOpenError> {
         let survey = Survey::new(heads);
-        let mut survey = survey.map_err(|error| OpenError::recovery(&self.dir, error))?;
+        let mut survey = survey.map_err(|error| FolderOpenError::recovery(&self.dir, error))?;
         let mut bytes = Vec::new();
         while let Some(slot) = survey.unclear.first().copied() {
             self.read(slot, &mut bytes).await?;
@@ -94,8 +94,8 @@ impl Folder {
     /// A slot's whole file, into `bytes`.
     ///
     /// # Errors
-    /// [`OpenError::Io`].
-    pub async fn read(&self, slot: SlotNo, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
+    /// [`FolderOpenError::Io`].
+    pub async fn read(&self, slot: SlotNo, bytes: &mut Vec<u8>) -> Result<(), FolderOpenError> {
         self.read_front(slot, SEGMENT_BYTES_MAX as usize, bytes)
             .await
     }
@@ -105,13 +105,13 @@ impl Folder {
         slot: SlotNo,
         bytes_max: usize,
         bytes: &mut Vec<u8>,
-    ) -> Result<(), OpenError> {
+    ) -> Result<(), FolderOpenError> {
         let found = self.slot(slot).expect("asked only for slots it lists");
         let path = self.dir.join(slot.to_string());
         let size = usize::try_from(found.bytes).unwrap_or(usize::MAX);
         bytes.resize(size.min(bytes_max), 0);
         let read = found.file.read_at(0, bytes).await;
-        let count = read.map_err(|error| OpenError::io("reading", &path, error))?;
+        let count = read.map_err(|error| FolderOpenError::io("reading", &path, error))?;
         bytes.truncate(count);
         Ok(())
     }
@@ -119,11 +119,14 @@ impl Folder {
     /// Recovers the log into `fold`.
     ///
     /// # Errors
-    /// [`OpenError`]; the fold is worth nothing then.
-    pub async fn recover(&self, fold: &mut (dyn Fold + Send)) -> Result<Recovered, OpenError> {
+    /// [`FolderOpenError`]; the fold is worth nothing then.
+    pub async fn recover(
+        &self,
+        fold: &mut (dyn Fold + Send),
+    ) -> Result<Recovered, FolderOpenError> {
         let heads = self.heads().await?;
         let survey = self.survey(&heads).await?;
-        let damaged = |damage| OpenError::Corrupt {
+        let damaged = |damage| FolderOpenError::Corrupt {
             dir: self.dir.clone(),
             damage,
         };
@@ -132,7 +135,7 @@ impl Folder {
         while let Some(planned) = judge.next_segment() {
             self.read(planned.slot, &mut bytes).await?;
             let fed = judge.feed(&bytes, fold);
-            fed.map_err(|error| OpenError::recovery(&self.dir, error))?;
+            fed.map_err(|error| FolderOpenError::recovery(&self.dir, error))?;
         }
         for planned in judge.survey().superseded.clone() {
             self.read(planned.slot, &mut bytes).await?;

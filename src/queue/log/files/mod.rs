@@ -20,7 +20,7 @@ mod slots;
 mod store;
 pub mod tools;
 
-pub use error::{DiskFailure, OpenError, ReadError, SpareError};
+pub use error::{DiskFailure, FolderOpenError, FolderReadError, SpareError};
 pub use folder::{Folder, LOCK_FILE};
 pub use open::{OpenReport, Opened, open};
 pub use segments::SegmentFiles;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::{DiskFailure, OpenError, SpareError};
+use super::error::{DiskFailure, FolderOpenError, SpareError};
 use super::folder::{Folder, LOCK_FILE};
 use super::segments::SegmentFiles;
 use super::slots::{LiveSlot, SlotTable};
@@ -42,21 +42,21 @@ pub struct OpenReport {
 /// another opening would miss.
 ///
 /// # Errors
-/// [`OpenError`] says what is wrong, where, and what to do.
+/// [`FolderOpenError`] says what is wrong, where, and what to do.
 pub async fn open(
     disk: Arc<dyn Disk>,
     dir: &Path,
     geometry: Geometry,
     fold: &mut (dyn Fold + Send),
-) -> Result<Opened, OpenError> {
+) -> Result<Opened, FolderOpenError> {
     let made = disk.create_dir_all(dir).await;
-    made.map_err(|error| OpenError::io("making", dir, error))?;
+    made.map_err(|error| FolderOpenError::io("making", dir, error))?;
     let lock_path = dir.join(LOCK_FILE);
     let lock = disk.lock(&lock_path).await.map_err(|error| match error {
-        LockError::Held => OpenError::Locked {
+        LockError::Held => FolderOpenError::Locked {
             dir: dir.to_owned(),
         },
-        LockError::Io(error) => OpenError::io("locking", &lock_path, error),
+        LockError::Io(error) => FolderOpenError::io("locking", &lock_path, error),
     })?;
     let folder = Folder::open(&*disk, dir).await?;
     let recovered = folder.recover(fold).await.inspect_err(|_| {
@@ -67,7 +67,7 @@ pub async fn open(
 
     // From here on the folder changes.
     let synced = disk.sync_dir(dir).await;
-    synced.map_err(|error| OpenError::io("syncing", dir, error))?;
+    synced.map_err(|error| FolderOpenError::io("syncing", dir, error))?;
     if let Some(last) = recovered.last_batch
         && !planted!(Bug::LastBatchNotRewritten)
     {
@@ -100,7 +100,7 @@ fn count_found(recovered: &Recovered) {
 /// The last batch may stand in the page cache alone: its process may have died before the sync, or
 /// because the sync failed, after which another sync proves nothing. Written anew, as it is, it
 /// counts as changed, and the sync as one of its own.
-async fn write_again(folder: &Folder, last: LastBatch) -> Result<(), OpenError> {
+async fn write_again(folder: &Folder, last: LastBatch) -> Result<(), FolderOpenError> {
     reached!(Site::LastBatchRewritten);
     let slot = folder.slot(last.slot).expect("the batch was read from it");
     let path = folder.dir().join(last.slot.to_string());
@@ -108,7 +108,7 @@ async fn write_again(folder: &Folder, last: LastBatch) -> Result<(), OpenError> 
     let mut bytes = vec![0; last.bytes as usize];
     let io = |doing| {
         let path = path.clone();
-        move |error| OpenError::io(doing, &path, error)
+        move |error| FolderOpenError::io(doing, &path, error)
     };
     let count = slot.file.read_at(offset, &mut bytes).await;
     let count = count.map_err(io("reading"))?;
@@ -135,21 +135,21 @@ fn table_of(folder: &Folder, recovered: &Recovered) -> SlotTable {
 }
 
 /// Makes the new opening's first segment ready: its header names where the log was cut.
-async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), OpenError> {
+async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), FolderOpenError> {
     let dir = files.dir().to_owned();
     let segment_bytes = files.geometry().segment_bytes();
     if files.spares() == 0 {
         match files.make_spare().await {
             Ok(()) => {}
             Err(SpareError::NoSpace) => {
-                return Err(OpenError::NoSpace {
+                return Err(FolderOpenError::NoSpace {
                     dir,
                     needed: u64::from(segment_bytes),
                     source: std::io::ErrorKind::StorageFull.into(),
                 });
             }
             Err(SpareError::Io(error)) => {
-                return Err(OpenError::io("making a segment in", &dir, error));
+                return Err(FolderOpenError::io("making a segment in", &dir, error));
             }
         }
     }
@@ -161,6 +161,6 @@ async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), OpenError> {
             path,
             source,
         } = failure;
-        OpenError::io(doing, &path, std::io::Error::new(source.kind(), source))
+        FolderOpenError::io(doing, &path, std::io::Error::new(source.kind(), source))
     })
 }

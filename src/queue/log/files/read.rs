@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::error::ReadError;
+use super::error::FolderReadError;
 use super::segments::SegmentFiles;
 use super::slots::LiveSlot;
 use crate::core::ids::{BodyRef, SegmentNo};
@@ -15,15 +15,15 @@ impl SegmentFiles {
     /// Reads a body and checks it. What was appended but never written is not there.
     ///
     /// # Errors
-    /// [`ReadError::Gone`] if its segment was retired; look up where it lies now, and read again.
-    pub async fn read_body(&self, body: BodyRef) -> Result<Bytes, ReadError> {
+    /// [`FolderReadError::Gone`] if its segment was retired; look up where it lies now, and read again.
+    pub async fn read_body(&self, body: BodyRef) -> Result<Bytes, FolderReadError> {
         self.check()?;
         let live = self
             .live(body.segment)
-            .ok_or(ReadError::Gone(body.segment))?;
+            .ok_or(FolderReadError::Gone(body.segment))?;
         let mut bytes = vec![0; body.len as usize];
         let read = live.slot.file.read_at(u64::from(body.offset), &mut bytes);
-        let count = read.await.map_err(|source| ReadError::Io {
+        let count = read.await.map_err(|source| FolderReadError::Io {
             path: self.path(live.slot.slot),
             source,
         })?;
@@ -32,7 +32,7 @@ impl SegmentFiles {
         }
         // The slot may have been recycled while it was read.
         if self.live(body.segment).is_none() {
-            return Err(ReadError::Gone(body.segment));
+            return Err(FolderReadError::Gone(body.segment));
         }
         reached!(Site::BodyDamaged);
         let what = format!("a body of {} bytes is not what was written", body.len);
@@ -42,14 +42,17 @@ impl SegmentFiles {
     /// Reads the events of a segment that is not written any more, all of them, checked.
     ///
     /// # Errors
-    /// [`ReadError`]; a segment of which anything is unreadable gives nothing.
-    pub async fn read_whole(&self, segment: SegmentNo) -> Result<Vec<SegmentRecord>, ReadError> {
+    /// [`FolderReadError`]; a segment of which anything is unreadable gives nothing.
+    pub async fn read_whole(
+        &self,
+        segment: SegmentNo,
+    ) -> Result<Vec<SegmentRecord>, FolderReadError> {
         self.check()?;
-        let live = self.live(segment).ok_or(ReadError::Gone(segment))?;
+        let live = self.live(segment).ok_or(FolderReadError::Gone(segment))?;
         let size = live.end.map_or(live.slot.bytes, u64::from);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         let read = live.slot.file.read_at(0, &mut bytes).await;
-        let count = read.map_err(|source| ReadError::Io {
+        let count = read.map_err(|source| FolderReadError::Io {
             path: self.path(live.slot.slot),
             source,
         })?;
@@ -72,8 +75,14 @@ impl SegmentFiles {
         }
     }
 
-    fn damaged(&self, segment: SegmentNo, live: &LiveSlot, offset: u32, what: String) -> ReadError {
-        ReadError::Damaged {
+    fn damaged(
+        &self,
+        segment: SegmentNo,
+        live: &LiveSlot,
+        offset: u32,
+        what: String,
+    ) -> FolderReadError {
+        FolderReadError::Damaged {
             dir: self.dir().to_owned(),
             damage: Corruption {
                 segment,

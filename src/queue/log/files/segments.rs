@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
 
-use super::error::{DiskFailure, OpenError, SpareError, is_full};
+use super::error::{DiskFailure, FolderOpenError, SpareError, is_full};
 use super::folder::Folder;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
@@ -175,7 +175,7 @@ impl SegmentFiles {
         &self,
         folder: &Folder,
         slots: &[SlotNo],
-    ) -> Result<Vec<SlotNo>, OpenError> {
+    ) -> Result<Vec<SlotNo>, FolderOpenError> {
         let mut removed = Vec::new();
         for slot in slots {
             let file = folder
@@ -184,7 +184,7 @@ impl SegmentFiles {
             let kept = self.keep_or_remove(file.clone()).await;
             let kept = kept.map_err(|failure| {
                 let source = io::Error::new(failure.source.kind(), failure.source);
-                OpenError::io(failure.doing, &failure.path, source)
+                FolderOpenError::io(failure.doing, &failure.path, source)
             })?;
             if !kept {
                 removed.push(*slot);

@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 
-use super::error::{DiskFailure, ReadError, SpareError};
+use super::error::{DiskFailure, FolderReadError, SpareError};
 use super::open::{self, Opened};
 use super::segments::SegmentFiles;
 use crate::core::ids::{BodyRef, SegmentNo};
@@ -50,7 +50,7 @@ impl LogStore for FolderStore {
         &'a self,
         options: LogOptions,
         fold: &'a mut (dyn Fold + Send),
-    ) -> BoxFuture<'a, Result<OpenLog, log::OpenError>> {
+    ) -> BoxFuture<'a, Result<OpenLog, log::LogOpenError>> {
         Box::pin(async move {
             let opened = open::open(self.disk.clone(), &self.dir, options.geometry, fold).await?;
             let Opened {
@@ -110,11 +110,11 @@ impl Log for SegmentFiles {
     fn read_bodies<'a>(
         &'a self,
         bodies: &'a [BodyRef],
-    ) -> BoxFuture<'a, Vec<Result<Bytes, log::ReadError>>> {
+    ) -> BoxFuture<'a, Vec<Result<Bytes, log::LogReadError>>> {
         Box::pin(async move {
             let mut read = Vec::with_capacity(bodies.len());
             for body in bodies {
-                read.push(self.read_body(*body).await.map_err(log::ReadError::from));
+                read.push(self.read_body(*body).await.map_err(log::LogReadError::from));
             }
             read
         })
@@ -123,7 +123,7 @@ impl Log for SegmentFiles {
     fn read_segment(
         &self,
         segment: SegmentNo,
-    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, log::ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<SegmentRecord>, log::LogReadError>> {
         Box::pin(async move { Ok(self.read_whole(segment).await?) })
     }
 
@@ -168,12 +168,14 @@ fn disk_failure(doing: &str, failure: DiskFailure) -> LogFailure {
     LogFailure::Disk(format!("{doing}: {failure}").into())
 }
 
-impl From<ReadError> for log::ReadError {
-    fn from(error: ReadError) -> Self {
+impl From<FolderReadError> for log::LogReadError {
+    fn from(error: FolderReadError) -> Self {
         match &error {
-            ReadError::Gone(segment) => Self::Gone(*segment),
-            ReadError::Damaged { .. } => Self::Damaged(error.to_string().into()),
-            ReadError::Io { .. } | ReadError::Failed(_) => Self::ForNow(error.to_string().into()),
+            FolderReadError::Gone(segment) => Self::Gone(*segment),
+            FolderReadError::Damaged { .. } => Self::Damaged(error.to_string().into()),
+            FolderReadError::Io { .. } | FolderReadError::Failed(_) => {
+                Self::ForNow(error.to_string().into())
+            }
         }
     }
 }

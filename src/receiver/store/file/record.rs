@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
-use crate::receiver::store::Record;
+use crate::receiver::store::InboxRecord;
 use crate::wire::HandlerError;
 use crate::wire::outcome::whole_ms;
 
@@ -22,11 +22,11 @@ const REJECTED: u8 = 2;
 const REFUSED: u8 = 3;
 const UNAVAILABLE: u8 = 4;
 
-pub(super) fn encode(record: &Record, out: &mut BytesMut) {
+pub(super) fn encode(record: &InboxRecord, out: &mut BytesMut) {
     match record {
-        Record::Started(delivery) => put_delivery(STARTED, *delivery, out),
-        Record::NotStarted(delivery) => put_delivery(NOT_STARTED, *delivery, out),
-        Record::Finished(delivery, outcome) => {
+        InboxRecord::Started(delivery) => put_delivery(STARTED, *delivery, out),
+        InboxRecord::NotStarted(delivery) => put_delivery(NOT_STARTED, *delivery, out),
+        InboxRecord::Finished(delivery, outcome) => {
             put_delivery(FINISHED, *delivery, out);
             match outcome {
                 Ok(result) => put_bytes(DONE, result, out),
@@ -38,7 +38,7 @@ pub(super) fn encode(record: &Record, out: &mut BytesMut) {
                 }
             }
         }
-        Record::Settled(range) => {
+        InboxRecord::Settled(range) => {
             let (first, last) = range.ends();
             out.put_u8(SETTLED);
             out.put_u64_le(first.origin.0);
@@ -49,21 +49,21 @@ pub(super) fn encode(record: &Record, out: &mut BytesMut) {
 }
 
 /// Takes one record off the front; `None` if it is malformed.
-pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
+pub(super) fn decode(bytes: &mut &[u8]) -> Option<InboxRecord> {
     let tag = bytes.try_get_u8().ok()?;
     let origin = Origin(bytes.try_get_u64_le().ok()?);
     let seq = Seq(bytes.try_get_u64_le().ok()?);
     if tag == SETTLED {
         let last = Seq(bytes.try_get_u64_le().ok()?);
-        return IdRange::new(origin, seq, last).map(Record::Settled);
+        return IdRange::new(origin, seq, last).map(InboxRecord::Settled);
     }
     let delivery = DeliveryId {
         task: TaskId { seq, origin },
         epoch: Epoch::new(bytes.try_get_u32_le().ok()?)?,
     };
     match tag {
-        STARTED => Some(Record::Started(delivery)),
-        NOT_STARTED => Some(Record::NotStarted(delivery)),
+        STARTED => Some(InboxRecord::Started(delivery)),
+        NOT_STARTED => Some(InboxRecord::NotStarted(delivery)),
         FINISHED => {
             let tag = bytes.try_get_u8().ok()?;
             let length = bytes.try_get_u32_le().ok()?;
@@ -80,7 +80,7 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
                 }),
                 _ => return None,
             };
-            Some(Record::Finished(delivery, outcome))
+            Some(InboxRecord::Finished(delivery, outcome))
         }
         _ => None,
     }

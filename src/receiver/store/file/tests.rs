@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use bytes::Bytes;
 
 use super::*;
-use crate::wire::{HandlerError, Outcome};
+use crate::wire::{ExecutionOutcome, HandlerError};
 
 fn delivery(seq: u64, epoch: u32) -> DeliveryId {
     DeliveryId {
@@ -24,26 +24,26 @@ fn delivery(seq: u64, epoch: u32) -> DeliveryId {
     }
 }
 
-fn done(seq: u64, result: &str) -> Record {
+fn done(seq: u64, result: &str) -> InboxRecord {
     let result = Bytes::copy_from_slice(result.as_bytes());
-    Record::Finished(delivery(seq, 1), Ok(result))
+    InboxRecord::Finished(delivery(seq, 1), Ok(result))
 }
 
 fn range(first: u64, last: u64) -> IdRange {
     IdRange::new(Origin(5), Seq(first), Seq(last)).unwrap()
 }
 
-fn settled(first: u64, last: u64) -> Record {
-    Record::Settled(range(first, last))
+fn settled(first: u64, last: u64) -> InboxRecord {
+    InboxRecord::Settled(range(first, last))
 }
 
 /// Opens a store, appends, closes. Returns what it remembered at its opening.
 async fn session(
     path: &Path,
-    batches: Vec<Vec<Record>>,
+    batches: Vec<Vec<InboxRecord>>,
 ) -> Result<(InboxId, StoredInbox), StoreError> {
     let env = Env::real();
-    let backing = Log {
+    let backing = InboxLog {
         disk: Arc::clone(&env.disk),
         entropy: Arc::clone(&env.entropy),
         path: path.to_owned(),
@@ -66,7 +66,7 @@ async fn a_cut_anywhere_loses_whole_batches_from_the_end_and_nothing_else() {
     let (id, _) = session(&path, vec![]).await.unwrap();
     let mut ends = vec![fs::read(&path).unwrap().len()];
     for seq in 0..3 {
-        let batch = vec![Record::Started(delivery(seq, 1)), done(seq, "result")];
+        let batch = vec![InboxRecord::Started(delivery(seq, 1)), done(seq, "result")];
         session(&path, vec![batch]).await.unwrap();
         ends.push(fs::read(&path).unwrap().len());
     }
@@ -109,7 +109,10 @@ async fn damage_before_the_last_block_is_refused_and_at_the_end_cut() {
 async fn a_file_that_is_mostly_settled_shrinks_and_forgets_nothing_that_lives() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("inbox");
-    let kept = vec![done(1_000, "kept"), Record::Started(delivery(1_001, 3))];
+    let kept = vec![
+        done(1_000, "kept"),
+        InboxRecord::Started(delivery(1_001, 3)),
+    ];
     let (id, _) = session(&path, vec![kept]).await.unwrap();
     let mut size_max = 0;
     for seq in 0..200 {
@@ -150,7 +153,7 @@ async fn a_file_that_is_mostly_settled_shrinks_and_forgets_nothing_that_lives() 
 async fn many_settled_ranges_are_not_copied_over_and_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("inbox");
-    let ranges: Vec<Record> = (0..500).map(|at| settled(2 * at, 2 * at)).collect();
+    let ranges: Vec<InboxRecord> = (0..500).map(|at| settled(2 * at, 2 * at)).collect();
     session(&path, vec![ranges]).await.unwrap();
     let before = fs::read(&path).unwrap();
     session(&path, vec![vec![settled(5_000, 5_000)]])
@@ -162,13 +165,13 @@ async fn many_settled_ranges_are_not_copied_over_and_over() {
     );
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> impl Strategy<Value = ExecutionOutcome> {
     prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..40)
-            .prop_map(|result| -> Outcome { Ok(result.into()) }),
-        ".{0,9}".prop_map(|text| -> Outcome { Err(HandlerError::Rejected(text)) }),
-        ".{0,9}".prop_map(|text| -> Outcome { Err(HandlerError::Refused(text)) }),
-        (any::<u64>(), ".{0,9}").prop_map(|(ms, text)| -> Outcome {
+            .prop_map(|result| -> ExecutionOutcome { Ok(result.into()) }),
+        ".{0,9}".prop_map(|text| -> ExecutionOutcome { Err(HandlerError::Rejected(text)) }),
+        ".{0,9}".prop_map(|text| -> ExecutionOutcome { Err(HandlerError::Refused(text)) }),
+        (any::<u64>(), ".{0,9}").prop_map(|(ms, text)| -> ExecutionOutcome {
             Err(HandlerError::Unavailable {
                 retry_after: Duration::from_millis(ms),
                 text,
@@ -186,10 +189,10 @@ proptest! {
     ) {
         let delivery = delivery(seq, epoch);
         let records = [
-            Record::Started(delivery),
-            Record::Finished(delivery, outcome),
-            Record::NotStarted(delivery),
-            Record::Settled(range(0, seq)),
+            InboxRecord::Started(delivery),
+            InboxRecord::Finished(delivery, outcome),
+            InboxRecord::NotStarted(delivery),
+            InboxRecord::Settled(range(0, seq)),
         ];
         let mut bytes = BytesMut::new();
         for record in &records {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::super::error::OpenError;
+use super::super::error::FolderOpenError;
 use super::super::folder::Folder;
 use super::json;
-use super::tail::{Found, Stretch};
+use super::tail::{Stretch, TailFinding};
 use crate::env::Disk;
 use crate::journal::Position;
 use crate::journal::slots::Survey;
@@ -16,12 +16,12 @@ use crate::journal::slots::Survey;
 /// its own, and what can be read behind it follows. A log that is being written gives what it has.
 ///
 /// # Errors
-/// [`OpenError::Newer`], and [`OpenError::Io`] when a file can't be read.
+/// [`FolderOpenError::Newer`], and [`FolderOpenError::Io`] when a file can't be read.
 pub async fn dump(
     disk: &dyn Disk,
     dir: &Path,
     line: &mut (dyn FnMut(Value) + Send),
-) -> Result<(), OpenError> {
+) -> Result<(), FolderOpenError> {
     let folder = Folder::open(disk, dir).await?;
     let survey = folder.survey(&folder.heads().await?).await?;
     let mut bytes = Vec::new();
@@ -30,8 +30,8 @@ pub async fn dump(
         let segment = stretch.planned.header.segment;
         stretch.read(&bytes, &mut |found| {
             line(match found {
-                Found::Record(placed) => json::record(segment, &placed),
-                Found::Damage { offset, what } => json::damage(segment, offset, &what),
+                TailFinding::Record(placed) => json::record(segment, &placed),
+                TailFinding::Damage { offset, what } => json::damage(segment, offset, &what),
             });
         });
     }

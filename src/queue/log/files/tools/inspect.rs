@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::error::OpenError;
+use super::super::error::FolderOpenError;
 use super::super::folder::Folder;
 use super::{AnyEvents, lock_if_there};
 use crate::env::Disk;
@@ -20,7 +20,7 @@ pub struct Inspection {
     /// The files, by name.
     pub slots: Vec<SlotInspection>,
     /// What an opening would find, or why it would refuse.
-    pub verdict: Result<Recovered, OpenError>,
+    pub verdict: Result<Recovered, FolderOpenError>,
 }
 
 /// One file.
@@ -63,11 +63,11 @@ pub enum SlotRole {
 /// Looks at every file, also of a log that is damaged or in use.
 ///
 /// # Errors
-/// [`OpenError::Io`] when a file can't be read; damage is part of what is found.
-pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, OpenError> {
+/// [`FolderOpenError::Io`] when a file can't be read; damage is part of what is found.
+pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, FolderOpenError> {
     let in_use = match lock_if_there(disk, dir).await {
         Ok(_) => false,
-        Err(OpenError::Locked { .. }) => true,
+        Err(FolderOpenError::Locked { .. }) => true,
         Err(error) => return Err(error),
     };
     let folder = Folder::open(disk, dir).await?;
@@ -89,7 +89,11 @@ pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, OpenErro
 }
 
 /// A damaged log has no verdict on its files: then the heads alone have to say.
-fn role(heads: &[SlotHead], verdict: &Result<Recovered, OpenError>, slot: SlotNo) -> SlotRole {
+fn role(
+    heads: &[SlotHead],
+    verdict: &Result<Recovered, FolderOpenError>,
+    slot: SlotNo,
+) -> SlotRole {
     let (log, abandoned): (Vec<SlotNo>, Vec<SlotNo>) = match (verdict, Survey::new(heads)) {
         (Ok(recovered), _) => {
             let live = recovered.segments.iter().map(|live| live.slot);

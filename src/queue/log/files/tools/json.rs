@@ -4,18 +4,19 @@
 use serde_json::{Value, json};
 
 use crate::core::event::{
-    Carried, Event, KeyImage, LifeImage, Next, Outcome, Removal, Settled, TaskImage, TransportKind,
+    Carried, Event, KeyImage, LeaseOutcome, LifeImage, Next, Removal, Settled, TaskImage,
+    TransportKind,
 };
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, Fingerprint, KeyHash, SegmentNo, TaskId};
 use crate::core::time::QueueMs;
-use crate::journal::{Control, Placed, Record};
+use crate::journal::{Control, LogRecord, Placed};
 
 /// A record and where it stands.
 pub(super) fn record(segment: SegmentNo, placed: &Placed<'_>) -> Value {
     let (kind, about) = match &placed.record {
-        Record::Event(event) => (kind(event), event_json(event)),
-        Record::Base(base) => (
+        LogRecord::Event(event) => (kind(event), event_json(event)),
+        LogRecord::Base(base) => (
             "base",
             json!({
                 "next_seq": base.next_seq.0,
@@ -26,9 +27,9 @@ pub(super) fn record(segment: SegmentNo, placed: &Placed<'_>) -> Value {
                 }).collect::<Vec<_>>(),
             }),
         ),
-        Record::Control(Control::Roll { next }) => ("roll", json!({ "next": next.0 })),
-        Record::Control(Control::Seal) => ("seal", json!({})),
-        Record::Control(Control::Retired { segment }) => {
+        LogRecord::Control(Control::Roll { next }) => ("roll", json!({ "next": next.0 })),
+        LogRecord::Control(Control::Seal) => ("seal", json!({})),
+        LogRecord::Control(Control::Retired { segment }) => {
             ("retired", json!({ "retired": segment.0 }))
         }
     };
@@ -210,9 +211,9 @@ fn key_json(image: &KeyImage) -> Value {
     })
 }
 
-fn outcome(outcome: Outcome) -> Value {
+fn outcome(outcome: LeaseOutcome) -> Value {
     match outcome {
-        Outcome::InDoubt(doubt) => json!({ "in doubt": format!("{doubt:?}") }),
+        LeaseOutcome::InDoubt(doubt) => json!({ "in doubt": format!("{doubt:?}") }),
         other => json!(other.as_str()),
     }
 }

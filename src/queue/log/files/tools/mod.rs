@@ -12,7 +12,7 @@ mod tail;
 
 use std::path::Path;
 
-use super::error::OpenError;
+use super::error::FolderOpenError;
 use super::folder::{Folder, LOCK_FILE};
 use crate::core::Event;
 use crate::core::event::Base;
@@ -40,12 +40,12 @@ impl Fold for AnyEvents {
 /// Reads and checks all of a log, down to what `fold` says about its events.
 ///
 /// # Errors
-/// The first damage as [`OpenError::Corrupt`]; [`OpenError::Locked`] if somebody has the log open.
+/// The first damage as [`FolderOpenError::Corrupt`]; [`FolderOpenError::Locked`] if somebody has the log open.
 pub async fn verify(
     disk: &dyn Disk,
     dir: &Path,
     fold: &mut (dyn Fold + Send),
-) -> Result<Recovered, OpenError> {
+) -> Result<Recovered, FolderOpenError> {
     let _lock = lock_if_there(disk, dir).await?;
     Folder::open(disk, dir).await?.recover(fold).await
 }
@@ -54,18 +54,18 @@ pub async fn verify(
 async fn lock_if_there(
     disk: &dyn Disk,
     dir: &Path,
-) -> Result<Option<Box<dyn DiskLock>>, OpenError> {
+) -> Result<Option<Box<dyn DiskLock>>, FolderOpenError> {
     let paths = disk.list(dir).await;
-    let paths = paths.map_err(|error| OpenError::io("listing", dir, error))?;
+    let paths = paths.map_err(|error| FolderOpenError::io("listing", dir, error))?;
     let path = dir.join(LOCK_FILE);
     if !paths.contains(&path) {
         return Ok(None);
     }
     match disk.lock(&path).await {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held) => Err(OpenError::Locked {
+        Err(LockError::Held) => Err(FolderOpenError::Locked {
             dir: dir.to_owned(),
         }),
-        Err(LockError::Io(error)) => Err(OpenError::io("locking", &path, error)),
+        Err(LockError::Io(error)) => Err(FolderOpenError::io("locking", &path, error)),
     }
 }

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::error::OpenError;
+use super::super::error::FolderOpenError;
 use super::super::folder::{Folder, LOCK_FILE};
 use super::json;
-use super::tail::{Found, Stretch};
+use super::tail::{Stretch, TailFinding};
 use crate::core::ids::{SegmentNo, TaskId};
 use crate::env::{Disk, LockError};
 use crate::journal::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_HEADER_BYTES};
@@ -68,7 +68,7 @@ impl LostTask {
 }
 
 /// Where to cut, and what goes with it.
-struct Plan {
+struct RepairPlan {
     /// The header that names the cut.
     header: SegmentHeader,
     /// The segment that is cut, if anything of it stays.
@@ -82,24 +82,24 @@ struct Plan {
 /// A log can be damaged in more than one way: run it until there is nothing to repair.
 ///
 /// # Errors
-/// [`OpenError::Locked`] if somebody has the log open. After [`OpenError::Io`] or [`OpenError::NoSpace`]
+/// [`FolderOpenError::Locked`] if somebody has the log open. After [`FolderOpenError::Io`] or [`FolderOpenError::NoSpace`]
 /// the log is as damaged as before, and whole `damaged-…` copies may have been added.
 pub async fn repair(
     disk: &dyn Disk,
     dir: &Path,
     fold: &mut (dyn Fold + Send),
-) -> Result<Option<Repair>, OpenError> {
+) -> Result<Option<Repair>, FolderOpenError> {
     let lock_path = dir.join(LOCK_FILE);
     let _lock = disk.lock(&lock_path).await.map_err(|error| match error {
-        LockError::Held => OpenError::Locked {
+        LockError::Held => FolderOpenError::Locked {
             dir: dir.to_owned(),
         },
-        LockError::Io(error) => OpenError::io("locking", &lock_path, error),
+        LockError::Io(error) => FolderOpenError::io("locking", &lock_path, error),
     })?;
     let folder = Folder::open(disk, dir).await?;
     let damage = match folder.recover(fold).await {
         Ok(_) => return Ok(None),
-        Err(OpenError::Corrupt { damage, .. }) => damage,
+        Err(FolderOpenError::Corrupt { damage, .. }) => damage,
         Err(error) => return Err(error),
     };
     let survey = folder.survey(&folder.heads().await?).await?;
@@ -149,7 +149,11 @@ fn kept_whole(survey: &Survey, damage: &Corruption) -> Vec<PlannedSegment> {
 }
 
 /// Decides without changing anything.
-async fn plan(folder: &Folder, survey: &Survey, damage: &Corruption) -> Result<Plan, OpenError> {
+async fn plan(
+    folder: &Folder,
+    survey: &Survey,
+    damage: &Corruption,
+) -> Result<RepairPlan, FolderOpenError> {
     let mut kept = kept_whole(survey, damage);
     let damaged = survey.segments.iter().copied().find(|planned| {
         planned.header.segment == damage.segment
@@ -196,7 +200,7 @@ async fn plan(folder: &Folder, survey: &Survey, damage: &Corruption) -> Result<P
     });
     let moved = moved(survey, &whole, segment);
     let whole = whole.into_iter().map(Stretch::all_of);
-    Ok(Plan {
+    Ok(RepairPlan {
         header,
         copied,
         moved,
@@ -223,7 +227,7 @@ async fn end_of(
     folder: &Folder,
     planned: PlannedSegment,
     before: u32,
-) -> Result<Option<(Position, u32)>, OpenError> {
+) -> Result<Option<(Position, u32)>, FolderOpenError> {
     let mut bytes = Vec::new();
     folder.read(planned.slot, &mut bytes).await?;
     let header = planned.header;
@@ -243,7 +247,7 @@ fn segment_bytes(survey: &Survey) -> u32 {
     newest.map_or(SEGMENT_BYTES_DEFAULT, |last| last.header.segment_bytes)
 }
 
-async fn count_lost(folder: &Folder, stretches: &[Stretch]) -> Result<Lost, OpenError> {
+async fn count_lost(folder: &Folder, stretches: &[Stretch]) -> Result<Lost, FolderOpenError> {
     let mut lost = Lost::default();
     let mut bytes = Vec::new();
     for stretch in stretches {
@@ -254,19 +258,19 @@ async fn count_lost(folder: &Folder, stretches: &[Stretch]) -> Result<Lost, Open
 }
 
 impl Lost {
-    fn count(&mut self, found: Found<'_>) {
+    fn count(&mut self, found: TailFinding<'_>) {
         use crate::core::Event;
-        use crate::journal::Record;
+        use crate::journal::LogRecord;
 
         let placed = match found {
-            Found::Record(placed) => placed,
-            Found::Damage { .. } => {
+            TailFinding::Record(placed) => placed,
+            TailFinding::Damage { .. } => {
                 self.unreadable += 1;
                 return;
             }
         };
         self.records += 1;
-        let Record::Event(event) = &placed.record else {
+        let LogRecord::Event(event) = &placed.record else {
             return;
         };
         let Some(id) = json::task(event) else { return };
@@ -286,8 +290,8 @@ async fn carry_out(
     disk: &dyn Disk,
     folder: &Folder,
     survey: &Survey,
-    plan: &Plan,
-) -> Result<Vec<PathBuf>, OpenError> {
+    plan: &RepairPlan,
+) -> Result<Vec<PathBuf>, FolderOpenError> {
     let dir = folder.dir();
     let mut aside = Vec::new();
     if let Some(planned) = plan.copied {
@@ -304,9 +308,9 @@ async fn carry_out(
         Some(spare) => {
             let path = dir.join(spare.slot.to_string());
             let written = spare.file.write_at(0, &page).await;
-            written.map_err(|error| OpenError::io("writing", &path, error))?;
+            written.map_err(|error| FolderOpenError::io("writing", &path, error))?;
             let synced = spare.file.sync().await;
-            synced.map_err(|error| OpenError::io("syncing", &path, error))?;
+            synced.map_err(|error| FolderOpenError::io("syncing", &path, error))?;
         }
         None => {
             let free = (1..).map(SlotNo).find(|slot| folder.slot(*slot).is_none());
@@ -321,7 +325,7 @@ async fn carry_out(
 }
 
 /// What an opening takes for a spare may be what is kept, beyond a gap.
-fn is_free(survey: &Survey, plan: &Plan, slot: SlotNo) -> bool {
+fn is_free(survey: &Survey, plan: &RepairPlan, slot: SlotNo) -> bool {
     let mut segments = survey.segments.iter();
     let kept = segments
         .any(|planned| planned.slot == slot && planned.header.segment >= plan.header.oldest);
@@ -333,11 +337,11 @@ async fn move_aside(
     dir: &Path,
     segment: SegmentNo,
     slot: SlotNo,
-) -> Result<PathBuf, OpenError> {
+) -> Result<PathBuf, FolderOpenError> {
     let from = dir.join(slot.to_string());
     let to = free_name(disk, dir, segment, slot).await?;
     let renamed = disk.rename(&from, &to).await;
-    renamed.map_err(|error| OpenError::io("renaming", &from, error))?;
+    renamed.map_err(|error| FolderOpenError::io("renaming", &from, error))?;
     sync_dir(disk, dir).await?;
     Ok(to)
 }
@@ -346,7 +350,7 @@ async fn copy_aside(
     disk: &dyn Disk,
     folder: &Folder,
     planned: PlannedSegment,
-) -> Result<PathBuf, OpenError> {
+) -> Result<PathBuf, FolderOpenError> {
     let segment = planned.header.segment;
     let path = free_name(disk, folder.dir(), segment, planned.slot).await?;
     let mut bytes = Vec::new();
@@ -361,14 +365,16 @@ async fn free_name(
     dir: &Path,
     segment: SegmentNo,
     slot: SlotNo,
-) -> Result<PathBuf, OpenError> {
+) -> Result<PathBuf, FolderOpenError> {
     let taken = disk.list(dir).await;
-    let taken = taken.map_err(|error| OpenError::io("listing", dir, error))?;
+    let taken = taken.map_err(|error| FolderOpenError::io("listing", dir, error))?;
     let name = |number| dir.join(format!("damaged-{number}-segment-{}-{slot}", segment.0));
     let free = (1..ASIDE_NAMES_MAX)
         .map(name)
         .find(|path| !taken.contains(path));
-    free.ok_or_else(|| OpenError::io("naming a copy in", dir, io::ErrorKind::AlreadyExists.into()))
+    free.ok_or_else(|| {
+        FolderOpenError::io("naming a copy in", dir, io::ErrorKind::AlreadyExists.into())
+    })
 }
 
 /// Writes a whole file that was not there, or leaves none.
@@ -377,7 +383,7 @@ async fn write_new(
     dir: &Path,
     path: &Path,
     bytes: &[u8],
-) -> Result<(), OpenError> {
+) -> Result<(), FolderOpenError> {
     let written = async {
         let file = disk.open(path, true).await?;
         file.write_at(0, bytes).await?;
@@ -387,18 +393,18 @@ async fn write_new(
         // The first error is the one to tell; a leftover copy harms nobody.
         let _removed = disk.remove(path).await;
         if super::super::error::is_full(&error) {
-            return Err(OpenError::NoSpace {
+            return Err(FolderOpenError::NoSpace {
                 dir: dir.to_owned(),
                 needed: bytes.len() as u64,
                 source: error,
             });
         }
-        return Err(OpenError::io("writing", path, error));
+        return Err(FolderOpenError::io("writing", path, error));
     }
     sync_dir(disk, dir).await
 }
 
-async fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+async fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FolderOpenError> {
     let synced = disk.sync_dir(dir).await;
-    synced.map_err(|error| OpenError::io("syncing", dir, error))
+    synced.map_err(|error| FolderOpenError::io("syncing", dir, error))
 }

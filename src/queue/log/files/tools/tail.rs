@@ -4,7 +4,7 @@ use crate::journal::slots::{PlannedSegment, Walk};
 use crate::journal::{Placed, SlotNo};
 
 /// Something found in a segment.
-pub(super) enum Found<'a> {
+pub(super) enum TailFinding<'a> {
     /// A record.
     Record(Placed<'a>),
     /// Bytes that are no log, up to the next intact batch or the segment's end.
@@ -40,7 +40,7 @@ impl Stretch {
     }
 
     /// Tells `found` everything that can be read of the segment's `bytes`, in order.
-    pub(super) fn read(&self, bytes: &[u8], found: &mut dyn FnMut(Found<'_>)) {
+    pub(super) fn read(&self, bytes: &[u8], found: &mut dyn FnMut(TailFinding<'_>)) {
         let header = self.planned.header;
         let mut walk = Walk::new(bytes, header.segment, header.generation);
         let ended = |offset: u32| self.until.is_some_and(|until| offset >= until);
@@ -50,7 +50,7 @@ impl Stretch {
                 let goes_on = walk.skip_damage().is_some();
                 if goes_on || self.until.is_some() {
                     let what = "no intact batch stands here".to_owned();
-                    found(Found::Damage { offset, what });
+                    found(TailFinding::Damage { offset, what });
                 }
                 if goes_on {
                     continue;
@@ -62,8 +62,8 @@ impl Stretch {
             }
             for placed in batch.records() {
                 match placed {
-                    Ok(placed) => found(Found::Record(placed)),
-                    Err(error) => found(Found::Damage {
+                    Ok(placed) => found(TailFinding::Record(placed)),
+                    Err(error) => found(TailFinding::Damage {
                         offset: batch.offset,
                         what: error.to_string(),
                     }),
