@@ -17,11 +17,11 @@ use leasebridge_sim::shrink::{Goal, Shrunk};
 use super::table::{Row, table};
 use crate::child::protocol::CHOSEN;
 use crate::cli::args::PlantedArgs;
-use crate::cli::exit::Ended;
+use crate::cli::exit::CommandResult;
 use crate::cli::{files, out, story};
 use crate::explore::once;
-use crate::failure::Failure;
-use crate::pool::{Answer, Pool, Wish};
+use crate::failure::CommandFailure;
+use crate::pool::{PlanAnswer, Pool, Wish};
 
 /// Seeds of a scenario of the core loop that are looked at together. They are cheap.
 const CORE_AT_ONCE: u64 = 8;
@@ -33,7 +33,7 @@ const RUNS_MAX: u32 = 600;
 const REPEAT_STRIDE: u64 = 1_000_000;
 
 /// Hunts for every bug that was asked for, and prints a row as soon as it is complete.
-pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
+pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandResult {
     let scenarios = files::scenarios(&args.within, folder)?;
     let bugs = bugs(&args)?;
     let mut rows = Vec::new();
@@ -61,7 +61,7 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> Ended {
 }
 
 /// Which bugs are hunted for.
-fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
+fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, CommandFailure> {
     if let Some(part) = args.part {
         return Ok(part.of(ALL).copied().collect());
     }
@@ -72,7 +72,7 @@ fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
         let found = ALL.iter().copied().find(|bug| bug.name() == name);
         found.ok_or_else(|| {
             let names: Vec<_> = ALL.iter().map(|bug| bug.name()).collect();
-            Failure::from(format!(
+            CommandFailure::from(format!(
                 "there is no planted bug `{name}`; there are: {}",
                 names.join(", ")
             ))
@@ -82,7 +82,11 @@ fn bugs(args: &PlantedArgs) -> Result<Vec<Bug>, Failure> {
 }
 
 /// Hunts for a bug as often as asked; the first hunt's plan is shrunk.
-async fn hunt_often(bug: Bug, args: &PlantedArgs, scenarios: &[Scenario]) -> Result<Row, Failure> {
+async fn hunt_often(
+    bug: Bug,
+    args: &PlantedArgs,
+    scenarios: &[Scenario],
+) -> Result<Row, CommandFailure> {
     let mut pool = args.pool.pool()?;
     pool.budget = BUDGET.min(pool.budget);
     pool.env.push((CHOSEN.into(), bug.name().into()));
@@ -111,9 +115,9 @@ async fn hunt_often(bug: Bug, args: &PlantedArgs, scenarios: &[Scenario]) -> Res
 async fn small_plan(
     pool: &Pool,
     args: &PlantedArgs,
-    found: &Answer,
+    found: &PlanAnswer,
     row: &mut Row,
-) -> Result<Plan, Failure> {
+) -> Result<Plan, CommandFailure> {
     let plan = found.outcome.plan.clone();
     let (Some(goal), false) = (Goal::of(&found.outcome), args.no_shrink) else {
         return Ok(plan);
@@ -129,7 +133,7 @@ async fn hunt_once(
     scenarios: &[Scenario],
     from: Seed,
     seeds_max: u64,
-) -> Result<(u64, Option<Answer>), Failure> {
+) -> Result<(u64, Option<PlanAnswer>), CommandFailure> {
     let rounds = (0..).flat_map(|round: u64| {
         scenarios
             .iter()
@@ -153,7 +157,7 @@ async fn hunt_once(
 }
 
 /// Whether the plan passes without the bug.
-async fn is_guilty(pool: &Pool, answer: &Answer) -> Result<bool, Failure> {
+async fn is_guilty(pool: &Pool, answer: &PlanAnswer) -> Result<bool, CommandFailure> {
     let mut innocent = pool.beside();
     innocent.env.retain(|(name, _)| name != CHOSEN);
     let without = innocent

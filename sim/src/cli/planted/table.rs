@@ -4,13 +4,13 @@ use leasebridge::planted::Bug;
 
 use crate::cli::table::{Column, render};
 use crate::explore::{kind, words};
-use crate::pool::Answer;
+use crate::pool::PlanAnswer;
 
-/// One bug.
+/// A planted defect, and what the hunt for it came to.
 pub(super) struct Row {
     bug: Bug,
     /// How it was found first.
-    pub(super) found: Option<Answer>,
+    pub(super) found: Option<PlanAnswer>,
     /// For each hunt, in how many seeds it was found, if it was.
     pub(super) seeds: Vec<Option<u64>>,
     /// Real time until it was found first.
