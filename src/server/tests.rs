@@ -66,7 +66,7 @@ fn beside() -> Beside {
     }
 }
 
-async fn house(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
+async fn fixture(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::real();
     let mut options = QueueOptions::new(folder.path());
@@ -136,7 +136,7 @@ impl ServerFixture {
 
 #[tokio::test]
 async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
-    let mut house = house(|_| {}).await;
+    let mut fixture = fixture(|_| {}).await;
     let late = v1::EnqueueRequest {
         deadline_unix_ms: 1,
         ..command("", "late", "")
@@ -149,7 +149,7 @@ async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
         headers: vec![header],
         ..command("", "wide", "")
     };
-    let replies = house
+    let replies = fixture
         .batch(vec![
             command("", "one", "k"),
             command("nowhere", "two", ""),
@@ -185,29 +185,29 @@ async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
             Err(false),
         ]
     );
-    assert_eq!(house.queue.counts().ready, 2);
+    assert_eq!(fixture.queue.counts().ready, 2);
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_the_whole_batch_and_says_when_to_come_again() {
-    let mut house = house(|options| options.capacity = 3).await;
-    house
+    let mut fixture = fixture(|options| options.capacity = 3).await;
+    fixture
         .batch(vec![command("", "1", ""), command("", "2", "")])
         .await;
     let request = v1::EnqueueBatchRequest {
         commands: vec![command("", "3", ""), command("", "4", "")],
     };
-    let status = house.ingest.enqueue_batch(request).await.unwrap_err();
+    let status = fixture.ingest.enqueue_batch(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     let after = status.metadata().get("retry-after-ms").unwrap();
     assert!(after.to_str().unwrap().parse::<u64>().unwrap() > 0);
-    assert_eq!(house.queue.counts().ready, 2, "nothing of it was kept");
-    let single = house.ingest.enqueue(command("", "3", "")).await.unwrap();
+    assert_eq!(fixture.queue.counts().ready, 2, "nothing of it was kept");
+    let single = fixture.ingest.enqueue(command("", "3", "")).await.unwrap();
     assert!(matches!(
         single.into_inner().result,
         Some(Reply::Accepted(_))
     ));
-    let status = house
+    let status = fixture
         .ingest
         .enqueue(command("", "4", ""))
         .await
@@ -217,19 +217,19 @@ async fn a_full_queue_refuses_the_whole_batch_and_says_when_to_come_again() {
 
 #[tokio::test]
 async fn a_stream_is_answered_in_order_and_waits_for_room() {
-    let mut house = house(|options| options.capacity = 4).await;
+    let mut fixture = fixture(|options| options.capacity = 4).await;
     let commands = (0..20).map(|number| {
         let route = if number == 7 { "nowhere" } else { "" };
         command(route, &number.to_string(), "")
     });
     let commands = tokio_stream::iter(commands.collect::<Vec<_>>());
-    let mut replies = house
+    let mut replies = fixture
         .ingest
         .enqueue_stream(Request::new(commands))
         .await
         .unwrap()
         .into_inner();
-    let queue = house.queue.clone();
+    let queue = fixture.queue.clone();
     let worker = tokio::spawn(async move {
         let mut bodies = Vec::new();
         while bodies.len() < 19 {
@@ -259,23 +259,23 @@ async fn a_stream_is_answered_in_order_and_waits_for_room() {
 
 #[tokio::test]
 async fn while_it_drains_nothing_new_is_taken_and_the_status_says_so() {
-    let mut house = house(|_| {}).await;
-    house.phase.send(Phase::Draining).unwrap();
-    let status = house
+    let mut fixture = fixture(|_| {}).await;
+    fixture.phase.send(Phase::Draining).unwrap();
+    let status = fixture
         .ingest
         .enqueue(command("", "1", ""))
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    let status = house.admin.status(v1::StatusRequest {}).await.unwrap();
+    let status = fixture.admin.status(v1::StatusRequest {}).await.unwrap();
     assert!(status.into_inner().draining);
 }
 
 #[tokio::test]
 async fn the_status_joins_queue_and_links() {
-    let mut house = house(|_| {}).await;
-    house.batch(vec![command("lamps", "1", "")]).await;
-    let status = house.admin.status(v1::StatusRequest {}).await.unwrap();
+    let mut fixture = fixture(|_| {}).await;
+    fixture.batch(vec![command("lamps", "1", "")]).await;
+    let status = fixture.admin.status(v1::StatusRequest {}).await.unwrap();
     let status = status.into_inner();
     let lamps = status.routes.iter().find(|route| route.route == "lamps");
     let lamps = lamps.unwrap();
@@ -289,23 +289,23 @@ async fn the_status_joins_queue_and_links() {
 
 #[tokio::test]
 async fn grpc_and_json_say_what_queue_and_bridge_say() {
-    let mut house = house(|_| {}).await;
-    house.batch(vec![command("lamps", "1", "k")]).await;
-    let lease = house.queue.lease("lamps").await.unwrap();
+    let mut fixture = fixture(|_| {}).await;
+    fixture.batch(vec![command("lamps", "1", "k")]).await;
+    let lease = fixture.queue.lease("lamps").await.unwrap();
     lease.ack().await.unwrap();
-    house.poisoned("default", "bad").await;
+    fixture.poisoned("default", "bad").await;
     // Until the log has all the segments that it keeps ready: after that nothing moves by itself.
-    let mut journal = house.queue.status().journal;
+    let mut journal = fixture.queue.status().journal;
     while journal.segments < journal.segments_in_use + 5 {
-        house
+        fixture
             .queue
             .env()
             .clock
             .sleep(Duration::from_millis(5))
             .await;
-        journal = house.queue.status().journal;
+        journal = fixture.queue.status().journal;
     }
-    let reply = house.admin.status(v1::StatusRequest {}).await.unwrap();
+    let reply = fixture.admin.status(v1::StatusRequest {}).await.unwrap();
     let told = Snapshot::from(reply.into_inner());
     let mut queue = told.queue.clone().unwrap();
     for route in &mut queue.routes {
@@ -315,7 +315,7 @@ async fn grpc_and_json_say_what_queue_and_bridge_say() {
         );
         route.rates = Default::default();
     }
-    assert_eq!(queue, house.queue.status());
+    assert_eq!(queue, fixture.queue.status());
     assert_eq!(queue.commit_wait.count(), queue.journal.syncs);
     assert_eq!(told.bridge, beside().bridge);
     let json = told.to_json();
@@ -336,9 +336,9 @@ async fn grpc_and_json_say_what_queue_and_bridge_say() {
 #[tokio::test]
 async fn a_story_is_told_for_every_state() {
     use v1::explain_request::By;
-    let mut house = house(|_| {}).await;
-    let id = house.poisoned("lamps", "bad").await;
-    let poison = house.explain(By::Key("bad".into())).await;
+    let mut fixture = fixture(|_| {}).await;
+    let id = fixture.poisoned("lamps", "bad").await;
+    let poison = fixture.explain(By::Key("bad".into())).await;
     assert!(
         poison
             .story
@@ -358,39 +358,43 @@ async fn a_story_is_told_for_every_state() {
         tasks: vec![id],
         ..Default::default()
     };
-    house.admin.requeue_poison(selection.clone()).await.unwrap();
-    let resting = house.explain(By::Seq(id.seq)).await.story;
+    fixture
+        .admin
+        .requeue_poison(selection.clone())
+        .await
+        .unwrap();
+    let resting = fixture.explain(By::Seq(id.seq)).await.story;
     assert!(resting.contains("Route `lamps` rests"), "{resting}");
     let route = "lamps".to_owned();
-    house
+    fixture
         .admin
         .pause_route(v1::RouteRequest { route })
         .await
         .unwrap();
-    let paused = house.explain(By::Task(id)).await.story;
+    let paused = fixture.explain(By::Task(id)).await.story;
     assert!(paused.contains("route `lamps` is paused"), "{paused}");
     let route = "lamps".to_owned();
-    house
+    fixture
         .admin
         .resume_route(v1::RouteRequest { route })
         .await
         .unwrap();
 
-    let lease = house.queue.lease("lamps").await.unwrap();
-    let leased = house.explain(By::Task(id)).await.story;
+    let lease = fixture.queue.lease("lamps").await.unwrap();
+    let leased = fixture.explain(By::Task(id)).await.story;
     assert!(leased.contains("being delivered under epoch 2"), "{leased}");
     lease
         .fail(Failure::Rejected("too dark".into()))
         .await
         .unwrap();
-    let delayed = house.explain(By::Task(id)).await.story;
+    let delayed = fixture.explain(By::Task(id)).await.story;
     assert!(
         delayed.contains("rejected by the endpoint (too dark)"),
         "{delayed}"
     );
 
-    house.batch(vec![command("", "x", "fine")]).await;
-    house
+    fixture.batch(vec![command("", "x", "fine")]).await;
+    fixture
         .queue
         .lease("default")
         .await
@@ -398,12 +402,12 @@ async fn a_story_is_told_for_every_state() {
         .ack()
         .await
         .unwrap();
-    let done = house.explain(By::Key("fine".into())).await;
+    let done = fixture.explain(By::Key("fine".into())).await;
     assert!(done.story.contains("was executed"), "{}", done.story);
     assert_eq!(done.task.unwrap().state(), v1::TaskState::Done);
 
     let by = Some(By::Seq(99));
-    let status = house
+    let status = fixture
         .admin
         .explain(v1::ExplainRequest { by })
         .await
@@ -413,11 +417,11 @@ async fn a_story_is_told_for_every_state() {
 
 #[tokio::test]
 async fn poison_is_listed_in_pages_over_all_routes_and_changed_by_selection() {
-    let mut house = house(|_| {}).await;
+    let mut fixture = fixture(|_| {}).await;
     let mut ids = Vec::new();
     for number in 0..5 {
         let route = ["default", "lamps"][number % 2];
-        ids.push(house.poisoned(route, &format!("k{number}")).await);
+        ids.push(fixture.poisoned(route, &format!("k{number}")).await);
     }
     let mut listed = Vec::new();
     let mut after = None;
@@ -428,7 +432,12 @@ async fn poison_is_listed_in_pages_over_all_routes_and_changed_by_selection() {
             with_body: true,
             ..Default::default()
         };
-        let page = house.admin.list_poison(request).await.unwrap().into_inner();
+        let page = fixture
+            .admin
+            .list_poison(request)
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(page.total, 5);
         assert!(page.tasks.iter().all(|task| &task.body[..] == b"x"));
         listed.extend(page.tasks.iter().map(|task| task.task.unwrap()));
@@ -447,7 +456,7 @@ async fn poison_is_listed_in_pages_over_all_routes_and_changed_by_selection() {
         tasks: vec![ids[0], unknown],
         ..Default::default()
     };
-    let result = house
+    let result = fixture
         .admin
         .purge_poison(selection)
         .await
@@ -458,23 +467,23 @@ async fn poison_is_listed_in_pages_over_all_routes_and_changed_by_selection() {
         all_of_route: route.into(),
         ..Default::default()
     };
-    let result = house
+    let result = fixture
         .admin
         .requeue_poison(selection("lamps"))
         .await
         .unwrap();
     assert_eq!(result.into_inner().changed, 2);
-    let result = house.admin.requeue_poison(selection("*")).await.unwrap();
+    let result = fixture.admin.requeue_poison(selection("*")).await.unwrap();
     assert_eq!(result.into_inner().changed, 2);
-    assert_eq!(house.queue.counts().poison, 0);
-    let status = house.admin.purge_poison(selection("")).await.unwrap_err();
+    assert_eq!(fixture.queue.counts().poison, 0);
+    let status = fixture.admin.purge_poison(selection("")).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
 async fn tasks_move_only_to_a_route_that_is_configured() {
-    let mut house = house(|_| {}).await;
-    house
+    let mut fixture = fixture(|_| {}).await;
+    fixture
         .batch(vec![command("lamps", "1", ""), command("lamps", "2", "")])
         .await;
     let request = |from: &str, to: &str| v1::MoveRouteRequest {
@@ -486,10 +495,14 @@ async fn tasks_move_only_to_a_route_that_is_configured() {
         ("lamps", "lamps", Code::InvalidArgument),
         ("nowhere", "default", Code::NotFound),
     ] {
-        let status = house.admin.move_route(request(from, to)).await.unwrap_err();
+        let status = fixture
+            .admin
+            .move_route(request(from, to))
+            .await
+            .unwrap_err();
         assert_eq!(status.code(), code, "{from} {to}");
     }
-    let moved = house
+    let moved = fixture
         .admin
         .move_route(request("lamps", "default"))
         .await
@@ -499,15 +512,15 @@ async fn tasks_move_only_to_a_route_that_is_configured() {
 
 #[tokio::test]
 async fn a_watcher_hears_of_its_route_in_order() {
-    let mut house = house(|_| {}).await;
+    let mut fixture = fixture(|_| {}).await;
     let request = v1::WatchRequest {
         route: "lamps".into(),
     };
-    let mut events = house.admin.watch(request).await.unwrap().into_inner();
-    house
+    let mut events = fixture.admin.watch(request).await.unwrap().into_inner();
+    fixture
         .batch(vec![command("", "1", ""), command("lamps", "2", "")])
         .await;
-    house
+    fixture
         .queue
         .lease("lamps")
         .await

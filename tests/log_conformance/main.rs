@@ -1,7 +1,7 @@
 //! What any log has to do, whatever keeps it: one suite, over files on the real and on the simulated disk, and
 //! over rows of a table. The rows carry a queue as well.
 
-mod house;
+mod fixture;
 mod queue;
 mod real;
 mod rows;
@@ -12,12 +12,12 @@ mod sweep;
 
 #[test]
 fn files_on_a_real_disk_are_a_log() {
-    suite::holds(&|| Box::new(real::RealHouse::new()));
+    suite::holds(&|| Box::new(real::RealFixture::new()));
 }
 
 #[test]
 fn files_on_a_simulated_disk_are_a_log() {
-    suite::holds(&|| Box::new(simulated::SimHouse::new()));
+    suite::holds(&|| Box::new(simulated::SimFixture::new()));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use leasebridge::queue::{
 };
 use tokio::time::timeout;
 
-use super::house::LogFixture;
+use super::fixture::LogFixture;
 use super::rows::RowFixture;
 
 type Queue = SafeTaskQueue<String>;
@@ -31,9 +31,9 @@ const LONG: Duration = Duration::from_secs(5);
 /// Longer than any backoff or quarantine.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-async fn open(house: &RowFixture) -> Queue {
+async fn open(fixture: &RowFixture) -> Queue {
     let options = QueueOptions {
-        log: Some(house.store()),
+        log: Some(fixture.store()),
         segment_bytes: 16 << 10,
         body_bytes_max: 512,
         log_bytes_max: 64 * (16 << 10),
@@ -64,8 +64,8 @@ async fn rest(queue: &Queue) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_in_rows_is_there_again_after_a_crash() {
-    let house = RowFixture::default();
-    let queue = open(&house).await;
+    let fixture = RowFixture::default();
+    let queue = open(&fixture).await;
     for n in 0..3 {
         let task = queue.enqueue(n.to_string(), TaskOptions::default().key(format!("k{n}")));
         task.await.unwrap();
@@ -74,8 +74,8 @@ async fn a_queue_in_rows_is_there_again_after_a_crash() {
     let (second, epoch) = (lease(&queue).await, first.delivery().epoch);
     second.mark_sent().unwrap();
     first.ack().await.unwrap();
-    house.kill();
-    let queue = open(&house).await;
+    fixture.kill();
+    let queue = open(&fixture).await;
     let again = queue.enqueue("1".to_owned(), TaskOptions::default().key("k1"));
     assert!(again.await.unwrap().duplicate, "the key is remembered");
     let counts = queue.counts();
@@ -86,15 +86,15 @@ async fn a_queue_in_rows_is_there_again_after_a_crash() {
     assert!(second.delivery().epoch > epoch);
     second.ack().await.unwrap();
     queue.close().await.unwrap();
-    let queue = open(&house).await;
+    let queue = open(&fixture).await;
     assert_eq!(rest(&queue).await, BTreeSet::from(["2".to_owned()]));
     assert!(!Path::new(NOWHERE).exists());
 }
 
 #[tokio::test(start_paused = true)]
 async fn old_rows_go_and_what_they_held_of_use_stays() {
-    let house = RowFixture::default();
-    let queue = open(&house).await;
+    let fixture = RowFixture::default();
+    let queue = open(&fixture).await;
     let stuck = "s".repeat(400);
     queue
         .enqueue(stuck.clone(), TaskOptions::default())
@@ -108,11 +108,11 @@ async fn old_rows_go_and_what_they_held_of_use_stays() {
     }
     // Compaction has its own time.
     tokio::time::sleep(LONG).await;
-    let segments = house.table().segments().len();
+    let segments = fixture.table().segments().len();
     assert!(segments < 8, "{segments} segments are left of twenty");
-    house.kill();
+    fixture.kill();
     drop(held);
-    let queue = open(&house).await;
+    let queue = open(&fixture).await;
     assert_eq!(rest(&queue).await, BTreeSet::from([stuck]));
 }
 
@@ -126,15 +126,15 @@ fn is_fenced(failure: &LogFailure) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_has_lost_its_log_says_nothing_more() {
-    let house = RowFixture::default();
-    let old = open(&house).await;
+    let fixture = RowFixture::default();
+    let old = open(&fixture).await;
     for n in 0..3 {
         let key = TaskOptions::default().key(format!("k{n}"));
         old.enqueue(n.to_string(), key).await.unwrap();
     }
     let (one, other) = (lease(&old).await, lease(&old).await);
     // At once, so that nothing has told the old one of it when it is asked.
-    house.table().take_over();
+    fixture.table().take_over();
     let duplicate = old.enqueue("0".to_owned(), TaskOptions::default().key("k0"));
     match duplicate.await {
         Err(EnqueueError::InDoubt(failure)) => assert!(is_fenced(&failure)),
@@ -173,7 +173,7 @@ async fn a_queue_that_has_lost_its_log_says_nothing_more() {
             .is_err()
     );
 
-    let new = open(&house).await;
+    let new = open(&fixture).await;
     tokio::time::sleep(LONG).await;
     let all = ["0", "1", "2"].map(str::to_owned);
     assert_eq!(rest(&new).await, BTreeSet::from(all));
@@ -181,13 +181,13 @@ async fn a_queue_that_has_lost_its_log_says_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_queue_hears_that_its_log_is_lost_and_its_leases_end() {
-    let house = RowFixture::default();
-    let old = open(&house).await;
+    let fixture = RowFixture::default();
+    let old = open(&fixture).await;
     old.enqueue("held".to_owned(), TaskOptions::default())
         .await
         .unwrap();
     let held = lease(&old).await;
-    let new = open(&house).await;
+    let new = open(&fixture).await;
     let lost = timeout(Duration::from_millis(1), held.lost()).await;
     assert!(lost.is_ok(), "nobody asked, and still it ends");
     let failed = timeout(Duration::from_millis(1), old.failed()).await;
@@ -197,12 +197,12 @@ async fn an_idle_queue_hears_that_its_log_is_lost_and_its_leases_end() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
-    let house = RowFixture::default();
-    let queue = open(&house).await;
+    let fixture = RowFixture::default();
+    let queue = open(&fixture).await;
     let keyed = || TaskOptions::default().key("k");
     queue.enqueue("known".to_owned(), keyed()).await.unwrap();
     let held = lease(&queue).await;
-    house.table().set_away(true);
+    fixture.table().set_away(true);
     let told = queue.enqueue("known".to_owned(), keyed()).await;
     assert!(matches!(
         told,
@@ -222,7 +222,7 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
     tokio::time::sleep(LONG).await;
     assert!(!waiting.is_finished(), "nobody can know yet");
     assert!(timeout(LONG, queue.failed()).await.is_err(), "it may pass");
-    house.table().set_away(false);
+    fixture.table().set_away(false);
     waiting.await.unwrap().unwrap();
     assert!(
         queue
@@ -238,8 +238,8 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn leases_are_not_kept_while_the_table_is_away() {
-    let house = RowFixture::default();
-    let queue = open(&house).await;
+    let fixture = RowFixture::default();
+    let queue = open(&fixture).await;
     queue
         .enqueue("kept".to_owned(), TaskOptions::default())
         .await
@@ -249,20 +249,20 @@ async fn leases_are_not_kept_while_the_table_is_away() {
     let kept = adapter.next().await.unwrap().unwrap();
     tokio::time::sleep(3 * lasts).await;
     assert!(!kept.is_lost(), "it is kept for as long as it is held");
-    house.table().set_away(true);
+    fixture.table().set_away(true);
     tokio::time::sleep(3 * lasts).await;
     assert!(kept.is_lost(), "nobody may prolong it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_queue_stays_closed_when_another_has_its_log() {
-    let house = RowFixture::default();
-    let old = open(&house).await;
+    let fixture = RowFixture::default();
+    let old = open(&fixture).await;
     old.enqueue("left".to_owned(), TaskOptions::default())
         .await
         .unwrap();
     old.close().await.unwrap();
-    let new = open(&house).await;
+    let new = open(&fixture).await;
     let late = old.enqueue("late".to_owned(), TaskOptions::default()).await;
     assert_eq!(late.unwrap_err(), EnqueueError::Closed);
     assert_eq!(old.close().await, Ok(()));
@@ -272,14 +272,14 @@ async fn a_closed_queue_stays_closed_when_another_has_its_log() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_found_out_and_one_that_never_comes_is_in_doubt() {
     for done in [false, true] {
-        let house = RowFixture::default();
-        let queue = open(&house).await;
-        house.table().lose_answers(2, done);
+        let fixture = RowFixture::default();
+        let queue = open(&fixture).await;
+        fixture.table().lose_answers(2, done);
         queue
             .enqueue("once".to_owned(), TaskOptions::default())
             .await
             .unwrap();
-        house.break_append(done);
+        fixture.break_append(done);
         let doubtful = queue
             .enqueue("maybe".to_owned(), TaskOptions::default())
             .await;
@@ -288,8 +288,8 @@ async fn a_lost_answer_is_found_out_and_one_that_never_comes_is_in_doubt() {
             Err(EnqueueError::InDoubt(LogFailure::InDoubt(_)))
         ));
         assert!(matches!(queue.failed().await, LogFailure::InDoubt(_)));
-        house.bury(0);
-        let queue = open(&house).await;
+        fixture.bury(0);
+        let queue = open(&fixture).await;
         let mut found = BTreeSet::from(["once".to_owned()]);
         if done {
             found.insert("maybe".to_owned());
@@ -330,14 +330,14 @@ async fn a_queue_crashed_at_any_use_of_its_table_keeps_what_it_promised() {
     let mut crashes = 0;
     for operation in 1.. {
         for way in 0..2 {
-            let house = RowFixture::default();
-            let queue = open(&house).await;
-            house.die_at(operation, way);
+            let fixture = RowFixture::default();
+            let queue = open(&fixture).await;
+            fixture.die_at(operation, way);
             let told = Arc::new(Mutex::new(Told::default()));
             let finished = timeout(LONG, work(&queue, &told)).await.is_ok();
-            house.kill();
+            fixture.kill();
             drop(queue);
-            let queue = open(&house).await;
+            let queue = open(&fixture).await;
             let found = rest(&queue).await;
             let told = told.lock().unwrap();
             for name in told.accepted.keys() {

@@ -18,7 +18,7 @@ use leasebridge::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
 use leasebridge::queue::log::LogStore;
 use leasebridge::queue::log::files::FolderStore;
 
-use super::house::{Fate, Life, LogFixture, Turn, finishes};
+use super::fixture::{Fate, Life, LogFixture, Turn, finishes};
 
 /// Nothing of the last operation is done, half of what it writes, or all.
 const WAYS: u64 = 3;
@@ -29,7 +29,7 @@ const WRITE_FAILS: u8 = 1;
 const SYNC_FAILS: u8 = 2;
 
 /// A folder on the machine's disk.
-pub(crate) struct RealHouse {
+pub(crate) struct RealFixture {
     folder: tempfile::TempDir,
     process: Mutex<Arc<Process>>,
 }
@@ -72,7 +72,7 @@ impl Process {
     }
 }
 
-impl RealHouse {
+impl RealFixture {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -85,7 +85,7 @@ impl RealHouse {
     }
 }
 
-impl LogFixture for RealHouse {
+impl LogFixture for RealFixture {
     fn store(&self) -> Arc<dyn LogStore> {
         let disk = MortalDisk(self.process());
         Arc::new(FolderStore::new(Arc::new(disk), self.folder.path()))
@@ -134,7 +134,7 @@ impl LogFixture for RealHouse {
     }
 }
 
-impl RealHouse {
+impl RealFixture {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -8,21 +8,21 @@ use leasebridge::queue::log::files::FolderStore;
 use leasebridge_sim::disk::{Drivers, Fault, FaultRule, OpNumber, SimDisk};
 use leasebridge_sim::seed::Seed;
 
-use super::house::{Life, LogFixture};
+use super::fixture::{Life, LogFixture};
 
 const DIR: &str = "/queue";
 
 /// The first way to die leaves the page cache alone, the others cut the power.
 const WAYS: u64 = 4;
 
-pub(crate) struct SimHouse(Mutex<Machine>);
+pub(crate) struct SimFixture(Mutex<Machine>);
 
 struct Machine {
     disk: SimDisk,
     drivers: Drivers,
 }
 
-impl SimHouse {
+impl SimFixture {
     pub(crate) fn new() -> Self {
         let drivers = Drivers::new();
         let disk = SimDisk::new(Seed(5), drivers.clone());
@@ -34,7 +34,7 @@ impl SimHouse {
     }
 }
 
-impl LogFixture for SimHouse {
+impl LogFixture for SimFixture {
     fn store(&self) -> Arc<dyn LogStore> {
         Arc::new(FolderStore::new(Arc::new(self.disk()), DIR))
     }

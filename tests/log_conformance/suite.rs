@@ -1,4 +1,4 @@
-//! What any log must do. Each check takes a house that was never used.
+//! What any log must do. Each check takes a fixture that was never used.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,10 +6,10 @@ use leasebridge::core::event::Event;
 use leasebridge::core::ids::{BodyRef, SegmentNo, Seq};
 use leasebridge::queue::log::{LogFailure, LogReadError};
 
-use super::house::LogFixture;
+use super::fixture::LogFixture;
 use super::session::{Knowledge, Known, Numbers, Session, body};
 
-/// Makes a house.
+/// Makes a fixture.
 pub(crate) type Builder<'a> = &'a dyn Fn() -> Box<dyn LogFixture>;
 
 /// Runs the whole suite.
@@ -32,14 +32,14 @@ pub(crate) fn holds(build: Builder<'_>) {
 }
 
 /// Lets one process live that must not die.
-fn live<'a>(house: &'a dyn LogFixture, life: impl Future<Output = ()> + 'a) {
-    assert!(house.live(Box::pin(life)), "the process got stuck");
+fn live<'a>(fixture: &'a dyn LogFixture, life: impl Future<Output = ()> + 'a) {
+    assert!(fixture.live(Box::pin(life)), "the process got stuck");
 }
 
-fn what_is_appended_is_read_back(house: &dyn LogFixture) {
+fn what_is_appended_is_read_back(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
-        let store = house.store();
+    live(fixture, async {
+        let store = fixture.store();
         let (mut session, found) = Session::open(&*store, &known).await;
         assert_eq!(found, Numbers::default(), "a new log is empty");
         session.fill(4).await;
@@ -74,12 +74,12 @@ fn what_is_appended_is_read_back(house: &dyn LogFixture) {
     });
 }
 
-fn an_opening_finds_what_the_ones_before_confirmed(house: &dyn LogFixture) {
+fn an_opening_finds_what_the_ones_before_confirmed(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
+    live(fixture, async {
         let mut generation = None;
         for opening in 0..4_u64 {
-            let (mut session, numbers) = Session::open(&*house.store(), &known).await;
+            let (mut session, numbers) = Session::open(&*fixture.store(), &known).await;
             assert_eq!(numbers.next, opening * 65);
             session.check_bodies(&numbers).await;
             let start = session.start;
@@ -100,13 +100,13 @@ fn an_opening_finds_what_the_ones_before_confirmed(house: &dyn LogFixture) {
     });
 }
 
-fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn LogFixture) {
+fn what_is_retired_is_gone_and_gives_its_room_back(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
-        let (mut session, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut session, _) = Session::open(&*fixture.store(), &known).await;
         session.fill(4).await;
         drop(session);
-        let (mut session, numbers) = Session::open(&*house.store(), &known).await;
+        let (mut session, numbers) = Session::open(&*fixture.store(), &known).await;
         session.write(1).await;
         let before = session.log.room();
         for segment in [1, 2].map(SegmentNo) {
@@ -120,7 +120,7 @@ fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn LogFixture) {
         session.check_bodies(&numbers).await;
         let retained = known.lock().unwrap().retained;
         drop(session);
-        let (session, left) = Session::open(&*house.store(), &known).await;
+        let (session, left) = Session::open(&*fixture.store(), &known).await;
         assert_eq!(session.start.oldest, SegmentNo(3));
         // What is retired may still be found, as long as it is still there.
         assert!(left.first.is_some_and(|first| first <= retained));
@@ -128,10 +128,10 @@ fn what_is_retired_is_gone_and_gives_its_room_back(house: &dyn LogFixture) {
     });
 }
 
-fn room_is_made_one_segment_at_a_time(house: &dyn LogFixture) {
+fn room_is_made_one_segment_at_a_time(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
-        let (mut session, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut session, _) = Session::open(&*fixture.store(), &known).await;
         let before = session.log.room();
         assert!(before.ready < before.held, "one is begun: {before:?}");
         let made = session.log.make_room().await.unwrap();
@@ -153,17 +153,17 @@ enum First {
 /// Two processes have the log at once: one of them has to go, whatever it does first, and whether the second has
 /// written anything (`writes`) or not.
 fn a_second_opening_is_refused_or_fences_the_first(
-    house: &dyn LogFixture,
+    fixture: &dyn LogFixture,
     does: First,
     writes: bool,
 ) {
     let known = Knowledge::default();
-    live(house, async {
-        let (mut first, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut first, _) = Session::open(&*fixture.store(), &known).await;
         first.fill(2).await;
         let confirmed = known.lock().unwrap().confirmed;
         let others = Arc::new(Mutex::new(Known::default()));
-        let (mut second, numbers) = match Session::try_open(&*house.store(), &others).await {
+        let (mut second, numbers) = match Session::try_open(&*fixture.store(), &others).await {
             Ok(opened) => opened,
             Err(error) => {
                 assert!(error.is_held(), "{error}");
@@ -187,20 +187,20 @@ fn a_second_opening_is_refused_or_fences_the_first(
         let kept = second.log.read_segment(SegmentNo(1)).await;
         kept.expect("it was not the first's to retire");
         drop((first, second));
-        let (session, numbers) = Session::open(&*house.store(), &others).await;
+        let (session, numbers) = Session::open(&*fixture.store(), &others).await;
         let written = confirmed + 1 + u64::from(writes);
         assert_eq!(numbers.next, written, "what was fenced is not there");
         session.check_bodies(&numbers).await;
     });
 }
 
-fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn LogFixture, arrived: bool) {
+fn a_broken_append_ends_the_opening_and_promises_nothing(fixture: &dyn LogFixture, arrived: bool) {
     let known = Knowledge::default();
     let mut found = Vec::new();
-    live(house, async {
-        let (mut session, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut session, _) = Session::open(&*fixture.store(), &known).await;
         session.write(20).await;
-        house.break_append(arrived);
+        fixture.break_append(arrived);
         session.append(3);
         let failure = session.flush().await.expect_err("it was never told");
         assert!(!matches!(failure, LogFailure::Fenced(_)), "{failure}");
@@ -216,10 +216,10 @@ fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn LogFixture,
             assert!(again.is_some(), "it goes on as if nothing had happened");
         }
     });
-    house.bury(0);
-    live(house, async {
+    fixture.bury(0);
+    live(fixture, async {
         for _ in 0..2 {
-            let (session, numbers) = Session::open(&*house.store(), &known).await;
+            let (session, numbers) = Session::open(&*fixture.store(), &known).await;
             session.check_bodies(&numbers).await;
             found.push(numbers.next);
         }
@@ -228,32 +228,32 @@ fn a_broken_append_ends_the_opening_and_promises_nothing(house: &dyn LogFixture,
     assert!(found == [20, 20] || found == [23, 23], "{found:?}");
 }
 
-fn damage_is_reported_and_nothing_is_changed(house: &dyn LogFixture) {
+fn damage_is_reported_and_nothing_is_changed(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
-        let (mut session, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut session, _) = Session::open(&*fixture.store(), &known).await;
         session.fill(4).await;
         drop(session);
-        house.rot();
+        fixture.rot();
         for _ in 0..2 {
-            let refused = Session::try_open(&*house.store(), &known).await;
+            let refused = Session::try_open(&*fixture.store(), &known).await;
             let error = refused.err().expect("a damaged log is refused");
             assert!(error.is_damaged(), "{error}");
         }
-        house.rot();
-        let (_, numbers) = Session::open(&*house.store(), &known).await;
+        fixture.rot();
+        let (_, numbers) = Session::open(&*fixture.store(), &known).await;
         assert_eq!(numbers.first, Some(0));
     });
 }
 
-fn a_segment_that_is_needed_and_missing_is_damage(house: &dyn LogFixture) {
+fn a_segment_that_is_needed_and_missing_is_damage(fixture: &dyn LogFixture) {
     let known = Knowledge::default();
-    live(house, async {
-        let (mut session, _) = Session::open(&*house.store(), &known).await;
+    live(fixture, async {
+        let (mut session, _) = Session::open(&*fixture.store(), &known).await;
         session.fill(4).await;
         drop(session);
-        house.lose_oldest();
-        let refused = Session::try_open(&*house.store(), &known).await;
+        fixture.lose_oldest();
+        let refused = Session::try_open(&*fixture.store(), &known).await;
         let error = refused
             .err()
             .expect("a log without its beginning is refused");

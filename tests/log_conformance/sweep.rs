@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::house::LogFixture;
+use super::fixture::LogFixture;
 use super::session::{Knowledge, Known, Session};
 use super::suite::Builder;
 
@@ -18,9 +18,9 @@ struct Seen {
 }
 
 /// Three openings: one that is sealed, one that is dropped, and one that retires.
-async fn workload(house: &dyn LogFixture, known: &Knowledge) {
+async fn workload(fixture: &dyn LogFixture, known: &Knowledge) {
     for opening in 0..3 {
-        let (mut session, _) = Session::open(&*house.store(), known).await;
+        let (mut session, _) = Session::open(&*fixture.store(), known).await;
         if session.log.room().ready == 0 {
             session.log.make_room().await.expect("nothing breaks here");
         }
@@ -45,13 +45,13 @@ pub(crate) fn a_crash_anywhere_takes_nothing_that_was_confirmed(build: Builder<'
     while !finished {
         operation += build().stride();
         for way in 0..build().ways() {
-            let house = build();
-            house.die_at(operation, way);
+            let fixture = build();
+            fixture.die_at(operation, way);
             let known = Knowledge::default();
-            finished = house.live(Box::pin(workload(&*house, &known)));
+            finished = fixture.live(Box::pin(workload(&*fixture, &known)));
             seen.crashes += u32::from(!finished);
             let known = known.lock().unwrap().clone();
-            survives(&*house, &known, way, &mut seen);
+            survives(&*fixture, &known, way, &mut seen);
         }
     }
     assert!(
@@ -62,15 +62,15 @@ pub(crate) fn a_crash_anywhere_takes_nothing_that_was_confirmed(build: Builder<'
 
 /// What is left opens, holds all that was confirmed and nothing that was never appended, goes on, and is the
 /// same for the next opening.
-fn survives(house: &dyn LogFixture, known: &Known, way: u64, seen: &mut Seen) {
-    house.bury(way);
+fn survives(fixture: &dyn LogFixture, known: &Known, way: u64, seen: &mut Seen) {
+    fixture.bury(way);
     let open = Known {
         appended: known.appended,
         ..known.clone()
     };
     let went_on = Knowledge::default();
-    let lived = house.live(Box::pin(async {
-        let mut session = reopened(house, &open, seen, &went_on).await;
+    let lived = fixture.live(Box::pin(async {
+        let mut session = reopened(fixture, &open, seen, &went_on).await;
         // Found once, found for ever: also if it dies before it has written anything.
         if !way.is_multiple_of(2) {
             session.append(3);
@@ -79,23 +79,23 @@ fn survives(house: &dyn LogFixture, known: &Known, way: u64, seen: &mut Seen) {
     }));
     assert!(lived);
     let after = went_on.lock().unwrap().clone();
-    house.bury(house.ways() - 1);
+    fixture.bury(fixture.ways() - 1);
     let last = Arc::new(Mutex::new(Known::default()));
-    let lived = house.live(Box::pin(async {
-        let session = reopened(house, &after, &mut Seen::default(), &last).await;
+    let lived = fixture.live(Box::pin(async {
+        let session = reopened(fixture, &after, &mut Seen::default(), &last).await;
         assert_eq!(session.known.lock().unwrap().appended, after.confirmed);
     }));
     assert!(lived);
 }
 
 async fn reopened(
-    house: &dyn LogFixture,
+    fixture: &dyn LogFixture,
     before: &Known,
     seen: &mut Seen,
     known: &Knowledge,
 ) -> Session {
     known.lock().unwrap().retained = before.retained;
-    let (session, numbers) = Session::open(&*house.store(), known).await;
+    let (session, numbers) = Session::open(&*fixture.store(), known).await;
     let first = numbers.first.unwrap_or(0);
     assert!(
         first <= before.retained,

@@ -20,7 +20,7 @@ pub(super) enum Way {
     Both,
 }
 
-/// One deed.
+/// Something done to a process or to the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
     /// `kill -9`; down for so long.

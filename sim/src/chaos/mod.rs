@@ -10,8 +10,8 @@
 )]
 
 mod deeds;
-mod house;
 mod process;
+mod processes;
 mod proxy;
 
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::seed::{Draws, Seed};
 use deeds::{Deed, Way, Whom};
-use house::ChaosProcesses;
 use process::Process;
+use processes::ChaosProcesses;
 use proxy::Mood;
 
 /// The pause between two looks at something that takes its time.
@@ -67,7 +67,7 @@ pub struct ChaosRun {
 /// What the receiver wrote down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// Executed commands.
+    /// Executions, a line of the receiver's file for each.
     pub executed: u64,
     /// Among them commands that had been executed before.
     pub doubled: u64,
@@ -84,39 +84,40 @@ pub trait Watch {
 /// # Errors
 /// When a process can't be started or a file not be written.
 pub async fn run(options: &ChaosOptions, watch: &mut dyn Watch) -> io::Result<ChaosRun> {
-    let mut house = ChaosProcesses::new(&options.program, &options.folder, &options.data).await?;
+    let mut processes =
+        ChaosProcesses::new(&options.program, &options.folder, &options.data).await?;
     let mut ran = ChaosRun::default();
     let mut draws = options.seed.draws("chaos");
-    house.start_missing()?;
+    processes.start_missing()?;
     let start = Instant::now();
     while start.elapsed() < options.duration {
-        house.produce().await?;
+        processes.produce().await?;
         sleep(deeds::pause(&mut draws)).await;
         let deed = Deed::draw(&mut draws);
         *ran.deeds.entry(deed.name()).or_default() += 1;
         watch.deed(deed.name(), start.elapsed());
-        do_deed(&mut house, deed, &mut draws).await?;
+        do_deed(&mut processes, deed, &mut draws).await?;
     }
-    house.heal();
-    house.start_missing()?;
-    ran.inputs = finish(&mut house).await?;
-    ran.left = until_idle(&mut house, options.patience).await?;
-    ran.exits = house.end().await;
-    ran.effects = effects(&house.effects())?;
-    ran.histories = house.histories().to_vec();
+    processes.heal();
+    processes.start_missing()?;
+    ran.inputs = finish(&mut processes).await?;
+    ran.left = until_idle(&mut processes, options.patience).await?;
+    ran.exits = processes.end().await;
+    ran.effects = effects(&processes.effects())?;
+    ran.histories = processes.histories().to_vec();
     Ok(ran)
 }
 
 /// The rest of the input; a bridge that ends by itself meanwhile, say of a full disk, is started again.
-async fn finish(house: &mut ChaosProcesses) -> io::Result<u32> {
-    house.start_missing()?;
-    house.finish_producing().await
+async fn finish(processes: &mut ChaosProcesses) -> io::Result<u32> {
+    processes.start_missing()?;
+    processes.finish_producing().await
 }
 
-async fn do_deed(house: &mut ChaosProcesses, deed: Deed, draws: &mut Draws) -> io::Result<()> {
+async fn do_deed(processes: &mut ChaosProcesses, deed: Deed, draws: &mut Draws) -> io::Result<()> {
     match deed {
         Deed::Kill(whom, down) => {
-            if let Some(process) = slot(house, whom).take() {
+            if let Some(process) = slot(processes, whom).take() {
                 process.kill().await;
             }
             sleep(down).await;
@@ -124,51 +125,51 @@ async fn do_deed(house: &mut ChaosProcesses, deed: Deed, draws: &mut Draws) -> i
         Deed::KillProducer => {
             // In the middle of its work, which takes only a moment.
             sleep(Duration::from_millis(draws.below(40))).await;
-            if let Some(producer) = house.producer.take() {
+            if let Some(producer) = processes.producer.take() {
                 producer.kill().await;
             }
         }
         Deed::Stop(whom, span) => {
-            slot(house, whom).iter().for_each(Process::stop);
+            slot(processes, whom).iter().for_each(Process::stop);
             sleep(span).await;
-            slot(house, whom).iter().for_each(Process::resume);
+            slot(processes, whom).iter().for_each(Process::resume);
         }
         Deed::Drain(whom, down) => {
-            if let Some(process) = slot(house, whom).take() {
+            if let Some(process) = slot(processes, whom).take() {
                 process.end(Duration::from_secs(20)).await;
             }
             sleep(down).await;
         }
-        Deed::Cut(way, span) => mood(house, way, Mood::Cutting, span).await,
-        Deed::Stall(way, span) => mood(house, way, Mood::Stalling, span).await,
+        Deed::Cut(way, span) => mood(processes, way, Mood::Cutting, span).await,
+        Deed::Stall(way, span) => mood(processes, way, Mood::Stalling, span).await,
     }
-    house.start_missing()
+    processes.start_missing()
 }
 
-fn slot(house: &mut ChaosProcesses, whom: Whom) -> &mut Option<Process> {
+fn slot(processes: &mut ChaosProcesses, whom: Whom) -> &mut Option<Process> {
     match whom {
-        Whom::Bridge => &mut house.bridge,
-        Whom::Receiver => &mut house.receiver,
+        Whom::Bridge => &mut processes.bridge,
+        Whom::Receiver => &mut processes.receiver,
     }
 }
 
-async fn mood(house: &ChaosProcesses, way: Way, mood: Mood, span: Duration) {
+async fn mood(processes: &ChaosProcesses, way: Way, mood: Mood, span: Duration) {
     if way != Way::Grpc {
-        house.socket.set(mood);
+        processes.socket.set(mood);
     }
     if way != Way::Socket {
-        house.grpc.set(mood);
+        processes.grpc.set(mood);
     }
     sleep(span).await;
-    house.heal();
+    processes.heal();
 }
 
 /// Waits until nothing is pending; says what still is when the patience is over.
-async fn until_idle(house: &mut ChaosProcesses, patience: Duration) -> io::Result<u64> {
+async fn until_idle(processes: &mut ChaosProcesses, patience: Duration) -> io::Result<u64> {
     let start = Instant::now();
     loop {
-        house.start_missing()?;
-        let pending = house.status().await.and_then(|status| pending(&status));
+        processes.start_missing()?;
+        let pending = processes.status().await.and_then(|status| pending(&status));
         match pending {
             Some(0) => return Ok(0),
             left if start.elapsed() > patience => return Ok(left.unwrap_or(u64::MAX)),

@@ -46,7 +46,7 @@ impl ChaosProcesses {
     pub(super) async fn new(program: &Path, folder: &Path, data: &Path) -> io::Result<Self> {
         let (socket, grpc) = (free_port().await?, free_port().await?);
         let (to_socket, to_grpc) = (socket.clone(), grpc.clone());
-        let house = Self {
+        let processes = Self {
             program: program.to_owned(),
             folder: folder.to_owned(),
             listen: free_port().await?,
@@ -65,12 +65,12 @@ impl ChaosProcesses {
              [routes.default]\nsocket = \"{}\"\ngrpc = \"{}\"\nheartbeat = \"1s\"\nwindow = 64\n\n\
              [receiver]\nsocket = \"{socket}\"\ngrpc = \"{grpc}\"\nheartbeat = \"1s\"\n",
             data.display(),
-            house.listen,
-            house.socket.address(),
-            house.grpc.address(),
+            processes.listen,
+            processes.socket.address(),
+            processes.grpc.address(),
         );
-        std::fs::write(house.config(), config)?;
-        Ok(house)
+        std::fs::write(processes.config(), config)?;
+        Ok(processes)
     }
 
     fn config(&self) -> PathBuf {

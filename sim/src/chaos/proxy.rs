@@ -13,7 +13,7 @@ const READ_BYTES: usize = 1 << 10;
 /// What goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
-    /// Everything.
+    /// Bytes go through both ways as they come.
     Passing,
     /// Nothing: bytes are kept, and go on when the mood changes.
     Stalling,

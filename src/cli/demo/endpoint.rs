@@ -123,7 +123,7 @@ impl DemoEndpoint {
         }
     }
 
-    /// Commands that reached it in all its lives, repeated ones included.
+    /// Commands that reached the endpoint since the demo began, restarts and repetitions included.
     pub(super) fn deliveries(&self) -> u64 {
         let alive = self.alive();
         let now = alive

@@ -6,8 +6,8 @@
 
 mod dice;
 mod endpoint;
-mod house;
 mod ledger;
+mod node;
 mod producer;
 mod proxy;
 mod sabotage;
@@ -24,7 +24,7 @@ use super::exit::{CommandFailure, CommandResult, Exit};
 use super::signals::Signals;
 use super::{Context, out, words};
 use endpoint::DemoEndpoint;
-use house::CrashableNode;
+use node::CrashableNode;
 use producer::{AcceptedCommands, produce};
 use sabotage::{Deeds, sabotage};
 use screen::Screen;
@@ -72,7 +72,7 @@ struct DemoCast {
     seed: u64,
     commands: u64,
     endpoints: [DemoEndpoint; 2],
-    house: CrashableNode,
+    node: CrashableNode,
     accepted: AcceptedCommands,
     deeds: Deeds,
     screen: Screen,
@@ -87,7 +87,7 @@ impl DemoCast {
         Ok(Self {
             seed,
             commands: args.commands,
-            house: CrashableNode::open(&env, dir.join("queue"), routes).await?,
+            node: CrashableNode::open(&env, dir.join("queue"), routes).await?,
             endpoints: [blue, green],
             accepted: AcceptedCommands::default(),
             deeds: Deeds::default(),
@@ -111,7 +111,7 @@ impl DemoCast {
 
     /// Whether every command is accepted, and none waits.
     fn is_over(&self) -> bool {
-        let queue = self.house.queue.borrow();
+        let queue = self.node.queue.borrow();
         let pending = queue.as_ref().map(|queue| queue.counts().pending());
         self.accepted.count() == self.commands && pending == Some(0)
     }
@@ -163,19 +163,19 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> CommandResult {
             CommandFailure::failed(format!("no temporary folder can be made: {error}"))
         })?;
     folder.disable_cleanup(args.keep);
-    let stage = DemoCast::set(&args, context.env, folder.path()).await?;
-    stage.screen.say(&format!(
+    let cast = DemoCast::set(&args, context.env, folder.path()).await?;
+    cast.screen.say(&format!(
         "{} commands for the routes blue and green, seed {}; queue, bridge and endpoints are real, and \
          so is what happens to them:",
-        words::number(stage.commands),
-        stage.seed
+        words::number(cast.commands),
+        cast.seed
     ));
     let played = tokio::select! {
         biased;
         signal = signals.next() => Err(signal),
-        played = stage.play() => Ok(played),
+        played = cast.play() => Ok(played),
     };
-    stage.screen.finish();
+    cast.screen.finish();
     let finished = match &played {
         Ok(played) => {
             if let Err(failure) = played {
@@ -185,14 +185,14 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> CommandResult {
         }
         Err(_) => false,
     };
-    let verdict = DemoVerdict::of(&stage, finished);
-    let printed = show(&args, &stage, &verdict, finished);
+    let verdict = DemoVerdict::of(&cast, finished);
+    let printed = show(&args, &cast, &verdict, finished);
     if finished {
-        stage.house.close().await?;
+        cast.node.close().await?;
     } else {
-        stage.house.crash();
+        cast.node.crash();
     }
-    for endpoint in &stage.endpoints {
+    for endpoint in &cast.endpoints {
         endpoint.shutdown().await;
     }
     if args.keep {
@@ -212,22 +212,22 @@ pub(crate) async fn run(args: DemoArgs, context: Context) -> CommandResult {
 
 fn show(
     args: &DemoArgs,
-    stage: &DemoCast,
+    cast: &DemoCast,
     verdict: &DemoVerdict,
     finished: bool,
 ) -> Result<(), CommandFailure> {
     if args.json {
-        return out::print_json(&verdict.json(stage, finished));
+        return out::print_json(&verdict.json(cast, finished));
     }
     use std::sync::atomic::Ordering::Relaxed;
-    let deeds = &stage.deeds;
+    let deeds = &cast.deeds;
     out::print(&format!("\n{}\n", verdict.table()))?;
-    let took = words::age(stage.screen.elapsed());
+    let took = words::age(cast.screen.elapsed());
     if !finished {
         return out::print(&format!(
             "stopped after {took}: {} of {} commands were executed so far",
             words::number(verdict.all().executed),
-            words::number(stage.commands)
+            words::number(cast.commands)
         ));
     }
     out::print(&format!(

@@ -59,14 +59,14 @@ impl CrashableNode {
         options.queue.backoff_max = Duration::from_millis(400);
         options.queue.segment_bytes = 4 << 20;
         options.drain_timeout = DRAIN;
-        let house = Self {
+        let started = Self {
             env: env.clone(),
             options,
             queue: watch::Sender::new(None),
             state: Mutex::new(NodeState { node: None, past }),
         };
-        house.reopen().await?;
-        Ok(house)
+        started.reopen().await?;
+        Ok(started)
     }
 
     /// Starts a new node from disk, as soon as the life before has let go.

@@ -8,8 +8,8 @@ use leasebridge::queue::{Command, EnqueueError, TaskOptions};
 
 use super::DemoCast;
 use super::dice::Dice;
-use super::house::Queue;
 use super::ledger::IMPOSSIBLE;
+use super::node::Queue;
 use crate::cli::exit::CommandFailure;
 
 /// Commands enqueued with one sync.
@@ -72,17 +72,17 @@ pub(super) fn impossible(seed: u64, commands: u64) -> Vec<u64> {
 }
 
 /// Puts everything in. Returns when all is accepted.
-pub(super) async fn produce(stage: &DemoCast) -> Result<(), CommandFailure> {
-    let impossible = impossible(stage.seed, stage.commands);
-    let mut queues = stage.house.queue.subscribe();
+pub(super) async fn produce(cast: &DemoCast) -> Result<(), CommandFailure> {
+    let impossible = impossible(cast.seed, cast.commands);
+    let mut queues = cast.node.queue.subscribe();
     loop {
-        let first = stage.accepted.count();
-        if first == stage.commands {
+        let first = cast.accepted.count();
+        if first == cast.commands {
             return Ok(());
         }
-        let ceiling = stage.deeds.ceiling(stage.commands);
-        if first >= ceiling || first.saturating_sub(stage.settled()) >= BACKLOG {
-            stage.env.clock.sleep(Duration::from_millis(5)).await;
+        let ceiling = cast.deeds.ceiling(cast.commands);
+        if first >= ceiling || first.saturating_sub(cast.settled()) >= BACKLOG {
+            cast.env.clock.sleep(Duration::from_millis(5)).await;
             continue;
         }
         let batch = first..ceiling.min(first + BATCH);
@@ -91,7 +91,7 @@ pub(super) async fn produce(stage: &DemoCast) -> Result<(), CommandFailure> {
             return Ok(());
         };
         let commands = batch.clone().map(|number| {
-            let route = stage.endpoints[stage.endpoint_of(number)].name;
+            let route = cast.endpoints[cast.endpoint_of(number)].name;
             let body = if impossible.contains(&number) {
                 IMPOSSIBLE.to_owned()
             } else {
@@ -110,12 +110,12 @@ pub(super) async fn produce(stage: &DemoCast) -> Result<(), CommandFailure> {
             _ = queues.wait_for(Option::is_none) => Err(EnqueueError::Closed),
         };
         match answered {
-            Ok(answers) => take_down(stage, answers)?,
+            Ok(answers) => take_down(cast, answers)?,
             Err(EnqueueError::Full { retry_after, .. }) => {
-                stage.env.clock.sleep(retry_after).await;
+                cast.env.clock.sleep(retry_after).await;
             }
             Err(EnqueueError::Closed | EnqueueError::InDoubt(_)) => {
-                stage.accepted.inner().repeated += batch.end - batch.start;
+                cast.accepted.inner().repeated += batch.end - batch.start;
                 // Wait for the life that follows, not for the one that just ended.
                 let _ = queues.wait_for(Option::is_none).await;
             }
@@ -133,8 +133,8 @@ async fn put_in(
     queue.enqueue_batch(commands).await
 }
 
-fn take_down(stage: &DemoCast, answers: Answers) -> Result<(), CommandFailure> {
-    let mut inner = stage.accepted.inner();
+fn take_down(cast: &DemoCast, answers: Answers) -> Result<(), CommandFailure> {
+    let mut inner = cast.accepted.inner();
     for answer in answers {
         let enqueued = answer.map_err(|error| CommandFailure::failed(error.to_string()))?;
         inner.already_there += u64::from(enqueued.duplicate);

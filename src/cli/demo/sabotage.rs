@@ -103,53 +103,52 @@ fn plan(seed: u64) -> Vec<(u64, Deed)> {
 }
 
 /// Does all of it, each when its time has come.
-pub(super) async fn sabotage(stage: &DemoCast) -> Result<(), CommandFailure> {
-    for (permille, deed) in plan(stage.seed) {
-        stage.deeds.next.store(permille, Ordering::Relaxed);
-        while stage.settled() * 1000 < stage.commands * permille {
-            stage.env.clock.sleep(LOOK).await;
+pub(super) async fn sabotage(cast: &DemoCast) -> Result<(), CommandFailure> {
+    for (permille, deed) in plan(cast.seed) {
+        cast.deeds.next.store(permille, Ordering::Relaxed);
+        while cast.settled() * 1000 < cast.commands * permille {
+            cast.env.clock.sleep(LOOK).await;
         }
         // What came before may have taken long: let commands flow again from where they are now.
-        let reached = stage.settled() * 1000 / stage.commands;
-        stage
-            .deeds
+        let reached = cast.settled() * 1000 / cast.commands;
+        cast.deeds
             .next
             .store(reached.max(permille), Ordering::Relaxed);
         if !matches!(deed, Deed::Cut { .. }) {
-            busy(stage).await;
+            busy(cast).await;
         }
         match deed {
             Deed::Cut {
                 endpoint,
                 way,
                 permille,
-            } => cut(stage, endpoint, way, permille).await,
-            Deed::Kill { endpoint } => kill(stage, endpoint).await?,
-            Deed::Crash => crash(stage).await?,
+            } => cut(cast, endpoint, way, permille).await,
+            Deed::Kill { endpoint } => kill(cast, endpoint).await?,
+            Deed::Crash => crash(cast).await?,
         }
     }
-    stage.deeds.next.store(1000, Ordering::Relaxed);
+    cast.deeds.next.store(1000, Ordering::Relaxed);
     Ok(())
 }
 
 /// Waits until commands are in flight, so that there is something to lose.
-async fn busy(stage: &DemoCast) {
-    let clock = &stage.env.clock;
+async fn busy(cast: &DemoCast) {
+    let clock = &cast.env.clock;
     let give_up = clock.now() + BUSY_PATIENCE;
-    while stage.house.in_flight() < BUSY && clock.now() < give_up {
+    while cast.node.in_flight() < BUSY && clock.now() < give_up {
         clock.sleep(BUSY_LOOK).await;
     }
 }
 
-async fn cut(stage: &DemoCast, endpoint: usize, way: Way, permille: usize) {
-    let endpoint = &stage.endpoints[endpoint];
+async fn cut(cast: &DemoCast, endpoint: usize, way: Way, permille: usize) {
+    let endpoint = &cast.endpoints[endpoint];
     let made = endpoint.socket.cut(way, permille);
-    let Ok(Ok(made)) = timeout(&*stage.env.clock, CUT_PATIENCE, made).await else {
+    let Ok(Ok(made)) = timeout(&*cast.env.clock, CUT_PATIENCE, made).await else {
         endpoint.socket.cut_nothing();
         return;
     };
-    stage.deeds.cuts.fetch_add(1, Ordering::Relaxed);
-    stage.screen.event(
+    cast.deeds.cuts.fetch_add(1, Ordering::Relaxed);
+    cast.screen.event(
         "cut",
         &format!(
             "socket of route {} cut mid-frame: {} of the {} bytes of a frame {} got through",
@@ -161,20 +160,20 @@ async fn cut(stage: &DemoCast, endpoint: usize, way: Way, permille: usize) {
     );
 }
 
-async fn kill(stage: &DemoCast, endpoint: usize) -> Result<(), CommandFailure> {
-    let endpoint = &stage.endpoints[endpoint];
+async fn kill(cast: &DemoCast, endpoint: usize) -> Result<(), CommandFailure> {
+    let endpoint = &cast.endpoints[endpoint];
     endpoint.kill();
-    stage.deeds.kills.fetch_add(1, Ordering::Relaxed);
-    stage.screen.event(
+    cast.deeds.kills.fetch_add(1, Ordering::Relaxed);
+    cast.screen.event(
         "kill",
         &format!(
             "endpoint of route {} killed while it executes",
             endpoint.name
         ),
     );
-    stage.env.clock.sleep(DEAD).await;
+    cast.env.clock.sleep(DEAD).await;
     endpoint.rise().await?;
-    stage.screen.event(
+    cast.screen.event(
         "back",
         &format!(
             "endpoint of route {} is back; its inbox on disk knows the {} it has executed",
@@ -185,27 +184,27 @@ async fn kill(stage: &DemoCast, endpoint: usize) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-async fn crash(stage: &DemoCast) -> Result<(), CommandFailure> {
-    let in_flight = stage.house.crash();
-    stage.deeds.crashes.fetch_add(1, Ordering::Relaxed);
-    stage.screen.event(
+async fn crash(cast: &DemoCast) -> Result<(), CommandFailure> {
+    let in_flight = cast.node.crash();
+    cast.deeds.crashes.fetch_add(1, Ordering::Relaxed);
+    cast.screen.event(
         "crash",
         &format!(
             "bridge and queue dropped without a shutdown, {} commands in flight",
             words::number(in_flight)
         ),
     );
-    let since = stage.env.clock.now();
-    stage.house.reopen().await?;
-    let took = stage.env.clock.now().saturating_since(since);
+    let since = cast.env.clock.now();
+    cast.node.reopen().await?;
+    let took = cast.env.clock.now().saturating_since(since);
     let counts = {
-        let queue = stage.house.queue.borrow();
+        let queue = cast.node.queue.borrow();
         queue
             .as_ref()
             .map(|queue| queue.counts())
             .unwrap_or_default()
     };
-    stage.screen.event(
+    cast.screen.event(
         "back",
         &format!(
             "queue reopened from disk in {}: {} commands wait, {} in poison",

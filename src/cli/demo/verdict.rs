@@ -36,14 +36,14 @@ pub(super) struct DemoVerdict {
 
 impl DemoVerdict {
     /// Compares what was accepted with what the endpoints' ledgers say, command by command.
-    pub(super) fn of(stage: &DemoCast, finished: bool) -> Self {
-        let ids = stage.accepted.ids();
-        let traffic = stage.house.traffic();
-        let queue = stage.house.queue.borrow().clone();
-        let refusable = impossible(stage.seed, stage.commands);
+    pub(super) fn of(cast: &DemoCast, finished: bool) -> Self {
+        let ids = cast.accepted.ids();
+        let traffic = cast.node.traffic();
+        let queue = cast.node.queue.borrow().clone();
+        let refusable = impossible(cast.seed, cast.commands);
         let mut wrong = Vec::new();
         let mut routes = Vec::new();
-        for (at, endpoint) in stage.endpoints.iter().enumerate() {
+        for (at, endpoint) in cast.endpoints.iter().enumerate() {
             let ledger = &endpoint.ledger;
             let refused = ledger.refused();
             let mut numbers = DeliveryNumbers {
@@ -55,7 +55,7 @@ impl DemoVerdict {
                 ..DeliveryNumbers::default()
             };
             for (number, id) in (0..).zip(&ids) {
-                if stage.endpoint_of(number) != at {
+                if cast.endpoint_of(number) != at {
                     continue;
                 }
                 numbers.accepted += 1;
@@ -90,7 +90,7 @@ impl DemoVerdict {
             routes.push((endpoint.name, numbers));
         }
         let mut verdict = Self { routes, wrong };
-        verdict.judge(stage.commands);
+        verdict.judge(cast.commands);
         verdict
     }
 
@@ -192,22 +192,22 @@ impl DemoVerdict {
     }
 
     /// The numbers for machines.
-    pub(super) fn json(&self, stage: &DemoCast, finished: bool) -> serde_json::Value {
+    pub(super) fn json(&self, cast: &DemoCast, finished: bool) -> serde_json::Value {
         let mut value = as_json(&self.all());
         let deed = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        let (repeated, already_there) = stage.accepted.repeated();
+        let (repeated, already_there) = cast.accepted.repeated();
         let routes = self.routes.iter();
         let routes = routes.map(|(name, route)| ((*name).to_owned(), as_json(route)));
         let more = json!({
-            "seed": stage.seed,
-            "commands": stage.commands,
-            "seconds": stage.screen.elapsed().as_secs_f64(),
+            "seed": cast.seed,
+            "commands": cast.commands,
+            "seconds": cast.screen.elapsed().as_secs_f64(),
             "finished": finished,
             "held": finished && self.wrong.is_empty(),
             "wrong": self.wrong,
-            "cuts": deed(&stage.deeds.cuts),
-            "kills": deed(&stage.deeds.kills),
-            "crashes": deed(&stage.deeds.crashes),
+            "cuts": deed(&cast.deeds.cuts),
+            "kills": deed(&cast.deeds.kills),
+            "crashes": deed(&cast.deeds.crashes),
             "enqueued_again": repeated,
             "already_there": already_there,
             "routes": serde_json::Map::from_iter(routes),

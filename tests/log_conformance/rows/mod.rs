@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use leasebridge::queue::log::LogStore;
 
-use super::house::{Fate, Life, LogFixture, finishes};
+use super::fixture::{Fate, Life, LogFixture, finishes};
 use log::RowStore;
 use table::{Connection, Table};
 

@@ -8,7 +8,7 @@ use leasebridge::core::ids::SegmentNo;
 use leasebridge::journal::{Generation, Position};
 use tokio::sync::watch;
 
-use super::super::house::{Fate, Turn};
+use super::super::fixture::{Fate, Turn};
 
 /// One batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
