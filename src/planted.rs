@@ -163,7 +163,7 @@ pub fn chosen() -> Option<Bug> {
     number.checked_sub(1).map(|at| ALL[at])
 }
 
-/// For `planted!`.
+/// Whether this is the one that is on: `planted!` asks it.
 pub(crate) fn is_on(bug: Bug) -> bool {
     CHOSEN.load(Ordering::Relaxed) == bug as usize + 1
 }

@@ -27,7 +27,7 @@ struct Chance {
 }
 
 impl SimPoints {
-    /// None set.
+    /// No point fires until one is set.
     pub fn new(seed: Seed) -> Self {
         Self {
             seed,

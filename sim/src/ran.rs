@@ -8,7 +8,7 @@ use crate::plan::{FaultId, Micros};
 /// A run before it is judged.
 #[derive(Clone, Debug, Default)]
 pub struct Ran {
-    /// What happened.
+    /// What happened, in its order.
     pub records: Vec<Record>,
     /// Simulated time at the end.
     pub simulated: Micros,

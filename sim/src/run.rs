@@ -15,7 +15,7 @@ use crate::{core_loop, full};
 pub struct RunOutcome {
     /// The plan that was run.
     pub plan: Plan,
-    /// What happened.
+    /// What happened, in its order.
     pub records: Vec<Record>,
     /// What the oracle found.
     pub verdict: Verdict,

@@ -69,7 +69,7 @@ pub(super) enum BreakerPass {
 /// What lets things pass, or doesn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Circuit {
-    /// Everything passes.
+    /// Everything passes; answers are counted.
     Closed {
         /// How many went unanswered in a row.
         unanswered: u32,

@@ -41,11 +41,11 @@ pub(super) enum AttemptVerdict {
 /// What an attempt says about the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// It answers.
+    /// It answered something: it is alive, whatever it said.
     Answers,
-    /// It doesn't.
+    /// No answer came, whether or not anything could be sent.
     Silence,
-    /// Nothing.
+    /// Nothing either way: the sending ended for a reason of its own.
     None,
 }
 

@@ -13,7 +13,7 @@ const ENDS_MAX: usize = 256;
 /// How one delivery ended; where its task went is told by the queue's own feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryEnd {
-    /// Which.
+    /// The task and the epoch under which it was delivered.
     pub delivery: DeliveryId,
     /// The result, as far as it is kept, or what went wrong.
     pub outcome: Result<TaskResult, Failure>,

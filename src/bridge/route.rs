@@ -1,4 +1,4 @@
-//! What the deliveries of one route share.
+//! What the deliveries of one route share: options, links, counters, breaker, and the signal to stop.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

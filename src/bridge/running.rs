@@ -30,7 +30,7 @@ pub enum StartError {
     /// The queue doesn't have a route, or not so.
     #[error("route `{route}`: {error}")]
     Adapter {
-        /// The route.
+        /// The route's name.
         route: String,
         /// What the queue says.
         #[source]

@@ -1,4 +1,4 @@
-//! A bridge seen from elsewhere.
+//! The status of a bridge for whoever doesn't own it, such as the services.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::route::Route;
 use crate::env::Clock;
 use crate::observe::BridgeStatus;
 
-/// Looks at a bridge; cheap to clone. It keeps nothing of the bridge alive but its numbers: of one that has
-/// ended it shows what was there at the end.
+/// Reads a bridge's status; cheap to clone. It keeps the numbers alive and nothing else: of a bridge that has
+/// ended it shows the last ones.
 #[derive(Clone)]
 pub struct BridgeView {
     clock: Arc<dyn Clock>,

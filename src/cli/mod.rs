@@ -37,7 +37,7 @@ use exit::{CommandFailure, CommandResult};
 
 /// What every subcommand gets.
 pub(crate) struct Context {
-    /// The seams.
+    /// The system's clock, sockets, files and randomness.
     pub(crate) env: Env,
     /// The checked configuration.
     pub(crate) config: Config,

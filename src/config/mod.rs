@@ -80,7 +80,7 @@ pub struct Config {
     pub receiver: ReceiverConfig,
 }
 
-/// `[queue]`
+/// The table `[queue]`: what waits, how long leases last, what retries may cost.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
@@ -106,7 +106,7 @@ pub struct QueueConfig {
     pub dedupe_keys_max: Count,
 }
 
-/// `[journal]`
+/// The table `[journal]`: how large the log may become.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JournalConfig {
@@ -116,7 +116,7 @@ pub struct JournalConfig {
     pub max_size: Size,
 }
 
-/// `[routes.NAME]`
+/// A table `[routes.NAME]`: where one route's endpoint is, and how it is talked to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteConfig {
@@ -138,7 +138,7 @@ pub struct RouteConfig {
     pub credentials: Secret,
 }
 
-/// `[receiver]`
+/// The table `[receiver]`: what `leasebridge receiver` listens on and executes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReceiverConfig {

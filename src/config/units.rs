@@ -96,7 +96,7 @@ impl Size {
         Self(bytes)
     }
 
-    /// In bytes.
+    /// The size in bytes, at least 1.
     pub const fn bytes(self) -> u64 {
         self.0
     }
@@ -118,7 +118,7 @@ impl Count {
         Self(count)
     }
 
-    /// The number.
+    /// The count, at least 1.
     pub const fn get(self) -> u64 {
         self.0
     }

@@ -29,7 +29,7 @@ pub enum Impossible {
     /// The task is not where the event takes it from.
     #[error("task {id} can't be {event}: it is elsewhere")]
     WrongState {
-        /// The task.
+        /// The task that the event is about.
         id: TaskId,
         /// What the event says happened.
         event: &'static str,

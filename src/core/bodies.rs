@@ -1,7 +1,7 @@
 //! What of each log segment is still needed.
 //!
-//! Tasks come and go by the thousand in the segment that is being written. So the one that was counted last is at
-//! hand, and the tree holds the others.
+//! Most tasks come and go in the segment that is being written, thousands of them. So the segment that was counted
+//! last is kept beside the tree, which holds the others: most counts look up nothing.
 
 use std::collections::BTreeMap;
 

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use super::task::Slot;
 use super::time::MonoMs;
 
-/// The ends of all leases that are held. Those of one moment stand in the order in which they came.
+/// The ends of all leases that are held. Leases of one moment stand in the order in which they were added.
 #[derive(Debug, Default)]
 pub(super) struct LeaseEnds {
     moments: BTreeMap<MonoMs, List>,
-    /// By the lease's place in its slab; those of leases that are over are leftovers.
+    /// By the lease's place in its slab; the entries of leases that are over mean nothing.
     links: Vec<ListNode>,
 }
 

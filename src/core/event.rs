@@ -75,14 +75,14 @@ impl Event {
     }
 }
 
-/// See [`Event::Enqueued`].
+/// What is durable of an accepted command: the content of [`Event::Enqueued`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enqueued {
     /// The new task.
     pub id: TaskId,
-    /// When.
+    /// When it was accepted.
     pub at: QueueMs,
-    /// To where.
+    /// The route that it waits on.
     pub route: RouteId,
     /// After this time it must not be executed any more.
     pub deadline: Option<QueueMs>,
@@ -125,12 +125,12 @@ pub struct LeaseTimes {
     pub deadline: MonoMs,
 }
 
-/// See [`Event::Settled`].
+/// What is durable of a lease's end: the content of [`Event::Settled`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Which lease.
+    /// The task, and the epoch of the lease that ended.
     pub delivery: DeliveryId,
-    /// When.
+    /// When it ended.
     pub at: QueueMs,
     /// What became of it.
     pub outcome: LeaseOutcome,
@@ -214,7 +214,7 @@ pub enum Doubt {
 /// With what company a task may be in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isolation {
-    /// With any.
+    /// Any number of others may be in flight beside it.
     #[default]
     None,
     /// Alone in its route: suspected of killing its endpoint.
@@ -250,7 +250,7 @@ pub enum PoisonCause {
 }
 
 impl PoisonCause {
-    /// For people.
+    /// The cause in words, as status, feed and histories print it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RetriesSpent => "retries spent",
@@ -271,7 +271,7 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
-    /// For people.
+    /// `socket` or `grpc`, as status and histories print it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Socket => "socket",
@@ -292,9 +292,9 @@ pub enum Removal {
 /// A task with everything durable about it but its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskImage {
-    /// Its name.
+    /// The task's id, which stays the same wherever it is written anew.
     pub id: TaskId,
-    /// Its route.
+    /// The route it belongs to.
     pub route: RouteId,
     /// When it was enqueued.
     pub enqueued_at: QueueMs,
@@ -332,9 +332,9 @@ pub enum LifeImage {
     },
     /// In the poison store.
     Poison {
-        /// Since when.
+        /// When it got there.
         at: QueueMs,
-        /// Why.
+        /// Why it is there.
         cause: PoisonCause,
     },
 }
@@ -342,9 +342,9 @@ pub enum LifeImage {
 /// What a task has spent since it was enqueued or last requeued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
-    /// Of `max_retries`.
+    /// Charged rejections, which `max_retries` bounds.
     pub retries: u16,
-    /// Of `max_in_doubt`.
+    /// Charged doubts, which `max_in_doubt` bounds.
     pub in_doubt: u16,
     /// In-doubt outcomes that cost nothing because company was to blame as well.
     pub uncharged: u16,
@@ -391,7 +391,7 @@ impl Budgets {
 /// A remembered key whose task is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyImage {
-    /// The key.
+    /// The key's hash under the queue's salt.
     pub key: KeyHash,
     /// What it stood for.
     pub fingerprint: Fingerprint,

@@ -10,11 +10,11 @@ use super::time::QueueMs;
 /// One lease's outcome, as remembered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Which lease.
+    /// The epoch of the lease, from 1; the task is the history's.
     pub epoch: Epoch,
     /// When it ended.
     pub at: QueueMs,
-    /// How.
+    /// How the lease ended.
     pub outcome: LeaseOutcome,
     /// Whether that was charged.
     pub charged: bool,

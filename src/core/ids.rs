@@ -157,7 +157,7 @@ impl SendNumber {
 /// The name of one lease of one task: what travels over both transports. Prints as `task/epoch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId {
-    /// The task.
+    /// The task that is delivered.
     pub task: TaskId,
     /// Which of its leases.
     pub epoch: Epoch,
@@ -269,11 +269,11 @@ pub struct SegmentNo(pub u32);
 /// which segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodyRef {
-    /// The segment.
+    /// The segment whose file holds it.
     pub segment: SegmentNo,
     /// Byte offset of the body's first byte in the segment.
     pub offset: u32,
-    /// Bytes.
+    /// Length of the body in bytes.
     pub len: u32,
     /// CRC-32C of the body.
     pub crc: u32,

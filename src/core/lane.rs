@@ -29,7 +29,7 @@ pub struct LaneCounts {
     pub ready: u64,
     /// Waiting for a time.
     pub delayed: u64,
-    /// Held.
+    /// Held under a lease.
     pub leased: u64,
     /// In the poison store.
     pub poison: u64,
@@ -45,9 +45,9 @@ impl LaneCounts {
 /// Counters since the journal was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneTotals {
-    /// Commands accepted.
+    /// Commands accepted as new tasks; duplicates don't count.
     pub enqueued: u64,
-    /// Leases granted.
+    /// Leases granted, each with an epoch of its own.
     pub granted: u64,
     /// Attempts by outcome.
     pub done: u64,

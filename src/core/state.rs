@@ -79,7 +79,7 @@ pub enum TaskState {
     Delayed(QueueMs),
     /// Held until the lease's deadline.
     Leased(MonoMs),
-    /// Executed.
+    /// Executed, and out of the queue.
     Done,
     /// In the poison store.
     Poison(PoisonCause),
@@ -90,9 +90,9 @@ pub enum TaskState {
 /// One task, seen from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskView<'a> {
-    /// Its name.
+    /// The task's id.
     pub id: TaskId,
-    /// Its route.
+    /// The route it belongs to.
     pub route: RouteId,
     /// Where it is.
     pub state: TaskState,
@@ -237,7 +237,7 @@ impl QueueState {
         self.tasks.is_empty()
     }
 
-    /// Remembered keys.
+    /// How many keys are remembered, those of live tasks included.
     pub fn keys_len(&self) -> usize {
         self.keys.len()
     }

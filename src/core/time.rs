@@ -62,6 +62,6 @@ impl MonoMs {
 pub struct Now {
     /// Volatile monotonic time.
     pub mono: MonoMs,
-    /// Durable time.
+    /// Durable time, which never runs backwards.
     pub queue: QueueMs,
 }

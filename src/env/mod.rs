@@ -28,13 +28,13 @@ pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a
 pub struct Env {
     /// Monotonic and wall time.
     pub clock: Arc<dyn Clock>,
-    /// Connections.
+    /// Connections to and from other processes.
     pub transport: Arc<dyn Transport>,
     /// Files, and the threads that do file work.
     pub disk: Arc<dyn Disk>,
-    /// Randomness.
+    /// Random numbers, the only ones there are.
     pub entropy: Arc<dyn Entropy>,
-    /// Unlikely turns.
+    /// Places inside the product where a simulator makes the unlikely happen.
     pub points: Arc<dyn Points>,
 }
 

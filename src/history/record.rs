@@ -14,7 +14,7 @@ pub struct Record {
     pub at: u64,
     /// On which host; `world` for what was done from outside.
     pub host: HostName,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub what: What,
 }
@@ -33,7 +33,7 @@ pub enum What {
         op: OpId,
         /// To which bridge.
         bridge: HostName,
-        /// To where.
+        /// The route that the command is for.
         route: String,
         /// Its idempotency key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,9 +44,9 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<u64>,
     },
-    /// Told: accepted.
+    /// Told: the command is a task.
     Accepted {
-        /// The operation.
+        /// The number of the enqueue that was offered.
         op: OpId,
         /// By which bridge.
         bridge: HostName,
@@ -57,23 +57,23 @@ pub enum What {
     },
     /// Told: refused, definitely; nothing was kept.
     Declined {
-        /// The operation.
+        /// The number of the enqueue that was offered.
         op: OpId,
         /// `full`, `key_conflict`, `deadline_passed`, `closed`, `unknown_route`, `too_large`.
         why: String,
     },
     /// No answer: it may have been kept or not.
     Unknown {
-        /// The operation.
+        /// The number of the enqueue that was offered.
         op: OpId,
         /// What was seen.
         why: String,
     },
     /// Told: an operator's request on a task succeeded. `act`: `requeue`, `purge`, `drained`.
     Operated {
-        /// The operation.
+        /// The number of the operator's request.
         op: OpId,
-        /// Which task.
+        /// The task that it was about.
         task: TaskName,
         /// What was asked.
         act: String,
@@ -90,19 +90,19 @@ pub enum What {
         counts: Counts,
         /// The budgets in force.
         max_retries: u16,
-        /// Likewise.
+        /// The budget of doubts in force.
         max_in_doubt: u16,
     },
     /// The queue was closed in order.
     Closed {},
     /// The journal failed: nothing more is promised by this process.
     JournalFailed {
-        /// Why.
+        /// The log's failure, in its words.
         why: String,
     },
     /// Opening was refused.
     OpenRefused {
-        /// Why.
+        /// What was wrong, in the error's words.
         why: String,
         /// Whether the log was called damaged.
         damaged: bool,
@@ -115,7 +115,7 @@ pub enum What {
         /// `in doubt`, `not sent`, `released`, `due`, `expired`, `requeued`, `purged`, `drained`, `restored`,
         /// `rerouted`, `paused`, `resumed`.
         kind: Cow<'static, str>,
-        /// Which task.
+        /// The task; none for what happens to a route.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskName>,
         /// Under which lease.
@@ -133,12 +133,12 @@ pub enum What {
     },
     /// The feed lost so many events because its reader was slow.
     FeedMissed {
-        /// How many.
+        /// How many events nobody will hear of.
         count: u64,
     },
     /// The admin API was asked how many tasks are where.
     Counted {
-        /// The answer.
+        /// Tasks by where they are, over all routes.
         counts: Counts,
         /// Tasks that a full listing of the same moment has; absent if none was made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +146,7 @@ pub enum What {
     },
     /// At the end of a run, one task as the admin API shows it; `done` or `gone` if it no longer lives.
     Found {
-        /// Which.
+        /// The task's name.
         task: TaskName,
         /// `ready`, `delayed`, `leased`, `poison`.
         state: String,
@@ -157,7 +157,7 @@ pub enum What {
         epoch: u32,
         /// Charged rejections and doubts since the last requeue.
         retries: u16,
-        /// Likewise.
+        /// Charged doubts since the last requeue.
         in_doubt: u16,
         /// Outcomes that its history counts, and the epochs of the attempts it kept, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -171,27 +171,27 @@ pub enum What {
     // ── compensations, as those who registered them saw them ──
     /// An attempt registered a compensation.
     Registered {
-        /// The task.
+        /// The task that is being delivered.
         task: TaskName,
-        /// The lease.
+        /// The epoch of the lease that delivers it.
         epoch: u32,
         /// Its place in the order of registration, from 1.
         number: u32,
     },
     /// A compensation ran.
     Compensated {
-        /// The task.
+        /// The task that was being delivered.
         task: TaskName,
-        /// The lease.
+        /// The epoch of the lease that delivered it.
         epoch: u32,
-        /// Which.
+        /// The number under which it was registered.
         number: u32,
     },
     /// An attempt ended in its holder's eyes: every compensation has run, or was dropped.
     Attempted {
-        /// The task.
+        /// The task that was being delivered.
         task: TaskName,
-        /// The lease.
+        /// The epoch of the lease that delivered it.
         epoch: u32,
         /// Whether it succeeded.
         success: bool,
@@ -207,11 +207,11 @@ pub enum What {
     },
     /// The handler begins to execute a command.
     Executing {
-        /// The task.
+        /// The task that was sent.
         task: TaskName,
-        /// The lease.
+        /// The epoch that it was sent under.
         epoch: u32,
-        /// The send.
+        /// The send that is executed, from 1.
         send: u32,
         /// The command's operation.
         op: OpId,
@@ -221,9 +221,9 @@ pub enum What {
     },
     /// The handler has executed a command: its effect is done. `result`: `done`, `rejected`, `refused`, `unavailable`.
     Executed {
-        /// The task.
+        /// The task that was sent.
         task: TaskName,
-        /// The lease.
+        /// The epoch that it was executed under.
         epoch: u32,
         /// What it answers.
         result: String,
@@ -233,27 +233,27 @@ pub enum What {
 
     /// An endpoint says that it does not know a send that was rolled back, and so that it will not run.
     RolledBack {
-        /// The task.
+        /// The task that was sent.
         task: TaskName,
-        /// The lease.
+        /// The epoch that it was sent under.
         epoch: u32,
-        /// The send.
+        /// The send that was rolled back, from 1.
         send: u32,
     },
     /// An endpoint whose effects are lines of a file started, and a command that it had told to be executed is not
     /// there any more.
     Forgotten {
-        /// The task.
+        /// The task that was told to be executed.
         task: TaskName,
     },
 
     /// The simulator's endpoint: the product's inbox decided otherwise than the reference model beside it.
     Differed {
-        /// The task.
+        /// The task that the decision is about.
         task: TaskName,
-        /// The lease.
+        /// The epoch that it came under.
         epoch: u32,
-        /// The send.
+        /// The send that it came with, from 1.
         send: u32,
         /// What the inbox did, in words.
         inbox: String,
@@ -262,7 +262,7 @@ pub enum What {
     },
     /// So many decisions of an endpoint's inbox were compared with the reference, over the run.
     Compared {
-        /// How many.
+        /// How many were compared.
         decisions: u64,
     },
 
@@ -272,19 +272,19 @@ pub enum What {
         /// Which of the plan; absent in real histories.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<FaultId>,
-        /// In words.
+        /// What it does, for people.
         text: String,
     },
-    /// It ended.
+    /// The fault ended.
     Healed {
-        /// Which.
+        /// Its number in the plan.
         fault: FaultId,
-        /// In words.
+        /// What is over, for people.
         text: String,
     },
     /// It changed what something of the product did: an operation failed, a connection broke, a write was torn.
     Struck {
-        /// Which.
+        /// Its number in the plan.
         fault: FaultId,
     },
     /// A process died.
@@ -301,21 +301,21 @@ pub enum What {
     },
     /// What was still pending when the budget was over, each with the reason in words. Nothing if it was reached.
     Pending {
-        /// The reasons.
+        /// For each thing that was pending, what it waits for.
         reasons: Vec<String>,
     },
     /// Sizes that have limits. In units of the name.
     Gauge {
         /// `log_bytes`, `memory_tasks`, `connections`, `in_flight`, `inbox_entries`.
         name: Cow<'static, str>,
-        /// How much.
+        /// The size at that moment.
         value: u64,
         /// How much is allowed.
         limit: u64,
     },
     /// For people only.
     Note {
-        /// The text.
+        /// What people are to read; nothing is judged by it.
         text: String,
     },
 }
@@ -348,7 +348,7 @@ pub struct Counts {
     pub ready: u64,
     /// Waiting for a time.
     pub delayed: u64,
-    /// Held.
+    /// Held under a lease.
     pub leased: u64,
     /// In the poison store.
     pub poison: u64,

@@ -9,7 +9,7 @@ use super::{HISTORY_FORMAT, Record};
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`HISTORY_FORMAT`].
+    /// The version of the format: [`HISTORY_FORMAT`] in what this program writes.
     pub history: u32,
     /// Who wrote it: `sim`, `run`, `receiver`, `enqueue`.
     pub source: String,
@@ -40,7 +40,7 @@ pub enum HistoryError {
     BadLine {
         /// Which line, from 1.
         line: usize,
-        /// Why not.
+        /// What the parser says.
         why: String,
     },
 }

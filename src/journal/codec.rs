@@ -14,7 +14,7 @@ pub enum DecodeError {
     Value {
         /// Of which field.
         field: &'static str,
-        /// The code.
+        /// The byte that was read.
         value: u8,
     },
     /// Text that is no UTF-8.

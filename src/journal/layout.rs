@@ -47,7 +47,7 @@ impl FormatVersion {
     }
 }
 
-/// What a newer program wrote that this one must not pass over.
+/// Something in a log that a newer program wrote, and that this one can't read around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Newer {
     /// A whole format of the future.
@@ -80,7 +80,7 @@ impl Position {
         Self(u64::from(segment.0) << 32 | u64::from(offset))
     }
 
-    /// Its segment.
+    /// The segment that the position lies in.
     pub fn segment(self) -> SegmentNo {
         SegmentNo(u32::try_from(self.0 >> 32).expect("32 bits are left"))
     }
@@ -188,7 +188,7 @@ impl SegmentHeader {
         page.put_u32(self.segment_bytes);
         page.put_u32(self.previous_crc);
         page.put_u64(self.previous_end.as_u64());
-        // Features: none.
+        // No feature is in use: their bits stay zero.
         page.resize(SEGMENT_CRC_AT, 0);
         let crc = crc32c::crc32c(&page);
         page.put_u32(crc);

@@ -78,9 +78,9 @@ pub enum GeometryError {
          bytes (body_bytes_max); it needs at least {needed} bytes"
     )]
     SegmentTooSmall {
-        /// As configured.
+        /// Bytes of a segment, as configured.
         segment_bytes: u32,
-        /// As configured.
+        /// Bytes of the largest body, as configured.
         body_bytes_max: u32,
         /// The smallest size that works.
         needed: u64,
@@ -90,13 +90,13 @@ pub enum GeometryError {
         "a segment of {segment_bytes} bytes (segment_bytes) is over the limit of {SEGMENT_BYTES_MAX}"
     )]
     SegmentTooLarge {
-        /// As configured.
+        /// Bytes of a segment, as configured.
         segment_bytes: u32,
     },
     /// Batches and pages would straddle its end.
     #[error("segment_bytes must be a multiple of {SEGMENT_HEADER_BYTES}, not {segment_bytes}")]
     SegmentUneven {
-        /// As configured.
+        /// Bytes of a segment, as configured.
         segment_bytes: u32,
     },
 }

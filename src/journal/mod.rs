@@ -8,8 +8,8 @@
 //! Invariants:
 //! - Log order is append order, and what is durable is a prefix of it: one batch is in flight.
 //! - A batch decodes only in the segment and generation it was written for, and only behind the batch
-//!   it was written behind, so that neither a recycled file's former content nor what stands after a
-//!   cut is ever taken for log.
+//!   it was written behind. So a recycled file's former content is never taken for log, nor is what stands
+//!   after a cut.
 //! - Each segment begins with a [`Base`](crate::core::event::Base), so that the ones before can go.
 
 mod codec;

@@ -26,14 +26,14 @@ pub enum LogRecord {
 pub enum Control {
     /// The log goes on in the next segment: the last record of a full one.
     Roll {
-        /// That segment.
+        /// The segment that the log goes on in.
         next: SegmentNo,
     },
     /// The log was closed in order: the last record of all, in a batch of its own.
     Seal,
     /// Nothing in this segment, nor in any before, is needed any more.
     Retired {
-        /// The segment.
+        /// The newest segment of which nothing is needed.
         segment: SegmentNo,
     },
 }
@@ -279,7 +279,7 @@ pub struct Placed<'a> {
     pub offset: u32,
     /// Offset behind its last byte, body included.
     pub end: u32,
-    /// The record.
+    /// The record without its body.
     pub record: LogRecord,
     /// The body it placed; empty for those that place none.
     pub body: &'a [u8],

@@ -35,7 +35,7 @@ pub struct IntactBatch<'a> {
     pub offset: u32,
     /// Where its last record ends.
     pub end: u32,
-    /// Its header.
+    /// What the batch says of itself and of the one before.
     pub header: BatchHeader,
     /// The CRC the next batch chains to.
     pub crc: u32,
@@ -85,7 +85,7 @@ impl<'a> IntactBatch<'a> {
 pub struct Start {
     /// The segment it begins.
     pub segment: SegmentNo,
-    /// Its generation.
+    /// The generation that this opening writes.
     pub generation: Generation,
     /// The oldest segment still needed.
     pub oldest: SegmentNo,
@@ -98,7 +98,7 @@ pub struct Start {
 /// Counts of what was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
-    /// Batches.
+    /// Batches that were intact.
     pub batches: u64,
     /// Records of all kinds.
     pub records: u64,
@@ -123,7 +123,7 @@ pub enum LogEnding {
 pub struct Flaw {
     /// Where in its segment.
     pub offset: u32,
-    /// What.
+    /// What is wrong, for people.
     pub what: String,
     /// Then it is not damaged: a newer program wrote it.
     pub newer: Option<Newer>,

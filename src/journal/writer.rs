@@ -36,7 +36,7 @@ pub struct Batch {
 /// What the next segment's header has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RollTo {
-    /// Its number.
+    /// The number of the next segment.
     pub next: SegmentNo,
     /// The oldest segment that is still needed, as far as that is durable.
     pub oldest: SegmentNo,

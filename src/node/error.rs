@@ -39,7 +39,7 @@ pub enum StartError {
     /// A route can't be defined.
     #[error("route `{}`: {error}", route.escape_debug())]
     Route {
-        /// Its name.
+        /// The route's name, as it was given in the options.
         route: String,
         /// What the queue says.
         #[source]
@@ -48,9 +48,9 @@ pub enum StartError {
     /// Nobody can listen there.
     #[error("can't listen on {address}: {error}")]
     Listen {
-        /// Where.
+        /// The address that was to be bound.
         address: Address,
-        /// Why.
+        /// What the system said.
         #[source]
         error: std::io::Error,
     },
@@ -65,7 +65,7 @@ pub enum StartError {
 /// A route that the log knows and nobody configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingRoute {
-    /// Its name.
+    /// The route's name in the log.
     pub route: String,
     /// Its tasks that wait.
     pub pending: u64,

@@ -1,4 +1,4 @@
-//! From the log to a node at work.
+//! The two steps of a start: the queue is opened, then everything that runs over it is started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl OpenNode {
         })
     }
 
-    /// The queue.
+    /// The queue, which is open and of which nothing is leased yet.
     pub fn queue(&self) -> &SafeTaskQueue<Command> {
         &self.queue
     }

@@ -1,4 +1,4 @@
-//! What a node is told.
+//! The options of a node: those of its queue and bridge, its address, and how it starts and drains.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::queue::QueueOptions;
 /// How long a drain waits for what is in flight, unless told otherwise: as long as a lease lasts by default.
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// What a node is told. Start from [`NodeOptions::new`] and set fields.
+/// Options of a queue, a bridge and the services over them. Start from [`NodeOptions::new`] and set fields.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     /// The queue: folder, limits, budgets. Its `env` is replaced by the node's own.

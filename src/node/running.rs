@@ -93,9 +93,9 @@ impl Node {
         cause.await.map_or(symptom, NodeFailure::from)
     }
 
-    /// Ends in order. Takes nothing new and leases nothing more, finishes what is in flight or gives it back
-    /// within the options' `drain_timeout` and the few seconds that rollbacks take, seals the log within 15 s,
-    /// and gives the services a second for their last answers. Status and watchers are served until then.
+    /// Ends in order. New commands are refused and nothing more is leased. What is in flight is finished or given
+    /// back within the options' `drain_timeout` and the few seconds that rollbacks take. The log is sealed within
+    /// 15 s. The services, which show the status until then, have a second for their last answers.
     ///
     /// Returns how the deliveries ended. Not cancel safe: dropped, it cuts everything off at once, as
     /// dropping the node does.

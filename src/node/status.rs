@@ -37,7 +37,7 @@ impl NodeView {
         }
     }
 
-    /// The queue.
+    /// The queue that the node serves.
     pub fn queue(&self) -> &SafeTaskQueue<Command> {
         &self.queue
     }

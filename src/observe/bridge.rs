@@ -17,14 +17,14 @@ pub struct BridgeStatus {
 /// One route of a bridge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct BridgeRouteStatus {
-    /// Its name.
+    /// The route's name.
     #[serde(skip)]
     pub name: String,
     /// Whether it takes leases: some link is up, its breaker doesn't forbid it, nobody drains it.
     pub open: bool,
     /// Commands that are being delivered or settled.
     pub in_flight: u64,
-    /// Its breaker.
+    /// The route's breaker, which says whether anything is leased.
     #[serde(flatten)]
     pub breaker: BreakerState,
     /// How often its breaker has opened.
@@ -54,7 +54,7 @@ impl BridgeRouteStatus {
 counts! {
     /// What became of the leases of one route, as its bridge counts. The queue counts too what others settle.
     RouteCounts {
-        /// Executed.
+        /// Leases whose command the endpoint executed.
         done,
         /// The endpoint answered no.
         rejected,
@@ -88,10 +88,10 @@ counts! {
 /// The link of a route over one transport.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkStatus {
-    /// Which transport.
+    /// Socket or gRPC; a route has at most one link of each.
     #[serde(skip)]
     pub transport: TransportKind,
-    /// Where to.
+    /// The endpoint's address.
     pub address: String,
     /// How it is.
     #[serde(flatten)]
@@ -102,7 +102,7 @@ pub struct LinkStatus {
     pub inbox_id: Option<String>,
     /// Sends without an answer.
     pub in_flight: u64,
-    /// Its breaker.
+    /// The link's breaker, which says whether sends prefer the other transport.
     #[serde(flatten)]
     pub breaker: BreakerState,
     /// How often its breaker has opened.
@@ -147,7 +147,7 @@ counts! {
 /// A breaker at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Everything passes.
+    /// Everything passes; answers are counted.
     Closed {
         /// How many went unanswered in a row.
         unanswered: u32,

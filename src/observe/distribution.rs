@@ -33,7 +33,7 @@ pub struct Histogram {
 pub struct Bucket {
     /// What is in it took less than so many microseconds; the most there is, in the last.
     pub below_us: u64,
-    /// How often.
+    /// How many times fell into the bucket.
     pub count: u64,
 }
 
@@ -68,7 +68,7 @@ impl Distribution {
         self.sum_us = self.sum_us.saturating_add(us);
     }
 
-    /// How often.
+    /// How many times were recorded.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }

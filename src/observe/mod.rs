@@ -37,22 +37,22 @@ pub use receiver::{InboxStatus, ReceiverStats, ReceiverStatus};
 pub struct Snapshot {
     /// When it was taken.
     pub taken: Moment,
-    /// The process.
+    /// What is known of the process itself.
     pub process: ProcessStatus,
     /// Its queue, with routes and journal.
     pub queue: Option<QueueStatus>,
     /// Its bridge, with links.
     pub bridge: Option<BridgeStatus>,
-    /// Its receiver.
+    /// Its receiver: the endpoint's side, with the inbox.
     pub receiver: Option<ReceiverStatus>,
 }
 
 /// What a process runs beside its queue, as whoever runs it tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
-    /// Its bridge.
+    /// The bridge, if one delivers what the queue holds.
     pub bridge: Option<BridgeStatus>,
-    /// Its receiver.
+    /// The receiver, if one executes commands.
     pub receiver: Option<ReceiverStatus>,
 }
 

@@ -30,7 +30,7 @@ pub struct QueueStatus {
     /// From the first record of a batch to the batch being durable: how long the one who came first waited. One
     /// entry a batch.
     pub commit_wait: Distribution,
-    /// The log.
+    /// The log that makes it durable.
     #[serde(skip)]
     pub journal: JournalStatus,
     /// Each route, by its number.
@@ -41,7 +41,7 @@ pub struct QueueStatus {
 /// A route of a queue at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RouteStatus {
-    /// Its name.
+    /// The route's name.
     pub route: String,
     /// How many tasks are where.
     #[serde(flatten)]
@@ -65,10 +65,10 @@ pub struct RouteStatus {
 /// Commands a second, over the last ten seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
-    /// Accepted.
+    /// Commands accepted a second.
     #[serde(rename = "enqueued_per_second")]
     pub enqueued: f64,
-    /// Executed.
+    /// Commands executed a second.
     #[serde(rename = "done_per_second")]
     pub done: f64,
 }
@@ -94,7 +94,7 @@ pub struct FeedStatus {
     /// Events of this opening, told or not.
     #[serde(rename = "events_total")]
     pub events: u64,
-    /// Who listens.
+    /// How many listen just now.
     pub listeners: u64,
     /// Events that wait to become durable before they are told.
     pub waiting: u64,

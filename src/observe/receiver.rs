@@ -50,7 +50,7 @@ pub struct InboxStatus {
 counts! {
     /// What a receiver has done since its start.
     ReceiverStats {
-        /// Connections accepted.
+        /// Connections accepted, over both transports.
         connections,
         /// Connections turned away because there were as many as may be.
         connections_refused,
@@ -58,7 +58,7 @@ counts! {
         links,
         /// Links closed because nothing was heard for too long.
         links_dead,
-        /// Commands received.
+        /// Commands received, repetitions included.
         commands,
         /// Executions that ended with *done*.
         executed,
@@ -80,7 +80,7 @@ counts! {
         too_large,
         /// Rollbacks of sends that had not started, and commands that arrived after their rollback.
         rolled_back,
-        /// Rollbacks received.
+        /// Rollbacks received, whatever was answered.
         rollbacks,
         /// Rollbacks left without an answer because there is no room for a tombstone.
         rollbacks_unanswered,

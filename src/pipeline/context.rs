@@ -1,9 +1,9 @@
 //! The context of one command: time, cancellation, deadline and what to undo on failure.
 //!
-//! Exactly one of three things ends a root context: [`Context::succeed`] drops its compensations
-//! unrun, [`Context::compensate`] runs each of them once, or the context is dropped with some left,
-//! which is a bug, or the work of a panic or of a task torn down, and is counted and logged. A child
-//! context ends by being dropped; what it registered stays with its parent.
+//! A root context ends in one of three ways. [`Context::succeed`] drops its compensations unrun.
+//! [`Context::compensate`] runs each of them once. Dropping it with compensations left is a bug, or the
+//! work of a panic or of a task that was torn down: it is counted and logged. A child context ends by
+//! being dropped; what it registered stays with its parent.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -70,9 +70,8 @@ impl<E: Classify> PipelineError<E> {
 
     /// Whether [`retry`](super::retry) tries again after this.
     ///
-    /// An operation in doubt is: what goes through the pipeline carries one delivery id on all its
-    /// tries, by which the other side recognises it. Cancellation, expiry and an exhausted policy
-    /// never are.
+    /// An operation in doubt is tried again: all its tries carry one delivery id, so the other side recognises
+    /// a repetition. After cancellation, expiry or an exhausted policy nothing is tried again.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Failed(error) => error.class() != Class::Final,

@@ -16,7 +16,7 @@ use crate::env::{Clock, Env, Mono};
 #[error("the period of a ticker must be above zero")]
 pub struct ZeroPeriod;
 
-/// One tick.
+/// That a period is over, and how many were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
     /// When it was due: a whole number of periods after the ticker was made.

@@ -1,7 +1,7 @@
 //! Pumps: leases taken from a route ahead of a reader, into a bounded channel.
 //!
-//! A pump leases only when it has a credit for a place in the channel, so concurrency never takes more
-//! leases than there is room for, and a reader that frees one place wakes one pump and no more. Leases in
+//! A pump leases only as many tasks as it has credits, one for each free place in the channel: what is leased
+//! always has a place to go. A reader that frees a place gives back a credit and wakes one pump. Leases in
 //! the channel and in the reader's hands are extended until they are settled, or reach `max_hold`.
 
 use std::pin::Pin;

@@ -16,9 +16,9 @@ use crate::env::Wall;
 /// One task, for people.
 #[derive(Clone, Debug)]
 pub struct Explained<T> {
-    /// Its name.
+    /// The task's id.
     pub id: TaskId,
-    /// Its route.
+    /// The name of the route it belongs to.
     pub route: String,
     /// Where it is.
     pub state: TaskState,
@@ -49,9 +49,9 @@ pub struct Explained<T> {
 /// One live task, as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The task's id.
     pub id: TaskId,
-    /// Its route.
+    /// The name of the route it belongs to.
     pub route: Arc<str>,
     /// Where it is.
     pub state: TaskState,
@@ -64,7 +64,7 @@ pub struct Listed {
 /// What became of a route's tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MovedRoute {
-    /// Moved.
+    /// Tasks that wait on the new route now.
     pub moved: u64,
     /// Left where they are: they may have been executed by the old route's endpoint.
     pub kept_in_doubt: u64,

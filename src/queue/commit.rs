@@ -145,7 +145,7 @@ impl<E: Clone> CommitQueue<E> {
     }
 }
 
-/// See [`CommitQueue::wait`].
+/// The future of [`CommitQueue::wait`]: over once the position is durable, or never will be.
 #[derive(Debug)]
 #[must_use = "nothing may be promised before this says so"]
 pub(crate) struct Durable<'a, E> {
@@ -183,7 +183,7 @@ impl<E: Clone> Future for Durable<'_, E> {
     }
 }
 
-/// See [`CommitQueue::take`].
+/// The future of [`CommitQueue::take`]: over once something waits to be written, or the queue has ended.
 #[derive(Debug)]
 pub(crate) struct Take<'a, E> {
     queue: &'a CommitQueue<E>,

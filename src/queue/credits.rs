@@ -56,7 +56,7 @@ impl Credits {
     }
 }
 
-/// See [`Credits::available`].
+/// The future of [`Credits::available`]: over once there is a free place.
 #[derive(Debug)]
 pub(crate) struct Available<'a> {
     credits: &'a Credits,

@@ -35,15 +35,15 @@ struct Prepared {
     record: Range<usize>,
 }
 
-/// Bytes of a page, in which records of one batch stand side by side: enough that making it costs little for each,
-/// and little enough that nobody minds if one of them keeps it in memory.
+/// Bytes of a page, in which records of one batch stand side by side. Eighty records of 100 bytes share one
+/// allocation; the last of them that is still needed keeps 8 KiB in memory.
 const PAGE_BYTES: usize = 8 << 10;
 
 /// Commands on their way in together.
 #[derive(Default)]
 struct Incoming {
     commands: Vec<Prepared>,
-    /// Full pages.
+    /// Pages of records that are full, oldest first.
     pages: Vec<Full>,
     /// The page that is being filled.
     open: Vec<u8>,

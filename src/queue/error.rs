@@ -57,9 +57,9 @@ pub enum EnqueueError {
     /// The body exceeds the limit.
     #[error("the command has {bytes} bytes, {bytes_max} are allowed")]
     BodyTooLarge {
-        /// Its size.
+        /// Bytes that it has.
         bytes: usize,
-        /// The limit.
+        /// Bytes that are allowed.
         bytes_max: u32,
     },
     /// The key exceeds the limit.
@@ -117,7 +117,7 @@ pub enum LeaseError {
     /// The lease is over; nothing was changed.
     #[error("the lease {delivery} is over{}", current_text(*.current))]
     Stale {
-        /// The lease.
+        /// The lease that was named.
         delivery: DeliveryId,
         /// The epoch of the task's last lease; `None` if the task has left the queue.
         current: Option<Epoch>,
@@ -128,7 +128,7 @@ pub enum LeaseError {
     /// The task is not where the operation takes it from; nothing was changed.
     #[error("task {id} is not {wanted}")]
     NotThere {
-        /// The task.
+        /// The task that was named.
         id: TaskId,
         /// Where it would have to be.
         wanted: &'static str,

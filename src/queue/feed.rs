@@ -20,7 +20,7 @@ pub struct LifecycleEvent {
     pub sequence: u64,
     /// When, in queue time.
     pub at: QueueMs,
-    /// What.
+    /// What happened.
     pub kind: LifecycleKind,
     /// To which task; none for what happens to a route.
     pub task: Option<TaskId>,
@@ -56,13 +56,13 @@ pub enum LifecycleKind {
     Granted,
     /// A lease was extended.
     Extended,
-    /// Executed.
+    /// The endpoint executed the command.
     Done,
     /// The endpoint answered no.
     Rejected,
     /// No for good.
     Refused,
-    /// Not now.
+    /// The endpoint asked to be spared for a while.
     Unavailable,
     /// No definite answer.
     InDoubt,
@@ -322,7 +322,7 @@ pub struct LifecycleFeed {
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Something happened.
+    /// One event, shared with the other listeners.
     Event(Arc<LifecycleEvent>),
     /// The listener was too slow and missed so many events.
     Missed(u64),

@@ -25,7 +25,7 @@ pub enum Failure {
     Refused(String),
     /// The endpoint asks to be spared for a while; costs nothing.
     Unavailable {
-        /// How long.
+        /// Not before so long from now is it leased again.
         retry_after: Duration,
         /// What it said.
         reason: String,
@@ -39,7 +39,7 @@ pub enum Failure {
 /// The sends made under a lease, for the task's history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sends {
-    /// How many.
+    /// How many were made; zero if nothing was sent.
     pub count: u8,
     /// The transport of the last.
     pub transport: Option<TransportKind>,
@@ -194,7 +194,7 @@ impl<T> Lease<T> {
         self.value.as_ref().expect("there until it is taken apart")
     }
 
-    /// The task.
+    /// The id of the task that is leased.
     pub fn id(&self) -> TaskId {
         self.held.delivery.task
     }

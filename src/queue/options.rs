@@ -174,7 +174,7 @@ impl QueueOptions {
         u32::try_from(segments).unwrap_or(u32::MAX)
     }
 
-    /// The low watermark in force: the one given if it lies below the high one, else half of that.
+    /// The high watermark and the low one: the low one given if it is below the high one, else half of the high one.
     pub(crate) fn watermarks(&self) -> Option<(u64, u64)> {
         let high = self.high_watermark?;
         let low = self
@@ -202,7 +202,7 @@ impl QueueOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option `{field}` {allowed}")]
 pub struct QueueOptionsError {
-    /// The field.
+    /// The field of the options.
     pub field: &'static str,
     /// What is allowed.
     pub allowed: &'static str,

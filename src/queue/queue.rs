@@ -254,8 +254,8 @@ impl<T: Payload> SafeTaskQueue<T> {
         }
         let lane = engine.look(|core, _| core.waiting.lane(id));
         loop {
-            // Gone as soon as something is granted: a wake that found it later would wait with it for the
-            // disk, while another leaser could act on it.
+            // Dropped before the promise is returned. Kept while that waits for the disk, it could take a wake that
+            // is meant for another caller, and the task behind it would lie ready for as long.
             let mut ready = std::pin::pin!(lane.notified());
             ready.as_mut().enable();
             let promise = engine.grant(&self.owner, id, max);

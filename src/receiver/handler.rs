@@ -19,7 +19,7 @@ pub struct Delivered {
     pub route: String,
     /// The producer's headers, in order.
     pub headers: Vec<v1::Header>,
-    /// The body.
+    /// What the producer gave: opaque bytes.
     pub body: Bytes,
     /// The producer's idempotency key; empty if there is none.
     pub key: String,

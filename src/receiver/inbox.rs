@@ -36,9 +36,9 @@ pub struct RunId(u64);
 /// One send of one delivery, and the link that wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiter {
-    /// The delivery.
+    /// The task, and the epoch that it was sent under.
     pub delivery: DeliveryId,
-    /// The send.
+    /// Which send of that epoch it was.
     pub send: SendNumber,
     /// Where it came from.
     pub link: LinkId,

@@ -43,9 +43,9 @@ pub enum ReceiverError {
     /// A listener could not be opened.
     #[error("can't listen on {address}: {error}")]
     Bind {
-        /// The address.
+        /// The address that was to be bound.
         address: Address,
-        /// Why.
+        /// What the system said.
         error: std::io::Error,
     },
 }

@@ -74,7 +74,7 @@ impl Counters {
     }
 }
 
-/// One count.
+/// A count that several tasks add to. Only ever read for show, so nothing is ordered by it.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 

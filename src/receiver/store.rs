@@ -52,7 +52,7 @@ pub struct StoredInbox {
     pub tasks: Vec<(TaskId, Epoch, StoredTask)>,
     /// Tasks executed with an empty result, whose epochs are not remembered.
     pub done: IdRanges,
-    /// Settled tasks.
+    /// Tasks that the bridge has announced as settled.
     pub settled: IdRanges,
 }
 
@@ -65,7 +65,7 @@ pub enum StoreError {
     Io {
         /// What was tried.
         what: &'static str,
-        /// The file.
+        /// The file that it was done to.
         path: PathBuf,
         /// Why it failed.
         error: std::sync::Arc<std::io::Error>,
@@ -79,7 +79,7 @@ pub enum StoreError {
     /// The file is damaged, and not merely at its end where a crash may have cut it.
     #[error("{} is damaged at byte {offset}: {why}; put a copy aside before repairing anything", path.display())]
     Corrupt {
-        /// The file.
+        /// The damaged file.
         path: PathBuf,
         /// Where, in bytes from its start.
         offset: u64,
@@ -89,7 +89,7 @@ pub enum StoreError {
     /// A line of an effect file is none.
     #[error("{} line {line}: {error}", path.display())]
     Line {
-        /// The file.
+        /// The effect file.
         path: PathBuf,
         /// The line's number, from 1.
         line: u64,

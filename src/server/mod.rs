@@ -56,7 +56,7 @@ pub struct ServerOptions {
 /// What the bridge is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// At work.
+    /// Requests of all kinds are served.
     Serving,
     /// Nothing new is accepted; what is in flight is finished.
     Draining,

@@ -1,4 +1,4 @@
-//! The one header that hyper adds by itself.
+//! The `date` header of gRPC responses, which hyper would fill from the wall clock.
 
 use http::HeaderValue;
 use http::header::DATE;

@@ -24,13 +24,13 @@ pub enum HandlerError {
     Unavailable {
         /// When to come again. Whole milliseconds travel.
         retry_after: Duration,
-        /// Why.
+        /// Why not now, for people.
         text: String,
     },
 }
 
 impl HandlerError {
-    /// Its words.
+    /// What the endpoint said, for people.
     pub fn text(&self) -> &str {
         match self {
             Self::Rejected(text) | Self::Refused(text) | Self::Unavailable { text, .. } => text,

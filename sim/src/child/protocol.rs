@@ -16,12 +16,12 @@ pub(crate) const CHOSEN: &str = "LEASEBRIDGE_SIM_PLANTED";
 /// Which records a child sends back. They are most of what there is to say, and rarely wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Keep {
-    /// None.
+    /// No records: the reply holds verdict, counts and prints.
     #[default]
     Nothing,
     /// Those of runs that did not pass.
     Failures,
-    /// All.
+    /// Those of every run.
     Everything,
 }
 
@@ -35,9 +35,9 @@ pub(crate) enum Listen {
     Prints,
     /// Likewise, and the lines of one target are written to a file.
     Lines {
-        /// Whose.
+        /// The target of tracing whose lines are kept, with all below it.
         target: String,
-        /// Where to.
+        /// The file that they are appended to.
         file: PathBuf,
     },
 }
@@ -126,7 +126,7 @@ pub(crate) struct Prints {
 /// So many lines, and a hash over them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Print {
-    /// How many.
+    /// How many lines were hashed.
     pub(crate) lines: u64,
     /// The hash, in hexadecimal digits.
     pub(crate) hash: String,

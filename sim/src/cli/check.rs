@@ -1,4 +1,4 @@
-//! `leasebridge-sim check`
+//! `leasebridge-sim check`: judges histories that real processes wrote.
 
 use std::fs::File;
 use std::io::BufReader;

@@ -1,4 +1,4 @@
-//! `leasebridge-sim explore`
+//! `leasebridge-sim explore`: many seeds of every scenario, and what failed among them.
 
 use std::path::PathBuf;
 

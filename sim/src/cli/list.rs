@@ -1,4 +1,4 @@
-//! `leasebridge-sim list`
+//! `leasebridge-sim list`: the scenarios, and what each is about.
 
 use std::path::PathBuf;
 

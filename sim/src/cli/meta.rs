@@ -1,4 +1,4 @@
-//! `leasebridge-sim meta`
+//! `leasebridge-sim meta`: runs each plan twice and compares everything the two runs came to.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `leasebridge-sim regress`
+//! `leasebridge-sim regress`: replays the plans of `scenarios/regress`, each once the proof of a bug.
 
 use std::path::PathBuf;
 

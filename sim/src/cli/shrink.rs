@@ -1,4 +1,4 @@
-//! `leasebridge-sim shrink`
+//! `leasebridge-sim shrink`: the smallest plan that still fails in the same way.
 
 use leasebridge_sim::report;
 use leasebridge_sim::shrink::Goal;

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-/// One column.
+/// How a column's cells are aligned.
 #[derive(Clone, Copy)]
 pub(crate) enum Column {
     /// Text, from the left.

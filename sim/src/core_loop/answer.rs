@@ -9,9 +9,8 @@ use crate::plan::Micros;
 /// What an execution came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExecutionAnswer {
-    /// Executed.
     Done,
-    /// No.
+    /// The endpoint answers no; nothing was executed.
     Rejected,
     /// No for good.
     Refused,

@@ -43,7 +43,7 @@ const TURNS_MAX: u32 = 64;
 /// Why a process is to stop.
 #[derive(Clone, Debug)]
 pub(super) enum Stop {
-    /// It dies.
+    /// The process dies, and its memory with it.
     Dies {
         /// In the words of the history.
         how: &'static str,

@@ -57,7 +57,7 @@ enum OfferTry {
     Settled,
     /// Certainly nothing was kept, and it may be another time.
     Again,
-    /// Nobody knows.
+    /// No answer came: it may have been accepted.
     Doubt,
 }
 

@@ -33,9 +33,9 @@ pub enum Fault {
     /// The operation takes this long before it returns. Without a clock it lets every other task
     /// have one turn instead. A delay adds to whatever another rule does.
     Slow {
-        /// Shortest delay.
+        /// Shortest delay of one operation.
         min: Duration,
-        /// Longest delay.
+        /// Longest delay of one operation.
         max: Duration,
     },
 }
@@ -84,9 +84,9 @@ pub enum OpKind {
     Sync,
     /// An open or a lock that made its file.
     Create,
-    /// A rename.
+    /// A file gets another name.
     Rename,
-    /// A removal.
+    /// A file loses its name.
     Remove,
     /// The making of a directory.
     MakeDir,

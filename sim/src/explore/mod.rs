@@ -48,7 +48,7 @@ pub(crate) struct Exploration<'a> {
     pub(crate) from: Seed,
     /// How many seeds of each.
     pub(crate) seeds: u64,
-    /// With what.
+    /// The children that run the plans.
     pub(crate) pool: &'a Pool,
     /// Whether every seed is to be told of.
     pub(crate) each: bool,

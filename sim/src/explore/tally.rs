@@ -17,7 +17,7 @@ pub(crate) struct Tally {
     pub(crate) seeds: u64,
     /// Simulated time of all of them.
     pub(crate) simulated: Micros,
-    /// Faults injected.
+    /// Faults of all plans that were run, by family.
     pub(crate) faults: BTreeMap<Family, u64>,
     /// Those of them that changed an outcome.
     pub(crate) struck: u64,

@@ -66,7 +66,7 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
     DiskOn::Rule(disk.add_fault(rule))
 }
 
-/// Ends it.
+/// Takes the fault off the disk again; damage at rest stays.
 pub(super) fn end(seat: &Seat, on: DiskOn) {
     let disk = seat.machine.disk();
     match on {

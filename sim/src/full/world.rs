@@ -101,7 +101,7 @@ impl<'p> World<'p> {
         self.find()
     }
 
-    /// True time.
+    /// Simulated time since the run began, whatever the hosts' clocks say.
     pub(super) fn now(&self) -> Micros {
         self.sim.elapsed().into()
     }

@@ -18,7 +18,7 @@ const BACKLOG_MAX: u32 = 48;
 pub(crate) enum Admission {
     /// Go ahead: the connect has been counted at the listener.
     Go,
-    /// Nobody listens.
+    /// Nobody listens on the port: the connect fails at once.
     Refused,
     /// There is no way to the host.
     Unreachable,

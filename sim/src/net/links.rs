@@ -23,7 +23,7 @@ pub(crate) fn pair(a: &HostName, b: &HostName) -> Pair {
 pub(crate) struct PairState {
     /// From the first host to the second.
     cut_there: bool,
-    /// And back.
+    /// From the second host to the first.
     cut_back: bool,
     held: bool,
     latency: [Micros; 2],

@@ -99,7 +99,7 @@ fn decoded(frame: &[u8]) -> Option<Kind> {
 /// A send that an endpoint has told never to have received: should it still arrive, it must not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NeverCame {
-    /// Which delivery.
+    /// The delivery that was rolled back.
     pub delivery: DeliveryId,
     /// Which send of it.
     pub send: u32,

@@ -18,7 +18,7 @@ const HTTP2_PREFACE_BYTES: usize = 24;
 pub(crate) enum FrameFormat {
     /// A four-byte length, then so many bytes.
     Socket,
-    /// HTTP/2.
+    /// HTTP/2, for gRPC: a header of nine bytes, in which the length stands.
     Http2,
     /// Unknown: nothing is done to its frames.
     Opaque,

@@ -15,11 +15,11 @@ const VIOLATIONS_MAX: usize = 100;
 pub(super) struct Spot<'a> {
     /// Index of the record.
     pub(super) index: usize,
-    /// Its time.
+    /// The record's time, in microseconds.
     pub(super) at: u64,
-    /// The task.
+    /// The task whose promise is broken, if there is one.
     pub(super) task: Option<&'a TaskName>,
-    /// The operation.
+    /// The operation that it goes back to, if there is one.
     pub(super) op: Option<OpId>,
 }
 

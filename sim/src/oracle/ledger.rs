@@ -256,7 +256,7 @@ pub(super) struct Ledger {
     pub(super) ops: BTreeMap<OpId, OpFacts>,
     /// The time of the last record.
     pub(super) now: u64,
-    /// Its index.
+    /// The index of the newest record.
     pub(super) last: usize,
 }
 

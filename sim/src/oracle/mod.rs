@@ -57,7 +57,7 @@ use crate::plan::{Micros, OpId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Everything held.
+    /// Every invariant held.
     Pass,
     /// An invariant was violated.
     Safety,
@@ -88,11 +88,11 @@ impl Class {
 /// One broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which.
+    /// The promise that was broken.
     pub invariant: Invariant,
     /// When it showed.
     pub at: Micros,
-    /// Whose.
+    /// The task it was broken to; none if it is about a queue or a host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskName>,
     /// The operation behind it.

@@ -55,7 +55,7 @@ pub enum CommandNature {
     Innocent,
     /// Each execution kills its endpoint or its bridge.
     Pill,
-    /// Something between.
+    /// Neither: executions differ, or end without an answer.
     Mixed,
 }
 
@@ -66,7 +66,7 @@ pub struct Asked {
     pub at: Micros,
     /// To which queue.
     pub bridge: HostName,
-    /// What.
+    /// What was asked for.
     pub what: Ask,
 }
 
@@ -84,11 +84,11 @@ pub enum Ask {
 /// An episode of the fault model.
 #[derive(Clone, Debug)]
 pub struct Trouble {
-    /// From when.
+    /// When it began.
     pub from: Micros,
     /// Until when; the end of time for what may stay on.
     pub until: Micros,
-    /// What.
+    /// The fault.
     pub kind: FaultKind,
 }
 

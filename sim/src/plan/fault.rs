@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FaultId, HostName, Micros};
 
-/// One episode.
+/// A fault from its beginning to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSpec {
     /// Its number, unique.
@@ -47,56 +47,56 @@ pub enum FaultKind {
     Network {
         /// One end; for one-way faults the sender.
         a: HostName,
-        /// The other.
+        /// The other end; for one-way faults the receiver.
         b: HostName,
-        /// What.
+        /// What is done to what passes between them.
         #[serde(flatten)]
         fault: NetFault,
     },
     /// The host's process dies (all of its memory is gone), its machine goes on; it starts again after the span.
     Crash {
-        /// Which host.
+        /// The host whose process dies.
         host: HostName,
         /// Waits for the next write, sync or reply of the host before it strikes (at most one second).
         in_flight: bool,
     },
     /// The machine loses power: partitioned first, then gone, and what its disk had not synced is drawn.
     PowerCut {
-        /// Which host.
+        /// The machine.
         host: HostName,
         /// As in a crash.
         in_flight: bool,
     },
     /// The process stops, the world goes on.
     Pause {
-        /// Which host.
+        /// The host whose process stands still.
         host: HostName,
     },
     /// Everything the host does takes longer.
     Slow {
-        /// Which host.
+        /// The machine that is slowed.
         host: HostName,
         /// By how much each timer and disk operation is late.
         delay: Micros,
     },
     /// A graceful stop, as on SIGTERM, and a start after the span.
     Drain {
-        /// Which host.
+        /// The host whose process is stopped and started.
         host: HostName,
     },
     /// How an endpoint misbehaves towards its bridge.
     Endpoint {
-        /// Which.
+        /// The endpoint's host.
         host: HostName,
-        /// What.
+        /// What it does to its bridge.
         #[serde(flatten)]
         fault: PeerFault,
     },
     /// What a disk does.
     Disk {
-        /// Whose.
+        /// The host whose disk it is.
         host: HostName,
-        /// What.
+        /// What the disk does.
         #[serde(flatten)]
         fault: DiskFault,
         /// One operation of those it can strike in so many; 1 strikes all.
@@ -106,14 +106,14 @@ pub enum FaultKind {
     },
     /// The host's monotonic clock runs at another rate.
     Drift {
-        /// Whose.
+        /// The host whose clock it is.
         host: HostName,
         /// Parts per million; negative is slower.
         ppm: i32,
     },
     /// The host's wall clock is set.
     Jump {
-        /// Whose.
+        /// The host whose clock it is.
         host: HostName,
         /// Milliseconds forward; negative is back.
         ms: i64,
@@ -133,7 +133,7 @@ pub enum FaultKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ways {
-    /// Both.
+    /// What either sends is lost.
     Both,
     /// What `a` sends is lost.
     AToB,
@@ -147,16 +147,16 @@ pub enum Ways {
 pub enum NetFault {
     /// Nothing passes; connections that were open stay silently dead for ever.
     Partition {
-        /// Which way.
+        /// One way, or both.
         ways: Ways,
     },
     /// Messages are held and arrive when it ends.
     Hold,
     /// Latency between these two.
     Latency {
-        /// Shortest.
+        /// The shortest latency of a message, one way.
         min: Micros,
-        /// Longest.
+        /// The longest latency of a message, one way.
         max: Micros,
     },
     /// Segments are lost; a stream that lost one hangs for good.
@@ -166,12 +166,12 @@ pub enum NetFault {
     },
     /// Few bytes a second.
     SlowLink {
-        /// So many.
+        /// So many pass, at most.
         bytes_per_s: u32,
     },
     /// Every open connection is reset after so many more bytes: in the middle of a frame.
     Reset {
-        /// How many.
+        /// So many more are read at either end first.
         after_bytes: u32,
     },
     /// `b` accepts what `a` opens and then neither reads nor writes.
@@ -182,7 +182,7 @@ pub enum NetFault {
     SwallowsPings,
     /// Every open connection is reset, again and again.
     ReconnectStorm {
-        /// How often.
+        /// From one reset to the next.
         every: Micros,
     },
 }
@@ -201,7 +201,7 @@ pub enum PeerFault {
     AnswersTwice,
     /// Each reply comes so much later.
     AnswersLate {
-        /// How much.
+        /// From when the reply would have come.
         delay: Micros,
     },
     /// Replies name another delivery.
@@ -210,7 +210,7 @@ pub enum PeerFault {
     TalksGarbage,
     /// Each command is taken so much later; everything else at once.
     TakesLate {
-        /// How much.
+        /// From when the command arrived.
         delay: Micros,
     },
     /// Heartbeats are answered, commands are not taken.
@@ -246,9 +246,9 @@ pub enum DiskFault {
     MisdirectedWrite,
     /// Syncs take this long.
     SlowSync {
-        /// Shortest.
+        /// The shortest time that a sync takes.
         min: Micros,
-        /// Longest.
+        /// The longest time that a sync takes.
         max: Micros,
     },
     /// A file's directory entry is gone.

@@ -48,13 +48,13 @@ pub enum Speed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// [`PLAN_FORMAT`].
+    /// The format it is written in: [`PLAN_FORMAT`], or it is refused.
     pub format: u32,
     /// The scenario's name: its file's name without `.toml`.
     pub scenario: String,
     /// With the scenario and the commit, the run's identity.
     pub seed: Seed,
-    /// Which world.
+    /// The world it runs in: the core alone, or full hosts with a network between them.
     pub speed: Speed,
     /// The step of simulated time; it changes behaviour, so it is part of the identity.
     pub tick: Micros,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostName, Micros, OpId};
 
-/// One operation.
+/// What a producer or an operator does once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpSpec {
     /// Its number: unique, rising with the time.
@@ -27,9 +27,9 @@ pub enum OpKind {
     /// A producer enqueues one command. In doubt or refused for want of room it tries again, with its key,
     /// until the workload ends; without a key only after a definite refusal.
     Enqueue {
-        /// Who.
+        /// The host that the producer runs on.
         producer: HostName,
-        /// To where.
+        /// The route that the command takes.
         route: String,
         /// Idempotency key; operations with the same one are repetitions (or, with another body, conflicts).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,27 +46,27 @@ pub enum OpKind {
     RequeueAll,
     /// An operator purges the oldest task in poison of a route.
     Purge {
-        /// Which route.
+        /// The route whose oldest poisoned task goes.
         route: String,
     },
     /// An operator pauses a route until the span is over.
     Pause {
-        /// Which route.
+        /// The route that nothing is leased from.
         route: String,
-        /// How long.
+        /// After so long it is resumed.
         span: Micros,
     },
     /// An operator moves what waits on a route to another one.
     MoveRoute {
-        /// From where.
+        /// The route that they wait on.
         route: String,
-        /// To where.
+        /// The route that gets them.
         to: String,
     },
     /// Core world: takes so many tasks with `drain()`, offers them to the queue that has them, which refuses, and
     /// commits or drops the guard.
     Drain {
-        /// Which route.
+        /// The route they are taken from.
         route: String,
         /// How many at most.
         count: u32,
@@ -94,7 +94,7 @@ pub enum Step {
     Refuse(Micros),
     /// Asks to be spared for so long.
     Unavailable(Micros),
-    /// Never answers.
+    /// Takes the command and never answers: a doubt.
     Silent,
     /// The handler panics: a rejected reply.
     Panic,

@@ -25,7 +25,7 @@ pub struct Topology {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSpec {
-    /// Its host.
+    /// The host it runs on.
     pub host: HostName,
     /// What it remembers over a crash.
     pub inbox: Inbox,
@@ -55,11 +55,11 @@ pub enum Inbox {
     Effect,
 }
 
-/// One route.
+/// A route and the endpoint it leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSpec {
-    /// Its name.
+    /// Its name, in the queue and in histories.
     pub name: String,
     /// The endpoint it leads to.
     pub endpoint: HostName,
@@ -77,7 +77,7 @@ pub enum Transports {
     Both,
     /// The framed socket alone.
     Socket,
-    /// gRPC alone.
+    /// gRPC, and no socket.
     Grpc,
 }
 
@@ -95,7 +95,7 @@ pub enum OnLost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Knobs {
-    /// Lease duration.
+    /// How long a lease lasts unless it is extended.
     pub lease: Micros,
     /// How long a lease may be held in all.
     pub max_hold: Micros,

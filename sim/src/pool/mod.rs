@@ -28,7 +28,7 @@ pub(crate) const BUDGET: Duration = Duration::from_secs(60);
 /// How children are started. Clones start them alike.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    /// Which program.
+    /// The program that children are made of: this one, or a build with defects.
     pub(crate) program: PathBuf,
     /// What is added to their environment.
     pub(crate) env: Vec<(OsString, OsString)>,
@@ -96,9 +96,9 @@ impl PlanAnswer {
 /// What is wanted beside the outcomes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wish {
-    /// Which records.
+    /// The records that come back beside the verdict.
     pub(crate) keep: Keep,
-    /// Which prints.
+    /// How closely the child listens to the tracing of what it runs.
     pub(crate) listen: Listen,
     /// A plan that hangs is expected: it is put on record the first time, which costs those that don't.
     pub(crate) may_hang: bool,

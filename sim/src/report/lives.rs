@@ -12,18 +12,18 @@ use crate::plan::FaultId;
 pub struct Span {
     /// What it was: for tasks `ready`, `delayed`, `leased`, `executing`, `poison`.
     pub kind: String,
-    /// From when.
+    /// When it began, in microseconds.
     pub from: u64,
-    /// Until when.
+    /// When it ended, in microseconds.
     pub to: u64,
 }
 
 /// One task from its enqueue to its end.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskLife {
-    /// Its name.
+    /// The task's name.
     pub task: String,
-    /// Its bridge.
+    /// The host of the bridge whose queue has it.
     pub bridge: String,
     /// Where it was, one after the other; executions overlap them.
     pub spans: Vec<Span>,
@@ -34,11 +34,11 @@ pub struct TaskLife {
 /// A fault from its beginning to its end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Episode {
-    /// Which.
+    /// The fault's number in the plan.
     pub fault: u32,
-    /// In words.
+    /// The fault in words.
     pub text: String,
-    /// When.
+    /// When it began, in microseconds.
     pub from: u64,
     /// Until when; the end of the run if it stayed.
     pub to: u64,
@@ -49,11 +49,11 @@ pub struct Episode {
 /// A host that was not running.
 #[derive(Clone, Debug, Serialize)]
 pub struct Down {
-    /// Which.
+    /// The host's name.
     pub host: String,
-    /// From when.
+    /// When its process died, in microseconds.
     pub from: u64,
-    /// Until when.
+    /// When its process was up again, in microseconds.
     pub to: u64,
 }
 
@@ -62,9 +62,9 @@ pub struct Down {
 pub struct Lives {
     /// By bridge and number.
     pub tasks: Vec<TaskLife>,
-    /// By beginning.
+    /// The faults, in the order in which they began.
     pub faults: Vec<Episode>,
-    /// By beginning.
+    /// Hosts that were down, in the order in which they went.
     pub downs: Vec<Down>,
 }
 

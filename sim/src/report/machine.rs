@@ -10,9 +10,9 @@ use crate::seed::Seed;
 /// One run, as much of it as a CI system wants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// The scenario.
+    /// The scenario's name.
     pub scenario: String,
-    /// The seed.
+    /// The seed that, with the scenario, makes the plan.
     pub seed: Seed,
     /// How it ended.
     pub class: Class,

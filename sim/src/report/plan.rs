@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::words;
 use crate::plan::{Behaviour, FaultSpec, OpKind, Plan};
 
-/// The summary.
+/// A plan in a few lines for people: hosts, operations, faults.
 pub fn summary(plan: &Plan) -> String {
     let world = format!("{:?}", plan.speed).to_lowercase();
     let mut text = format!(

@@ -10,7 +10,7 @@ pub enum RecordKind {
     Producer,
     /// The queue's own life.
     Queue,
-    /// An endpoint.
+    /// An endpoint's: executions, and what it says of them.
     Endpoint,
     /// Something was done to the world, or died of it.
     Fault,

@@ -20,7 +20,7 @@ use crate::plan::{Family, HostName, Inbox, Invariant, Speed};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct RuleBroken {
-    /// Where.
+    /// The part of the scenario that breaks it.
     pub subject: Subject,
     /// Which rule, and what to do.
     pub what: String,

@@ -33,7 +33,7 @@ pub(in crate::bridge) enum LinkEnd {
     Heartbeat {
         /// How many in a row.
         misses: u32,
-        /// The interval.
+        /// From one heartbeat to the next.
         interval: Duration,
     },
     /// The endpoint broke the protocol.

@@ -35,7 +35,7 @@ pub(crate) struct Account {
     pub(crate) already_there: u64,
     /// Refused, each reported with its reason.
     pub(crate) refused: u64,
-    /// Empty.
+    /// Empty lines: no command stands in them.
     blank: u64,
     /// Read and never sent.
     not_sent: u64,

@@ -41,7 +41,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(crate) struct Batch {
     /// Number of the first and last line.
     pub(crate) first: u64,
-    /// Inclusive.
+    /// Number of the last line, which belongs to the batch.
     pub(crate) last: u64,
     /// Bytes the lines took in the input.
     pub(crate) taken: u64,
@@ -172,7 +172,7 @@ pub(crate) struct Feed {
     pub(crate) chunks: mpsc::Receiver<Chunk>,
     /// Batches in flight at most.
     pub(crate) window: usize,
-    /// Sends one.
+    /// Sends one batch and hears what became of it.
     pub(crate) sender: Sender,
     /// For the grace of an interrupted run, and the rate.
     pub(crate) clock: Arc<dyn Clock>,

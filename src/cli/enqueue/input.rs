@@ -23,7 +23,7 @@ pub(crate) struct Opened {
     pub(crate) name: String,
     /// How long it is, where that can be known.
     pub(crate) bytes: Option<u64>,
-    /// The input.
+    /// Its bytes, from the first on.
     pub(crate) reader: Box<dyn Read + Send>,
 }
 

@@ -1,7 +1,7 @@
 //! `leasebridge enqueue`: hands the lines of a file or of stdin to the bridge.
 //!
-//! Every line gets a key that depends on nothing but the input ([`key`]), so that a line that is sent
-//! twice, because an answer stayed out or because the whole command is run again, is in the queue once.
+//! Every line gets a key that depends on nothing but the input ([`key`]). A line is sent twice when an answer
+//! stayed out or when the whole command is run again; with the same key it is in the queue once.
 //! Batches go out with a bounded window; a batch whose answer stays out is sent again until the bridge
 //! answers or patience ends. What became of each line ends up in exactly one number of the
 //! [`account::Account`].

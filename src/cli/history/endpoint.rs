@@ -33,8 +33,9 @@ fn executed(command: &Delivered, result: &str) -> What {
 
 /// A log of effects whose executions are told.
 ///
-/// A process that is killed between an effect and the word of it leaves an execution without an end. Its
-/// next life answers for that effect, so it tells first which of them the log remembers as executed.
+/// A process that is killed after an effect and before its record leaves an execution without an end in the
+/// history. The next process answers *done* for that effect, so it first tells which of these executions the log
+/// remembers.
 pub(crate) struct ToldEffects<L> {
     pub(crate) inner: L,
     pub(crate) history: HistorySink,

@@ -95,7 +95,7 @@ impl File {
         Ok((opened, past))
     }
 
-    /// Writes what they tell, and leaves them with who waits for it.
+    /// Writes the records of these tellings and takes them out; who waits for each stays in it.
     async fn append(&mut self, tellings: &mut [Telling]) -> io::Result<()> {
         self.last = self.last.max(unix_micros());
         let mut lines = Vec::new();

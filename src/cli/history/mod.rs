@@ -63,7 +63,7 @@ pub(super) struct HistoryLost {
 
 /// Who writes a history.
 pub(super) struct Writer {
-    /// The command.
+    /// The subcommand: `run`, `receiver` or `enqueue`.
     pub(super) source: &'static str,
     /// What it calls its host.
     pub(super) host: String,

@@ -1,4 +1,4 @@
-//! Accepting commands.
+//! Accepting a command: a new task, a duplicate of the key's first one, or a conflict with it.
 
 use super::super::event::{Carried, Enqueued, Event};
 use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};

@@ -63,18 +63,18 @@ pub(super) fn grant(
     }))
 }
 
-/// Who takes off next from a route.
+/// Which task of a route is leased next.
 enum Candidate {
     Take(Slot),
     Nobody,
-    /// A suspect of the bridge's death would, were nobody else in the air.
+    /// The next task must be alone in the queue, and others are in flight.
     NeedsEmptySky,
 }
 
-/// Lowest rank first, but nobody joins a task that must be alone, and those that must be alone join
-/// nobody. A suspect of the bridge's death that can't fly yet is passed over rather than waited for,
-/// else traffic elsewhere could keep its route standing for ever; instead it may now and then ask for
-/// a quarantine.
+/// The task of the smallest rank, unless isolation forbids it: nothing is leased beside a task that must be alone in
+/// its route or in the queue, and such a task is not leased beside others. One that must be alone in its *route* is
+/// waited for. One that must be alone in the *queue* is passed over: other routes may never be still, and then its own
+/// route would stand still too. It asks for a quarantine in place of that, at most once in 300 s.
 fn next(state: &QueueState, now: Now, route: RouteId) -> Candidate {
     let (lane, suspects) = (state.lane(route), &state.suspects);
     let quarantine = suspects.ready > 0 && now.mono < suspects.quarantine_until;

@@ -25,67 +25,67 @@ pub enum Input<'a> {
     Open {
         /// Fresh and random.
         origin: Origin,
-        /// For backoffs.
+        /// A random number, which draws the backoffs of what the dead process left in doubt.
         jitter: u64,
     },
     /// Make a route known. Changes nothing if it is.
     DefineRoute {
-        /// Its name.
+        /// The route's name; empty or too long, it is refused.
         name: &'a str,
     },
     /// Stop or resume leasing from a route.
     PauseRoute {
-        /// Which.
+        /// The route that is stopped or resumed.
         route: RouteId,
         /// Stop, or resume.
         paused: bool,
     },
     /// Accept a command. Admission (capacity, disk) has been decided before.
     Enqueue {
-        /// To where.
+        /// The route that the task will wait on.
         route: RouteId,
-        /// Idempotency.
+        /// The idempotency key's hash, and what tells a repetition from a conflict.
         key: Option<(KeyHash, Fingerprint)>,
         /// After this time it must not be executed.
         deadline: Option<QueueMs>,
     },
     /// Lease the next task of a route.
     Grant {
-        /// Which route.
+        /// The route whose next task is wanted.
         route: RouteId,
     },
     /// The end of a lease, or a late *done*.
     Settle(Settlement),
     /// More time for a lease.
     Extend {
-        /// Which lease.
+        /// The lease that is to last longer.
         delivery: DeliveryId,
     },
     /// The holder is about to write the delivery to a transport.
     Send {
-        /// Which lease.
+        /// The lease under which it is sent.
         delivery: DeliveryId,
     },
     /// Out of poison, back to ready.
     Requeue {
-        /// Which task.
+        /// A task in poison.
         id: TaskId,
     },
     /// Out of poison, for good.
     Purge {
-        /// Which task.
+        /// A task in poison.
         id: TaskId,
     },
     /// A leased task leaves by a drain.
     DrainOut {
-        /// Its lease.
+        /// The lease under which it was drained.
         delivery: DeliveryId,
     },
     /// Move a waiting task to another route.
     Reroute {
-        /// Which task.
+        /// The task that moves.
         id: TaskId,
-        /// To where.
+        /// The route that it waits on from then on.
         to: RouteId,
     },
     /// Take in a task that was drained elsewhere.
@@ -95,21 +95,21 @@ pub enum Input<'a> {
     },
     /// Write a task anew if its record still stands in `from`.
     Move {
-        /// Which task.
+        /// The live task.
         id: TaskId,
         /// The segment that is to go.
         from: SegmentNo,
     },
     /// Write a finished task's key anew if its record still stands in `from`.
     MoveKey {
-        /// Which key.
+        /// The key's hash.
         key: KeyHash,
         /// The segment that is to go.
         from: SegmentNo,
     },
     /// Time has passed.
     Tick {
-        /// For backoffs.
+        /// A random number, which draws the backoffs of leases that are over.
         jitter: u64,
         /// At most so many events.
         limit: usize,
@@ -119,7 +119,7 @@ pub enum Input<'a> {
 /// How a holder says its lease ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// Which lease.
+    /// The task, and the epoch of the lease that is over.
     pub delivery: DeliveryId,
     /// What became of it.
     pub report: Report,
@@ -136,13 +136,13 @@ pub struct Settlement {
 /// What became of a lease, as its holder saw it: judged, it becomes a [`LeaseOutcome`](super::event::LeaseOutcome).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Executed.
+    /// The endpoint executed the command.
     Done,
     /// The endpoint answered no.
     Rejected,
     /// No for good.
     Refused,
-    /// Not now.
+    /// The endpoint asks to be spared for a while.
     Unavailable {
         /// When to try again.
         retry_after: SpanMs,
@@ -180,7 +180,7 @@ pub enum Reply {
     Enqueued(TaskId),
     /// The key is known: its first task, and where that is.
     Duplicate(TaskId, TaskState),
-    /// A lease.
+    /// A task was leased.
     Granted(Grant),
     /// A task expired in place of being leased; ask again.
     AskAgain,
@@ -205,7 +205,7 @@ pub enum Reply {
 /// A granted lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Its name.
+    /// The task and the epoch of this lease: together they fence it.
     pub delivery: DeliveryId,
     /// When it ends unless it is extended.
     pub deadline: MonoMs,
@@ -223,7 +223,7 @@ pub enum Refusal {
     /// The lease is over: another epoch is current, or the task is gone or was taken back.
     #[error("the lease {delivery} is over (current epoch: {})", epoch_or_gone(*.current))]
     Stale {
-        /// The lease.
+        /// The lease that was named.
         delivery: DeliveryId,
         /// The epoch of the task's last lease; `None` if the task is gone.
         current: Option<Epoch>,
@@ -240,7 +240,7 @@ pub enum Refusal {
     /// No such task, or not where the operation takes it from.
     #[error("task {id} is not {wanted}")]
     NotThere {
-        /// The task.
+        /// The task that was named.
         id: TaskId,
         /// Where it would have to be.
         wanted: &'static str,

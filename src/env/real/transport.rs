@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::env::{Address, BoxFuture, BoxStream, Listener, Transport};
 
-/// Real sockets.
+/// The system's TCP and Unix sockets, by way of tokio.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioTransport;
 

@@ -70,7 +70,7 @@ fn slot_words(slot: Option<SlotNo>) -> String {
 /// Why a log is not recovered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryError {
-    /// Damage.
+    /// The log is damaged somewhere before its end.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// Written by a later version of this program.
@@ -86,7 +86,7 @@ pub enum RecoveryError {
 /// A batch that was in flight when the process or the power went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn {
-    /// The segment.
+    /// The segment that it was written to.
     pub segment: SegmentNo,
     /// The file it lies in.
     pub slot: SlotNo,
@@ -99,7 +99,7 @@ pub struct Torn {
 /// Where the last intact batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastBatch {
-    /// The file.
+    /// The file that it stands in.
     pub slot: SlotNo,
     /// Where in it.
     pub offset: u32,
@@ -110,7 +110,7 @@ pub struct LastBatch {
 /// A segment that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSegment {
-    /// Its number.
+    /// Its number within the log.
     pub segment: SegmentNo,
     /// Where it lies.
     pub slot: SlotNo,
@@ -132,9 +132,9 @@ pub struct Recovered {
     /// Slots of a segment that was begun and never reached: spares as soon as the next opening's
     /// header is durable elsewhere, and not before.
     pub abandoned: Vec<SlotNo>,
-    /// The last batch of the log. It reads well, but if the process before this one died alone, nobody
-    /// ever heard that its sync went well: before anything is built on it, it is to be written again,
-    /// as it is, and synced.
+    /// The last batch of the log. It reads well, but its sync may never have succeeded: a process that died
+    /// while the machine went on leaves it in the page cache. So it is written again as it is, and synced,
+    /// before anything is built on it.
     pub last_batch: Option<LastBatch>,
     /// The batch that was cut, if one was.
     pub torn: Option<Torn>,

@@ -12,7 +12,7 @@ pub const SLOT_HEAD_BYTES: usize = (SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES) a
 /// The front of a slot's file.
 #[derive(Clone, Debug)]
 pub struct SlotHead {
-    /// Which slot.
+    /// The slot whose file it is.
     pub slot: SlotNo,
     /// Its first [`SLOT_HEAD_BYTES`] bytes, or fewer if the file is shorter.
     pub bytes: Vec<u8>,
@@ -32,11 +32,12 @@ pub struct PlannedSegment {
 pub struct Survey {
     /// The log: consecutive segments, oldest first, up to the newest.
     pub log: Vec<PlannedSegment>,
-    /// All segments with a readable header that no later opening overruled, oldest first. Holds the log,
-    /// and before it what was retired, or what a gap parts from it.
+    /// All segments with a readable header that no later opening overruled, oldest first: the log, and
+    /// before it segments that were retired or that a gap parts from it.
     pub segments: Vec<PlannedSegment>,
-    /// Segments with the number or in the place of others, from an earlier opening: begun and never
-    /// reached, unless something is very wrong. To be given to [`super::Judge::examine`].
+    /// Segments that a later opening overruled. Opening 3 made segment 8 ready and died before it wrote to
+    /// it; opening 4 then begins a segment 8 of its own, and the one of opening 3 stands here. It holds no
+    /// intact batch unless the log is damaged: give it to [`super::Judge::examine`].
     pub superseded: Vec<PlannedSegment>,
     /// Slots without a readable header in which a batch says it belongs to this segment.
     pub headless: Vec<(SlotNo, SegmentNo)>,
@@ -115,8 +116,8 @@ impl Survey {
     }
 }
 
-/// Splits off the segments that a later opening has overruled: it began at or before their number,
-/// because they were never reached.
+/// Splits off the segments that a later opening has overruled: its first segment has their number or a
+/// smaller one, because nothing was written to them.
 fn supersede(segments: Vec<PlannedSegment>) -> (Vec<PlannedSegment>, Vec<PlannedSegment>) {
     let overruled = |planned: &PlannedSegment| {
         segments.iter().any(|other| {

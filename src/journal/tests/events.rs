@@ -1,4 +1,4 @@
-//! Arbitrary events.
+//! Generators of arbitrary events, for property tests.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;

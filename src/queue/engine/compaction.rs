@@ -10,7 +10,7 @@ use crate::coverage::{Site, sometimes};
 /// that a short backlog dies of itself before anything is copied.
 const SEGMENTS_SLACK: u32 = 3;
 
-/// A pass that frees less than one part in so many of what it read was not worth it.
+/// A pass over the whole log was futile if it freed less than an eighth of the bytes it read.
 const GAIN_SHARE_MIN: u64 = 8;
 
 /// Segments that a rest after a futile pass leaves alone: one to compact into, one for the traffic meanwhile, one for
@@ -25,7 +25,7 @@ const KEY_BYTES: u64 = 96;
 pub(super) struct Compaction {
     /// The pass under way.
     pass: Option<CompactionPass>,
-    /// Another pass would free next to nothing.
+    /// Set while another pass would free next to nothing.
     futile: Option<Futile>,
 }
 
@@ -36,16 +36,16 @@ struct CompactionPass {
     until: SegmentNo,
     /// Segments that were read, because something in them was still needed.
     segments: u64,
-    /// Bytes of the log that what was written anew took.
+    /// Bytes by which the log grew for what was written anew.
     bytes: u64,
 }
 
-/// What the last pass over the whole log found: next to nothing to free.
+/// The last pass over the whole log freed next to nothing. The next one waits for either of two changes.
 #[derive(Clone, Copy, Debug)]
 struct Futile {
-    /// Holds until more segments than this are in use,
+    /// More segments than this are in use.
     up_to: u32,
-    /// or clearly less than this lives.
+    /// Of these bytes, which lived then, an eighth or more has died.
     live: u64,
 }
 
@@ -78,9 +78,10 @@ impl Compaction {
         (gains && (in_use > roomy || (short && worth_it))).then_some(oldest)
     }
 
-    /// Notes that what lived of a segment has been written anew and took so many bytes. What lives is only
-    /// estimated elsewhere: a pass over the whole log that took nearly as much as it read shows that there is
-    /// next to nothing to free, and the next one waits until the log has grown.
+    /// Notes that what lived in a segment has been written anew, and that the log grew by `bytes` for it. The live
+    /// bytes that [`Compaction::next`] goes by are an estimate; a pass over the whole log measures them. One that wrote
+    /// more than seven eighths of what it read was futile. The next one waits until the log has grown by a quarter (less
+    /// if it has no room for that), or until an eighth of what lived has died.
     pub(super) fn count(
         &mut self,
         segment: SegmentNo,

@@ -1,4 +1,4 @@
-//! From opening to closing.
+//! A queue's life: the log is opened and folded, the drivers start, and a close seals the log.
 
 use std::sync::{Arc, Mutex};
 

@@ -71,26 +71,25 @@ pub(crate) enum EngineEnd {
     Failed(LogFailure),
 }
 
-/// What the lock guards: the state machine, and around it one part for each thing that is done with what it
-/// decides.
+/// What the lock guards: the state machine, and a part for each thing that is done with its decisions.
 pub(crate) struct Core {
     pub(crate) state: QueueState,
     policy: Policy,
     clock: time::QueueClock,
     pub(crate) stage: QueueStage,
-    /// Where decisions are written down,
+    /// The log's writing end: events are appended here.
     tail: tail::Tail,
-    /// the room there is for more of them,
+    /// How much more the log may take.
     space: admission::Space,
-    /// and when old ones go.
+    /// Which segment goes next, and when.
     compaction: compaction::Compaction,
-    /// Bodies that need not be read back.
+    /// Bodies in memory, which need not be read back.
     bodies: cache::BodyCache,
-    /// Who is woken by them,
+    /// Callers that wait for a lease, for room or for the loss of a lease.
     pub(crate) waiting: waiting::Waiting,
-    /// and who is told.
+    /// Listeners of the feed, watchers of the depth, and endpoints that hear what is settled.
     pub(crate) told: told::Told,
-    /// How long all that takes.
+    /// How long commits and leases took.
     pub(crate) times: times::Times,
     /// Scratch for the events of one decision.
     events: Vec<Event>,
@@ -308,7 +307,8 @@ impl Engine {
 
     /// Numbers about the journal, for status.
     pub(crate) fn journal_numbers(&self) -> JournalNumbers {
-        // Not what is in use and what is ready: a segment that a waiting batch will begin is ready until then.
+        // Counted by the log. Segments in use plus segments ready would count one twice: the tail counts a segment
+        // as in use once a batch is to begin it, the log as ready until that batch is written.
         let segments = self.log.room().held;
         self.look(|core, _| JournalNumbers {
             segments,
@@ -321,7 +321,7 @@ impl Engine {
     }
 }
 
-/// See [`Engine::journal_numbers`].
+/// What [`Engine::journal_numbers`] reads under one hold of the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournalNumbers {
     pub(crate) segments: u32,

@@ -25,10 +25,9 @@ impl Core {
         true
     }
 
-    /// Writes anew what of these records is still needed; says how many bytes of the log that took. The end of
-    /// a segment that had no room for the next record counts: where records are large beside their segments, a pass
-    /// that leaves out a fifth may lose it all again there, and one that were called a gain for what it left out
-    /// would be followed by another at once, for ever.
+    /// Writes anew what of these records is still needed, and says by how many bytes the log grew. The unused end of
+    /// a segment that had no room for the next record counts as well. Where two records fill two thirds of a segment and
+    /// a third one doesn't fit, every pass would else look like a gain and be followed by another, for ever.
     fn move_records(&mut self, now: Now, from: SegmentNo, records: &[SegmentRecord]) -> u64 {
         if self.stage == QueueStage::Closed {
             return 0;

@@ -16,7 +16,7 @@ pub(super) struct Tail {
 pub(crate) struct Written {
     /// Batches that are durable.
     pub(crate) batches: u64,
-    /// Their bytes.
+    /// Bytes of these batches, headers included.
     pub(crate) bytes: u64,
     /// Events appended, durable or on their way.
     pub(crate) records: u64,

@@ -105,7 +105,7 @@ impl Engine {
 /// A tick reached its limit.
 struct More;
 
-/// Runs until the engine is gone. Holds it only while it works, so that it never keeps it alive.
+/// Ticks until the engine is gone. It holds the engine only during a tick, so that a queue nobody holds can end.
 pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
     loop {
         let Some(engine) = engine.upgrade() else {

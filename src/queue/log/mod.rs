@@ -40,9 +40,9 @@ pub trait LogStore: fmt::Debug + Send + Sync + 'static {
     /// When no driver can be started.
     fn run(&self, name: &str, driver: BoxFuture<'static, ()>) -> io::Result<()>;
 
-    /// Opens the log, making it if there is none, and folds what it holds. From here on older openings write
-    /// nothing more that is ever found; or, if one of them lives and this store gives way to it, this one is
-    /// refused.
+    /// Opens the log, making it if there is none, and folds what it holds. Nothing that an older opening appends
+    /// from then on is ever found. A store may instead give way to an older opening that still lives, as files do:
+    /// then this opening is refused.
     ///
     /// # Errors
     /// [`LogOpenError`]; the log is as it was then.
@@ -132,7 +132,7 @@ pub struct Room {
 /// An event of a segment, and the body it placed there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
-    /// The event.
+    /// What the record says happened.
     pub event: Event,
     /// Its body; empty if it placed none.
     pub body: Bytes,

@@ -25,7 +25,7 @@ pub(super) enum ExecutionState {
     Queued(RunId, Waiters),
     /// The handler has it.
     Running(RunId, Waiters),
-    /// Executed.
+    /// Executed, with this result: whoever asks again is told so.
     Done(Bytes),
     /// Not executed, and one epoch was told so.
     Answered {

@@ -29,7 +29,7 @@ pub(super) struct Accept {
     connections: Arc<Semaphore>,
 }
 
-/// A connection, and its right to be one of those that may exist.
+/// A connection, and the permit that counts it against the limit of connections.
 pub(super) struct Connection {
     pub(super) stream: BoxStream,
     pub(super) peer: String,

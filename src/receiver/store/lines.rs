@@ -20,7 +20,7 @@ pub struct EffectLine {
     pub delivery: DeliveryId,
     /// The idempotency key.
     pub key: Vec<u8>,
-    /// The body.
+    /// The command's body.
     pub body: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ pub enum LineError {
     /// A field holds an escape that is never written.
     #[error("the {field} holds a broken escape")]
     Escape {
-        /// Which field.
+        /// The name of the field: `route`, `key` or `body`.
         field: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! A receiver.
+//! A receiver's status as a message, and back.
 
 use crate::observe::{InboxStatus, ReceiverStatus};
 use crate::wire::v1;

@@ -22,7 +22,7 @@ pub(crate) async fn run(_args: PlantedArgs, _folder: Option<PathBuf>) -> Command
     build::build_and_hand_over()
 }
 
-/// Hunts.
+/// Hunts for each planted defect that was asked for, in a build that has them.
 #[cfg(leasebridge_planted)]
 pub(crate) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandResult {
     hunt::run(args, folder).await

@@ -61,7 +61,7 @@ impl Story {
         self
     }
 
-    /// Time passes.
+    /// Lets so many seconds pass before the next record.
     pub(super) fn after(mut self, secs: u64) -> Self {
         self.at += secs * SECOND;
         self

@@ -15,9 +15,9 @@ const WIDE: i128 = 10;
 /// From `min` to `max`, both included. Written `1s..5s`, `["1s", "5s"]`, or as the one value it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Between<T> {
-    /// The least.
+    /// The least that may be drawn.
     pub min: T,
-    /// The largest.
+    /// The largest that may be drawn.
     pub max: T,
 }
 
@@ -27,7 +27,7 @@ impl<T: Scalar> Between<T> {
         Self { min, max }
     }
 
-    /// Exactly this.
+    /// A range of one value, so that nothing is drawn.
     pub const fn only(value: T) -> Self {
         Self {
             min: value,

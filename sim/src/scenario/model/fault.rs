@@ -8,7 +8,7 @@ use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
 /// Episodes of one kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultRange {
-    /// What happens.
+    /// The kind of fault, and the ranges it is drawn from.
     pub what: FaultTemplate,
     /// On which hosts: each episode on one of them. For network faults, the side `a`.
     pub on: Vec<Hosts>,
@@ -25,13 +25,13 @@ pub struct FaultRange {
 /// One host, or any of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hosts {
-    /// This one.
+    /// The one host of this name.
     Named(HostName),
-    /// Any bridge.
+    /// One of the bridges, drawn.
     Bridges,
-    /// Any endpoint.
+    /// One of the endpoints, drawn.
     Endpoints,
-    /// Any producer.
+    /// One of the producers, drawn.
     Producers,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Hosts {
 pub enum FaultTemplate {
     /// Nothing passes, one of these ways.
     Partition(Vec<Ways>),
-    /// Messages wait.
+    /// Messages are held and arrive when it ends.
     Hold,
     /// Latencies from a part of this range.
     Latency(Between<Micros>),
@@ -87,7 +87,7 @@ pub enum FaultTemplate {
     TakesLate(Between<Micros>),
     /// What a disk does.
     Disk {
-        /// Which kind.
+        /// The kind of disk fault.
         kind: DiskWhat,
         /// One operation in so many.
         one_in: Between<u32>,

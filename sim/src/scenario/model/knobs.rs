@@ -7,7 +7,7 @@ use crate::plan::Micros;
 /// that a run of a minute sees leases expire, budgets run out and the log go round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnobRanges {
-    /// Lease duration.
+    /// How long a lease lasts unless it is extended.
     pub lease: Between<Micros>,
     /// How long a lease may be held in all; never drawn below the lease.
     pub max_hold: Between<Micros>,

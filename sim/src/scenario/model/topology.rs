@@ -16,10 +16,10 @@ pub struct TopologyRange {
     pub routes: Vec<RouteRange>,
 }
 
-/// One endpoint.
+/// An endpoint and what may be drawn of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRange {
-    /// Its host.
+    /// The host it runs on.
     pub host: HostName,
     /// What it remembers: one of these.
     pub inbox: Vec<Inbox>,
@@ -29,10 +29,10 @@ pub struct EndpointRange {
     pub in_flight: Between<u32>,
 }
 
-/// One route.
+/// A route and what may be drawn of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRange {
-    /// Its name.
+    /// Its name, in the queue and in histories.
     pub name: String,
     /// Where it leads.
     pub endpoint: HostName,

@@ -46,7 +46,7 @@ pub struct BehaviourMix {
 pub struct StepRange {
     /// How often in a row.
     pub times: Between<u32>,
-    /// What happens.
+    /// How the execution ends.
     pub kind: StepKind,
 }
 
@@ -61,7 +61,7 @@ pub enum StepKind {
     Refuse(Between<Micros>),
     /// Asks to be spared for so long.
     Unavailable(Between<Micros>),
-    /// Never answers.
+    /// Takes the command and never answers: a doubt.
     Silent,
     /// The handler panics.
     Panic,
@@ -74,9 +74,9 @@ pub enum StepKind {
 /// Something operators do, some number of times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorAct {
-    /// What.
+    /// What the operator does.
     pub act: Act,
-    /// How often.
+    /// How often in a run.
     pub count: Between<u32>,
     /// When; none: at any time of the run.
     pub at: Option<Between<Micros>>,

@@ -10,9 +10,9 @@ pub enum ScenarioError {
     /// The file can't be read.
     #[error("{}: {source}", file.display())]
     Unreadable {
-        /// Which file.
+        /// The file as it was named.
         file: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// One place of it is wrong.
@@ -25,7 +25,7 @@ pub enum ScenarioError {
 pub struct Wrong {
     /// In which file.
     pub file: PathBuf,
-    /// From 1.
+    /// Its number, from 1.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,

@@ -1,4 +1,4 @@
-//! `[[fault]]`.
+//! Reads `[[fault]]`: one kind of fault, and the ranges it is drawn from.
 
 use leasebridge::env::Point;
 

@@ -1,4 +1,4 @@
-//! `[knobs]`.
+//! Reads `[knobs]`: the options of queues and bridges, each a value or a range.
 
 use super::ScenarioError;
 use super::section::Section;

@@ -31,7 +31,7 @@ const DURATION: Between<Micros> = Between::new(Micros::from_secs(1), Micros::fro
 /// Steps of simulated time: below, nothing is gained; above, heartbeats and deadlines blur.
 const TICK: Between<Micros> = Between::new(Micros(100), Micros::from_millis(100));
 
-/// Any share.
+/// A share of anything: from none to all.
 const SHARE: Between<Percent> = Between::new(Percent(0), Percent(100));
 
 /// Names of transports in scenario files.

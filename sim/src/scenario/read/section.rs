@@ -116,7 +116,7 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Text.
+    /// The value, if it is a text.
     pub(super) fn text(&self) -> Result<&'a str, ScenarioError> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text),
@@ -172,7 +172,7 @@ impl<'a> Field<'a> {
             .collect()
     }
 
-    /// A table.
+    /// The value, if it is a table.
     pub(super) fn section(&self) -> Result<Section<'a>, ScenarioError> {
         match self.value.get_ref() {
             DeValue::Table(table) => Ok(Section {
@@ -218,7 +218,7 @@ impl<'a> Field<'a> {
         self.within(range, allowed)
     }
 
-    /// One value.
+    /// A value that must not be a range, within `allowed`.
     pub(super) fn one<T: Scalar>(&self, allowed: Between<T>) -> Result<T, ScenarioError> {
         let value = match self.value.get_ref() {
             DeValue::String(text) => self.scalar(text)?,

@@ -1,4 +1,4 @@
-//! `[topology]`.
+//! Reads `[topology]`: which hosts there are, and which routes lead where.
 
 use super::section::{Field, Section};
 use super::{ScenarioError, TRANSPORTS, host};

@@ -93,7 +93,7 @@ fn step(field: &Field<'_>) -> Result<StepRange, ScenarioError> {
     Ok(StepRange { times, kind })
 }
 
-/// Reads `[[operator]]`.
+/// Reads each `[[operator]]`: what an operator does, and how often.
 pub(super) fn operators(
     field: &Field<'_>,
     scenario: &Scenario,

@@ -13,7 +13,7 @@ pub enum FolderOpenError {
     /// Somebody has it open.
     #[error("the journal in {} is in use by another process; stop that one first", dir.display())]
     Locked {
-        /// The folder.
+        /// The journal's folder.
         dir: PathBuf,
     },
     /// The folder or a file in it may not be written.
@@ -39,7 +39,7 @@ pub enum FolderOpenError {
          without what is lost", dir.display()
     )]
     Corrupt {
-        /// The folder.
+        /// The journal's folder.
         dir: PathBuf,
         /// The first damage.
         damage: Corruption,
@@ -50,7 +50,7 @@ pub enum FolderOpenError {
         dir.display()
     )]
     NoSpace {
-        /// The folder.
+        /// The journal's folder.
         dir: PathBuf,
         /// Bytes of a segment.
         needed: u64,
@@ -63,7 +63,7 @@ pub enum FolderOpenError {
     Io {
         /// What was being done, as in "reading".
         doing: &'static str,
-        /// To what.
+        /// The file or folder that it was done to.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -106,7 +106,7 @@ impl FolderOpenError {
 pub struct DiskFailure {
     /// What was being done, as in "syncing".
     pub doing: &'static str,
-    /// To what.
+    /// The file that it was done to.
     pub path: PathBuf,
     /// What the system said.
     pub source: Arc<io::Error>,
@@ -141,7 +141,7 @@ pub enum FolderReadError {
         dir.display()
     )]
     Damaged {
-        /// The folder.
+        /// The journal's folder.
         dir: PathBuf,
         /// Where and how.
         damage: Corruption,
@@ -149,7 +149,7 @@ pub enum FolderReadError {
     /// The disk gave nothing.
     #[error("reading {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The segment's file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

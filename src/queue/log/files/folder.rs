@@ -47,7 +47,7 @@ impl Folder {
         })
     }
 
-    /// The folder.
+    /// The path of the folder, as it was given.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -27,7 +27,7 @@ pub struct Opened {
 /// What an opening found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenReport {
-    /// The folder.
+    /// The journal's folder.
     pub dir: PathBuf,
     /// What was recovered.
     pub recovered: Recovered,

@@ -133,7 +133,7 @@ impl SegmentFiles {
         }
     }
 
-    /// The folder.
+    /// The path of the journal's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -12,7 +12,7 @@ use crate::journal::{Generation, SlotNo};
 pub(super) struct SlotFile {
     pub(super) slot: SlotNo,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Its size.
+    /// Bytes of the file, zeros included.
     pub(super) bytes: u64,
 }
 

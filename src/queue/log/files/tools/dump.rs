@@ -12,8 +12,8 @@ use crate::env::Disk;
 use crate::journal::Position;
 use crate::journal::slots::Survey;
 
-/// Gives `line` each record of the log in order, damage included where there is any: it is a line of
-/// its own, and what can be read behind it follows. A log that is being written gives what it has.
+/// Gives `line` each record of the log, in order. Damage is a line of its own, followed by the records that
+/// can be read behind it. A log that is being written is dumped up to where it was read.
 ///
 /// # Errors
 /// [`FolderOpenError::Newer`], and [`FolderOpenError::Io`] when a file can't be read.

@@ -13,7 +13,7 @@ use crate::journal::{HeaderError, Recovered, SegmentHeader, SlotNo};
 /// A folder at one moment.
 #[derive(Debug)]
 pub struct Inspection {
-    /// The folder.
+    /// The journal's folder.
     pub dir: PathBuf,
     /// Somebody has the log open: its end may change while it is read.
     pub in_use: bool,
@@ -23,12 +23,12 @@ pub struct Inspection {
     pub verdict: Result<Recovered, FolderOpenError>,
 }
 
-/// One file.
+/// One slot's file, and what it holds.
 #[derive(Clone, Debug)]
 pub struct SlotInspection {
-    /// Which.
+    /// The number in the file's name.
     pub slot: SlotNo,
-    /// Its size.
+    /// Bytes of the file, zeros included.
     pub bytes: u64,
     /// What its header says.
     pub header: Result<SegmentHeader, HeaderError>,

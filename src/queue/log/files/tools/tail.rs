@@ -5,7 +5,7 @@ use crate::journal::{Placed, SlotNo};
 
 /// Something found in a segment.
 pub(super) enum TailFinding<'a> {
-    /// A record.
+    /// An intact record.
     Record(Placed<'a>),
     /// Bytes that are no log, up to the next intact batch or the segment's end.
     Damage {
