@@ -111,7 +111,7 @@ impl fmt::Display for CommandFailure {
     }
 }
 
-/// How every command ends.
+/// How a subcommand ends: with an exit code, or with a failure that carries one.
 pub(crate) type CommandResult = Result<Exit, CommandFailure>;
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl QueueState {
     }
 
     /// What an event about a task that is not known tells all the same: that time passed, and that
-    /// those in the air have company.
+    /// those in flight have company.
     fn pass_over(&mut self, event: &Event) {
         match event {
             Event::Granted { at, .. } => {
@@ -258,7 +258,7 @@ impl QueueState {
         self.leave(slot);
         self.tasks[slot as usize].epoch = Some(delivery.epoch);
         let route = self.task(slot).route;
-        // Behind a cut log somebody unknown may be in the air; nobody joins a suspect, though.
+        // Behind a cut log somebody unknown may be in flight; nobody joins a suspect, though.
         let isolation = self.task(slot).isolation;
         let strangers = self.strangers_may_fly;
         let alone_in_queue =

@@ -49,7 +49,7 @@ pub struct LaneTotals {
     pub enqueued: u64,
     /// Leases granted, each with an epoch of its own.
     pub granted: u64,
-    /// Attempts by outcome.
+    /// Attempts that ended with *done*.
     pub done: u64,
     /// Endpoint answered no.
     pub rejected: u64,

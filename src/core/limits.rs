@@ -14,11 +14,11 @@ pub const HISTORY_LAST: usize = 20;
 pub const UNCHARGED_BEFORE_ISOLATION: u16 = 2;
 
 /// How long the suspects of a bridge's death keep others from being granted, so that each can be flown
-/// alone while nothing else is in the air: after an opening, and again when one would be next but
-/// finds company in the air. Milliseconds.
+/// alone while nothing else is in flight: after an opening, and again when one would be next but
+/// finds company in flight. Milliseconds.
 pub const QUARANTINE_MS: u64 = 30_000;
 
-/// How long after that suspects keep nobody back, however long they wait for an empty sky: a suspect
+/// How long after that suspects keep nobody back, however long they wait for nothing else to be in flight: a suspect
 /// that nobody can fly must not halve what its neighbours get. Milliseconds; ten times the quarantine.
 pub const QUARANTINE_REST_MS: u64 = 300_000;
 

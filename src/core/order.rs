@@ -1,9 +1,9 @@
 //! Which task of a route is granted next: the one of the smallest rank whose gates are open.
 //!
-//! A gate is a reason to wait. Events close and open it; where time does, a tick makes an event of it. A route
-//! keeps its own gates here, those of the whole queue are brought along by whoever asks. What must fly alone in
-//! the queue stands in a line of its own, because it waits at other gates: while it can't go it is passed over,
-//! so that traffic elsewhere never holds up its route.
+//! A gate is a reason to wait. Events close and open gates; a gate that a time opens is opened by the event of a
+//! tick. A route's own gates are kept here; the caller names the closed gates of the whole queue. Tasks that must
+//! be alone in the queue stand in a second line, because they wait at other gates: while they can't be granted,
+//! the first line goes on, so that traffic on other routes never holds up this one.
 
 mod line;
 #[cfg(test)]
@@ -33,11 +33,11 @@ pub(crate) struct Rank {
 pub(crate) enum Gate {
     /// An operator stopped the route.
     Paused,
-    /// A task is in the air that nobody may join, in the route or in the queue.
+    /// A task is in flight that nobody may join, in the route or in the queue.
     Taken,
-    /// Suspects of the bridge's death fly one by one: nobody else does.
+    /// Suspects of the bridge's death are granted one by one, and nobody else is.
     Quarantine,
-    /// Somebody is in the air: no suspect of the bridge's death joins.
+    /// Somebody is in flight: no suspect of the bridge's death joins.
     Company,
 }
 

@@ -1,7 +1,7 @@
-//! Which ids have left for good, as runs: endpoints are told, so that they can forget them.
+//! Which ids have left for good, as ranges: endpoints are told, so that they can forget them.
 //!
-//! Ids leave in any order but close together. So they are ticked off in blocks of 64, and only a block that
-//! is full joins the runs. The block that was ticked off last is at hand: no tree is asked for most ids.
+//! Ids leave in any order but close together. So they are ticked off in blocks of 64, and only a full block
+//! joins the ranges. The block that was ticked off last is kept beside the trees: most ids look up nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const BLOCK_IDS: u64 = 64;
 /// Stands for no block: no id lies in it.
 const NO_BLOCK: u64 = u64::MAX;
 
-/// Runs of ids: as many pieces as there are gaps, which live tasks make.
+/// Ranges of ids: one more than there are gaps, and each gap is a live task or several.
 #[derive(Debug, Default)]
 pub(super) struct SettledIds {
     origins: BTreeMap<Origin, Blocks>,
@@ -22,7 +22,7 @@ pub(super) struct SettledIds {
 /// The ids of one origin.
 #[derive(Debug, Default)]
 struct Blocks {
-    /// Full blocks, merged where they touch: first of a run to its last.
+    /// Full blocks, merged where they touch: first of a range to its last.
     full: BTreeMap<u64, u64>,
     /// Blocks with a gap, as bits; the lowest id is the lowest bit. Not the one at hand.
     parts: BTreeMap<u64, u64>,
@@ -66,7 +66,7 @@ impl Blocks {
         true
     }
 
-    /// A block has become full: it joins the runs that it touches.
+    /// A block has become full: it joins the ranges that it touches.
     fn fill(&mut self, block: u64) {
         let first = self.first_full(block);
         let last = self.full.remove(&(block + 1)).unwrap_or(block);
@@ -75,7 +75,7 @@ impl Blocks {
 
     fn range(&self, seq: Seq) -> Option<(Seq, Seq)> {
         let (block, bit) = (seq.0 / BLOCK_IDS, seq.0 % BLOCK_IDS);
-        if let Some((first, last)) = self.run(block) {
+        if let Some((first, last)) = self.full_range(block) {
             return Some((self.first_before(first), self.last_behind(last)));
         }
         let bits = self.part(block);
@@ -97,8 +97,10 @@ impl Blocks {
 
     /// The first of the full blocks that end right before `block`; `block` itself if there is none.
     fn first_full(&self, block: u64) -> u64 {
-        let run = block.checked_sub(1).and_then(|before| self.run(before));
-        run.map_or(block, |(first, _)| first)
+        let range = block
+            .checked_sub(1)
+            .and_then(|before| self.full_range(before));
+        range.map_or(block, |(first, _)| first)
     }
 
     /// The last of the full blocks that begin right behind `block`; `block` itself if there is none.
@@ -106,13 +108,13 @@ impl Blocks {
         self.full.get(&(block + 1)).copied().unwrap_or(block)
     }
 
-    /// Where the run begins that reaches down to the first id of `block`, with no full block before.
+    /// Where the range begins that reaches down to the first id of `block`, with no full block before.
     fn first_before(&self, block: u64) -> Seq {
         let before = block.checked_sub(1).map_or(0, |before| self.part(before));
         Seq(block * BLOCK_IDS - u64::from(before.leading_ones()))
     }
 
-    /// Where the run ends that reaches up to the last id of `block`, with no full block behind.
+    /// Where the range ends that reaches up to the last id of `block`, with no full block behind.
     fn last_behind(&self, block: u64) -> Seq {
         let behind = self.part(block + 1).trailing_ones();
         Seq(block * BLOCK_IDS + BLOCK_IDS - 1 + u64::from(behind))
@@ -126,11 +128,11 @@ impl Blocks {
     }
 
     fn is_full(&self, block: u64) -> bool {
-        self.run(block).is_some()
+        self.full_range(block).is_some()
     }
 
-    /// The run of full blocks around `block`.
-    fn run(&self, block: u64) -> Option<(u64, u64)> {
+    /// The range of full blocks around `block`.
+    fn full_range(&self, block: u64) -> Option<(u64, u64)> {
         let (first, last) = self.full.range(..=block).next_back()?;
         (*last >= block).then_some((*first, *last))
     }

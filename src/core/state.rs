@@ -51,7 +51,7 @@ pub struct QueueState {
     pub(super) settled: SettledIds,
     /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
     pub(super) replay_floor: Seq,
-    /// Whether tasks that are not known (see above) may be in the air. An opening ends all leases.
+    /// Whether tasks that are not known (see above) may be in flight. An opening ends all leases.
     pub(super) strangers_may_fly: bool,
 }
 
@@ -60,9 +60,9 @@ pub struct QueueState {
 pub(super) struct Suspects {
     /// Ready tasks that must fly alone in the whole queue.
     pub(super) ready: u64,
-    /// In how many routes an isolated task is in the air.
+    /// In how many routes an isolated task is in flight.
     pub(super) routes_taken: usize,
-    /// Whether a task is in the air that must be alone in the whole queue.
+    /// Whether a task is in flight that must be alone in the whole queue.
     pub(super) queue_taken: bool,
     /// Until then only suspects are granted, while there are any. Zero if nobody is kept back.
     pub(super) quarantine_until: MonoMs,

@@ -1,4 +1,4 @@
-//! Two kinds of time, never mixed.
+//! Two kinds of time, never mixed: monotonic time for leases, and queue time, which is durable.
 
 use std::time::Duration;
 

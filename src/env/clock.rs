@@ -56,7 +56,7 @@ impl Wall {
     }
 }
 
-/// The clock seam.
+/// Where all of the library's time comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The monotonic time now.
     fn now(&self) -> Mono;

@@ -17,7 +17,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 /// An owned [`Stream`].
 pub type BoxStream = Box<dyn Stream>;
 
-/// The transport seam.
+/// Where all of the library's connections come from.
 pub trait Transport: Send + Sync + 'static {
     /// Connects to `address`. May wait for as long as the network pleases: give it a deadline.
     /// Cancel safe.
@@ -27,7 +27,7 @@ pub trait Transport: Send + Sync + 'static {
     fn bind<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 }
 
-/// A bound listener.
+/// An address that is bound and takes connections.
 pub trait Listener: Send + Sync + 'static {
     /// The next connection and a name for its far side, for logs. Cancel safe.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, String)>>;

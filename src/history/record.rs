@@ -14,7 +14,7 @@ pub struct Record {
     pub at: u64,
     /// On which host; `world` for what was done from outside.
     pub host: HostName,
-    /// What happened.
+    /// What happened, with its details.
     #[serde(flatten)]
     pub what: What,
 }

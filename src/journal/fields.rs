@@ -2,7 +2,7 @@
 //!
 //! They stand behind the options of an enqueue and of a task's image, and only if there are any. A reader takes the
 //! fields it knows; the rest it carries along with its task, as they are, so that nothing is lost when it moves
-//! or drains the task. A field that it may not pass over says so, and then it refuses the log.
+//! or drains the task. A field that must be known says so, and a reader that doesn't know it refuses the log.
 
 use super::codec::{DecodeError, Put, Reader};
 use crate::core::event::Carried;

@@ -1,7 +1,7 @@
 //! A snapshot as JSON: what `leasebridge status --json` prints.
 //!
-//! Routes carry both what the queue and what the bridge knows of them. Names that were there before the bridge's
-//! own counts came in stand where they stood: scripts read them.
+//! The object of a route holds the queue's numbers and the bridge's side by side. Scripts read these names: one
+//! that was ever printed keeps its place, and new ones are added.
 
 use serde_json::{Map, Value, json};
 

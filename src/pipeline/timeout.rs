@@ -108,14 +108,14 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(100);
 
-    type Outcome = Result<u32, PipelineError<TestError>>;
+    type TimedResult = Result<u32, PipelineError<TestError>>;
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_operation_is_in_doubt_at_the_limit_and_its_token_is_cancelled() {
         let ctx = context();
         let start = ctx.env().clock.now();
         let mut token = None;
-        let outcome: Outcome = with_timeout(&ctx, LIMIT, |scope| {
+        let outcome: TimedResult = with_timeout(&ctx, LIMIT, |scope| {
             token = Some(scope.token().clone());
             pending()
         })
@@ -131,7 +131,7 @@ mod tests {
         let ctx = context();
         let journal = Journal::default();
         let sender = journal.clone();
-        let outcome: Outcome = with_timeout(&ctx, LIMIT, |scope| async move {
+        let outcome: TimedResult = with_timeout(&ctx, LIMIT, |scope| async move {
             let clock = std::sync::Arc::clone(&scope.env().clock);
             let sending = tokio::spawn(async move {
                 clock.sleep(LIMIT * 2).await;
@@ -151,7 +151,7 @@ mod tests {
         let ctx = context();
         for limit in [LIMIT, Duration::MAX] {
             let mut token = None;
-            let ok: Outcome = with_timeout(&ctx, limit, |scope| {
+            let ok: TimedResult = with_timeout(&ctx, limit, |scope| {
                 token = Some(scope.token().clone());
                 async move {
                     scope.delay(LIMIT / 2).await.expect("not cancelled");
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(ok, Ok(7));
             // What a finished operation left running is none of the timeout's business.
             assert!(!token.expect("started").is_cancelled());
-            let failed: Outcome =
+            let failed: TimedResult =
                 with_timeout(&ctx, limit, |_| async { Err(TestError::Final) }).await;
             assert_eq!(failed, Err(PipelineError::Failed(TestError::Final)));
         }
@@ -171,9 +171,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_operation_ready_at_once_beats_a_limit_of_zero() {
         let ctx = context();
-        let ready: Outcome = with_timeout(&ctx, Duration::ZERO, |_| async { Ok(7) }).await;
+        let ready: TimedResult = with_timeout(&ctx, Duration::ZERO, |_| async { Ok(7) }).await;
         assert_eq!(ready, Ok(7));
-        let slow: Outcome = with_timeout(&ctx, Duration::ZERO, |_| pending()).await;
+        let slow: TimedResult = with_timeout(&ctx, Duration::ZERO, |_| pending()).await;
         let after = Duration::ZERO;
         assert_eq!(slow, Err(PipelineError::InDoubt { after }));
     }
@@ -187,7 +187,7 @@ mod tests {
             ctx.token().cancel();
         };
         let operation = with_timeout(&ctx, LIMIT, |_| pending());
-        let (outcome, ()): (Outcome, ()) = tokio::join!(operation, cancel);
+        let (outcome, ()): (TimedResult, ()) = tokio::join!(operation, cancel);
         assert_eq!(outcome, Err(PipelineError::Cancelled { in_doubt: true }));
         assert_eq!(ctx.env().clock.now(), start + LIMIT / 2);
     }
@@ -203,7 +203,7 @@ mod tests {
             ctx.token().cancel();
             answer.send(7).expect("the operation waits for it");
         };
-        let (outcome, ()): (Outcome, ()) = tokio::join!(operation, both);
+        let (outcome, ()): (TimedResult, ()) = tokio::join!(operation, both);
         assert_eq!(outcome, Ok(7));
     }
 
@@ -211,12 +211,12 @@ mod tests {
     async fn nothing_starts_after_cancellation_or_deadline() {
         let cancelled = context();
         cancelled.token().cancel();
-        let refused: Outcome =
+        let refused: TimedResult =
             with_timeout(&cancelled, LIMIT, |_| async { panic!("must not start") }).await;
         assert_eq!(refused, Err(PipelineError::Cancelled { in_doubt: false }));
 
         let expired = context().child_within(Duration::ZERO);
-        let refused: Outcome =
+        let refused: TimedResult =
             with_timeout(&expired, LIMIT, |_| async { panic!("must not start") }).await;
         assert_eq!(refused, Err(PipelineError::Expired));
     }
@@ -230,7 +230,7 @@ mod tests {
             ..ContextOptions::default()
         };
         let ctx = Context::new(env, options);
-        let outcome: Outcome = with_timeout(&ctx, LIMIT * 5, |scope| {
+        let outcome: TimedResult = with_timeout(&ctx, LIMIT * 5, |scope| {
             assert_eq!(scope.deadline(), deadline);
             pending()
         })
@@ -258,7 +258,7 @@ mod tests {
         let mut ctx = context();
         let journal = Journal::default();
         let undo = journal.clone();
-        let outcome: Outcome = with_timeout(&ctx, LIMIT, |scope| {
+        let outcome: TimedResult = with_timeout(&ctx, LIMIT, |scope| {
             scope.register_compensation("undo", move || async move {
                 undo.note("undone");
                 Ok(())

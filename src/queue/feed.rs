@@ -20,7 +20,7 @@ pub struct LifecycleEvent {
     pub sequence: u64,
     /// When, in queue time.
     pub at: QueueMs,
-    /// What happened.
+    /// What happened; the other fields say to whom, and with what result.
     pub kind: LifecycleKind,
     /// To which task; none for what happens to a route.
     pub task: Option<TaskId>,
@@ -60,7 +60,7 @@ pub enum LifecycleKind {
     Done,
     /// The endpoint answered no.
     Rejected,
-    /// No for good.
+    /// The endpoint answered no for good, or a limit forbade the delivery.
     Refused,
     /// The endpoint asked to be spared for a while.
     Unavailable,

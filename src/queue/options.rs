@@ -30,7 +30,7 @@ pub struct QueueOptions {
     pub dir: PathBuf,
     /// Another place for the log than that folder. None: the folder.
     pub log: Option<Arc<dyn LogStore>>,
-    /// The outside world.
+    /// The clock, the disk and the random numbers that the queue uses.
     pub env: Env,
     /// The queue's name, in logs and events.
     pub name: String,

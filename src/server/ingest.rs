@@ -1,7 +1,7 @@
 //! Ingest: commands from producers into the queue.
 //!
-//! Each command is accepted or refused by itself; a queue that is full, closing or broken answers for the
-//! whole request, and nothing of it was kept, save where the status says that it is in doubt.
+//! Each command is accepted or refused by itself. If the queue is full, closing or broken, the whole request
+//! gets one error status, and nothing of it was kept unless the status says that this is in doubt.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub(super) struct Fair {
 #[derive(Debug, Default)]
 struct FairLane {
     in_air: u64,
-    /// Since when fewer were in the air than the window has places.
+    /// Since when fewer were in flight than the window has places.
     open_since: u64,
     /// When its last trouble was told.
     troubled: Option<u64>,

@@ -5,7 +5,7 @@
 //! is told to be ready afterwards counts again.
 //!
 //! Whoever is suspected of having killed the bridge must fly alone in the whole queue: it is passed over while
-//! others are in the air, and goes before its neighbours in a quarantine. Who is suspected was decided at an
+//! others are in flight, and goes before its neighbours in a quarantine. Who is suspected was decided at an
 //! opening, untold; so a task that may have been held at two deaths of its bridge, without an answer since,
 //! counts neither as overtaken nor as overtaking.
 

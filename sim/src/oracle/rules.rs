@@ -88,7 +88,7 @@ pub struct Trouble {
     pub from: Micros,
     /// Until when; the end of time for what may stay on.
     pub until: Micros,
-    /// The fault.
+    /// What the fault does, and to whom.
     pub kind: FaultKind,
 }
 

@@ -3,11 +3,11 @@
 //!
 //! The feed's order is the order in which things were applied, and no lease outlives an opening, so within an
 //! opening that missed no news the two facts that decide are recomputed exactly for each route: how many
-//! answers there were since the grant, and whether anybody else was in the air at any moment of the lease.
+//! answers there were since the grant, and whether anybody else was in flight at any moment of the lease.
 //! An answer is *done*, *rejected* or *unavailable*, and *refused* if something had been sent.
 //!
 //! A death of the bridge is a doubt too, and only who flew alone in the whole queue is charged for it. The feed
-//! tells nothing of an opening's own ends, but a task's history does, and whoever was told to be in the air
+//! tells nothing of an opening's own ends, but a task's history does, and whoever was told to be in flight
 //! together was.
 //!
 //! A doubt that costs nothing must also lead to isolation: after two in a row, with no answer between, the
@@ -34,7 +34,7 @@ pub(super) struct Suspects {
 
 #[derive(Debug, Default)]
 struct SuspectLane {
-    /// Who is in the air: a few, and never twice.
+    /// Who is in flight: a few, and never twice.
     leases: Vec<(No, SeenLease)>,
     answers: u64,
     grants: u64,
@@ -45,7 +45,7 @@ struct SeenLease {
     epoch: u32,
     granted_at: u64,
     answers: u64,
-    /// The count of grants, if nobody else was in the air.
+    /// The count of grants, if nobody else was in flight.
     alone: Option<u64>,
     /// Had company in its queue at some moment.
     accompanied: bool,

@@ -62,7 +62,7 @@ pub enum FaultKind {
     },
     /// The machine loses power: partitioned first, then gone, and what its disk had not synced is drawn.
     PowerCut {
-        /// The machine.
+        /// The machine that loses power.
         host: HostName,
         /// As in a crash.
         in_flight: bool,

@@ -27,7 +27,7 @@ pub(super) fn grant(
             state.task(slot)
         }
         Candidate::Nobody => return Ok(Reply::NothingReady),
-        Candidate::NeedsEmptySky => {
+        Candidate::NeedsQuarantine => {
             reached!(Site::SuspectsQuarantined);
             let until = now.mono.after(SpanMs(QUARANTINE_MS));
             out.push(Event::Quarantined { until });
@@ -68,7 +68,7 @@ enum Candidate {
     Take(Slot),
     Nobody,
     /// The next task must be alone in the queue, and others are in flight.
-    NeedsEmptySky,
+    NeedsQuarantine,
 }
 
 /// The task of the smallest rank, unless isolation forbids it: nothing is leased beside a task that must be alone in
@@ -90,7 +90,7 @@ fn next(state: &QueueState, now: Now, route: RouteId) -> Candidate {
             return Candidate::Take(slot);
         }
         if now.mono >= suspects.rest_until {
-            return Candidate::NeedsEmptySky;
+            return Candidate::NeedsQuarantine;
         }
         head = lane.order.head(closed.and(Gate::Company, true));
     }

@@ -140,7 +140,7 @@ pub enum Report {
     Done,
     /// The endpoint answered no.
     Rejected,
-    /// No for good.
+    /// The endpoint answered no for good, or a limit forbids the delivery.
     Refused,
     /// The endpoint asks to be spared for a while.
     Unavailable {

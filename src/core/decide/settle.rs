@@ -204,7 +204,7 @@ fn count_failure(outcome: LeaseOutcome, next: Next) {
 }
 
 /// Whether an in-doubt outcome is the task's own doing. Only if the endpoint answered others
-/// meanwhile, or nobody else was in the air; otherwise it may be an outage, or a neighbour's doing,
+/// meanwhile, or nobody else was in flight; otherwise it may be an outage, or a neighbour's doing,
 /// and after two such the task flies alone.
 fn suspicion(state: &QueueState, task: &Task, lease: &HeldLease, doubt: Doubt) -> OutcomeCost {
     let budgets = task.budgets;

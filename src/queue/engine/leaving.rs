@@ -1,8 +1,9 @@
 //! Tasks that have left for good in records that are not durable yet.
 //!
 //! An endpoint that is told of a settled task never executes it again, nor answers for it. Told before
-//! the record is durable, it would refuse a task that a crash has brought back, for ever. So the run of
-//! ids around a durably settled task is cut where one follows whose record is still on its way.
+//! the record is durable, it would refuse a task that a crash has brought back, for ever. So a range that is
+//! announced ends before the first id whose record is still on its way: of 4, 5 and 6, which have left, 4 and
+//! 5 are announced if 6 is not durable yet.
 
 use std::collections::VecDeque;
 
@@ -23,7 +24,7 @@ impl Leaving {
         self.waiting.push_back((position, id));
     }
 
-    /// The part of the run from `first` to `last` around `id` that is durable up to `durable`; nothing if
+    /// The part of the range from `first` to `last` around `id` that is durable up to `durable`; nothing if
     /// `id` itself isn't.
     pub(super) fn durable_part(
         &mut self,
@@ -82,8 +83,8 @@ mod tests {
         ] {
             leaving.add(at(offset), id, at(0));
         }
-        let run = (Seq(1), Seq(9));
-        let mut part = |seq, durable| leaving.durable_part(id(7, seq), run, at(durable));
+        let range = (Seq(1), Seq(9));
+        let mut part = |seq, durable| leaving.durable_part(id(7, seq), range, at(durable));
         assert_eq!(part(6, 0), Some((Seq(5), Seq(8))));
         assert_eq!(part(4, 9), None, "it is itself on its way");
         assert_eq!(part(4, 10), Some((Seq(3), Seq(8))));

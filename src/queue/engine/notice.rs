@@ -98,7 +98,7 @@ impl Core {
     }
 
     /// A task is out of the way: of all, if it kept others back; of one that must fly alone in its route,
-    /// if it was the last in the air there.
+    /// if it was the last in flight there.
     fn landed(&self, before: Before) {
         if before.isolated {
             self.waiting.wake_each();

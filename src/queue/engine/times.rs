@@ -1,5 +1,5 @@
-//! How long things take in the queue. Kept under its lock, from readings of the clock that are there anyway: one an
-//! operation, and one more a batch.
+//! How long commits and leases take. Recorded under the queue's lock, from readings of the clock that are taken
+//! anyway: one per operation, and one more per batch.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::observe::Distribution;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Where each batch starts that was begun and not yet taken, and when that was. As many as wait to be written.
+    /// For each batch that has records and isn't being written yet: where it starts, and when its first record came.
     begun: VecDeque<(Position, Mono)>,
     /// From the first record of a batch to the batch being durable.
     pub(crate) commit_wait: Distribution,
@@ -20,15 +20,15 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// The batch that starts at `start` has records now; the first came just now, unless it is known already.
+    /// Notes that the batch at `start` has a record. Only the time of its first one is kept.
     pub(super) fn appended(&mut self, start: Position, now: Mono) {
         if self.begun.back().is_none_or(|(last, _)| *last < start) {
             self.begun.push_back((start, now));
         }
     }
 
-    /// The batch that starts at `start` is taken to be written: when it was begun. One that was begun and filled
-    /// within one operation is not known, and not counted.
+    /// Takes the time of the first record of the batch at `start`, which is about to be written. `None` for a batch
+    /// that one operation began and filled: it is not counted.
     pub(super) fn taken(&mut self, start: Position) -> Option<Mono> {
         let mut since = None;
         while let Some((_, begun)) = self.begun.pop_front_if(|(begun, _)| *begun <= start) {

@@ -1,5 +1,5 @@
-//! What is told of what has happened: to listeners, to watchers of the depth, to endpoints. Each thing once it
-//! is durable.
+//! News of what has happened, for listeners of the feed, watchers of the depth and endpoints. Each is told once
+//! its record is durable.
 
 use tokio::sync::watch;
 
@@ -98,7 +98,7 @@ impl Told {
         self.feed.publish(position);
     }
 
-    /// The run of ids around `id` that have all left for good, durably.
+    /// The range of ids around `id` that have all left for good, durably.
     pub(super) fn settled_range(
         &mut self,
         id: TaskId,

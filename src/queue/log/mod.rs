@@ -6,8 +6,8 @@
 //! several machines together, so that an opening can lose it while it lives: then the log is *fenced*.
 //!
 //! What every log promises:
-//! - [`Log::append`] returns well only when the batch survives whatever the log is made to survive, and
-//!   everything that was appended before it does too.
+//! - [`Log::append`] returns `Ok` only when this batch and all before it survive what the log is made to
+//!   survive, such as a power cut.
 //! - An opening finds everything that was confirmed to the openings before it, and a prefix of what was
 //!   appended and not confirmed. Once it has found something, the next opening finds it as well.
 //! - Once an opening has returned, nothing that an older one appends is ever found.
