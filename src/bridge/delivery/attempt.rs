@@ -84,8 +84,7 @@ impl<'a> DeliveryAttempt<'a> {
             return end;
         }
         let Some(keeper) = &self.route.socket else {
-            let why = "the route has no socket";
-            return Box::pin(self.fall_back(why.to_owned(), None)).await;
+            return self.by_grpc_alone().await;
         };
         let alternative = self.route.grpc.as_ref();
         let alternative = alternative.is_some_and(|grpc| grpc.link().is_some());
@@ -198,14 +197,19 @@ impl<'a> DeliveryAttempt<'a> {
         }
     }
 
-    /// Compensates what failed, and says what the lease's settlement is.
-    pub(super) async fn conclude(mut self, end: SendingEnd) -> (AttemptVerdict, Evidence, Sends) {
-        let (mut verdict, mut evidence) = self.judge(end);
-        if matches!(verdict, AttemptVerdict::Done(_)) && !planted!(Bug::CompensatedAfterSuccess) {
-            let (sends, ctx) = (self.sends(), self.ctx);
-            ctx.succeed();
-            return (verdict, evidence, sends);
-        }
+    /// It is done: nothing is taken back.
+    pub(super) fn succeed(self) -> Sends {
+        let sends = self.sends();
+        self.ctx.succeed();
+        sends
+    }
+
+    /// Compensates what failed, which may show that it did not.
+    pub(super) async fn compensate(
+        mut self,
+        mut verdict: AttemptVerdict,
+        mut evidence: Evidence,
+    ) -> (AttemptVerdict, Evidence, Sends) {
         if self.ctx.compensations() > 0 {
             let learned = Arc::clone(&self.learned);
             let options = ContextOptions::default();
@@ -221,7 +225,8 @@ impl<'a> DeliveryAttempt<'a> {
         (verdict, evidence, self.sends())
     }
 
-    fn judge(&self, end: SendingEnd) -> (AttemptVerdict, Evidence) {
+    /// What the end means for the lease, before anything is compensated, and what it says about the endpoint.
+    pub(super) fn judge(&self, end: SendingEnd) -> (AttemptVerdict, Evidence) {
         let doubtful = self.progress().doubt.is_some();
         let in_doubt = |why| AttemptVerdict::Failed(Failure::InDoubt(why));
         match end {

@@ -2,6 +2,9 @@
 //!
 //! A send that the socket left open is listened to meanwhile: a definite answer decides, from wherever
 //! it comes.
+//!
+//! Where gRPC is the only way, most commands are answered at the first try. That one is made without the
+//! loop around it: with a few thousand commands in flight, what each of them keeps is what they cost.
 
 use super::SendingEnd;
 use super::attempt::{DeliveryAttempt, report};
@@ -14,7 +17,25 @@ use crate::env::timeout;
 use crate::pipeline::{Context, PipelineError, retry};
 
 impl DeliveryAttempt<'_> {
-    /// Tries gRPC after the socket. `open` is a send that may yet be answered there.
+    /// Tries gRPC on a route that has no socket.
+    pub(super) async fn by_grpc_alone(&self) -> SendingEnd {
+        let why = "the route has no socket";
+        let keeper = match &self.route.grpc {
+            Some(grpc) if grpc.link().is_some() => grpc,
+            _ => return SendingEnd::Unanswered(format!("{why}; gRPC is not connected")),
+        };
+        let error = match self.try_grpc(keeper, self.ctx.child()).await {
+            Ok(answer) => return SendingEnd::Answered(answer),
+            Err(error) => error,
+        };
+        let left = self.route.options.sends_max;
+        match Box::pin(self.tries(keeper, left, Some(error))).await {
+            Ok(answer) => SendingEnd::Answered(answer),
+            Err(error) => ending(error, why),
+        }
+    }
+
+    /// Tries gRPC where the socket came first. `open` is a send that may yet be answered there.
     pub(super) async fn fall_back(&self, why: String, open: Option<OpenSend>) -> SendingEnd {
         let doubtful = self.progress().doubt.is_some();
         let Some(keeper) = &self.route.grpc else {
@@ -30,12 +51,11 @@ impl DeliveryAttempt<'_> {
         if doubtful {
             counters.fallbacks_in_doubt.increment();
             reached!(Site::FallbackInDoubt);
-        } else if self.route.socket.is_some() {
+        } else {
             counters.fallbacks_not_sent.increment();
             reached!(Site::FallbackNotSent);
         }
-        let policy = self.route.options.grpc_policy(left);
-        let tries = retry(&self.ctx, &policy, |_, scope| self.try_grpc(keeper, scope));
+        let tries = self.tries(keeper, left, None);
         let outcome = match open {
             None => tries.await,
             Some(mut open) => tokio::select! {
@@ -75,50 +95,74 @@ impl DeliveryAttempt<'_> {
         }
     }
 
-    async fn try_grpc(
+    /// As many tries as the route allows, with `left` sends at most. `first` is what the first of them came
+    /// to, if it was made already.
+    async fn tries(
         &self,
         keeper: &Keeper,
-        scope: Context,
+        left: u32,
+        mut first: Option<PipelineError<Unanswered>>,
     ) -> Result<KeptAnswer, PipelineError<Unanswered>> {
-        let Some(link) = keeper.link() else {
-            let why = "gRPC is not connected".to_owned();
-            let silent = false;
-            return Err(Unanswered::NeverSent { why, silent }.into());
-        };
-        if let Some(held) = self.hold_back(&link) {
-            return Err(Unanswered::Stop(held).into());
-        }
-        let doubt = self.progress().doubt;
-        if let Some(known) = doubt
-            && known != link.inbox_id()
-            && self.route.options.on_lost_inbox == OnLostInbox::Hold
-        {
-            let why = format!("gRPC leads to inbox {}, not to {known}", link.inbox_id());
-            return Err(Unanswered::Stop(SendingEnd::Unanswered(why)).into());
-        }
-        // There is no other way left, so that the breaker holds nothing back.
-        let pass = keeper.pass(false).expect("passes without an alternative");
+        let policy = self.route.options.grpc_policy(left);
+        retry(&self.ctx, &policy, |_, scope| {
+            let made = first.take();
+            async move {
+                match made {
+                    Some(error) => Err(error),
+                    None => self.try_grpc(keeper, scope).await,
+                }
+            }
+        })
+        .await
+    }
+
+    /// One try. (A block, because an `async fn` would keep its arguments twice.)
+    fn try_grpc<'b>(
+        &'b self,
+        keeper: &'b Keeper,
+        scope: Context,
+    ) -> impl Future<Output = Result<KeptAnswer, PipelineError<Unanswered>>> + Send + 'b {
         let patience = self.route.options.grpc_try;
-        let mut unanswered = match self.send(keeper, &link, &scope, patience).await {
-            Ok(answer) => {
-                scope.succeed();
-                return Ok(answer);
+        async move {
+            let Some(link) = keeper.link() else {
+                let why = "gRPC is not connected".to_owned();
+                let silent = false;
+                return Err(Unanswered::NeverSent { why, silent }.into());
+            };
+            if let Some(held) = self.hold_back(&link) {
+                return Err(Unanswered::Stop(held).into());
             }
-            Err(unanswered) => unanswered,
-        };
-        match &mut unanswered {
-            Unanswered::Stop(_) => keeper.withdrawn(pass),
-            Unanswered::NeverSent { silent, .. } => {
-                report(keeper, pass, *silent);
-                scope.succeed();
+            let doubt = self.progress().doubt;
+            if let Some(known) = doubt
+                && known != link.inbox_id()
+                && self.route.options.on_lost_inbox == OnLostInbox::Hold
+            {
+                let why = format!("gRPC leads to inbox {}, not to {known}", link.inbox_id());
+                return Err(Unanswered::Stop(SendingEnd::Unanswered(why)).into());
             }
-            // Its rollback stays registered: it runs if no later try is answered. Nobody listens any more.
-            Unanswered::InDoubt { silent, open, .. } => {
-                report(keeper, pass, *silent);
-                *open = None;
+            // There is no other way left, so that the breaker holds nothing back.
+            let pass = keeper.pass(false).expect("passes without an alternative");
+            let mut unanswered = match self.send(keeper, &link, &scope, patience).await {
+                Ok(answer) => {
+                    scope.succeed();
+                    return Ok(answer);
+                }
+                Err(unanswered) => unanswered,
+            };
+            match &mut unanswered {
+                Unanswered::Stop(_) => keeper.withdrawn(pass),
+                Unanswered::NeverSent { silent, .. } => {
+                    report(keeper, pass, *silent);
+                    scope.succeed();
+                }
+                // Its rollback stays registered: it runs if no later try is answered. Nobody listens any more.
+                Unanswered::InDoubt { silent, open, .. } => {
+                    report(keeper, pass, *silent);
+                    *open = None;
+                }
             }
+            Err(unanswered.into())
         }
-        Err(unanswered.into())
     }
 }
 

@@ -126,8 +126,8 @@ impl DeliveryAttempt<'_> {
                 Err(NotAsked::Window) => {
                     reached!(Site::WindowWaited);
                     now = None;
-                    let room = timeout(&*self.route.env.clock, patience, link.window()).await;
-                    match room {
+                    let room = timeout(&*self.route.env.clock, patience, link.window());
+                    match Box::pin(room).await {
                         Ok(()) => continue,
                         Err(_) => NotAsked::Window.to_string(),
                     }
