@@ -26,6 +26,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer: a page of 1000 poisoned tasks, or one with a body of 16 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// HTTP/2 window of each stream and of the connection. A client with a small one hangs up on a server that answers a few
+/// hundred calls at once: how many short frames may wait to be read follows the window.
+const WINDOW_BYTES: u32 = 8 << 20;
+
 /// Where the bridge is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BridgeArgs {
@@ -63,7 +67,8 @@ pub(crate) fn channel(env: &Env, address: &Address) -> Channel {
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .http2_adaptive_window(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .connect_with_connector_lazy(connector)
 }
 

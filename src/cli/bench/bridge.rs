@@ -1,21 +1,19 @@
 //! The bridge's figures: commands per second to an endpoint in a process of its own.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use leasebridge::bridge::{Bridge, BridgeOptions, RouteOptions};
-use leasebridge::env::{Address, BoxFuture, Env, timeout};
-use leasebridge::queue::{Command, TaskOptions};
+use leasebridge::env::{Address, BoxFuture, Env};
+use leasebridge::queue::{Command, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command as Process};
 
+use super::BenchError;
 use super::cost::Stopwatch;
+use super::helper::{self, Helper};
 use super::queue::BODY_BYTES;
-use super::{BenchError, HELPER_PATIENCE};
 
 /// The transport under test; the other one is not configured.
 #[derive(Clone, Copy, Debug)]
@@ -61,32 +59,39 @@ pub(super) async fn endpoint() -> Result<(), BenchError> {
         .await
         .map_err(std::io::Error::other)?;
     let grpc = running.grpc_address().expect("it was asked for");
-    println!("{} {grpc}", running.socket_address());
-    // Whoever started it holds the other end for as long as it lives.
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    Ok(())
+    helper::ready(format_args!("{} {grpc}", running.socket_address()));
+    helper::told_to_end().await
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+enum EndpointKind {
+    /// `leasebridge::receiver`.
+    Ours,
+    /// See [`super::foreign`].
+    Foreign,
+}
+
+impl EndpointKind {
+    fn subcommand(self) -> &'static str {
+        match self {
+            Self::Ours => "endpoint",
+            Self::Foreign => "foreign",
+        }
+    }
 }
 
 /// An endpoint process; ends with this value.
 struct EndpointProcess {
-    process: Child,
+    process: Helper,
     socket: Address,
     grpc: Address,
 }
 
 impl EndpointProcess {
-    async fn start() -> Result<Self, BenchError> {
-        let mut process = Process::new(std::env::current_exe()?)
-            .args(["bench", "endpoint"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = process.stdout.take().expect("it was piped");
-        let mut lines = BufReader::new(stdout).lines();
-        let clock = Env::real().clock;
-        let line = timeout(&*clock, HELPER_PATIENCE, lines.next_line()).await;
-        let line = line.map_err(std::io::Error::other)??.unwrap_or_default();
+    async fn start(kind: EndpointKind) -> Result<Self, BenchError> {
+        let mut process = Helper::start([kind.subcommand()])?;
+        let line = process.line(helper::PATIENCE).await?;
         let parse = || {
             let (socket, grpc) = line.split_once(' ')?;
             Some((socket.parse().ok()?, grpc.parse().ok()?))
@@ -98,44 +103,69 @@ impl EndpointProcess {
             grpc,
         })
     }
+
+    fn route(&self, over: Over) -> RouteOptions {
+        let route = RouteOptions {
+            window: WINDOW,
+            ..RouteOptions::new("default")
+        };
+        match over {
+            Over::Socket => route.socket(self.socket.clone()),
+            Over::Grpc => route.grpc(self.grpc.clone()),
+        }
+    }
+}
+
+async fn enqueue(queue: SafeTaskQueue<Command>, commands: usize) -> Result<(), BenchError> {
+    let mut left = commands;
+    while left > 0 {
+        let batch = left.min(ENQUEUE_BATCH);
+        let command = || Command::new(vec![b'x'; BODY_BYTES]);
+        let batched = (0..batch).map(|_| (command(), TaskOptions::default()));
+        queue.enqueue_batch(batched).await?;
+        left -= batch;
+    }
+    Ok(())
+}
+
+async fn drained(env: &Env, queue: &SafeTaskQueue<Command>) {
+    while queue.counts().pending() > 0 {
+        env.clock.sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Commands per second from the first enqueue to the last durable acknowledgement.
 pub(super) async fn deliver(dir: &Path, commands: usize, over: Over) -> Result<f64, BenchError> {
-    let mut endpoint = EndpointProcess::start().await?;
+    let endpoint = EndpointProcess::start(EndpointKind::Ours).await?;
     let env = Env::real();
     let queue = super::queue::open(dir).await?;
-    let route = RouteOptions {
-        window: WINDOW,
-        ..RouteOptions::new("default")
-    };
-    let route = match over {
-        Over::Socket => route.socket(endpoint.socket.clone()),
-        Over::Grpc => route.grpc(endpoint.grpc.clone()),
-    };
+    let route = endpoint.route(over);
     let bridge = Bridge::start(env.clone(), queue.clone(), BridgeOptions::new(vec![route]))?;
     let watch = Stopwatch::start();
-    let producer = tokio::spawn({
-        let queue = queue.clone();
-        async move {
-            let mut left = commands;
-            while left > 0 {
-                let batch = left.min(ENQUEUE_BATCH);
-                let command = || Command::new(vec![b'x'; BODY_BYTES]);
-                let batched = (0..batch).map(|_| (command(), TaskOptions::default()));
-                queue.enqueue_batch(batched).await?;
-                left -= batch;
-            }
-            Ok::<_, BenchError>(())
-        }
-    });
+    let producer = tokio::spawn(enqueue(queue.clone(), commands));
     producer.await.map_err(std::io::Error::other)??;
-    while queue.counts().pending() > 0 {
-        env.clock.sleep(Duration::from_millis(1)).await;
-    }
+    drained(&env, &queue).await;
     let took = watch.took(commands);
     bridge.drain(Duration::from_secs(5)).await;
     queue.close().await?;
-    endpoint.process.kill().await?;
+    drop(endpoint.process);
     Ok(took.rate)
+}
+
+/// Microseconds of processor time that the bridge takes for a command, lease and settlement included, when the
+/// endpoint answers one command after the other. The commands are in the queue already.
+pub(super) async fn cost(dir: &Path, commands: usize, over: Over) -> Result<f64, BenchError> {
+    let endpoint = EndpointProcess::start(EndpointKind::Foreign).await?;
+    let env = Env::real();
+    let queue = super::queue::open(dir).await?;
+    enqueue(queue.clone(), commands).await?;
+    let options = BridgeOptions::new(vec![endpoint.route(over)]);
+    let watch = Stopwatch::start();
+    let bridge = Bridge::start(env.clone(), queue.clone(), options)?;
+    drained(&env, &queue).await;
+    let took = watch.took(commands);
+    bridge.drain(Duration::from_secs(5)).await;
+    queue.close().await?;
+    drop(endpoint.process);
+    Ok(took.processor * 1e6)
 }

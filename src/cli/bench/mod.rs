@@ -9,6 +9,10 @@ mod baseline;
 mod bridge;
 mod cost;
 mod figures;
+mod foreign;
+mod helper;
+mod network;
+mod processor;
 mod queue;
 mod report;
 
@@ -20,9 +24,11 @@ use leasebridge::bridge::StartError;
 use leasebridge::queue::{EnqueueError, LeaseError, LogFailure, OpenError};
 
 use super::exit::{CommandFailure, CommandResult, Exit};
+use super::out;
+use super::signals::Signals;
 use report::{BenchReport, Figure};
 
-/// Measure the queue and the bridge on this machine
+/// Measure the queue, the bridge and the whole way on this machine
 ///
 /// Each figure stands beside a baseline measured in the same run. `raw` writes the same bytes in the same
 /// batches to a pre-zeroed file with one fdatasync a batch; `group` has the same number of async callers,
@@ -34,6 +40,7 @@ use report::{BenchReport, Figure};
 ///   leasebridge bench queue
 ///   leasebridge bench queue --only 1024
 ///   leasebridge bench bridge --json
+///   leasebridge bench network --rounds 3
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BenchArgs {
@@ -69,9 +76,27 @@ enum BenchSubject {
     Queue,
     /// Through the bridge to an endpoint in a process of its own, over each transport
     Bridge,
+    /// Producers, bridge and endpoint, each in a process of its own; beside them the same through Redis
+    ///
+    /// Commands a second from the first call to the last settlement, how soon they are durable and executed, and
+    /// the processor time of each process. `redis-server` is started with `appendonly yes` and `appendfsync
+    /// always`, if it is installed.
+    Network,
+    /// The endpoint of `bench network`
+    #[command(hide = true)]
+    NetworkEndpoint,
+    /// The producers of `bench network`
+    #[command(hide = true)]
+    Producers(network::ProducersArgs),
+    /// The consumer of `bench network` that Redis has
+    #[command(hide = true)]
+    RedisConsumer(network::ConsumerArgs),
     /// An endpoint that executes nothing, for `bench bridge`
     #[command(hide = true)]
     Endpoint,
+    /// An endpoint that answers one command after the other, for `bench bridge`
+    #[command(hide = true)]
+    Foreign,
     /// Recover a folder and say what it took, for `bench queue`
     #[command(hide = true)]
     Recover,
@@ -92,6 +117,10 @@ pub(crate) enum BenchError {
     Bridge(#[from] StartError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Call(#[from] tonic::Status),
+    #[error("of {wanted} commands {found} were seen")]
+    Unseen { wanted: u64, found: u64 },
     #[error("{wanted} commands were accepted and {found} were found after the recovery")]
     Lost { wanted: u64, found: u64 },
     #[error("the calibration loop came to {0:#x}: it is not the loop that figures are measured by")]
@@ -114,34 +143,83 @@ impl BenchArgs {
     }
 }
 
-/// Runs a benchmark and prints its table.
+/// Runs a benchmark and prints its table, or is the helping process of one.
 pub(crate) async fn run(args: BenchArgs) -> CommandResult {
-    let failed = |error: BenchError| CommandFailure::failed(error.to_string());
-    match args.what {
-        BenchSubject::Endpoint => {
-            return bridge::endpoint()
-                .await
-                .map(|()| Exit::Done)
-                .map_err(failed);
-        }
+    let helped = match args.what {
+        BenchSubject::Endpoint => bridge::endpoint().await,
+        BenchSubject::Foreign => foreign::endpoint().await,
+        BenchSubject::NetworkEndpoint => network::endpoint().await,
+        BenchSubject::Producers(args) => network::producers(args).await,
+        BenchSubject::RedisConsumer(args) => network::consume(args).await,
         BenchSubject::Recover => {
             let recovered = queue::recover(&args.dir).await.map_err(failed)?;
-            super::out::print_json(&recovered)?;
-            return Ok(Exit::Done);
+            return out::print_json(&recovered).map(|()| Exit::Done);
         }
-        BenchSubject::Queue | BenchSubject::Bridge => {}
-    }
+        BenchSubject::Queue | BenchSubject::Bridge | BenchSubject::Network => {
+            return measure(&args).await;
+        }
+    };
+    helped.map(|()| Exit::Done).map_err(failed)
+}
+
+fn failed(error: BenchError) -> CommandFailure {
+    CommandFailure::failed(error.to_string())
+}
+
+async fn measure(args: &BenchArgs) -> CommandResult {
+    let mut signals = Signals::catch()?;
     let folder = tempfile::Builder::new()
         .prefix("leasebridge-bench-")
         .tempdir_in(&args.dir)
         .map_err(|error| CommandFailure::failed(format!("{}: {error}", args.dir.display())))?;
-    let report = match args.what {
-        BenchSubject::Queue => figures::measure(&args, folder.path()).await,
-        _ => measure_bridge(&args, folder.path()).await,
+    let ended = tokio::select! {
+        biased;
+        // BenchSubject is measured is dropped, and its processes are killed with it.
+        signal = signals.next() => Ok(signal),
+        shown = measure_in(args, folder.path()) => shown.map(|()| Exit::Done),
     };
-    report.map_err(failed)?.print(args.json)?;
-    Ok(Exit::Done)
+    clear(folder.path()).await?;
+    ended
 }
+
+/// Removes the folder: a process that was just killed may make one more file in it.
+async fn clear(dir: &Path) -> Result<(), CommandFailure> {
+    let mut tries = 1;
+    while let Err(error) = std::fs::remove_dir_all(dir) {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            break;
+        }
+        if tries == CLEARINGS_MAX {
+            return Err(CommandFailure::failed(format!(
+                "{}: {error}",
+                dir.display()
+            )));
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn measure_in(args: &BenchArgs, dir: &Path) -> Result<(), CommandFailure> {
+    match args.what {
+        BenchSubject::Network => {
+            let report = network::measure(args, dir).await.map_err(failed)?;
+            report.print(args.json)
+        }
+        BenchSubject::Bridge => {
+            let report = measure_bridge(args, dir).await.map_err(failed)?;
+            report.print(args.json)
+        }
+        _ => {
+            let report = figures::measure(args, dir).await.map_err(failed)?;
+            report.print(args.json)
+        }
+    }
+}
+
+/// How often a folder is removed, 20 ms apart: a process that is killed in a sync ends with it.
+const CLEARINGS_MAX: u32 = 100;
 
 async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<BenchReport, BenchError> {
     let mut report = BenchReport::new("bridge", args.rounds);
@@ -160,6 +238,18 @@ async fn measure_bridge(args: &BenchArgs, dir: &Path) -> Result<BenchReport, Ben
         }
         report.push(figure);
     }
+    let commands = (20_000 / args.shorten as usize).max(1000);
+    for transport in [bridge::Over::Socket, bridge::Over::Grpc] {
+        let name = format!("µs/command over {}, foreign", transport.name());
+        if !args.wants(&name) {
+            continue;
+        }
+        let mut figure = Figure::at_most(&name, 100.0);
+        for _ in 0..args.rounds {
+            figure.add_alone(bridge::cost(&fresh(dir)?, commands, transport).await?);
+        }
+        report.push(figure);
+    }
     Ok(report)
 }
 
@@ -172,6 +262,3 @@ fn fresh(dir: &Path) -> Result<PathBuf, BenchError> {
     }
     Ok(path)
 }
-
-/// How long a helping process may take to say where it listens.
-const HELPER_PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
 
 use super::baseline::CycleBytes;
 use super::cost::{Stopwatch, Took};
-use super::{BenchError, HELPER_PATIENCE};
+use super::{BenchError, helper};
 
 /// Bytes of a command's body in every figure.
 pub(super) const BODY_BYTES: usize = 256;
@@ -30,7 +30,7 @@ pub(super) async fn open(dir: &Path) -> Result<SafeTaskQueue<Command>, BenchErro
             clock.sleep(Duration::from_millis(1)).await;
         }
     };
-    let in_time = timeout(&*clock, HELPER_PATIENCE, made).await;
+    let in_time = timeout(&*clock, helper::PATIENCE, made).await;
     in_time.map_err(std::io::Error::other)?;
     Ok(queue)
 }

@@ -159,7 +159,7 @@ impl BenchReport {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -170,7 +170,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// Large numbers need no decimals, small ones nothing else.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")
     } else {

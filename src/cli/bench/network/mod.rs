@@ -1,0 +1,180 @@
+//! The whole way, each part in a process of its own: producers, bridge, endpoint, all over TCP on this machine;
+//! and beside it the same commands through Redis, where it is installed.
+//!
+//! A command counts as *durable* when its producer is told so, as *executed* when the endpoint has it in hand, and as
+//! settled when it has left the queue (with Redis: the stream).
+
+mod bridge;
+mod endpoint;
+mod latency;
+mod producers;
+mod redis;
+mod resp;
+mod table;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use leasebridge::env::{Address, Env};
+use serde_json::Value;
+
+use super::helper::{Helper, number, parse};
+use super::{BenchArgs, BenchError, fresh};
+pub(super) use endpoint::run as endpoint;
+pub(super) use producers::{Call, ProducersArgs, run as producers};
+pub(super) use redis::{ConsumerArgs, consume};
+pub(super) use table::NetworkReport;
+use table::{Round, Row};
+
+/// How many callers there are, and how many commands they have for a round: about a second's work.
+const CALLERS: [(usize, usize); 3] = [(1, 1_000), (64, 10_000), (256, 20_000)];
+
+/// How long a round may take: a hundred times what it should.
+const ROUND_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs all rounds.
+pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<NetworkReport, BenchError> {
+    let redis = redis::Server::version().await?;
+    let mut report = NetworkReport::new(args.rounds, redis.clone());
+    for (callers, commands) in CALLERS {
+        let commands = (commands / args.shorten as usize).max(callers);
+        for call in [Call::Unary, Call::Stream, Call::Redis] {
+            if !args.wants(&format!("{}, {callers} callers", call.name())) {
+                continue;
+            }
+            let mut row = Row::new(call, callers);
+            if call == Call::Redis && redis.is_none() {
+                report.push(row);
+                continue;
+            }
+            for _ in 0..args.rounds {
+                let load = Load {
+                    call,
+                    callers,
+                    commands,
+                };
+                row.add(load.round(&fresh(dir)?).await?);
+            }
+            report.push(row);
+        }
+    }
+    Ok(report)
+}
+
+/// What is done in one round.
+#[derive(Clone, Copy)]
+struct Load {
+    call: Call,
+    callers: usize,
+    commands: usize,
+}
+
+impl Load {
+    async fn round(self, dir: &Path) -> Result<Round, BenchError> {
+        match self.call {
+            Call::Unary | Call::Stream => self.bridged(dir).await,
+            Call::Redis => self.with_redis(dir).await,
+        }
+    }
+
+    async fn bridged(self, dir: &Path) -> Result<Round, BenchError> {
+        let env = Env::real();
+        let mut endpoint = Helper::start(["network-endpoint"])?;
+        let address = endpoint.line(super::helper::PATIENCE).await?;
+        let bridge = bridge::Bridge::start(&env, dir, &address).await?;
+        let mut producers = self.producers(&bridge.address).await?;
+        let before = [
+            producers.processor_time()?,
+            bridge.processor_time()?,
+            endpoint.processor_time()?,
+        ];
+        let start = Instant::now();
+        producers.go().await?;
+        let durable = parse(&producers.line(ROUND_PATIENCE).await?)?;
+        bridge.settled(&env).await?;
+        let took = start.elapsed();
+        let after = [
+            producers.processor_time()?,
+            bridge.processor_time()?,
+            endpoint.processor_time()?,
+        ];
+        bridge.end().await?;
+        let executed = endpoint.end().await?;
+        self.seen(took, &durable, &executed, (before, after))
+    }
+
+    async fn with_redis(self, dir: &Path) -> Result<Round, BenchError> {
+        let env = Env::real();
+        let server = redis::Server::start(&env, dir).await?;
+        let commands = self.commands.to_string();
+        let address = server.address.to_string();
+        let mut consumer =
+            Helper::start(["redis-consumer", "--to", &address, "--commands", &commands])?;
+        consumer.line(super::helper::PATIENCE).await?;
+        let mut producers = self.producers(&server.address).await?;
+        let before = [
+            producers.processor_time()?,
+            server.processor_time()?,
+            consumer.processor_time()?,
+        ];
+        let start = Instant::now();
+        producers.go().await?;
+        let durable = parse(&producers.line(ROUND_PATIENCE).await?)?;
+        let executed = parse(&consumer.line(ROUND_PATIENCE).await?)?;
+        let took = start.elapsed();
+        let after = [
+            producers.processor_time()?,
+            server.processor_time()?,
+            consumer.processor_time()?,
+        ];
+        server.end().await?;
+        self.seen(took, &durable, &executed, (before, after))
+    }
+
+    /// Producers that are connected and wait for the word to go.
+    async fn producers(self, to: &Address) -> Result<Helper, BenchError> {
+        let mut producers = Helper::start([
+            "producers",
+            "--to",
+            &to.to_string(),
+            "--call",
+            self.call.name(),
+            "--callers",
+            &self.callers.to_string(),
+            "--commands",
+            &self.commands.to_string(),
+        ])?;
+        producers.line(super::helper::PATIENCE).await?;
+        Ok(producers)
+    }
+
+    fn seen(
+        self,
+        took: Duration,
+        durable: &Value,
+        executed: &Value,
+        (before, after): ([Duration; 3], [Duration; 3]),
+    ) -> Result<Round, BenchError> {
+        let wanted = self.commands as u64;
+        for said in [durable, executed] {
+            let found = number(said, "count")? as u64;
+            if found != wanted {
+                return Err(BenchError::Unseen { wanted, found });
+            }
+        }
+        let each = |at: usize| {
+            let used = after[at].saturating_sub(before[at]).as_secs_f64();
+            used * 1e6 / self.commands as f64
+        };
+        Ok(Round {
+            commands_per_s: self.commands as f64 / took.as_secs_f64(),
+            durable_p50_ms: number(durable, "p50_ms")?,
+            durable_p99_ms: number(durable, "p99_ms")?,
+            executed_p50_ms: number(executed, "p50_ms")?,
+            executed_p99_ms: number(executed, "p99_ms")?,
+            producers_us: each(0),
+            queue_us: each(1),
+            endpoint_us: each(2),
+        })
+    }
+}
