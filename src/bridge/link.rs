@@ -7,6 +7,7 @@
 mod connect;
 mod driver;
 mod grpc;
+mod pace;
 mod receive;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::counters::LinkCounters;
 use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters};
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, IdRange, SendNumber};
+use crate::env::{Clock, Mono};
 use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{EndpointHello, FrameSender, InboxId};
 
@@ -42,6 +44,7 @@ pub(super) struct Link {
     hello: EndpointHello,
     sender: FrameSender,
     waiters: Arc<Waiters>,
+    clock: Arc<dyn Clock>,
     /// The endpoint asked for nothing new, or this side closes.
     draining: AtomicBool,
     heart: Heart,
@@ -71,6 +74,7 @@ impl Link {
         sender: FrameSender,
         counters: Arc<LinkCounters>,
         changed: Arc<Notify>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         sender.set_frame_bytes_max(hello.frame_bytes_max);
         let in_flight_max = usize::try_from(hello.in_flight_max).unwrap_or(usize::MAX);
@@ -79,6 +83,7 @@ impl Link {
             waiters: Waiters::new(sender.clone(), in_flight_max),
             hello,
             sender,
+            clock,
             draining: AtomicBool::new(false),
             heart: Heart::default(),
             counters,
@@ -128,7 +133,7 @@ impl Link {
         self.waiters.room().await;
     }
 
-    /// Sends a command.
+    /// Sends a command. `now` is what its answer's time is counted from.
     ///
     /// # Errors
     /// [`NotAsked`]; definite.
@@ -137,6 +142,7 @@ impl Link {
         delivery: DeliveryId,
         send: SendNumber,
         command: Outbound,
+        now: Mono,
     ) -> Result<PendingQuestion, NotAsked> {
         let key = Key {
             delivery,
@@ -152,7 +158,7 @@ impl Link {
             key: command.key,
             expires_in_ms: command.expires_in_ms,
         });
-        let pending = self.waiters.ask(key, frame)?;
+        let pending = self.waiters.ask(key, frame, now)?;
         self.counters.sends.increment();
         Ok(pending)
     }
@@ -175,7 +181,7 @@ impl Link {
             delivery: Some(delivery.into()),
             send: send.get(),
         });
-        let pending = self.waiters.ask(key, frame)?;
+        let pending = self.waiters.ask(key, frame, self.clock.now())?;
         self.counters.rollbacks.increment();
         Ok(pending)
     }

@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::result::TaskResult;
 use crate::core::{DeliveryId, SendNumber};
+use crate::env::Mono;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{Fate, FrameSender, HandlerError, NotSent, Ticket};
 
@@ -95,6 +97,8 @@ pub(super) enum Receipt {
 
 struct WaiterEntry {
     ticket: Ticket,
+    /// When it was queued.
+    asked: Mono,
     working: bool,
     answer: Option<KeptAnswer>,
     /// Set at the link's end: whether the frame may have been written.
@@ -134,7 +138,7 @@ impl Waiters {
         })
     }
 
-    /// Queues `frame` and waits for what it asks for.
+    /// Queues `frame` and waits for what it asks for. `now` is what its answer's time is counted from.
     ///
     /// # Errors
     /// [`NotAsked`]; definite.
@@ -142,6 +146,7 @@ impl Waiters {
         self: &Arc<Self>,
         key: Key,
         frame: Kind,
+        now: Mono,
     ) -> Result<PendingQuestion, NotAsked> {
         let mut table = self.lock();
         if table.dead {
@@ -155,6 +160,7 @@ impl Waiters {
         let ticket = self.sender.force(frame)?;
         let entry = WaiterEntry {
             ticket,
+            asked: now,
             working: false,
             answer: None,
             died: None,
@@ -207,11 +213,13 @@ impl Waiters {
         }
     }
 
-    /// Takes the table for the answers that arrived together.
-    pub(super) fn receive(&self) -> Receiving<'_> {
+    /// Takes the table for the answers that arrived together, by `now`.
+    pub(super) fn receive(&self, now: Mono) -> Receiving<'_> {
         Receiving {
             waiters: self,
             table: Some(self.lock()),
+            now,
+            quickest: None,
             wakers: Vec::new(),
             freed: false,
         }
@@ -296,11 +304,19 @@ impl Table {
 pub(super) struct Receiving<'a> {
     waiters: &'a Waiters,
     table: Option<MutexGuard<'a, Table>>,
+    now: Mono,
+    /// How long the quickest of the answers took.
+    quickest: Option<Duration>,
     wakers: Vec<Waker>,
     freed: bool,
 }
 
 impl Receiving<'_> {
+    /// How long the quickest of the awaited answers took, if there was one.
+    pub(super) fn quickest(&self) -> Option<Duration> {
+        self.quickest
+    }
+
     /// The endpoint executes a command.
     pub(super) fn working(&mut self, key: Key) -> Receipt {
         let table = self.table.as_mut().expect("held until dropped");
@@ -342,6 +358,8 @@ impl Receiving<'_> {
             return Receipt::Late;
         }
         entry.answer = Some(answer);
+        let took = self.now.saturating_since(entry.asked);
+        self.quickest = Some(self.quickest.map_or(took, |least| least.min(took)));
         self.wakers.extend(entry.waker.take());
         table.in_flight -= usize::from(key.ask == Ask::Execute);
         Receipt::Awaited

@@ -110,7 +110,8 @@ impl DeliveryAttempt<'_> {
             return Err(Unanswered::Stop(SendingEnd::LeaseLost));
         }
         loop {
-            let asked = link.execute(self.delivery, send, self.outbound());
+            let at = now.unwrap_or_else(|| self.route.env.clock.now());
+            let asked = link.execute(self.delivery, send, self.outbound(), at);
             let closed = match asked {
                 Ok(pending) => {
                     // Queued and not yet polled away from here: the rollback is in place before
@@ -120,8 +121,7 @@ impl DeliveryAttempt<'_> {
                     progress.sends = number;
                     progress.last = Some(link.transport());
                     progress.listening = Some(link.inbox_id());
-                    let now = now.unwrap_or_else(|| self.route.env.clock.now());
-                    return Ok((pending, now));
+                    return Ok((pending, at));
                 }
                 Err(NotAsked::Window) => {
                     reached!(Site::WindowWaited);

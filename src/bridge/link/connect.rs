@@ -90,7 +90,9 @@ impl Connector {
         }
         let counters = Arc::clone(&self.counters);
         let changed = Arc::clone(&self.changed);
-        let link = Arc::new(Link::new(self.transport, hello, sender, counters, changed));
+        let clock = Arc::clone(&self.env.clock);
+        let link = Link::new(self.transport, hello, sender, counters, changed, clock);
+        let link = Arc::new(link);
         let beat = Beat {
             interval: route.heartbeat,
             misses: route.heartbeat_misses,

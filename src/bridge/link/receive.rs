@@ -1,6 +1,7 @@
 //! What arrives on a link, and what each frame means.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Link;
 use crate::bridge::limits::{FRAMES_PER_BATCH_MAX, REASON_BYTES_MAX};
@@ -17,6 +18,7 @@ use tokio::io::ReadHalf;
 
 use super::driver::LinkEnd;
 use super::grpc::GrpcFrames;
+use super::pace::rest;
 use crate::env::BoxStream;
 
 /// The receiving half of a connection.
@@ -66,7 +68,7 @@ pub(in crate::bridge) enum ProtocolViolation {
     NoState(DeliveryId),
 }
 
-/// Reads until the link's end.
+/// Reads until the link's end. What a busy endpoint answers is left to gather for a moment: see [`super::pace`].
 pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> LinkEnd {
     let mut batch = Vec::new();
     loop {
@@ -77,8 +79,15 @@ pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> LinkEnd {
         }
         link.heart.heard.store(true, Ordering::Relaxed);
         let outcome = gather(incoming, &mut batch);
-        if let Err(death) = receive_batch(link, &mut batch).and(outcome) {
-            return death;
+        let frames = batch.len();
+        let received = receive_batch(link, &mut batch);
+        match received.and_then(|quickest| outcome.map(|()| quickest)) {
+            Ok(quickest) => {
+                if let Some(rest) = rest(frames, quickest) {
+                    link.clock.sleep(rest).await;
+                }
+            }
+            Err(death) => return death,
         }
     }
 }
@@ -93,12 +102,14 @@ fn gather(incoming: &mut Incoming, batch: &mut Vec<Kind>) -> Result<(), LinkEnd>
     Ok(())
 }
 
-/// Handles what arrived together under one lock of the waiters.
-fn receive_batch(link: &Link, batch: &mut Vec<Kind>) -> Result<(), LinkEnd> {
-    let mut receiving = link.waiters.receive();
-    batch
-        .drain(..)
-        .try_for_each(|kind| receive(link, &mut receiving, kind))
+/// Handles what arrived together under one lock of the waiters. How long the quickest answer took, if there
+/// was one.
+fn receive_batch(link: &Link, batch: &mut Vec<Kind>) -> Result<Option<Duration>, LinkEnd> {
+    let mut receiving = link.waiters.receive(link.clock.now());
+    for kind in batch.drain(..) {
+        receive(link, &mut receiving, kind)?;
+    }
+    Ok(receiving.quickest())
 }
 
 fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(), LinkEnd> {
@@ -238,3 +249,6 @@ impl From<FrameError> for LinkEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ fn frame() -> Kind {
 }
 
 fn execute(waiters: &Arc<Waiters>, seq: u64) -> PendingQuestion {
-    let pending = waiters.ask(key(seq, Ask::Execute), frame());
+    let pending = waiters.ask(key(seq, Ask::Execute), frame(), Mono::default());
     pending.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -48,17 +48,29 @@ async fn signs_come_in_order_and_an_answer_comes_once() {
     let (waiters, _source) = table(8);
     let mut pending = execute(&waiters, 1);
     let asked = key(1, Ask::Execute);
-    assert_eq!(waiters.receive().working(asked), Receipt::Awaited);
+    assert_eq!(
+        waiters.receive(Mono::default()).working(asked),
+        Receipt::Awaited
+    );
     assert_eq!(pending.next().await, Sign::Working);
     {
         let mut next = pin!(pending.next());
         assert!(poll!(next.as_mut()).is_pending());
-        assert_eq!(waiters.receive().answer(asked, done()), Receipt::Awaited);
+        assert_eq!(
+            waiters.receive(Mono::default()).answer(asked, done()),
+            Receipt::Awaited
+        );
         assert_eq!(next.await, Sign::Answer(done()));
     }
     for _ in 0..2 {
-        assert_eq!(waiters.receive().answer(asked, done()), Receipt::Unknown);
-        assert_eq!(waiters.receive().working(asked), Receipt::Unknown);
+        assert_eq!(
+            waiters.receive(Mono::default()).answer(asked, done()),
+            Receipt::Unknown
+        );
+        assert_eq!(
+            waiters.receive(Mono::default()).working(asked),
+            Receipt::Unknown
+        );
     }
     assert!(pending.next().now_or_never().is_none());
     assert_eq!(waiters.in_flight(), 0);
@@ -78,7 +90,10 @@ async fn an_answer_reaches_only_the_very_send_it_names() {
         key(2, Ask::Execute),
         key(1, Ask::RollBack),
     ] {
-        assert_eq!(waiters.receive().answer(wrong, done()), Receipt::Unknown);
+        assert_eq!(
+            waiters.receive(Mono::default()).answer(wrong, done()),
+            Receipt::Unknown
+        );
     }
     assert!(pending.next().now_or_never().is_none());
 }
@@ -90,13 +105,17 @@ async fn the_links_death_tells_what_was_taken_from_what_never_left() {
     let mut queued = execute(&waiters, 2);
     let mut answered = execute(&waiters, 3);
     take_one(&mut source);
-    waiters.receive().answer(key(3, Ask::Execute), done());
+    waiters
+        .receive(Mono::default())
+        .answer(key(3, Ask::Execute), done());
     drop(source);
     waiters.end();
     assert_eq!(written.next().await, Sign::LinkDied { maybe_sent: true });
     assert_eq!(queued.next().await, Sign::LinkDied { maybe_sent: false });
     assert_eq!(answered.next().await, Sign::Answer(done()));
-    let refused = waiters.ask(key(4, Ask::Execute), frame()).map(|_| ());
+    let refused = waiters
+        .ask(key(4, Ask::Execute), frame(), Mono::default())
+        .map(|_| ());
     assert_eq!(refused, Err(NotAsked::Link(NotSent::Closed)));
 }
 
@@ -132,14 +151,22 @@ async fn an_abandoned_send_counts_until_its_late_answer() {
     drop(pending);
     assert_eq!(waiters.in_flight(), 1);
     assert_eq!(
-        waiters.ask(key(2, Ask::Execute), frame()).map(|_| ()),
+        waiters
+            .ask(key(2, Ask::Execute), frame(), Mono::default())
+            .map(|_| ()),
         Err(NotAsked::Window)
     );
     let mut room = pin!(waiters.room());
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
-    assert_eq!(waiters.receive().working(asked), Receipt::Late);
-    assert_eq!(waiters.receive().answer(asked, done()), Receipt::Late);
+    assert_eq!(
+        waiters.receive(Mono::default()).working(asked),
+        Receipt::Late
+    );
+    assert_eq!(
+        waiters.receive(Mono::default()).answer(asked, done()),
+        Receipt::Late
+    );
     room.await;
     let _second = execute(&waiters, 2);
 }
@@ -149,11 +176,11 @@ async fn a_send_that_was_rolled_back_frees_its_place() {
     let (waiters, mut source) = table(1);
     drop_after_write(&waiters, &mut source);
     let mut rollback = waiters
-        .ask(key(1, Ask::RollBack), frame())
+        .ask(key(1, Ask::RollBack), frame(), Mono::default())
         .unwrap_or_else(|error| panic!("{error}"));
     let answer = KeptAnswer::RolledBack(RollbackState::Unknown);
     {
-        let mut receiving = waiters.receive();
+        let mut receiving = waiters.receive(Mono::default());
         assert_eq!(
             receiving.answer(key(1, Ask::RollBack), answer.clone()),
             Receipt::Awaited
@@ -171,7 +198,7 @@ async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
     let mut room = pin!(waiters.room());
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
-    waiters.receive().answer(asked, done());
+    waiters.receive(Mono::default()).answer(asked, done());
     room.await;
     // The answer is not taken yet, and still its place is free.
     let _second = execute(&waiters, 2);
