@@ -12,7 +12,7 @@ use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, Receiver
 
 use super::BenchError;
 use super::cost::Stopwatch;
-use super::helper::{self, Helper};
+use super::helper::{self, HelperProcess};
 use super::queue::BODY_BYTES;
 
 /// The transport under test; the other one is not configured.
@@ -83,14 +83,14 @@ impl EndpointKind {
 
 /// An endpoint process; ends with this value.
 struct EndpointProcess {
-    process: Helper,
+    process: HelperProcess,
     socket: Address,
     grpc: Address,
 }
 
 impl EndpointProcess {
     async fn start(kind: EndpointKind) -> Result<Self, BenchError> {
-        let mut process = Helper::start([kind.subcommand()])?;
+        let mut process = HelperProcess::start([kind.subcommand()])?;
         let line = process.line(helper::PATIENCE).await?;
         let parse = || {
             let (socket, grpc) = line.split_once(' ')?;

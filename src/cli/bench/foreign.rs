@@ -122,33 +122,33 @@ async fn serve_grpc(listener: Box<dyn Listener>) -> Result<(), tonic::transport:
             })
         });
     tonic::transport::Server::builder()
-        .serve_with_incoming(EndpointServer::new(Foreign), incoming)
+        .serve_with_incoming(EndpointServer::new(ForeignEndpoint), incoming)
         .await
 }
 
-struct Foreign;
+struct ForeignEndpoint;
 
 #[tonic::async_trait]
-impl Endpoint for Foreign {
-    type ExecuteCommandStream = OneByOne;
+impl Endpoint for ForeignEndpoint {
+    type ExecuteCommandStream = AnswersOneByOne;
 
     async fn execute_command(
         &self,
         request: Request<Streaming<v1::Frame>>,
-    ) -> Result<Response<OneByOne>, Status> {
+    ) -> Result<Response<AnswersOneByOne>, Status> {
         let frames = request.into_inner();
-        Ok(Response::new(OneByOne { frames, rests: 0 }))
+        Ok(Response::new(AnswersOneByOne { frames, rests: 0 }))
     }
 }
 
 /// Answers that never meet: behind each the stream has nothing for two looks. At the first tonic lets go of what
 /// it has, at the second HTTP/2 has its turn and writes it.
-struct OneByOne {
+struct AnswersOneByOne {
     frames: Streaming<v1::Frame>,
     rests: u32,
 }
 
-impl Stream for OneByOne {
+impl Stream for AnswersOneByOne {
     type Item = Result<v1::Frame, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

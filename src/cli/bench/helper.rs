@@ -19,13 +19,13 @@ use super::{BenchError, processor};
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A helping process. Dropping it kills it.
-pub(super) struct Helper {
+pub(super) struct HelperProcess {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     stdin: Option<ChildStdin>,
 }
 
-impl Helper {
+impl HelperProcess {
     /// Starts `leasebridge bench` with `arguments`.
     pub(super) fn start<S: AsRef<OsStr>>(
         arguments: impl IntoIterator<Item = S>,

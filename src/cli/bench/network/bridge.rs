@@ -23,13 +23,13 @@ const SEGMENTS_READY: u64 = 6;
 const ASK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A bridge with an empty queue. Dropping it kills it.
-pub(super) struct Bridge {
+pub(super) struct BridgeProcess {
     process: Child,
     pub(super) address: Address,
     admin: AdminClient<Channel>,
 }
 
-impl Bridge {
+impl BridgeProcess {
     /// Starts one that keeps its log in `dir` and delivers to `endpoint`; waits until its spare segments are made.
     pub(super) async fn start(env: &Env, dir: &Path, endpoint: &str) -> Result<Self, BenchError> {
         let config = dir.join("bridge.toml");

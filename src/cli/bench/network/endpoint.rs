@@ -10,9 +10,9 @@ use super::latency::{self, Latencies};
 use crate::cli::bench::{BenchError, helper};
 
 #[derive(Default)]
-struct Noting(Mutex<Latencies>);
+struct NotingHandler(Mutex<Latencies>);
 
-impl Handler for Noting {
+impl Handler for NotingHandler {
     fn handle(&self, command: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
         let result = match latency::age(&command.body) {
             Some(age) => {
@@ -30,7 +30,7 @@ impl Handler for Noting {
 
 /// Runs until it is told to end; then says how many were executed, and how soon.
 pub(in crate::cli::bench) async fn run() -> Result<(), BenchError> {
-    let noting = Arc::new(Noting::default());
+    let noting = Arc::new(NotingHandler::default());
     let options = ReceiverOptions::new(Address::tcp("127.0.0.1", 0));
     let receiver = Receiver::new(options, noting.clone()).map_err(std::io::Error::other)?;
     let running = receiver.start(Env::real()).await;

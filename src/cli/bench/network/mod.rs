@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use leasebridge::env::{Address, Env};
 use serde_json::Value;
 
-use super::helper::{Helper, number, parse};
+use super::helper::{HelperProcess, number, parse};
 use super::{BenchArgs, BenchError, fresh};
 pub(super) use endpoint::run as endpoint;
-pub(super) use producers::{Call, ProducersArgs, run as producers};
+pub(super) use producers::{ProducerCall, ProducersArgs, run as producers};
 pub(super) use redis::{ConsumerArgs, consume};
 pub(super) use table::NetworkReport;
-use table::{Round, Row};
+use table::{NetworkRound, NetworkRow};
 
 /// How many callers there are, and how many commands they have for a round: about a second's work.
 const CALLERS: [(usize, usize); 3] = [(1, 1_000), (64, 10_000), (256, 20_000)];
@@ -34,21 +34,25 @@ const ROUND_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs all rounds.
 pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<NetworkReport, BenchError> {
-    let redis = redis::Server::version().await?;
+    let redis = redis::RedisServer::version().await?;
     let mut report = NetworkReport::new(args.rounds, redis.clone());
     for (callers, commands) in CALLERS {
         let commands = (commands / args.shorten as usize).max(callers);
-        for call in [Call::Unary, Call::Stream, Call::Redis] {
+        for call in [
+            ProducerCall::Unary,
+            ProducerCall::Stream,
+            ProducerCall::Redis,
+        ] {
             if !args.wants(&format!("{}, {callers} callers", call.name())) {
                 continue;
             }
-            let mut row = Row::new(call, callers);
-            if call == Call::Redis && redis.is_none() {
+            let mut row = NetworkRow::new(call, callers);
+            if call == ProducerCall::Redis && redis.is_none() {
                 report.push(row);
                 continue;
             }
             for _ in 0..args.rounds {
-                let load = Load {
+                let load = NetworkLoad {
                     call,
                     callers,
                     commands,
@@ -63,25 +67,25 @@ pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<NetworkRepor
 
 /// What is done in one round.
 #[derive(Clone, Copy)]
-struct Load {
-    call: Call,
+struct NetworkLoad {
+    call: ProducerCall,
     callers: usize,
     commands: usize,
 }
 
-impl Load {
-    async fn round(self, dir: &Path) -> Result<Round, BenchError> {
+impl NetworkLoad {
+    async fn round(self, dir: &Path) -> Result<NetworkRound, BenchError> {
         match self.call {
-            Call::Unary | Call::Stream => self.bridged(dir).await,
-            Call::Redis => self.with_redis(dir).await,
+            ProducerCall::Unary | ProducerCall::Stream => self.bridged(dir).await,
+            ProducerCall::Redis => self.with_redis(dir).await,
         }
     }
 
-    async fn bridged(self, dir: &Path) -> Result<Round, BenchError> {
+    async fn bridged(self, dir: &Path) -> Result<NetworkRound, BenchError> {
         let env = Env::real();
-        let mut endpoint = Helper::start(["network-endpoint"])?;
+        let mut endpoint = HelperProcess::start(["network-endpoint"])?;
         let address = endpoint.line(super::helper::PATIENCE).await?;
-        let bridge = bridge::Bridge::start(&env, dir, &address).await?;
+        let bridge = bridge::BridgeProcess::start(&env, dir, &address).await?;
         let mut producers = self.producers(&bridge.address).await?;
         let before = [
             producers.processor_time()?,
@@ -103,13 +107,13 @@ impl Load {
         self.seen(took, &durable, &executed, (before, after))
     }
 
-    async fn with_redis(self, dir: &Path) -> Result<Round, BenchError> {
+    async fn with_redis(self, dir: &Path) -> Result<NetworkRound, BenchError> {
         let env = Env::real();
-        let server = redis::Server::start(&env, dir).await?;
+        let server = redis::RedisServer::start(&env, dir).await?;
         let commands = self.commands.to_string();
         let address = server.address.to_string();
         let mut consumer =
-            Helper::start(["redis-consumer", "--to", &address, "--commands", &commands])?;
+            HelperProcess::start(["redis-consumer", "--to", &address, "--commands", &commands])?;
         consumer.line(super::helper::PATIENCE).await?;
         let mut producers = self.producers(&server.address).await?;
         let before = [
@@ -132,8 +136,8 @@ impl Load {
     }
 
     /// Producers that are connected and wait for the word to go.
-    async fn producers(self, to: &Address) -> Result<Helper, BenchError> {
-        let mut producers = Helper::start([
+    async fn producers(self, to: &Address) -> Result<HelperProcess, BenchError> {
+        let mut producers = HelperProcess::start([
             "producers",
             "--to",
             &to.to_string(),
@@ -154,7 +158,7 @@ impl Load {
         durable: &Value,
         executed: &Value,
         (before, after): ([Duration; 3], [Duration; 3]),
-    ) -> Result<Round, BenchError> {
+    ) -> Result<NetworkRound, BenchError> {
         let wanted = self.commands as u64;
         for said in [durable, executed] {
             let found = number(said, "count")? as u64;
@@ -166,7 +170,7 @@ impl Load {
             let used = after[at].saturating_sub(before[at]).as_secs_f64();
             used * 1e6 / self.commands as f64
         };
-        Ok(Round {
+        Ok(NetworkRound {
             commands_per_s: self.commands as f64 / took.as_secs_f64(),
             durable_p50_ms: number(durable, "p50_ms")?,
             durable_p99_ms: number(durable, "p99_ms")?,

@@ -24,7 +24,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How commands are handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli::bench) enum Call {
+pub(in crate::cli::bench) enum ProducerCall {
     /// `Enqueue`, a request each.
     Unary,
     /// `EnqueueStream`, one stream for all callers.
@@ -33,7 +33,7 @@ pub(in crate::cli::bench) enum Call {
     Redis,
 }
 
-impl Call {
+impl ProducerCall {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Unary => "unary",
@@ -49,7 +49,7 @@ pub(in crate::cli::bench) struct ProducersArgs {
     #[arg(long)]
     pub(super) to: Address,
     #[arg(long)]
-    pub(super) call: Call,
+    pub(super) call: ProducerCall,
     #[arg(long)]
     pub(super) callers: usize,
     #[arg(long)]
@@ -58,7 +58,7 @@ pub(in crate::cli::bench) struct ProducersArgs {
 
 /// Runs the callers once it is told to; says how soon their commands were durable.
 pub(in crate::cli::bench) async fn run(args: ProducersArgs) -> Result<(), BenchError> {
-    let client = Client::connect(&args).await?;
+    let client = ProducerClient::connect(&args).await?;
     helper::ready("ready");
     helper::told_to_go().await?;
     let callers = (0..args.callers).map(|caller| {
@@ -78,7 +78,7 @@ pub(in crate::cli::bench) async fn run(args: ProducersArgs) -> Result<(), BenchE
     helper::told_to_end().await
 }
 
-async fn call(client: Client, commands: usize) -> Result<Latencies, BenchError> {
+async fn call(client: ProducerClient, commands: usize) -> Result<Latencies, BenchError> {
     let mut latencies = Latencies::default();
     let clock = Env::real().clock;
     for _ in 0..commands {
@@ -94,17 +94,19 @@ async fn call(client: Client, commands: usize) -> Result<Latencies, BenchError> 
 
 /// One connection, shared by all callers.
 #[derive(Clone)]
-enum Client {
+enum ProducerClient {
     Unary(IngestClient<Channel>),
-    Stream(Arc<Streamed>),
-    Redis(redis::Client),
+    Stream(Arc<CommandStream>),
+    Redis(redis::RedisClient),
 }
 
-impl Client {
+impl ProducerClient {
     async fn connect(args: &ProducersArgs) -> Result<Self, BenchError> {
         let env = Env::real();
-        if args.call == Call::Redis {
-            return Ok(Self::Redis(redis::Client::connect(&env, &args.to).await?));
+        if args.call == ProducerCall::Redis {
+            return Ok(Self::Redis(
+                redis::RedisClient::connect(&env, &args.to).await?,
+            ));
         }
         let channel = client::channel(&env, &args.to);
         // The connection comes up with the first request: it is no part of anybody's first command.
@@ -112,7 +114,7 @@ impl Client {
         admin.status(v1::StatusRequest {}).await?;
         let client = IngestClient::new(channel);
         Ok(match args.call {
-            Call::Stream => Self::Stream(Streamed::open(client, args.callers).await?),
+            ProducerCall::Stream => Self::Stream(CommandStream::open(client, args.callers).await?),
             _ => Self::Unary(client),
         })
     }
@@ -122,7 +124,7 @@ impl Client {
         if let Self::Redis(client) = self {
             let id = client.call(&[b"XADD", redis::STREAM, b"*", b"body", &body]);
             return match id.await? {
-                redis::Reply::Bulk(_) => Ok(()),
+                redis::RedisReply::Bulk(_) => Ok(()),
                 other => Err(BenchError::Helper(format!("{other:?} to XADD"))),
             };
         }
@@ -143,16 +145,16 @@ impl Client {
 }
 
 /// One stream of commands. Replies come in the order of the requests.
-struct Streamed {
-    state: Mutex<StreamState>,
+struct CommandStream {
+    state: Mutex<CommandStreamState>,
 }
 
-struct StreamState {
+struct CommandStreamState {
     requests: mpsc::Sender<v1::EnqueueRequest>,
     waiting: VecDeque<oneshot::Sender<v1::EnqueueReply>>,
 }
 
-impl Streamed {
+impl CommandStream {
     async fn open(
         mut client: IngestClient<Channel>,
         callers: usize,
@@ -160,7 +162,7 @@ impl Streamed {
         // A caller has one command under way, so that there is always room.
         let (requests, stream) = mpsc::channel(callers.max(1));
         let replies = client.enqueue_stream(ReceiverStream::new(stream)).await?;
-        let state = StreamState {
+        let state = CommandStreamState {
             requests,
             waiting: VecDeque::new(),
         };
@@ -194,7 +196,7 @@ impl Streamed {
         Ok(reply.map_err(|_| std::io::Error::other("the stream ended before the answer"))?)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, StreamState> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CommandStreamState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

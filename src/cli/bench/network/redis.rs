@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, oneshot};
 
 use super::latency::{self, Latencies};
-pub(super) use super::resp::Reply;
-use super::resp::{Parser, write_request};
+pub(super) use super::resp::RedisReply;
+use super::resp::{ReplyParser, write_request};
 use crate::cli::bench::{BenchError, helper, processor};
 
 /// The stream and the group that the bench uses.
@@ -37,12 +37,12 @@ const READ_BYTES: usize = 256 << 10;
 const PORTS_TRIED: u32 = 3;
 
 /// A server that syncs before it answers. Dropping it kills it.
-pub(super) struct Server {
+pub(super) struct RedisServer {
     process: Child,
     pub(super) address: Address,
 }
 
-impl Server {
+impl RedisServer {
     /// The version that is installed; `None` if none is.
     pub(super) async fn version() -> Result<Option<String>, BenchError> {
         let asked = Command::new("redis-server").arg("--version").output().await;
@@ -88,18 +88,18 @@ impl Server {
         timeout(&*env.clock, helper::PATIENCE, server.answers(env))
             .await
             .map_err(std::io::Error::other)?;
-        let client = Client::connect(env, &server.address).await?;
+        let client = RedisClient::connect(env, &server.address).await?;
         let made = client.call(&[b"XGROUP", b"CREATE", STREAM, GROUP, b"0", b"MKSTREAM"]);
         match made.await? {
-            Reply::State(_) => Ok(server),
+            RedisReply::State(_) => Ok(server),
             other => Err(BenchError::Helper(format!("{other:?} to XGROUP"))),
         }
     }
 
     async fn answers(&self, env: &Env) {
         loop {
-            if let Ok(client) = Client::connect(env, &self.address).await
-                && let Ok(Reply::State(_)) = client.call(&[b"PING"]).await
+            if let Ok(client) = RedisClient::connect(env, &self.address).await
+                && let Ok(RedisReply::State(_)) = client.call(&[b"PING"]).await
             {
                 return;
             }
@@ -119,40 +119,40 @@ impl Server {
 
 /// One connection that many callers share. It ends with the last of its clones.
 #[derive(Clone)]
-pub(super) struct Client(Arc<Handle>);
+pub(super) struct RedisClient(Arc<ClientHandle>);
 
-struct Handle(Arc<Shared>);
+struct ClientHandle(Arc<SharedConnection>);
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedConnection {
+    state: Mutex<ConnectionState>,
     /// Told when something is to be written, and at the end.
     written: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionState {
     outgoing: BytesMut,
     /// Callers, in the order of their requests.
-    waiting: VecDeque<oneshot::Sender<Reply>>,
+    waiting: VecDeque<oneshot::Sender<RedisReply>>,
     closed: bool,
 }
 
-impl Client {
+impl RedisClient {
     pub(super) async fn connect(env: &Env, address: &Address) -> Result<Self, BenchError> {
         let stream = env.transport.connect(address).await?;
         let (reading, writing) = split(stream);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedConnection::default());
         tokio::spawn(write(Arc::clone(&shared), writing));
         tokio::spawn(read(Arc::clone(&shared), reading));
-        Ok(Self(Arc::new(Handle(shared))))
+        Ok(Self(Arc::new(ClientHandle(shared))))
     }
 
     /// Asks now; the answer is waited for. Requests are answered in the order in which they are made.
     pub(super) fn call(
         &self,
         parts: &[&[u8]],
-    ) -> impl Future<Output = Result<Reply, BenchError>> + Send + use<> {
+    ) -> impl Future<Output = Result<RedisReply, BenchError>> + Send + use<> {
         let (caller, reply) = oneshot::channel();
         let shared = &self.0.0;
         {
@@ -170,14 +170,14 @@ impl Client {
     }
 }
 
-impl Drop for Handle {
+impl Drop for ClientHandle {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedConnection {
+    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,7 +189,7 @@ impl Shared {
     }
 }
 
-async fn write(shared: Arc<Shared>, mut stream: WriteHalf<BoxStream>) {
+async fn write(shared: Arc<SharedConnection>, mut stream: WriteHalf<BoxStream>) {
     loop {
         let (bytes, closed) = {
             let mut state = shared.lock();
@@ -206,8 +206,8 @@ async fn write(shared: Arc<Shared>, mut stream: WriteHalf<BoxStream>) {
     }
 }
 
-async fn read(shared: Arc<Shared>, mut stream: ReadHalf<BoxStream>) {
-    let mut parser = Parser::default();
+async fn read(shared: Arc<SharedConnection>, mut stream: ReadHalf<BoxStream>) {
+    let mut parser = ReplyParser::default();
     loop {
         parser.buffer.reserve(READ_BYTES);
         if !matches!(stream.read_buf(&mut parser.buffer).await, Ok(1..)) {
@@ -241,8 +241,8 @@ pub(in crate::cli::bench) struct ConsumerArgs {
 /// is read: XREADGROUP waits on a connection of its own, where it holds nobody up.
 pub(in crate::cli::bench) async fn consume(args: ConsumerArgs) -> Result<(), BenchError> {
     let env = Env::real();
-    let reading = Client::connect(&env, &args.to).await?;
-    let settling = Client::connect(&env, &args.to).await?;
+    let reading = RedisClient::connect(&env, &args.to).await?;
+    let settling = RedisClient::connect(&env, &args.to).await?;
     helper::ready("ready");
     let mut latencies = Latencies::default();
     let mut seen = 0;
@@ -278,11 +278,11 @@ pub(in crate::cli::bench) async fn consume(args: ConsumerArgs) -> Result<(), Ben
 }
 
 async fn settled(
-    settlements: Vec<impl Future<Output = Result<Reply, BenchError>>>,
+    settlements: Vec<impl Future<Output = Result<RedisReply, BenchError>>>,
 ) -> Result<(), BenchError> {
     for settlement in settlements {
         match settlement.await? {
-            Reply::Number(1) => {}
+            RedisReply::Number(1) => {}
             other => return Err(BenchError::Helper(format!("{other:?} to a settlement"))),
         }
     }
@@ -290,25 +290,25 @@ async fn settled(
 }
 
 /// Ids and bodies of a batch.
-fn entries(batch: Reply) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, BenchError> {
-    let strange = |reply: &Reply| BenchError::Helper(format!("{reply:?} to XREADGROUP"));
+fn entries(batch: RedisReply) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, BenchError> {
+    let strange = |reply: &RedisReply| BenchError::Helper(format!("{reply:?} to XREADGROUP"));
     // `[[stream, [[id, [field, body]], …]]]`, or nothing.
     let mut streams = match batch {
-        Reply::Nil => return Ok(Vec::new()),
-        Reply::Array(streams) => streams,
+        RedisReply::Nil => return Ok(Vec::new()),
+        RedisReply::Array(streams) => streams,
         other => return Err(strange(&other)),
     };
     let stream = match streams.pop() {
-        Some(Reply::Array(stream)) => stream,
-        other => return Err(strange(&other.unwrap_or(Reply::Nil))),
+        Some(RedisReply::Array(stream)) => stream,
+        other => return Err(strange(&other.unwrap_or(RedisReply::Nil))),
     };
-    let Some(Reply::Array(entries)) = stream.into_iter().nth(1) else {
-        return Err(strange(&Reply::Nil));
+    let Some(RedisReply::Array(entries)) = stream.into_iter().nth(1) else {
+        return Err(strange(&RedisReply::Nil));
     };
-    let entry = |entry: Reply| match &entry {
-        Reply::Array(parts) => match &parts[..] {
-            [Reply::Bulk(id), Reply::Array(fields)] => match &fields[..] {
-                [_, Reply::Bulk(body)] => Ok((id.clone(), body.clone())),
+    let entry = |entry: RedisReply| match &entry {
+        RedisReply::Array(parts) => match &parts[..] {
+            [RedisReply::Bulk(id), RedisReply::Array(fields)] => match &fields[..] {
+                [_, RedisReply::Bulk(body)] => Ok((id.clone(), body.clone())),
                 _ => Err(strange(&entry)),
             },
             _ => Err(strange(&entry)),

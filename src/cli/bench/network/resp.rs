@@ -18,53 +18,53 @@ const DEPTH_MAX: usize = 8;
 
 /// What Redis says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum RedisReply {
     /// `+OK`.
     State(Bytes),
     Error(Bytes),
     Number(i64),
     Bulk(Bytes),
-    Array(Vec<Reply>),
+    Array(Vec<RedisReply>),
     Nil,
 }
 
 /// Takes replies out of bytes as they arrive, and looks at none of them twice.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct ReplyParser {
     pub(super) buffer: BytesMut,
     /// Arrays that are not complete, each inside the one before.
-    open: Vec<Open>,
+    open: Vec<OpenArray>,
 }
 
 #[derive(Debug)]
-struct Open {
-    parts: Vec<Reply>,
+struct OpenArray {
+    parts: Vec<RedisReply>,
     count: usize,
 }
 
-enum Token {
-    Whole(Reply),
+enum ReplyToken {
+    Whole(RedisReply),
     Array(usize),
 }
 
-impl Parser {
+impl ReplyParser {
     /// The next complete reply, if there is one.
     ///
     /// # Errors
     /// Bytes that Redis doesn't say; nothing after them can be understood.
-    pub(super) fn take(&mut self) -> Result<Option<Reply>, BenchError> {
+    pub(super) fn take(&mut self) -> Result<Option<RedisReply>, BenchError> {
         while let Some(token) = self.token()? {
             let mut whole = match token {
-                Token::Array(0) => Reply::Array(Vec::new()),
-                Token::Array(count) => {
+                ReplyToken::Array(0) => RedisReply::Array(Vec::new()),
+                ReplyToken::Array(count) => {
                     if self.open.len() == DEPTH_MAX {
                         return Err(strange("an array too deep"));
                     }
                     let parts = Vec::with_capacity(count);
-                    self.open.push(Open { parts, count });
+                    self.open.push(OpenArray { parts, count });
                     continue;
                 }
-                Token::Whole(reply) => reply,
+                ReplyToken::Whole(reply) => reply,
             };
             loop {
                 let Some(array) = self.open.last_mut() else {
@@ -74,13 +74,13 @@ impl Parser {
                 if array.parts.len() < array.count {
                     break;
                 }
-                whole = Reply::Array(self.open.pop().expect("just seen").parts);
+                whole = RedisReply::Array(self.open.pop().expect("just seen").parts);
             }
         }
         Ok(None)
     }
 
-    fn token(&mut self) -> Result<Option<Token>, BenchError> {
+    fn token(&mut self) -> Result<Option<ReplyToken>, BenchError> {
         let searched = &self.buffer[..self.buffer.len().min(LINE_BYTES_MAX)];
         let Some(end) = searched.windows(2).position(|pair| pair == b"\r\n") else {
             return match searched.len() {
@@ -98,11 +98,11 @@ impl Parser {
                 .ok_or_else(|| strange("no number"))
         };
         let token = match kind {
-            b'+' => Token::Whole(Reply::State(Bytes::copy_from_slice(text))),
-            b'-' => Token::Whole(Reply::Error(Bytes::copy_from_slice(text))),
-            b':' => Token::Whole(Reply::Number(number()?)),
-            b'$' | b'*' if number()? == -1 => Token::Whole(Reply::Nil),
-            b'*' => Token::Array(size(number()?, ARRAY_MAX)?),
+            b'+' => ReplyToken::Whole(RedisReply::State(Bytes::copy_from_slice(text))),
+            b'-' => ReplyToken::Whole(RedisReply::Error(Bytes::copy_from_slice(text))),
+            b':' => ReplyToken::Whole(RedisReply::Number(number()?)),
+            b'$' | b'*' if number()? == -1 => ReplyToken::Whole(RedisReply::Nil),
+            b'*' => ReplyToken::Array(size(number()?, ARRAY_MAX)?),
             b'$' => {
                 let bytes = size(number()?, BULK_BYTES_MAX)?;
                 // The line's end is two bytes, and so is the bulk's.
@@ -112,7 +112,7 @@ impl Parser {
                 self.buffer.advance(end + 2);
                 let bulk = self.buffer.split_to(bytes).freeze();
                 self.buffer.advance(2);
-                return Ok(Some(Token::Whole(Reply::Bulk(bulk))));
+                return Ok(Some(ReplyToken::Whole(RedisReply::Bulk(bulk))));
             }
             _ => return Err(strange("an unknown kind")),
         };
@@ -148,22 +148,25 @@ mod tests {
     const SAID: &[u8] =
         b"*2\r\n*2\r\n$3\r\n1-0\r\n*1\r\n$4\r\n\r\n\r\n\r\n$-1\r\n+OK\r\n:7\r\n-ERR no\r\n*0\r\n";
 
-    fn bulk(bytes: &'static [u8]) -> Reply {
-        Reply::Bulk(Bytes::from_static(bytes))
+    fn bulk(bytes: &'static [u8]) -> RedisReply {
+        RedisReply::Bulk(Bytes::from_static(bytes))
     }
 
     #[test]
     fn replies_are_the_same_however_their_bytes_are_cut() {
-        let entry = Reply::Array(vec![bulk(b"1-0"), Reply::Array(vec![bulk(b"\r\n\r\n")])]);
+        let entry = RedisReply::Array(vec![
+            bulk(b"1-0"),
+            RedisReply::Array(vec![bulk(b"\r\n\r\n")]),
+        ]);
         let expected = [
-            Reply::Array(vec![entry, Reply::Nil]),
-            Reply::State(Bytes::from_static(b"OK")),
-            Reply::Number(7),
-            Reply::Error(Bytes::from_static(b"ERR no")),
-            Reply::Array(Vec::new()),
+            RedisReply::Array(vec![entry, RedisReply::Nil]),
+            RedisReply::State(Bytes::from_static(b"OK")),
+            RedisReply::Number(7),
+            RedisReply::Error(Bytes::from_static(b"ERR no")),
+            RedisReply::Array(Vec::new()),
         ];
         for piece in 1..=SAID.len() {
-            let mut parser = Parser::default();
+            let mut parser = ReplyParser::default();
             let mut seen = Vec::new();
             for bytes in SAID.chunks(piece) {
                 parser.buffer.extend_from_slice(bytes);
@@ -184,7 +187,7 @@ mod tests {
             b"*-2\r\n",
             b":x\r\n",
         ] {
-            let mut parser = Parser::default();
+            let mut parser = ReplyParser::default();
             parser.buffer.extend_from_slice(bytes);
             assert!(parser.take().is_err(), "{bytes:?}");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::producers::Call;
+use super::producers::ProducerCall;
 use crate::cli::bench::report::{median, number};
 use crate::cli::exit::CommandFailure;
 use crate::cli::out;
@@ -10,7 +10,7 @@ use crate::cli::table::{Column, render};
 
 /// BenchSubject one round showed. Times are in ms, processor times in µs a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Round {
+pub(super) struct NetworkRound {
     pub(super) commands_per_s: f64,
     pub(super) durable_p50_ms: f64,
     pub(super) durable_p99_ms: f64,
@@ -22,7 +22,7 @@ pub(super) struct Round {
     pub(super) endpoint_us: f64,
 }
 
-impl Round {
+impl NetworkRound {
     /// In the order of the table's columns.
     fn figures(&self) -> [(&'static str, f64); 8] {
         [
@@ -40,14 +40,14 @@ impl Round {
 
 /// All rounds of one way to call, with one number of callers.
 #[derive(Debug)]
-pub(super) struct Row {
-    call: Call,
+pub(super) struct NetworkRow {
+    call: ProducerCall,
     callers: usize,
-    rounds: Vec<Round>,
+    rounds: Vec<NetworkRound>,
 }
 
-impl Row {
-    pub(super) fn new(call: Call, callers: usize) -> Self {
+impl NetworkRow {
+    pub(super) fn new(call: ProducerCall, callers: usize) -> Self {
         Self {
             call,
             callers,
@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    pub(super) fn add(&mut self, round: Round) {
+    pub(super) fn add(&mut self, round: NetworkRound) {
         self.rounds.push(round);
     }
 
@@ -110,7 +110,7 @@ impl Row {
 pub(in crate::cli::bench) struct NetworkReport {
     rounds: u32,
     redis: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<NetworkRow>,
 }
 
 impl NetworkReport {
@@ -122,7 +122,7 @@ impl NetworkReport {
         }
     }
 
-    pub(super) fn push(&mut self, row: Row) {
+    pub(super) fn push(&mut self, row: NetworkRow) {
         // A long run says where it is; the table comes at the end.
         out::complain(&row.cells().join("  "));
         self.rows.push(row);
@@ -134,7 +134,7 @@ impl NetworkReport {
                 "bench": "network",
                 "rounds": self.rounds,
                 "redis": self.redis,
-                "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+                "rows": self.rows.iter().map(NetworkRow::json).collect::<Vec<_>>(),
             }));
         }
         out::print(&self.text())
@@ -153,7 +153,7 @@ impl NetworkReport {
             Column::Number("queue"),
             Column::Number("endpt"),
         ];
-        let table = render(&columns, self.rows.iter().map(Row::cells).collect());
+        let table = render(&columns, self.rows.iter().map(NetworkRow::cells).collect());
         let redis = match &self.redis {
             Some(version) => format!("redis-server {version}, appendfsync always"),
             None => "redis-server is not installed".to_owned(),
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_table_fits_a_terminal_and_says_what_is_missing() {
         let mut report = NetworkReport::new(1, None);
-        let round = Round {
+        let round = NetworkRound {
             commands_per_s: 123_456.7,
             durable_p50_ms: 1234.5,
             durable_p99_ms: 1234.5,
@@ -185,10 +185,10 @@ mod tests {
             queue_us: 1234.5,
             endpoint_us: 1234.5,
         };
-        let mut row = Row::new(Call::Unary, 256);
+        let mut row = NetworkRow::new(ProducerCall::Unary, 256);
         row.add(round);
         report.rows.push(row);
-        report.rows.push(Row::new(Call::Redis, 256));
+        report.rows.push(NetworkRow::new(ProducerCall::Redis, 256));
         let text = report.text();
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
@@ -198,9 +198,9 @@ mod tests {
 
     #[test]
     fn each_figure_has_a_median_of_its_own() {
-        let mut row = Row::new(Call::Stream, 1);
+        let mut row = NetworkRow::new(ProducerCall::Stream, 1);
         for (rate, queue_us) in [(1.0, 30.0), (2.0, 20.0), (9.0, 10.0)] {
-            row.add(Round {
+            row.add(NetworkRound {
                 commands_per_s: rate,
                 durable_p50_ms: 0.0,
                 durable_p99_ms: 0.0,
