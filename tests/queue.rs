@@ -236,6 +236,42 @@ async fn a_full_queue_refuses_or_lets_wait_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_full_queue_tells_what_it_knows_and_refuses_for_good_what_never_fits() {
+    let dir = folder();
+    let queue = SafeTaskQueue::<String>::open(QueueOptions {
+        capacity: 2,
+        ..options(&dir)
+    })
+    .await
+    .unwrap();
+    let keyed = |name: &str| (name.to_owned(), TaskOptions::default().key(name));
+    let batch = |names: &[&str]| {
+        let named: Vec<_> = names.iter().copied().map(keyed).collect();
+        queue.enqueue_batch(named)
+    };
+    let refused = batch(&["a", "b", "c"]).await;
+    let (commands, capacity) = (3, 2);
+    assert_eq!(
+        refused.unwrap_err(),
+        EnqueueError::BatchTooLarge { commands, capacity }
+    );
+    let first: Vec<_> = batch(&["a", "b"]).await.unwrap();
+    // Known ones need no room, however many they are; one that is new does.
+    for names in [["a", "b"].as_slice(), &["b"], &["a", "b", "a"]] {
+        let known = batch(names).await.unwrap();
+        assert!(known.iter().all(|one| one.as_ref().unwrap().duplicate));
+    }
+    let (value, options) = keyed("a");
+    let known = queue.try_enqueue(value, options).await.unwrap();
+    assert_eq!(
+        (known.duplicate, known.id),
+        (true, first[0].as_ref().unwrap().id)
+    );
+    let full = batch(&["a", "c"]).await.unwrap_err();
+    assert!(matches!(full, EnqueueError::Full { .. }), "{full}");
+}
+
+#[tokio::test]
 async fn an_expired_lease_is_redelivered_and_its_holder_hears_of_it() {
     let dir = folder();
     let options = QueueOptions {

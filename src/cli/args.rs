@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
@@ -26,6 +27,7 @@ pub(crate) struct Cli {
         value_name = "FILE",
         env = "LEASEBRIDGE_CONFIG",
         hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         help_heading = "Everywhere"
     )]
     pub(crate) config: Option<PathBuf>,
@@ -35,6 +37,17 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: CliCommand,
+}
+
+impl Cli {
+    /// An environment variable that is set to nothing is not set.
+    pub(crate) fn without_empty(mut self) -> Self {
+        self.config = self.config.filter(|file| !file.as_os_str().is_empty());
+        if self.log.log_filter.is_empty() {
+            self.log.log_filter = LOG_DEFAULT.to_owned();
+        }
+        self
+    }
 }
 
 /// What is logged unless something else is asked for.
@@ -114,7 +127,7 @@ mod tests {
             "run --history run.jsonl",
             "receiver --history e.jsonl --history-host east",
             "receiver --out executed.tsv --socket 127.0.0.1:1 --grpc unix:/run/x.sock",
-            "enqueue commands.txt --format lines --route lamps --deadline 10m --source s --batch 1 \
+            "enqueue commands.txt --format lines --route lamps --deadline 10m --resume --source s --batch 1 \
              --window 1 --patience 5s --json -q --bridge [::1]:1 --history p.jsonl",
             "status --json --watch 2s",
             "status --watch",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper_util::rt::TokioIo;
-use leasebridge::env::{Address, Elapsed, Env, timeout};
+use leasebridge::env::{Address, AddressError, Elapsed, Env, timeout};
 use leasebridge::wire::v1::admin_client::AdminClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -39,17 +39,28 @@ pub(crate) struct BridgeArgs {
         long,
         value_name = "ADDRESS",
         env = "LEASEBRIDGE_BRIDGE",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = address_or_nothing
     )]
-    pub(crate) bridge: Option<Address>,
+    bridge: Option<AddressOrNothing>,
+}
+
+/// An address, or the nothing that an empty environment variable stands for.
+#[derive(Clone, Debug)]
+struct AddressOrNothing(Option<Address>);
+
+fn address_or_nothing(text: &str) -> Result<AddressOrNothing, AddressError> {
+    match text {
+        "" => Ok(AddressOrNothing(None)),
+        text => text.parse().map(Some).map(AddressOrNothing),
+    }
 }
 
 impl BridgeArgs {
     /// The address to connect to.
     pub(crate) fn address(&self, context: &Context) -> Address {
-        self.bridge
-            .clone()
-            .unwrap_or_else(|| context.config.listen.clone())
+        let asked = self.bridge.as_ref().and_then(|asked| asked.0.clone());
+        asked.unwrap_or_else(|| context.config.listen.clone())
     }
 }
 

@@ -79,12 +79,16 @@ impl Incoming {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        let bytes = self.commands.iter().map(|command| command.record.len());
-        Wanted {
-            commands: self.commands.len() as u64,
-            bytes: bytes.sum::<usize>() as u64,
+    /// What those ask for that the queue doesn't know yet.
+    fn wanted(&self, core: &Core, now: Now) -> Wanted {
+        let mut wanted = Wanted::default();
+        for command in &self.commands {
+            if !core.knows(now, command.key) {
+                wanted.commands += 1;
+                wanted.bytes += command.record.len() as u64;
+            }
         }
+        wanted
     }
 }
 
@@ -141,7 +145,8 @@ impl<T: Payload> SafeTaskQueue<T> {
         let (incoming, refused) = self.prepare_all(commands.into_iter());
         let engine = &self.owner.engine;
         let accept = |core: &mut Core, now| core.enqueue_all(engine, now, &incoming);
-        let mut replies = self.submit(incoming.wanted(), accept).await?;
+        let wanted = |core: &Core, now| incoming.wanted(core, now);
+        let mut replies = self.submit(wanted, accept).await?;
         for (at, error) in refused {
             replies.insert(at, Err(error));
         }
@@ -223,11 +228,12 @@ impl<T: Payload> SafeTaskQueue<T> {
     /// Has commands accepted once it is known that there is room for all of them.
     async fn submit<R>(
         &self,
-        wanted: Wanted,
+        wanted: impl FnOnce(&Core, Now) -> Wanted,
         accept: impl FnOnce(&mut Core, Now) -> R,
     ) -> Result<R, EnqueueError> {
         let engine = &self.owner.engine;
         let accepted = engine.durably(|core, now| {
+            let wanted = wanted(core, now);
             core.admit(&engine.options, wanted)?;
             Ok(accept(core, now))
         });
@@ -243,11 +249,15 @@ impl<T: Payload> SafeTaskQueue<T> {
         record: &mut Bytes,
     ) -> Result<Enqueued, EnqueueError> {
         let engine = &self.owner.engine;
-        let wanted = Wanted {
-            commands: 1,
-            bytes: record.len() as u64,
+        let bytes = record.len();
+        let wanted = |core: &Core, now| match core.knows(now, command.key) {
+            true => Wanted::default(),
+            false => Wanted {
+                commands: 1,
+                bytes: bytes as u64,
+            },
         };
-        let mut page = Page::new(record.len());
+        let mut page = Page::new(bytes);
         let accept = |core: &mut Core, now| core.enqueue(engine, now, command, record, &mut page);
         self.submit(wanted, accept).await?
     }

@@ -51,6 +51,16 @@ pub enum EnqueueError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// More commands at once than the queue takes in all: it never has room for them. Nothing was kept.
+    #[error(
+        "{commands} commands at once are more than the queue takes in all, {capacity}; send fewer at once"
+    )]
+    BatchTooLarge {
+        /// Commands of the batch that are new.
+        commands: u64,
+        /// The queue's `capacity`.
+        capacity: u64,
+    },
     /// No such route.
     #[error("there is no route `{0}`")]
     UnknownRoute(String),

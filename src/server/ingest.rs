@@ -3,11 +3,13 @@
 //! Each command is accepted or refused by itself. If the queue is full, closing or broken, the whole request
 //! gets one error status, and nothing of it was kept unless the status says that this is in doubt.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_core::Stream;
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
@@ -78,7 +80,7 @@ impl IngestService {
         let mut piece = checked.len();
         while replies.len() < checked.len() {
             self.refuse_while_draining()?;
-            let end = checked.len().min(replies.len() + piece);
+            let end = checked.len().min(replies.len().saturating_add(piece));
             match self.hand_over(&checked[replies.len()..end]).await {
                 Ok(more) => {
                     replies.extend(more);
@@ -89,6 +91,9 @@ impl IngestService {
                     // A piece larger than the whole queue would wait for ever.
                     piece = (piece.min(checked.len()) / 2).max(1);
                     self.queue.env().clock.sleep(retry_after).await;
+                }
+                Err(EnqueueError::BatchTooLarge { .. }) => {
+                    piece = (piece.min(checked.len()) / 2).max(1);
                 }
                 Err(error) => return Err(refused_all(&error)),
             }
@@ -139,8 +144,8 @@ impl IngestService {
         }
         let header_bytes: usize = headers
             .iter()
-            .map(|header| header.name.len() + header.value.len())
-            .sum();
+            .map(|header| header.name.len().saturating_add(header.value.len()))
+            .fold(0, usize::saturating_add);
         if headers.len() > HEADERS_MAX || header_bytes > HEADERS_BYTES_MAX {
             let message = format!(
                 "{} headers of {header_bytes} bytes, at most {HEADERS_MAX} of {HEADERS_BYTES_MAX} \
@@ -164,7 +169,7 @@ impl IngestService {
     fn no_route(&self, route: &str) -> String {
         let names = self.options.routes.keys().map(String::as_str);
         let named: Vec<_> = names.take(ROUTES_NAMED_MAX).collect();
-        let more = self.options.routes.len() - named.len();
+        let more = self.options.routes.len().saturating_sub(named.len());
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -189,7 +194,7 @@ impl IngestService {
 
 #[tonic::async_trait]
 impl Ingest for IngestService {
-    type EnqueueStreamStream = ReceiverStream<Result<v1::EnqueueReply, Status>>;
+    type EnqueueStreamStream = Replies;
 
     async fn enqueue(
         &self,
@@ -220,7 +225,8 @@ impl Ingest for IngestService {
         &self,
         request: Request<Streaming<v1::EnqueueRequest>>,
     ) -> Result<Response<Self::EnqueueStreamStream>, Status> {
-        let (replies, stream) = mpsc::channel(STREAM_REPLIES_MAX);
+        let (replies, told) = mpsc::channel(STREAM_REPLIES_MAX);
+        let (finished, finish) = oneshot::channel();
         let service = self.clone();
         let commands = request.into_inner();
         tokio::spawn(async move {
@@ -231,8 +237,42 @@ impl Ingest for IngestService {
                 () = gone.closed() => {}
                 () = service.follow(commands, replies) => {}
             }
+            // Nobody may be left to hear it.
+            finished.send(()).unwrap_or_default();
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(Replies {
+            told,
+            finish: Some(finish),
+        }))
+    }
+}
+
+/// The replies of a stream. They end in order only if whoever makes them says so: one who died leaves commands
+/// without a reply, and their producer must hear of it.
+pub(super) struct Replies {
+    told: mpsc::Receiver<Result<v1::EnqueueReply, Status>>,
+    /// Taken once the end was told.
+    finish: Option<oneshot::Receiver<()>>,
+}
+
+impl Stream for Replies {
+    type Item = Result<v1::EnqueueReply, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(reply) = ready!(self.told.poll_recv(context)) {
+            return Poll::Ready(Some(reply));
+        }
+        let Some(finish) = &mut self.finish else {
+            return Poll::Ready(None);
+        };
+        let finished = ready!(Pin::new(finish).poll(context));
+        self.finish = None;
+        Poll::Ready(finished.err().map(|_gone| {
+            Err(Status::unknown(
+                "the bridge gave up on this stream; commands without a reply are in doubt: send them again with \
+                 their keys",
+            ))
+        }))
     }
 }
 
@@ -307,7 +347,7 @@ fn answer(result: Result<Enqueued, EnqueueError>) -> v1::enqueue_reply::Result {
         EnqueueError::DeadlinePassed => Reason::DeadlinePassed,
         EnqueueError::Closed => Reason::Closing,
         // Only ever said of a whole request.
-        EnqueueError::InDoubt(_) => Reason::Unspecified,
+        EnqueueError::BatchTooLarge { .. } | EnqueueError::InDoubt(_) => Reason::Unspecified,
     };
     v1::enqueue_reply::Result::Refused(v1::Refusal {
         retry_after_ms: millis(retry_after),
@@ -335,6 +375,8 @@ fn refused_all(error: &EnqueueError) -> Status {
                 .insert(RETRY_AFTER, millis(*retry_after).into());
             status
         }
+        // No time makes it right: fewer at once do.
+        EnqueueError::BatchTooLarge { .. } => Status::out_of_range(text),
         EnqueueError::Closed => Status::unavailable(text),
         EnqueueError::InDoubt(_) => {
             reached!(Site::IngestAnsweredInDoubt);

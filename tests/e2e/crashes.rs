@@ -89,7 +89,7 @@ fn an_enqueue_that_is_killed_and_run_again_doubles_nothing() {
     let _bridge = house.ready_bridge();
     let file = house.numbers(LINES);
     let mut reaper = Reaper::new("enqueue", &house);
-    let slowly = ["--batch", "16", "--window", "2"];
+    let slowly = ["--resume", "--batch", "16", "--window", "2"];
     let mut killed = 0;
     for _ in 0..KILLS {
         let mut enqueue = house.enqueue(&file, &slowly);
@@ -163,7 +163,7 @@ impl<'a> All<'a> {
     }
 
     fn enqueue(&self) -> Process {
-        let slowly = ["--batch", "16", "--window", "2"];
+        let slowly = ["--resume", "--batch", "16", "--window", "2"];
         self.house.enqueue(&self.file, &slowly)
     }
 

@@ -41,7 +41,9 @@ fn enqueue(house: &House, file: &Path) -> Process {
     start(
         house,
         "enqueue",
-        &["enqueue", "--batch", "16", "--window", "2", file],
+        &[
+            "enqueue", "--resume", "--batch", "16", "--window", "2", file,
+        ],
     )
 }
 

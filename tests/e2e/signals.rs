@@ -75,7 +75,7 @@ fn an_interrupted_enqueue_says_how_far_it_came() {
     let house = House::new();
     let _receiver = house.receiver();
     let _bridge = house.ready_bridge();
-    let mut enqueue = house.enqueue_pipe(&[]);
+    let mut enqueue = house.enqueue_pipe(&["--resume"]);
     let mut input = enqueue.stdin();
     std::io::Write::write_all(&mut input, b"1\n2\n3\n").expect("it reads");
     until("all three are there", || {
@@ -90,7 +90,7 @@ fn an_interrupted_enqueue_says_how_far_it_came() {
     drop(input);
     let file = house.write("rest.txt", b"1\n2\n3\n4\n");
     let again = house
-        .enqueue(&file, &["--source", "stdin"])
+        .enqueue(&file, &["--resume", "--source", "stdin"])
         .end()
         .with(0)
         .json();

@@ -143,6 +143,7 @@ impl ChaosProcesses {
         let history = format!("producer-{}", self.input);
         let args = [
             "--quiet",
+            "--resume",
             "--history-host",
             &history,
             "--bridge",

@@ -174,6 +174,7 @@ impl Enqueue {
     fn declined(&self, world: &World, error: &EnqueueError) -> OfferTry {
         let (why, outcome) = match error {
             EnqueueError::Full { .. } => ("full", OfferTry::Again),
+            EnqueueError::BatchTooLarge { .. } => ("batch_too_large", OfferTry::Settled),
             EnqueueError::Closed => ("closed", OfferTry::Again),
             EnqueueError::KeyConflict { .. } => ("key_conflict", OfferTry::Settled),
             EnqueueError::DeadlinePassed => ("deadline_passed", OfferTry::Settled),

@@ -31,8 +31,10 @@ pub(crate) enum RunEnd {
 pub(crate) struct Account {
     /// New in the queue, durable.
     pub(crate) accepted: u64,
-    /// In the queue since an earlier run or send.
+    /// In the queue since an earlier run or send, or executed since.
     pub(crate) already_there: u64,
+    /// Known by its key, and what that stands for will never run; each reported.
+    pub(crate) never_run: u64,
     /// Refused, each reported with its reason.
     pub(crate) refused: u64,
     /// Empty lines: no command stands in them.
@@ -47,9 +49,19 @@ pub(crate) struct Account {
     last_read: u64,
     /// How long the run took.
     pub(crate) took: Duration,
+    /// Whether the same command run again adds only what is missing.
+    resumes: bool,
 }
 
 impl Account {
+    /// An account of a run that has not begun.
+    pub(crate) fn new(resumes: bool) -> Self {
+        Self {
+            resumes,
+            ..Self::default()
+        }
+    }
+
     /// A batch goes out.
     pub(crate) fn sent(&mut self, batch: &Batch) {
         self.last_sent = batch.last;
@@ -67,7 +79,7 @@ impl Account {
         self.not_sent += (batch.requests.len() + batch.refused.len()) as u64;
     }
 
-    /// A batch was answered. Returns the refused lines with their reasons, in order.
+    /// A batch was answered. Returns the lines that will not run with the reasons, in order.
     pub(crate) fn settled(
         &mut self,
         batch: &Batch,
@@ -76,25 +88,44 @@ impl Account {
         use v1::enqueue_reply::Result as Reply;
         self.unanswered.remove(&batch.first);
         let mut refused = batch.refused.clone();
+        for (_, why) in &mut refused {
+            why.insert_str(0, "refused: ");
+        }
+        let mut never_run = Vec::new();
         for (number, reply) in batch.numbers.iter().zip(replies) {
             match &reply.result {
-                Some(Reply::Accepted(accepted)) if accepted.duplicate => self.already_there += 1,
+                Some(Reply::Accepted(accepted)) if accepted.duplicate => {
+                    match why_never(accepted) {
+                        None => self.already_there += 1,
+                        Some(why) => never_run.push((*number, why)),
+                    }
+                }
                 Some(Reply::Accepted(_)) => self.accepted += 1,
                 Some(Reply::Refused(refusal)) => {
-                    refused.push((*number, words::safe(&refusal.message)));
+                    refused.push((
+                        *number,
+                        format!("refused: {}", words::safe(&refusal.message)),
+                    ));
                 }
-                None => refused.push((*number, "the bridge's answer is empty".into())),
+                None => refused.push((*number, "refused: the bridge's answer is empty".into())),
             }
         }
         self.refused += refused.len() as u64;
-        refused.sort_unstable_by_key(|(number, _)| *number);
-        refused
+        self.never_run += never_run.len() as u64;
+        let mut told = refused;
+        told.append(&mut never_run);
+        told.sort_unstable_by_key(|(number, _)| *number);
+        told
+    }
+
+    /// Lines whose fate is known.
+    fn settled_lines(&self) -> u64 {
+        self.accepted + self.already_there + self.never_run + self.refused
     }
 
     /// Paints the bar, `secs` after the start.
     pub(crate) fn show(&self, progress: &EnqueueProgress, taken: u64, secs: f64) {
-        let settled = self.accepted + self.already_there + self.refused;
-        progress.advance(taken, self, settled as f64 / secs.max(0.001));
+        progress.advance(taken, self, self.settled_lines() as f64 / secs.max(0.001));
     }
 
     /// The last line up to which every line's fate is known.
@@ -111,7 +142,8 @@ impl Account {
 
     /// Prints the account and says how the process ends.
     pub(crate) fn report(&self, ended: &RunEnd, as_json: bool, quiet: bool) -> CommandResult {
-        let clean = matches!(ended, RunEnd::Complete) && self.refused == 0;
+        let will_run = self.refused + self.never_run == 0;
+        let clean = matches!(ended, RunEnd::Complete) && will_run;
         if !(quiet && clean) {
             out::complain(&self.in_words(ended));
         }
@@ -119,7 +151,7 @@ impl Account {
             out::print_json(&self.as_json(ended))?;
         }
         match ended {
-            RunEnd::Complete if self.refused > 0 => Ok(Exit::Partly),
+            RunEnd::Complete if !will_run => Ok(Exit::Partly),
             RunEnd::Complete => Ok(Exit::Done),
             RunEnd::Interrupted(exit) => Ok(*exit),
             RunEnd::Stopped(error) => Err(CommandFailure::new(error.exit(), error.to_string())),
@@ -131,7 +163,7 @@ impl Account {
     }
 
     fn in_words(&self, ended: &RunEnd) -> String {
-        let lines = self.accepted + self.already_there + self.refused;
+        let lines = self.settled_lines();
         let secs = self.took.as_secs_f64().max(0.001);
         let mut text = format!(
             "{} {} in {}, {} lines/s",
@@ -153,7 +185,13 @@ impl Account {
             self.already_there,
             false,
             "already there",
-            "the bridge knows their keys, nothing was added; --source makes it another input",
+            "the bridge knows their keys: they wait or are done, nothing was added",
+        );
+        count(
+            self.never_run,
+            false,
+            "never run",
+            "their keys stand for what is in poison or was removed; each is reported above",
         );
         count(self.refused, false, "refused", "each is reported above");
         count(self.blank, false, "empty", "skipped");
@@ -170,9 +208,10 @@ impl Account {
                 1 => "\nline 1 is settled".to_owned(),
                 last => format!("\nlines 1 to {last} are settled"),
             });
-            text.push_str(
-                "; run the same command on the same input again for the rest, nothing is doubled",
-            );
+            text.push_str(match self.resumes {
+                true => "; run the same command on the same input again for the rest, nothing is doubled",
+                false => "; send the rest from there on (with --resume the same command would do)",
+            });
         }
         text
     }
@@ -187,6 +226,7 @@ impl Account {
             },
             "accepted": self.accepted,
             "already_there": self.already_there,
+            "never_run": self.never_run,
             "refused": self.refused,
             "empty": self.blank,
             "unknown": self.unanswered(),
@@ -195,6 +235,20 @@ impl Account {
             "settled_through": self.settled_through(),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         })
+    }
+}
+
+/// Why the command that a key stands for will never run, if that is so.
+fn why_never(first: &v1::Accepted) -> Option<String> {
+    let id = words::task(first.task.as_ref());
+    match first.state() {
+        v1::TaskState::Poison => Some(format!(
+            "not enqueued: its key stands for {id}, which is in poison (`leasebridge poison requeue {id}` runs it)"
+        )),
+        v1::TaskState::Removed => Some(format!(
+            "not enqueued: its key stands for {id}, which was removed from the queue; give it another key"
+        )),
+        _ => None,
     }
 }
 
@@ -239,7 +293,7 @@ mod tests {
     fn every_line_is_in_exactly_one_number() {
         let mut account = Account {
             took: Duration::from_millis(2_500),
-            ..Account::default()
+            ..Account::new(true)
         };
         let batches = [
             batch(1, &[1, 3, 5], &[2], 1),
@@ -253,7 +307,10 @@ mod tests {
         let replies = [accepted(false), refused(), accepted(true)];
         assert_eq!(
             account.settled(&batches[0], &replies),
-            [(2, "broken".to_owned()), (3, "no such route".to_owned())]
+            [
+                (2, "refused: broken".to_owned()),
+                (3, "refused: no such route".to_owned())
+            ]
         );
         assert_eq!(account.settled_through(), 5);
         account.settled(&batches[1], &[accepted(false)]);
@@ -284,6 +341,35 @@ mod tests {
             Exit::Done
         );
         account.refused = 1;
+        assert_eq!(
+            account.report(&RunEnd::Complete, false, true).unwrap(),
+            Exit::Partly
+        );
+    }
+
+    #[test]
+    fn a_key_of_what_never_runs_is_no_success() {
+        use v1::TaskState::{Delayed, Done, Leased, Poison, Ready, Removed};
+        let states = [Ready, Delayed, Leased, Done, Poison, Removed];
+        let batch = batch(1, &[1, 2, 3, 4, 5, 6], &[], 0);
+        let mut account = Account::default();
+        account.sent(&batch);
+        let replies = states.map(|state| v1::EnqueueReply {
+            result: Some(v1::enqueue_reply::Result::Accepted(v1::Accepted {
+                task: Some(v1::TaskId {
+                    seq: 42,
+                    origin: 0xc0ffee,
+                }),
+                duplicate: true,
+                state: state.into(),
+            })),
+        });
+        let told = account.settled(&batch, &replies);
+        assert_eq!((account.already_there, account.never_run), (4, 2));
+        let told = told
+            .iter()
+            .map(|(number, why)| format!("line {number}: {why}"));
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
         assert_eq!(
             account.report(&RunEnd::Complete, false, true).unwrap(),
             Exit::Partly

@@ -259,7 +259,7 @@ fn settle(
 ) -> Result<(), SendError> {
     let replies = result?;
     for (number, why) in account.settled(&batch, &replies) {
-        progress.complain(&format!("line {number}: refused: {why}"));
+        progress.complain(&format!("line {number}: {why}"));
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
-//! Keys that depend on nothing but the input.
+//! The keys of lines that name none.
 //!
-//! The key of a line is a hash of the input's name, the line's route, and every byte of the input up to
+//! Each run has keys of its own: a line that is sent twice within the run is in the queue once, and the same line of
+//! another run is another command.
+//!
+//! A run that resumes has keys that depend on nothing but the input. The key of a line is a hash of the input's name, the line's route, and every byte of the input up to
 //! and including the line; its number stands behind it for people. The same input gives the same keys
 //! today and in the next version, so sending it again doubles nothing, and equal lines at different
 //! places differ. Changing anything here breaks that promise for whoever upgrades between a crash and
@@ -12,6 +15,31 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// Bytes of the longest key the bridge takes.
 pub(crate) const KEY_BYTES_MAX: usize = 256;
+
+/// Where keys come from.
+pub(crate) enum LineKeys {
+    /// From a number that no other run has.
+    OfRun(u128),
+    /// From the input.
+    OfInput(KeyChain),
+}
+
+impl LineKeys {
+    /// Takes in the next line. Every line counts, also one that is empty or refused.
+    pub(crate) fn advance(&mut self, line: &[u8]) {
+        if let Self::OfInput(chain) = self {
+            chain.advance(line);
+        }
+    }
+
+    /// The key of line `number`, the one that was taken in last.
+    pub(crate) fn key(&self, number: u64, route: &str) -> String {
+        match self {
+            Self::OfRun(run) => format!("run-{run:032x}-{number}"),
+            Self::OfInput(chain) => chain.key(number, route),
+        }
+    }
+}
 
 /// The running hash of an input.
 ///
@@ -62,6 +90,15 @@ mod tests {
                 chain.key(number, route)
             })
             .collect()
+    }
+
+    #[test]
+    fn lines_of_two_runs_have_nothing_in_common() {
+        let key = |run, number| LineKeys::OfRun(run).key(number, "default");
+        assert_eq!(key(7, 3), "run-00000000000000000000000000000007-3");
+        assert_ne!(key(7, 3), key(7, 4));
+        assert_ne!(key(7, 3), key(8, 3));
+        assert!(key(u128::MAX, u64::MAX).len() <= KEY_BYTES_MAX);
     }
 
     #[test]

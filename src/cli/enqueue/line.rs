@@ -10,12 +10,15 @@ use leasebridge::env::Wall;
 use leasebridge::wire::v1;
 use serde::Deserialize;
 
-use super::key::{KEY_BYTES_MAX, KeyChain};
+use super::key::{KEY_BYTES_MAX, KeyChain, LineKeys};
 use super::{EnqueueArgs, InputFormat};
 use crate::cli::exit::CommandFailure;
 
 /// The largest body of the protocol. The bridge may allow less on a route, and says so.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// What some editors begin a text in UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// How lines of one input are read.
 pub(crate) struct LineRules {
@@ -24,7 +27,7 @@ pub(crate) struct LineRules {
     deadline: Option<Wall>,
     /// What durations are counted from.
     now: Wall,
-    keys: KeyChain,
+    keys: LineKeys,
 }
 
 /// A line of NDJSON.
@@ -48,11 +51,16 @@ enum When {
 }
 
 impl LineRules {
-    /// The rules of the input called `name`.
+    /// The rules of the input called `name`, in a run that no other has the number of.
     ///
     /// # Errors
     /// When an argument makes no sense.
-    pub(crate) fn new(args: &EnqueueArgs, name: &str, now: Wall) -> Result<Self, CommandFailure> {
+    pub(crate) fn new(
+        args: &EnqueueArgs,
+        name: &str,
+        now: Wall,
+        run: u128,
+    ) -> Result<Self, CommandFailure> {
         let deadline = args
             .deadline
             .as_deref()
@@ -74,7 +82,10 @@ impl LineRules {
             route: args.route.clone(),
             deadline,
             now,
-            keys: KeyChain::new(args.source.as_deref().unwrap_or(name)),
+            keys: match args.resume {
+                true => LineKeys::OfInput(KeyChain::new(args.source.as_deref().unwrap_or(name))),
+                false => LineKeys::OfRun(run),
+            },
         })
     }
 
@@ -87,7 +98,9 @@ impl LineRules {
         number: u64,
         line: &[u8],
     ) -> Result<Option<v1::EnqueueRequest>, String> {
+        // Keys are made of the input as it is: they are the same whoever strips what.
         self.keys.advance(line);
+        let line = without_marks(number, line);
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
@@ -165,6 +178,16 @@ impl LineRules {
     }
 }
 
+/// A line without what editors put around it: a byte order mark in front of the first, a carriage return behind
+/// each. Neither is part of a command.
+fn without_marks(number: u64, line: &[u8]) -> &[u8] {
+    let line = match number {
+        1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+        _ => line,
+    };
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// A duration from now, a time, or Unix milliseconds.
 fn deadline(text: &str, now: Wall) -> Result<Wall, String> {
     if let Ok(at) = text.parse() {
@@ -192,7 +215,7 @@ impl LineRules {
             route: "default".into(),
             deadline: None,
             now: Wall::from_unix_ms(0),
-            keys: KeyChain::new(source),
+            keys: LineKeys::OfInput(KeyChain::new(source)),
         }
     }
 }
@@ -207,7 +230,7 @@ mod tests {
             route: "default".into(),
             deadline: None,
             now: Wall::from_unix_ms(1_000_000),
-            keys: KeyChain::new("test"),
+            keys: LineKeys::OfInput(KeyChain::new("test")),
         }
     }
 
@@ -218,6 +241,25 @@ mod tests {
         assert_eq!(request.route, "default");
         assert!(request.key.starts_with("lb1-"));
         assert_eq!(request.deadline_unix_ms, 0);
+    }
+
+    #[test]
+    fn what_editors_put_around_a_line_is_no_part_of_it() {
+        let body = |number, line: &[u8]| {
+            let request = rules(false).request(number, line).unwrap();
+            request.map(|request| request.body)
+        };
+        assert_eq!(body(1, b"\xef\xbb\xbfon\r").as_deref(), Some(&b"on"[..]));
+        assert_eq!(body(1, b"\xef\xbb\xbf"), None);
+        assert_eq!(
+            body(2, b"\xef\xbb\xbfon").as_deref(),
+            Some("\u{feff}on".as_bytes())
+        );
+        assert_eq!(body(2, b"a\rb\r\r").as_deref(), Some(&b"a\rb\r"[..]));
+        let record = rules(true)
+            .request(1, b"\xef\xbb\xbf{\"body\":\"on\"}\r")
+            .unwrap();
+        assert_eq!(&record.unwrap().body[..], b"on");
     }
 
     #[test]

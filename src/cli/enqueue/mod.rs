@@ -1,7 +1,7 @@
 //! `leasebridge enqueue`: hands the lines of a file or of stdin to the bridge.
 //!
-//! Every line gets a key that depends on nothing but the input ([`key`]). A line is sent twice when an answer
-//! stayed out or when the whole command is run again; with the same key it is in the queue once.
+//! Every line has a key ([`key`]). A line is sent twice when an answer stayed out; with the same key it is in the
+//! queue once. With `--resume` that holds for the whole command, when it is run again.
 //! Batches go out with a bounded window; a batch whose answer stays out is sent again until the bridge
 //! answers or patience ends. What became of each line ends up in exactly one number of the
 //! [`account::Account`].
@@ -33,6 +33,9 @@ use send::Sender;
 
 /// Hand commands to the running bridge, one a line
 ///
+/// Run twice, it enqueues twice. With --resume it adds what is missing: after a crash, run the same command with
+/// --resume on the same input again, and what the bridge has is counted as `already there`.
+///
 /// Each line is the body of one command; empty lines are skipped. With NDJSON each line is an object:
 ///
 ///   {"route": "lamps", "body": "on", "key": "order-17", "headers": {"who": "me"}, "deadline": "10m"}
@@ -40,17 +43,17 @@ use send::Sender;
 /// `body` is text, or `body_base64` holds bytes. `deadline` is a duration from now ("10m"), a time
 /// ("2030-01-01T00:00:00Z") or Unix milliseconds. All but the body may be left out.
 ///
-/// Each line without a key of its own gets one made of the input's name, all of the input up to and
-/// including the line, and its number. So nothing is doubled when lines are sent again: run the same
-/// command once more after a crash, and what the bridge has is counted as `already there`. For the same
-/// reason the same input is not enqueued a second time while the bridge remembers its keys (24 hours by
-/// default): give it another --source if that is what you want.
+/// The bridge knows a command by its key, for 24 hours by default, and takes it once. A key that a line names is
+/// used as it is. Every other line gets one: of this run, so that what is sent again because an answer stayed out
+/// is not doubled; with --resume of the input's name, all of the input up to and including the line, and its
+/// number. A line whose key stands for a command that will never run, because that is in poison or was removed, is
+/// reported, and the exit code is 3.
 ///
 /// Examples:
 ///   seq 1 100000 | leasebridge enqueue
 ///   leasebridge enqueue commands.txt --route lamps --deadline 10m
 ///   leasebridge enqueue commands.ndjson
-///   date | leasebridge enqueue --source "$(uuidgen)"
+///   leasebridge enqueue --resume orders.txt
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct EnqueueArgs {
@@ -70,8 +73,12 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, value_name = "WHEN")]
     deadline: Option<String>,
 
+    /// Make keys of the input, so that the same command run again adds only what is missing
+    #[arg(long)]
+    resume: bool,
+
     /// The input's name, from which keys are made [default: the file's name, or `stdin`]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "resume")]
     source: Option<String>,
 
     /// Lines of one batch at most
@@ -126,7 +133,9 @@ pub(crate) enum InputFormat {
 /// Reads, sends, and gives account.
 pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
     let opened = input::open(args.file.as_deref())?;
-    let rules = LineRules::new(&args, &opened.name, context.env.clock.wall())?;
+    let entropy = &context.env.entropy;
+    let run = u128::from(entropy.next_u64()) << 64 | u128::from(entropy.next_u64());
+    let rules = LineRules::new(&args, &opened.name, context.env.clock.wall(), run)?;
     let teller = teller(&args, &context).await?;
     let mut signals = Signals::catch()?;
     let progress = EnqueueProgress::new(opened.bytes, args.quiet);
@@ -141,7 +150,7 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
     )
     .told_to(teller);
     let started = context.env.clock.now();
-    let mut account = Account::default();
+    let mut account = Account::new(args.resume);
     let feed = Feed {
         chunks,
         window: usize::from(args.window),

@@ -109,6 +109,7 @@ struct Seen {
 enum BatchTry {
     Answered(Vec<v1::EnqueueReply>),
     Full(Duration, String),
+    TooMany(String),
     Unanswered(String),
     Useless(String),
 }
@@ -197,7 +198,9 @@ impl Sender {
                     piece = (piece.min(requests.len()) / 2).max(1);
                     self.answered(Some((pause, &why)));
                 }
-                BatchTry::Useless(why) => {
+                // Fewer at once have a chance, and need not wait for it.
+                BatchTry::TooMany(_) if open.len() > 1 => piece = open.len() / 2,
+                BatchTry::TooMany(why) | BatchTry::Useless(why) => {
                     return Err(SendError::Useless {
                         address: self.shared.address.clone(),
                         why,
@@ -217,7 +220,7 @@ impl Sender {
         let tried = self.try_once(commands).await;
         match &tried {
             BatchTry::Answered(replies) => teller.answered(&told, replies).await?,
-            BatchTry::Full(..) => teller.turned_away(&told).await?,
+            BatchTry::Full(..) | BatchTry::TooMany(_) => teller.turned_away(&told).await?,
             BatchTry::Unanswered(why) | BatchTry::Useless(why) => {
                 teller.unanswered(&told, why).await?
             }
@@ -356,8 +359,8 @@ fn classify(status: &Status) -> BatchTry {
                 .map_or(FULL_PAUSE, Duration::from_millis);
             BatchTry::Full(pause, status.message().to_owned())
         }
+        Code::OutOfRange => BatchTry::TooMany(words::safe(status.message())),
         Code::InvalidArgument
-        | Code::OutOfRange
         | Code::Unimplemented
         | Code::PermissionDenied
         | Code::Unauthenticated

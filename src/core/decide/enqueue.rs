@@ -2,7 +2,7 @@
 
 use super::super::event::{Carried, Enqueued, Event};
 use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};
-use super::super::keys::Fate;
+use super::super::keys::{Fate, KeyEntry};
 use super::super::policy::Policy;
 use super::super::state::QueueState;
 use super::super::time::{Now, QueueMs};
@@ -23,18 +23,15 @@ pub(super) fn enqueue(
     }
     // Before the deadline: a repetition of what was accepted in time is no late command.
     if let Some((key, fingerprint)) = key
-        && let Some(entry) = state.keys.get(key)
+        && let Some(entry) = remembered(state, policy, now, key)
     {
-        let remembered = now.queue.max(state.at) < entry.at.after(policy.key_window);
-        if entry.fate == Fate::Live || remembered {
-            if entry.fingerprint != fingerprint {
-                reached!(Site::KeyConflictRefused);
-                return Err(Refusal::KeyConflict { first: entry.id });
-            }
-            reached!(Site::DuplicateAnswered);
-            sometimes!(Site::DuplicateOfFinished, entry.fate != Fate::Live);
-            return Ok(Reply::Duplicate(entry.id, state.key_state(entry)));
+        if entry.fingerprint != fingerprint {
+            reached!(Site::KeyConflictRefused);
+            return Err(Refusal::KeyConflict { first: entry.id });
         }
+        reached!(Site::DuplicateAnswered);
+        sometimes!(Site::DuplicateOfFinished, entry.fate != Fate::Live);
+        return Ok(Reply::Duplicate(entry.id, state.key_state(entry)));
     }
     let at = now.queue.max(state.at);
     if deadline.is_some_and(|deadline| deadline <= at) {
@@ -56,4 +53,23 @@ pub(super) fn enqueue(
         body,
     }));
     Ok(Reply::Enqueued(id))
+}
+
+/// What a key stands for, if it stands for anything: as long as its task lives, and for the window's time after.
+fn remembered<'a>(
+    state: &'a QueueState,
+    policy: &Policy,
+    now: Now,
+    key: KeyHash,
+) -> Option<&'a KeyEntry> {
+    let entry = state.keys.get(key)?;
+    let in_window = now.queue.max(state.at) < entry.at.after(policy.key_window);
+    (entry.fate == Fate::Live || in_window).then_some(entry)
+}
+
+impl QueueState {
+    /// Whether an enqueue with that key would be answered by what the key stands for already.
+    pub(crate) fn remembers(&self, key: KeyHash, policy: &Policy, now: Now) -> bool {
+        remembered(self, policy, now, key).is_some()
+    }
 }

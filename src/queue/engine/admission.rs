@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::error::{EnqueueError, FullBecause};
 use super::super::options::QueueOptions;
 use super::{Core, Engine, QueueStage};
+use crate::core::ids::{Fingerprint, KeyHash};
 use crate::core::{Input, Now, Refusal, Reply};
 use crate::coverage::{Site, reached};
 
@@ -25,7 +26,7 @@ const RECORD_OVERHEAD_BYTES: u64 = 96;
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What an enqueue asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) commands: u64,
     pub(crate) bytes: u64,
@@ -118,7 +119,13 @@ impl Space {
 }
 
 impl Core {
-    /// Whether commands may be accepted now. All of them or none.
+    /// Whether a key stands for a command already, which then needs no room of its own.
+    pub(crate) fn knows(&self, now: Now, key: Option<(KeyHash, Fingerprint)>) -> bool {
+        key.is_some_and(|(key, _)| self.state.remembers(key, &self.policy, now))
+    }
+
+    /// Whether commands may be accepted now. All of them or none. Nothing is asked for where all are known: their
+    /// producers learn that, however full the queue is.
     pub(crate) fn admit(
         &mut self,
         options: &QueueOptions,
@@ -127,7 +134,14 @@ impl Core {
         if self.stage != QueueStage::Open {
             return Err(EnqueueError::Closed);
         }
+        if wanted.commands == 0 {
+            return Ok(());
+        }
         let counts = self.state.counts_of_all();
+        let (commands, capacity) = (wanted.commands, options.capacity);
+        if commands > capacity {
+            return Err(EnqueueError::BatchTooLarge { commands, capacity });
+        }
         let full = |why| {
             Err(EnqueueError::Full {
                 why,
