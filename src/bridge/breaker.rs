@@ -176,13 +176,16 @@ impl Breaker {
                 }
                 self.wait = self.options.probe_after;
                 self.open(now, now);
-                self.opened += 1;
+                self.opened = self.opened.saturating_add(1);
                 reached!(Site::BreakerOpened);
                 true
             }
             (Circuit::Probing { since }, BreakerPass::Probe) => {
                 reached!(Site::ProbeFailed);
-                self.wait = (self.wait * 2).min(self.options.probe_after_max);
+                self.wait = self
+                    .wait
+                    .saturating_mul(2)
+                    .min(self.options.probe_after_max);
                 self.open(since, now);
                 false
             }

@@ -9,8 +9,8 @@ pub(super) const WINDOW_DEFAULT: usize = 1024;
 /// The largest window anybody may configure: each command in flight holds its body in memory.
 pub const WINDOW_MAX: usize = 65_536;
 
-/// Routes of one bridge; each costs a handful of tasks and two connections.
-pub(super) const ROUTES_MAX: usize = 1024;
+/// Routes of one bridge, as many as a queue has; each costs a handful of tasks and two connections.
+pub(super) use crate::core::limits::ROUTES_MAX;
 
 /// How long the socket waits for the first sign of life of a command, as the design sets it.
 pub(super) const FIRST_SIGN_OF_LIFE_DEFAULT: Duration = Duration::from_secs(3);

@@ -291,7 +291,9 @@ impl RouteOptions {
     /// After how long without a sign a command that was executing counts as silent: an endpoint
     /// repeats the sign at least once per heartbeat interval of its own.
     pub(super) fn working_silence(&self, their_heartbeat: Duration) -> Duration {
-        self.heartbeat.max(their_heartbeat) * self.heartbeat_misses
+        self.heartbeat
+            .max(their_heartbeat)
+            .saturating_mul(self.heartbeat_misses)
     }
 }
 

@@ -45,25 +45,26 @@ pub(crate) struct Context {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let exit = match start(cli) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                out::complain(&format!("error: {failure}"));
-            }
-            failure.exit
-        }
+    let cli = Cli::parse().without_empty();
+    // The demo breaks things on purpose, the benchmark wants the terminal for its figures: what the
+    // library says would bury both.
+    let is_quiet = matches!(cli.command, CliCommand::Demo(_) | CliCommand::Bench(_));
+    let logging = log::start(&cli.log, is_quiet);
+    let (_log, ended) = match logging {
+        Ok(log) => (Some(log), start(cli)),
+        Err(failure) => (None, Err(failure)),
     };
+    let exit = ended.unwrap_or_else(|failure| {
+        if !failure.message.is_empty() {
+            log::last_word(&format!("error: {failure}"));
+        }
+        failure.exit
+    });
     exit.into()
 }
 
 /// Checks everything that can be checked, then runs the subcommand.
 fn start(cli: Cli) -> CommandResult {
-    // The demo breaks things on purpose, the benchmark wants the terminal for its figures: what the
-    // library says would bury both.
-    let quiet = matches!(cli.command, CliCommand::Demo(_) | CliCommand::Bench(_));
-    log::start(&cli.log, quiet)?;
     let config = config::load(cli.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

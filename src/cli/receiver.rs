@@ -12,7 +12,7 @@ use leasebridge::observe::ReceiverStats;
 use leasebridge::receiver::store::EffectLine;
 use leasebridge::receiver::{
     Delivered, EffectFile, EffectLog, Handler, HandlerError, MemoryStore, Receiver, ReceiverError,
-    ReceiverOptions, ReceiverOptionsError, RunningReceiver,
+    ReceiverFailure, ReceiverOptions, ReceiverOptionsError, RunningReceiver,
 };
 
 use super::exit::{CommandFailure, CommandResult, Exit};
@@ -95,12 +95,7 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> CommandResult {
         tokio::select! {
             biased;
             signal = signals.next() => break signal,
-            error = running.failed() => {
-                return Err(CommandFailure::new(
-                    Exit::Journal,
-                    format!("{error}; what was answered is on disk, restart to go on"),
-                ));
-            }
+            failure = running.failed() => return Err(failed(&failure)),
             () = report(&running, &context) => {}
         }
     };
@@ -179,6 +174,16 @@ fn handled(
     };
     let handler = ToldHandler { inner, history };
     Receiver::with_store(options, Arc::new(handler), Arc::new(store))
+}
+
+fn failed(failure: &ReceiverFailure) -> CommandFailure {
+    match failure {
+        ReceiverFailure::Store(error) => CommandFailure::new(
+            Exit::Journal,
+            format!("{error}; what was answered is on disk, restart to go on"),
+        ),
+        ReceiverFailure::Part { .. } => CommandFailure::failed(failure.to_string()),
+    }
 }
 
 fn start_failed(error: &ReceiverError) -> CommandFailure {

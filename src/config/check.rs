@@ -5,7 +5,7 @@ use super::{Config, ConfigError, RouteConfig, Secret, Size, Span};
 use crate::bridge::WINDOW_MAX;
 use crate::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
 use crate::env::Address;
-use crate::queue::CAPACITY_MAX;
+use crate::queue::{CAPACITY_MAX, DEFAULT_ROUTE};
 use crate::wire::{BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN};
 
 /// The smallest and largest segment of the log. A segment must hold the largest record, and the offset
@@ -109,7 +109,7 @@ fn journal(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> 
         ));
     }
     let bodies = config.routes.values().map(|route| route.max_body.bytes());
-    let needed = Size::from_bytes(bodies.max().unwrap_or(0) + SEGMENT_HEAD);
+    let needed = Size::from_bytes(bodies.max().unwrap_or(0).saturating_add(SEGMENT_HEAD));
     if segment < needed {
         return Err(source.not_allowed(
             &["journal", "segment_size"],
@@ -117,6 +117,21 @@ fn journal(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> 
                 "{segment} is not allowed: at least {needed}, the largest `max_body` of a route and {} \
                  more",
                 Size::from_bytes(SEGMENT_HEAD)
+            ),
+        ));
+    }
+    let unnamed = usize::from(!config.routes.contains_key(DEFAULT_ROUTE));
+    let routes = config.routes.len().saturating_add(unnamed);
+    // Sizes that don't go together at all were refused above.
+    if let Ok(geometry) = config.queue_options().geometry()
+        && routes > geometry.routes_max() as usize
+    {
+        return Err(source.not_allowed(
+            &["journal", "segment_size"],
+            format!(
+                "{segment} is not allowed: each segment begins with the names of all {routes} routes, and these \
+                 have room for {}",
+                geometry.routes_max()
             ),
         ));
     }

@@ -13,6 +13,12 @@ const KEY_PARTS_MAX: usize = 80;
 /// Where a secret may stand: it is never shown.
 const SECRET_KEY: &str = "credentials";
 
+/// Words in a key that promise a secret.
+const SECRET_WORDS: [&str; 5] = ["secret", "token", "passw", "cred", "apikey"];
+
+/// Slips of the pen within which a key may be meant to be the secret one.
+const SECRET_TYPO_DISTANCE_MAX: usize = 4;
+
 /// The edit distance within which an unknown key is taken for a slip of a known one.
 const TYPO_DISTANCE_MAX: usize = 3;
 
@@ -62,13 +68,14 @@ impl fmt::Display for ConfigError {
             write!(f, ":{line}:{column}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", shown(&self.key))?;
         }
-        write!(f, ": {}", self.problem)?;
+        write!(f, ": {}", shown(&self.problem))?;
         if let Some((line, column, text)) = &self.place {
+            let text = shown(text);
             let number = line.to_string();
             let gutter = " ".repeat(number.len());
-            let indent = " ".repeat(column - 1);
+            let indent = " ".repeat(column.saturating_sub(1));
             write!(
                 f,
                 "\n {gutter} |\n {number} | {text}\n {gutter} | {indent}^"
@@ -76,6 +83,19 @@ impl fmt::Display for ConfigError {
         }
         Ok(())
     }
+}
+
+/// A text of the file as it may be written to a terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' | '\n' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// A configuration's text, to turn positions into lines and fields.
@@ -129,21 +149,18 @@ impl<'a> ConfigText<'a> {
             if line.matches('.').count() >= KEY_PARTS_MAX {
                 return Some(at);
             }
-            at += line.len();
+            at = at.saturating_add(line.len());
         }
         None
     }
 
     /// Line, column and the line's text at byte `offset`.
     fn place(&self, offset: usize) -> (usize, usize, String) {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
+        let offset = self.text.floor_char_boundary(offset);
         let before = &self.text[..offset];
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = before[start..].chars().count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before[start..].chars().count().saturating_add(1);
         let text = self.text[start..].lines().next().unwrap_or_default();
         (line, column, without_secret(&self.text[..start], text))
     }
@@ -159,7 +176,13 @@ impl<'a> ConfigText<'a> {
 /// The line as it may be shown: a refusal ends up in logs and tickets.
 fn without_secret(before: &str, line: &str) -> String {
     if let Some(at) = line.find(SECRET_KEY) {
-        return format!("{} (hidden)", &line[..at + SECRET_KEY.len()]);
+        return format!("{}{SECRET_KEY} (hidden)", &line[..at]);
+    }
+    // A key that nobody knows may be that of a secret, misspelt or called as another program calls it.
+    if let Some((key, _)) = line.split_once('=')
+        && may_be_secret(key)
+    {
+        return format!("{key}= (hidden)");
     }
     // The line may lie inside a secret of several lines that began further up.
     let since = before.rfind(SECRET_KEY).map_or("", |at| &before[at..]);
@@ -168,6 +191,16 @@ fn without_secret(before: &str, line: &str) -> String {
         return "(hidden)".to_owned();
     }
     line.to_owned()
+}
+
+/// Whether a key looks like one whose value is a secret.
+fn may_be_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let mut parts = key.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+    parts.any(|part| {
+        SECRET_WORDS.iter().any(|word| part.contains(word))
+            || strsim::damerau_levenshtein(part, SECRET_KEY) <= SECRET_TYPO_DISTANCE_MAX
+    })
 }
 
 /// Follows the keys whose name or value holds `span`.
@@ -182,8 +215,9 @@ fn descend(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) {
         if let DeValue::Table(inner) = value.get_ref() {
             let depth = path.len();
             path.push(key.get_ref().to_string());
+            let here = path.len();
             descend(inner, span, path);
-            if path.len() > depth + 1 || holds(value.span()) {
+            if path.len() > here || holds(value.span()) {
                 return;
             }
             path.truncate(depth);

@@ -29,6 +29,9 @@
 //! that [`Config::node_options`] takes over as they are; what is made by hand is checked by the queue and the
 //! bridge when they start.
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 mod check;
 mod error;
 mod options;

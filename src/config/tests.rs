@@ -106,6 +106,10 @@ fn secrets_are_not_shown_in_refusals() {
         "credentials = [\"tell nobody\"]",
         "credentials = \"\"\"\ntell nobody \\q\n\"\"\"",
         "a = { socket = 5, credentials = \"tell nobody\" }",
+        "credentails = \"tell nobody\"",
+        "Credential = \"tell nobody\"",
+        "auth-token = \"tell nobody",
+        "password = \"tell nobody\"",
     ];
     for line in lines {
         let said = fault(&format!("[routes.a]\n{line}\n"));

@@ -77,7 +77,7 @@ impl Span {
     /// # Panics
     /// On zero, as [`Span::new`].
     pub const fn from_secs(secs: u64) -> Self {
-        Self::from_millis(secs * 1_000)
+        Self::from_millis(secs.saturating_mul(1_000))
     }
 
     /// As the library wants it.
@@ -227,8 +227,8 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         for (unit, factor) in SPAN_UNITS.iter().rev() {
-            let whole = rest / factor;
-            rest %= factor;
+            let whole = rest.checked_div(*factor).unwrap_or(0);
+            rest = rest.checked_rem(*factor).unwrap_or(0);
             if whole > 0 {
                 write!(f, "{whole}{unit}")?;
             }
@@ -244,7 +244,7 @@ impl fmt::Display for Size {
             .rev()
             .find(|(_, factor)| self.0.is_multiple_of(*factor))
             .expect("every size is a multiple of one byte");
-        write!(f, "{}{unit}", self.0 / factor)
+        write!(f, "{}{unit}", self.0.checked_div(*factor).unwrap_or(0))
     }
 }
 

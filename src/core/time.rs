@@ -1,5 +1,8 @@
 //! Two kinds of time, never mixed: monotonic time for leases, and queue time, which is durable.
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::time::Duration;
 
 /// Durable time in milliseconds: persisted, never running backwards, close to Unix time but not it.
@@ -43,6 +46,15 @@ impl QueueMs {
     pub fn since(self, earlier: Self) -> SpanMs {
         SpanMs(self.0.saturating_sub(earlier.0))
     }
+
+    /// As far from this moment as `to` lies from `from`, both read from another clock in milliseconds. Whoever
+    /// sets that clock may say anything: what can't be told comes out as the first or the last moment there is.
+    pub(crate) fn moved(self, from: u64, to: u64) -> Self {
+        match to.checked_sub(from) {
+            Some(ahead) => self.after(SpanMs(ahead)),
+            None => Self(self.0.saturating_sub(from.saturating_sub(to))),
+        }
+    }
 }
 
 impl MonoMs {
@@ -64,4 +76,19 @@ pub struct Now {
     pub mono: MonoMs,
     /// Durable time, which never runs backwards.
     pub queue: QueueMs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_moment_of_another_clock_is_too_far() {
+        let here = QueueMs(1_000);
+        assert_eq!(here.moved(50, 70), QueueMs(1_020));
+        assert_eq!(here.moved(70, 50), QueueMs(980));
+        assert_eq!(here.moved(0, u64::MAX), QueueMs(u64::MAX));
+        assert_eq!(here.moved(u64::MAX, 0), QueueMs(0));
+        assert_eq!(QueueMs(u64::MAX).moved(7, 8), QueueMs(u64::MAX));
+    }
 }

@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync + 'static {
     /// When no thread can be started.
     fn run(&self, name: &str, driver: BoxFuture<'static, ()>) -> io::Result<()>;
 
-    /// Opens a file for reading and writing; with `create`, makes it if it isn't there.
+    /// Opens a file for reading and writing; with `create`, makes it if it isn't there, for its owner alone.
     fn open<'a>(
         &'a self,
         path: &'a Path,
@@ -31,7 +31,7 @@ pub trait Disk: Send + Sync + 'static {
     /// The paths of the files directly inside `dir`, sorted by name.
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<PathBuf>>>;
 
-    /// Makes `dir` and its parents.
+    /// Makes `dir` and its parents, as far as they aren't there, for their owner alone.
     fn create_dir_all<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
     /// Renames a file within its file system, replacing what stands at `to`. Durable only after

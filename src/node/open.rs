@@ -73,10 +73,9 @@ impl OpenNode {
             .validate()
             .map_err(crate::bridge::StartError::from)?;
         self.check_routes()?;
-        for route in &options.bridge.routes {
-            let defined = queue.define_route(&route.name).await;
-            defined.map_err(|error| undefined(&route.name, error))?;
-        }
+        let names = options.bridge.routes.iter().map(|route| &*route.name);
+        let defined = queue.define_routes(&names.collect::<Vec<_>>()).await;
+        defined.map_err(|(route, error)| undefined(route, error))?;
         let bound = env.transport.bind(&options.listen).await;
         let listener = bound.map_err(|error| StartError::Listen {
             address: options.listen.clone(),
@@ -155,13 +154,10 @@ pub(super) async fn seal(env: &Env, queue: &SafeTaskQueue<Command>) -> Result<()
     }
 }
 
-fn undefined(route: &str, error: LeaseError) -> StartError {
+fn undefined(route: String, error: LeaseError) -> StartError {
     match error {
         LeaseError::InDoubt(failure) => NodeFailure::Journal(failure).into(),
-        error => StartError::Route {
-            route: route.to_owned(),
-            error,
-        },
+        error => StartError::Route { route, error },
     }
 }
 

@@ -1,5 +1,8 @@
 //! What operators ask of a queue.
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,8 +157,9 @@ impl<T> SafeTaskQueue<T> {
                 Ok(chunk.iter().map(reroute).filter(|moved| *moved).count() as u64)
             });
             let moved = moved.await.map_err(LeaseError::InDoubt)??;
-            result.moved += moved;
-            result.kept_in_doubt += chunk.len() as u64 - moved;
+            result.moved = result.moved.saturating_add(moved);
+            let kept = (chunk.len() as u64).saturating_sub(moved);
+            result.kept_in_doubt = result.kept_in_doubt.saturating_add(kept);
         }
         Ok(result)
     }
@@ -284,8 +288,8 @@ impl<T: Payload> SafeTaskQueue<T> {
 }
 
 fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
-    let to_wall =
-        |at: QueueMs| Wall::from_unix_ms((wall.unix_ms() + at.0).saturating_sub(now.queue.0));
+    let wall = QueueMs(wall.unix_ms());
+    let to_wall = |at: QueueMs| Wall::from_unix_ms(wall.moved(now.queue.0, at.0).0);
     Explained {
         id: view.id,
         route,

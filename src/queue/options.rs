@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::envelope::ENVELOPE_BYTES_MAX;
 use super::log::LogStore;
 use super::log::files::FolderStore;
 use crate::core::{Policy, SpanMs};
 use crate::env::{Env, Wall};
+use crate::journal::{Geometry, GeometryError, GeometryOptions};
 
 /// The route of commands that name none.
 pub const DEFAULT_ROUTE: &str = "default";
@@ -17,8 +19,9 @@ pub const DEFAULT_ROUTE: &str = "default";
 /// with its command in the log.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// The largest body a queue may be told to accept: 16 MiB.
-pub const BODY_BYTES_LIMIT: u32 = 16 << 20;
+/// The largest value a queue may be told to accept, encoded: a command of 16 MiB, and 64 KiB for what it has beside
+/// its body.
+pub const BODY_BYTES_LIMIT: u32 = (16 << 20) + (64 << 10);
 
 /// Tasks that a queue may be told to hold at once: half of what the 32 bits of its indexes can number.
 pub const CAPACITY_MAX: u64 = 1 << 31;
@@ -166,6 +169,14 @@ impl QueueOptions {
     pub(crate) fn log_store(&self) -> Arc<dyn LogStore> {
         let folder = || FolderStore::new(self.env.disk.clone(), &self.dir);
         self.log.clone().unwrap_or_else(|| Arc::new(folder()))
+    }
+
+    /// The sizes of the log: its records hold a value and what stands around it.
+    pub(crate) fn geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(GeometryOptions {
+            segment_bytes: self.segment_bytes,
+            body_bytes_max: self.body_bytes_max.saturating_add(ENVELOPE_BYTES_MAX),
+        })
     }
 
     /// Segments that the log may take.

@@ -155,6 +155,27 @@ impl<T> SafeTaskQueue<T> {
             .map(drop)
     }
 
+    /// Makes routes known, all with one sync. Those before one that is refused are known then.
+    ///
+    /// # Errors
+    /// The name that was refused, or the first one if none was, and why; as [`SafeTaskQueue::define_route`].
+    pub async fn define_routes(&self, names: &[&str]) -> Result<(), (String, LeaseError)> {
+        let failed = |name: &str, error| (name.to_owned(), error);
+        let defined = self.owner.engine.durably(|core, now| {
+            for name in names {
+                if core.stage == QueueStage::Closed {
+                    return Err(failed(name, LeaseError::Closed));
+                }
+                core.define_route(now, name)
+                    .map_err(|refusal| failed(name, refusal.into()))?;
+            }
+            Ok(())
+        });
+        let first = names.first().copied().unwrap_or_default();
+        let defined = defined.await;
+        defined.map_err(|failure| failed(first, LeaseError::InDoubt(failure)))?
+    }
+
     /// Runs one decision durably.
     pub(crate) async fn operate(
         &self,

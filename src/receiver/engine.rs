@@ -19,8 +19,9 @@ use tokio::sync::{Notify, watch};
 use super::handler::{Delivered, Handler};
 use super::inbox::{Decision, Inbox, LinkId, RollbackDecision, RunId, Waiter};
 use super::options::ReceiverOptions;
+use super::server::ReceiverFailure;
 use super::stats::Counters;
-use super::store::{EffectLog, InboxStore, StoreError};
+use super::store::{EffectLog, InboxStore};
 use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
@@ -77,7 +78,7 @@ struct EngineState {
     committing: bool,
     ready: VecDeque<Job>,
     running: usize,
-    failed: Option<StoreError>,
+    failed: Option<ReceiverFailure>,
 }
 
 struct EngineLink {
@@ -402,9 +403,16 @@ impl Engine {
         self.state().links.len()
     }
 
-    /// Why the store failed, if it did.
-    pub(super) fn failure(&self) -> Option<StoreError> {
+    /// Why the receiver can't go on, if it can't.
+    pub(super) fn failure(&self) -> Option<ReceiverFailure> {
         self.state().failed.clone()
+    }
+
+    /// The receiver can't go on. The first reason counts.
+    pub(super) fn fail(&self, failure: ReceiverFailure) {
+        self.state().failed.get_or_insert(failure);
+        self.stop();
+        self.changed.notify_waiters();
     }
 
     /// Gives up the store's files.

@@ -331,7 +331,7 @@ impl<'a> GreetedLink<'a> {
         } else if now.saturating_since(self.written.1) >= options.write_deadline {
             return Err(LinkEnd::Stalled(options.write_deadline));
         }
-        let silence_max = options.heartbeat * options.heartbeat_misses;
+        let silence_max = options.heartbeat.saturating_mul(options.heartbeat_misses);
         if !self.sender.has_room() {
             // Not reading is our own choice: it is not held against the peer.
             self.heard = now;

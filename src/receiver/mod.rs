@@ -23,5 +23,5 @@ pub use crate::wire::HandlerError;
 pub use handler::{Delivered, Handler, RecoverOutcome};
 pub use inbox::InboxLimits;
 pub use options::{ReceiverOptions, ReceiverOptionsError};
-pub use server::{Receiver, ReceiverError, RunningReceiver, ShutdownReport};
+pub use server::{Receiver, ReceiverError, ReceiverFailure, RunningReceiver, ShutdownReport};
 pub use store::{EffectFile, EffectLog, FileStore, InboxStore, MemoryStore, StoreError};

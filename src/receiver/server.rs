@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::engine::{Engine, ExecutionMode};
+use super::engine::{Engine, ExecutionMode, Phase};
 use super::handler::Handler;
 use super::options::{ReceiverOptions, ReceiverOptionsError};
 use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
@@ -48,6 +48,51 @@ pub enum ReceiverError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+/// Why a receiver that served can't go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReceiverFailure {
+    /// Its store failed: what was answered is recorded, the rest is in doubt.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A part of it is gone that should live as long as it does; it has stopped as a crash would stop it.
+    #[error("{part} {how}; start the receiver again")]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// What became of it.
+        how: &'static str,
+    },
+}
+
+/// Held by a task that is to live as long as its receiver.
+struct Vital {
+    part: &'static str,
+    engine: Arc<Engine>,
+    /// It has done all it had to do. One that is cut off with its receiver has not.
+    is_done: bool,
+}
+
+impl Vital {
+    fn done(mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        let how = match std::thread::panicking() {
+            true => "panicked",
+            false if self.is_done => "ended",
+            false => return,
+        };
+        if *self.engine.phase.borrow() == Phase::Running {
+            let part = self.part;
+            tracing::error!(part, how, "the receiver stops: it is not whole any more");
+            self.engine.fail(ReceiverFailure::Part { part, how });
+        }
+    }
 }
 
 /// How a shutdown went.
@@ -126,12 +171,18 @@ impl Receiver {
         let connections = Arc::new(Semaphore::new(options.connections_max));
         let engine = Engine::new(env, options, work, inbox_id, inbox);
         let accept = listen::Accept::new(&engine, &connections);
+        let committer = Arc::clone(&engine).commit_all();
+        let sockets = listen::serve_sockets(accept.clone(), socket);
         let mut tasks = vec![
-            tokio::spawn(Arc::clone(&engine).commit_all()),
-            tokio::spawn(listen::serve_sockets(accept.clone(), socket)),
+            spawn(&engine, "the committer", committer),
+            spawn(&engine, "the socket listener", sockets),
         ];
         if let Some(listener) = grpc {
-            tasks.push(tokio::spawn(grpc::serve(accept, listener)));
+            tasks.push(spawn(
+                &engine,
+                "the gRPC server",
+                grpc::serve(accept, listener),
+            ));
         }
         tracing::info!(socket = %socket_address, inbox = %inbox_id, "receiver listens");
         Ok(RunningReceiver {
@@ -185,9 +236,9 @@ impl RunningReceiver {
         self.engine.links()
     }
 
-    /// Ready when the store has failed: the receiver has stopped, and the process should end and say
-    /// why. Pending for as long as all is well. Cancel safe.
-    pub async fn failed(&self) -> StoreError {
+    /// Ready when the store has failed or a part is gone: the receiver has stopped, and the process should end and
+    /// say why. Pending for as long as all is well. Cancel safe.
+    pub async fn failed(&self) -> ReceiverFailure {
         loop {
             let mut changed = std::pin::pin!(self.engine.changed.notified());
             changed.as_mut().enable();
@@ -231,6 +282,23 @@ impl Drop for RunningReceiver {
     }
 }
 
+fn spawn(
+    engine: &Arc<Engine>,
+    part: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let vital = Vital {
+            part,
+            engine,
+            is_done: false,
+        };
+        work.await;
+        vital.done();
+    })
+}
+
 /// Waits until everything received is answered, or the store has failed.
 async fn finished(engine: &Engine) {
     loop {
@@ -240,5 +308,33 @@ async fn finished(engine: &Engine) {
             return;
         }
         changed.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::BoxFuture;
+    use crate::receiver::Delivered;
+    use crate::wire::HandlerError;
+
+    struct Idle;
+
+    impl Handler for Idle {
+        fn handle(&self, _: Delivered) -> BoxFuture<'_, Result<bytes::Bytes, HandlerError>> {
+            Box::pin(std::future::ready(Ok(bytes::Bytes::new())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_dies_is_told() {
+        let options = ReceiverOptions::new(Address::tcp("127.0.0.1", 0));
+        let receiver = Receiver::new(options, Arc::new(Idle)).expect("sound options");
+        let running = receiver.start(Env::real()).await.expect("a free port");
+        let _task = spawn(&running.engine, "the test", async { panic!("it wants it") });
+        let failure = running.failed().await.to_string();
+        assert!(failure.starts_with("the test panicked"), "{failure}");
+        let report = running.shutdown(Duration::from_secs(1)).await;
+        assert_eq!(report.unfinished, 0);
     }
 }

@@ -138,7 +138,7 @@ impl AdminService {
             .buffered(CHANGES_AT_ONCE);
         while let Some((id, changed)) = changes.next().await {
             match changed {
-                Ok(()) => result.changed += 1,
+                Ok(()) => result.changed = result.changed.saturating_add(1),
                 Err(LeaseError::NotThere { .. }) => result.missing.push(id.into()),
                 Err(error) => return Err(convert::status(&error)),
             }
@@ -248,14 +248,14 @@ impl Admin for AdminService {
         let (ids, mut more) = self.poison(&routes, after, limit as usize)?;
         let now = self.env.clock.wall();
         let mut tasks: Vec<v1::TaskInfo> = Vec::with_capacity(ids.len());
-        let mut bytes = 0;
+        let mut bytes = 0_usize;
         for id in ids {
             // It may have left meanwhile.
             let explained = self.queue.explain(id).await;
             let Some(task) = explained.map_err(|error| convert::status(&error))? else {
                 continue;
             };
-            bytes += task.bytes as usize;
+            bytes = bytes.saturating_add(task.bytes as usize);
             if request.with_body && bytes > PAGE_BYTES_MAX && !tasks.is_empty() {
                 more = true;
                 break;

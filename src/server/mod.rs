@@ -4,6 +4,9 @@
 //! is durable; nothing here keeps state of its own but the samples that rates are made of. What is seen of the
 //! process is gathered in one place, as an [`crate::observe::Snapshot`].
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 mod admin;
 mod convert;
 mod gather;

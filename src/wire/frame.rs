@@ -4,6 +4,9 @@
 //! A length is a claim of the peer: it is checked against the limit first, and memory grows only as
 //! bytes arrive. [`FrameDecoder`] is the codec without I/O, [`FrameReader`] the loop around it.
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -103,7 +106,7 @@ pub fn kind_name(kind: &v1::frame::Kind) -> &'static str {
 /// Appends `frame` to `out` as it goes over the socket. Limits are for the caller to check.
 pub fn encode_frame(frame: &v1::Frame, out: &mut BytesMut) {
     let bytes = frame.encoded_len();
-    out.reserve(LENGTH_BYTES + bytes);
+    out.reserve(bytes.saturating_add(LENGTH_BYTES));
     out.put_u32(u32::try_from(bytes).expect("a frame is far smaller than 4 GiB"));
     frame.encode_raw(out);
 }
@@ -155,7 +158,7 @@ impl FrameDecoder {
             });
         }
         let bytes = usize::try_from(bytes).expect("usize holds a u32 here");
-        if self.buffer.len() - LENGTH_BYTES < bytes {
+        if self.buffer.len().saturating_sub(LENGTH_BYTES) < bytes {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
@@ -247,7 +250,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 return Ok(Some(kind));
             }
             let buffer = &mut self.decoder.buffer;
-            if buffer.capacity() - buffer.len() < READ_ROOM_BYTES_MIN {
+            if buffer.capacity().saturating_sub(buffer.len()) < READ_ROOM_BYTES_MIN {
                 buffer.reserve(READ_BYTES);
             }
             let mut stream = (&mut self.stream).take(self.read_bytes_max);

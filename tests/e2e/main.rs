@@ -13,10 +13,13 @@ mod harness;
 
 mod config;
 mod crashes;
+mod files;
 mod flow;
 mod full;
 mod garbage;
 mod history;
 mod input;
+mod limits;
+mod logging;
 mod operator;
 mod signals;

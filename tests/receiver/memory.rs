@@ -14,8 +14,8 @@ use bytes::Bytes;
 use leasebridge::env::{BoxFuture, Env};
 use leasebridge::receiver::store::{InboxRecord, StoredInbox};
 use leasebridge::receiver::{
-    EffectFile, FileStore, Handler, InboxStore, Receiver, ReceiverError, RecoverOutcome,
-    RunningReceiver, StoreError,
+    EffectFile, FileStore, Handler, InboxStore, Receiver, ReceiverError, ReceiverFailure,
+    RecoverOutcome, RunningReceiver, StoreError,
 };
 use leasebridge::wire::v1::reply::Outcome;
 use leasebridge::wire::v1::rollback_reply::State;
@@ -278,7 +278,7 @@ async fn what_could_not_be_recorded_is_neither_run_nor_answered() {
         let mut socket = Client::socket(&receiver).await;
         socket.send(command(1, 1, 1, "hi")).await;
         let error = patiently(receiver.failed()).await;
-        assert!(matches!(error, StoreError::Stopped));
+        assert!(matches!(error, ReceiverFailure::Store(StoreError::Stopped)));
         assert_eq!(socket.next().await, None, "closed without an answer");
         assert_eq!(worker.executions(1), executions);
     }

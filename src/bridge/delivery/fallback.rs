@@ -41,7 +41,11 @@ impl DeliveryAttempt<'_> {
         let Some(keeper) = &self.route.grpc else {
             return self.without_grpc(why, open).await;
         };
-        let left = self.route.options.sends_max - self.progress().sends;
+        let left = self
+            .route
+            .options
+            .sends_max
+            .saturating_sub(self.progress().sends);
         // With nothing in doubt there is nothing to gain by waiting for a link.
         if left == 0 || (keeper.link().is_none() && !doubtful) {
             let why = format!("{why}; gRPC is not connected");

@@ -23,6 +23,9 @@ pub(super) fn define_route(state: &QueueState, name: &str, out: &mut Vec<Event>)
     if name.len() > ROUTE_NAME_BYTES_MAX {
         return Err(Refusal::BadRoute("its name is longer than 128 bytes"));
     }
+    if name.contains(char::is_control) {
+        return Err(Refusal::BadRoute("its name has control characters"));
+    }
     if state.lanes.len() >= ROUTES_MAX {
         return Err(Refusal::BadRoute("there are 4096 routes already"));
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
@@ -13,6 +13,12 @@ use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
 /// The file system of the machine. Its futures do their work when polled, blocking their thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdDisk;
+
+/// Who may use a file that is made here: its owner. Commands and results are nobody else's.
+const FILE_MODE: u32 = 0o600;
+
+/// Who may use a folder that is made here: its owner.
+const DIR_MODE: u32 = 0o700;
 
 /// Wakes the driver's thread from its sleep.
 struct Unpark(Thread);
@@ -55,6 +61,7 @@ impl Disk for StdDisk {
                 .write(true)
                 .create(create)
                 .truncate(false)
+                .mode(FILE_MODE)
                 .open(path)?;
             Ok(Arc::new(StdFile(file)) as Arc<dyn DiskFile>)
         })
@@ -75,7 +82,12 @@ impl Disk for StdDisk {
     }
 
     fn create_dir_all<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { fs::create_dir_all(dir) })
+        Box::pin(async move {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(DIR_MODE)
+                .create(dir)
+        })
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
@@ -97,6 +109,7 @@ impl Disk for StdDisk {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .mode(FILE_MODE)
                 .open(path)?;
             match file.try_lock() {
                 Ok(()) => Ok(Box::new(StdLock { _file: file }) as Box<dyn DiskLock>),

@@ -1,7 +1,8 @@
 //! TCP and Unix sockets through tokio.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -41,6 +42,7 @@ impl Transport for TokioTransport {
                     Box::new(Unix {
                         inner,
                         local: address.clone(),
+                        _file: SocketFile::of(path),
                     })
                 }
             })
@@ -48,13 +50,50 @@ impl Transport for TokioTransport {
     }
 }
 
-/// A process that was killed leaves its socket file behind; one that still answers is left alone.
-async fn remove_dead_socket(path: &std::path::Path) -> io::Result<()> {
-    let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).await.is_err() {
-        std::fs::remove_file(path)?;
+/// A process that was killed leaves its socket file behind. Only where nobody listens any more it is removed: a
+/// listener that is merely too busy, or somebody else's, refuses otherwise.
+async fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
     }
-    Ok(())
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The file of a socket that listens; removed with it, unless another has taken its place.
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, if they could be found out.
+    made: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            made: Self::identity(path),
+        }
+    }
+
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.made.is_some() && Self::identity(&self.path) == self.made {
+            // The next one who binds it removes it as well.
+            std::fs::remove_file(&self.path).unwrap_or_default();
+        }
+    }
 }
 
 struct Tcp {
@@ -79,6 +118,7 @@ impl Listener for Tcp {
 struct Unix {
     inner: UnixListener,
     local: Address,
+    _file: SocketFile,
 }
 
 impl Listener for Unix {

@@ -11,6 +11,7 @@ use super::super::commit::CommitEnd;
 use super::super::log::{Log, LogFailure};
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
+use super::locked::Watched;
 use super::{Core, Engine, EngineEnd, QueueStage};
 use crate::coverage::{Site, reached};
 use crate::env::{Mono, Point};
@@ -25,6 +26,7 @@ const LATE: Duration = Duration::from_millis(20);
 /// Writes batches until the queue is shut down and everything is durable, or the log fails.
 pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc<Presence>) {
     let _presence = presence;
+    let _watched = Watched::new(Arc::downgrade(&engine), "writer");
     while engine.commit.take().await {
         loop {
             let Some((batch, begun)) = engine.lock().take_batch() else {
@@ -68,6 +70,7 @@ pub(super) async fn watch_log(
     log: Arc<dyn Log>,
     mut ended: watch::Receiver<Option<EngineEnd>>,
 ) {
+    let _watched = Watched::new(engine.clone(), "watcher");
     tokio::select! {
         biased;
         _ = ended.wait_for(Option::is_some) => {}
@@ -86,6 +89,7 @@ pub(super) async fn keep_segments(
     presence: Arc<Presence>,
 ) {
     let _presence = presence;
+    let _watched = Watched::new(engine.clone(), "keeper");
     let mut more = false;
     loop {
         let Some(engine) = engine.upgrade() else {
@@ -111,6 +115,9 @@ pub(super) async fn keep_segments(
 impl Core {
     /// The next batch to write, if there is one, and when its first record came.
     fn take_batch(&mut self) -> Option<(Batch, Option<Mono>)> {
+        if self.broken {
+            return None;
+        }
         let batch = self.tail.take_batch()?;
         let start = Position::new(batch.segment, batch.offset);
         Some((batch, self.times.taken(start)))
@@ -144,13 +151,19 @@ impl Engine {
         tracing::error!(error = %failure.what(), "{}", last_word(&failure));
         // The reason first: whoever finds the queue closed asks whether it has failed.
         self.commit.finish(CommitEnd::Failed(failure.clone()));
-        self.lock().stage = QueueStage::Closed;
+        let mut core = self.lock();
+        core.stage = QueueStage::Closed;
+        self.tell_failure(failure, &core);
+    }
+
+    /// Tells whoever waits for anything, or for the end, that the queue is closed, and why.
+    pub(super) fn tell_failure(&self, failure: LogFailure, core: &Core) {
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             ended.get_or_insert(EngineEnd::Failed(failure));
             first
         });
-        self.wake_everybody();
+        self.wake_all_of(core);
     }
 
     /// Whether nothing is appended any more.
@@ -160,7 +173,11 @@ impl Engine {
 
     /// Everybody who waits for anything looks again.
     pub(super) fn wake_everybody(&self) {
-        let lanes = self.lock().waiting.lanes();
+        self.wake_all_of(&self.lock());
+    }
+
+    fn wake_all_of(&self, core: &Core) {
+        let lanes = core.waiting.lanes();
         lanes.iter().for_each(|lane| lane.notify_waiters());
         self.room.notify_waiters();
         self.lost.notify_waiters();
@@ -169,7 +186,7 @@ impl Engine {
     }
 }
 
-fn last_word(failure: &LogFailure) -> &'static str {
+pub(super) fn last_word(failure: &LogFailure) -> &'static str {
     match failure {
         LogFailure::Disk(_) => "the journal failed; restart to recover what is on disk",
         LogFailure::Fenced(_) => "the journal has another owner; this one says nothing more",

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::super::commit::CommitQueue;
-use super::super::envelope::ENVELOPE_BYTES_MAX;
 use super::super::error::OpenError;
 use super::super::log::{LogFailure, LogOptions, LogStore, OpenLog, Tenure};
 use super::super::options::{DEFAULT_ROUTE, QueueOptions};
@@ -19,7 +18,7 @@ use crate::core::{
 };
 use crate::coverage::{Site, sometimes};
 use crate::env::BoxFuture;
-use crate::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
+use crate::journal::{Fold, Geometry, Sealer, Writer};
 
 /// Keeps an engine's life going: when the last handle and the last lease are gone, its drivers finish
 /// what was appended and end, without sealing the log.
@@ -84,10 +83,7 @@ impl Owner {
     /// Opens the options' log, recovers it, and starts the drivers.
     pub(crate) async fn open(options: QueueOptions) -> Result<Arc<Self>, OpenError> {
         options.validate()?;
-        let geometry = Geometry::new(GeometryOptions {
-            segment_bytes: options.segment_bytes,
-            body_bytes_max: options.body_bytes_max + ENVELOPE_BYTES_MAX,
-        })?;
+        let geometry = options.geometry()?;
         let how = LogOptions {
             geometry,
             segments_max: options.segments_max(),
@@ -145,6 +141,7 @@ impl Owner {
             waiting,
             told: Told::new(options.watermarks()),
             stage: QueueStage::Open,
+            broken: false,
             times: Default::default(),
             events: Vec::new(),
         };
@@ -182,7 +179,11 @@ impl Owner {
         )?;
         run(
             "leasebridge-read",
-            Box::pin(reading::read_bodies(log.clone(), read_requests)),
+            Box::pin(reading::read_bodies(
+                weak.clone(),
+                log.clone(),
+                read_requests,
+            )),
         )?;
         run(
             "leasebridge-keep",

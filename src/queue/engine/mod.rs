@@ -12,6 +12,7 @@ mod drivers;
 mod grants;
 mod leaving;
 mod life;
+mod locked;
 mod moving;
 mod notice;
 mod reading;
@@ -21,7 +22,7 @@ mod times;
 mod told;
 mod waiting;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -77,6 +78,8 @@ pub(crate) struct Core {
     policy: Policy,
     clock: time::QueueClock,
     pub(crate) stage: QueueStage,
+    /// A panic cut off an operation in its middle: state and log may have come apart.
+    broken: bool,
     /// The log's writing end: events are appended here.
     tail: tail::Tail,
     /// How much more the log may take.
@@ -159,12 +162,6 @@ impl Core {
 }
 
 impl Engine {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Core> {
-        // A panic under the lock means that state and log may have come apart; a second one here would
-        // hide the first.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Runs one operation under the lock, wakes the writer, and promises what it learned.
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Now) -> R) -> Promise<R> {
         let (promise, rearm, happened) = {

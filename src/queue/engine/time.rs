@@ -1,12 +1,16 @@
 //! Time passes: queue time, and the task that lets leases end, delays end and commands expire.
 
+// Numbers of others are added up here.
+#![warn(clippy::arithmetic_side_effects)]
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Engine;
-use crate::core::{Input, MonoMs, Now, QueueMs, QueueState, Reply};
+use super::locked::Watched;
+use crate::core::{Input, MonoMs, Now, QueueMs, QueueState, Reply, SpanMs};
 use crate::env::{Clock, Mono, Point, Wall};
 
 /// Events of one tick under the lock: a few hundred microseconds of it.
@@ -47,22 +51,21 @@ impl QueueClock {
             .saturating_sub(self.opened_mono.as_millis());
         Now {
             mono: MonoMs(mono.as_millis()),
-            queue: QueueMs(self.opened_at.0 + since),
+            queue: self.opened_at.after(SpanMs(since)),
         }
     }
 
     /// A wall-clock moment in queue time: as far from now as the wall clock says it is.
     pub(super) fn at_wall(clock: &dyn Clock, now: Now, moment: Wall) -> QueueMs {
-        let wall_now = clock.wall().unix_ms();
-        QueueMs((now.queue.0 + moment.unix_ms()).saturating_sub(wall_now))
+        now.queue.moved(clock.wall().unix_ms(), moment.unix_ms())
     }
 
     /// The earliest moment at which time alone changes something.
     fn next(&self, state: &QueueState) -> Option<MonoMs> {
         let (mono, queue) = state.next_wake();
         let queue = queue.map(|at| {
-            let ahead = at.0.saturating_sub(self.opened_at.0);
-            MonoMs(self.opened_mono.as_millis() + ahead)
+            let ahead = at.since(self.opened_at);
+            MonoMs(self.opened_mono.as_millis()).after(ahead)
         });
         mono.into_iter().chain(queue).min()
     }
@@ -107,6 +110,7 @@ struct More;
 
 /// Ticks until the engine is gone. It holds the engine only during a tick, so that a queue nobody holds can end.
 pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
+    let _watched = Watched::new(engine.clone(), "clock");
     loop {
         let Some(engine) = engine.upgrade() else {
             return;

@@ -37,11 +37,10 @@ impl Engine {
                 tracing::error!(%error, "the inbox can record nothing any more: stopping");
                 {
                     let mut state = self.state();
-                    state.failed = Some(error);
                     state.pending.clear();
                     state.committing = false;
                 }
-                self.stop();
+                self.fail(error.into());
                 return;
             }
             self.changed.notify_waiters();

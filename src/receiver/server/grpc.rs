@@ -48,7 +48,9 @@ pub(super) async fn serve(accept: Accept, listener: Box<dyn Listener>) {
     let served = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(options.heartbeat))
-        .http2_keepalive_timeout(Some(options.heartbeat * options.heartbeat_misses))
+        .http2_keepalive_timeout(Some(
+            options.heartbeat.saturating_mul(options.heartbeat_misses),
+        ))
         .serve_with_incoming_shutdown(service, incoming, drained)
         .await;
     if let Err(error) = served {

@@ -118,6 +118,21 @@ impl House {
         Process::start(command, folder, &format!("{number:03}-{name}"))
     }
 
+    /// Starts the program with its logs going to `log`, which nobody may read.
+    pub(crate) fn start_logging_to(&self, log: Stdio, args: &[&str]) -> Process {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let folder = self.dir.as_ref().expect("until dropped").path();
+        let name = format!("{number:03}-{}", args[0]);
+        Process::start_logging_to(Some(log), self.command(args), folder, &name)
+    }
+
+    /// Waits until a bridge answers, whatever it logs.
+    pub(crate) fn until_it_answers(&self) {
+        until("the bridge answers", || {
+            self.cli(&["status", "--json"]).code == Some(0)
+        });
+    }
+
     /// Runs the program to its end.
     pub(crate) fn cli(&self, args: &[&str]) -> Ended {
         self.start(args[0], self.command(args)).end()

@@ -1,7 +1,7 @@
 //! One child process: killed when it is dropped, its output kept in files.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,14 +29,24 @@ pub(crate) struct Ended {
 
 impl Process {
     /// Starts `command` with its output in files of `folder` that start with `name`.
-    pub(crate) fn start(mut command: Command, folder: &Path, name: &str) -> Self {
+    pub(crate) fn start(command: Command, folder: &Path, name: &str) -> Self {
+        Self::start_logging_to(None, command, folder, name)
+    }
+
+    /// The same, with its logs where `log` says, if it says so.
+    pub(crate) fn start_logging_to(
+        log: Option<Stdio>,
+        mut command: Command,
+        folder: &Path,
+        name: &str,
+    ) -> Self {
         let file = |ending: &str| folder.join(format!("{name}.{ending}"));
         let (stdout, stderr) = (file("out"), file("log"));
         let open =
             |path: &Path| std::fs::File::create(path).expect("a file of a folder of our own");
         let child = command
             .stdout(open(&stdout))
-            .stderr(open(&stderr))
+            .stderr(log.unwrap_or_else(|| open(&stderr).into()))
             .spawn()
             .unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
         Self {
@@ -50,6 +60,11 @@ impl Process {
     /// Where its input goes, if it was started with a pipe.
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("it has a pipe")
+    }
+
+    /// Where its logs come out, if they go to a pipe.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("it has a pipe")
     }
 
     /// `kill -9`, and waits until it is gone.
