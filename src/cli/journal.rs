@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use leasebridge::core::event::Base;
 use leasebridge::core::{Event, QueueState};
 use leasebridge::env::{BoxFuture, Disk, Env};
-use leasebridge::journal::{Fold, HeaderError, Recovered};
+use leasebridge::journal::slots::Torn;
+use leasebridge::journal::{Fold, HeaderError, Mark, MarkState, Recovered};
 use leasebridge::queue::log::files::FolderOpenError;
 use leasebridge::queue::log::files::tools::{
     self, Inspection, LOST_TASKS_MAX, Repair, SlotInspection, SlotRole,
@@ -214,15 +215,30 @@ fn whole(folder: &Path, recovered: &Recovered) -> String {
         recovered.segments.len(),
     );
     match &recovered.torn {
-        Some(torn) => text.push_str(&format!(
-            "\nits last batch (segment {} at byte {}) was cut short by a crash and never promised \
-             anything; the next start leaves it out",
-            torn.segment.0, torn.offset
-        )),
+        Some(torn) => text.push_str(&format!("\n{}", cut_short(torn))),
         None if recovered.sealed => text.push_str("\nit was closed in order"),
-        None => text.push_str("\nit was not closed in order, which is no damage"),
+        None => text.push_str(
+            "\nit was not closed in order, which is no damage; the next start cuts nothing",
+        ),
     }
     text
+}
+
+/// How much the next start leaves out, as far as anything tells.
+fn cut_short(torn: &Torn) -> String {
+    let records = torn.records.map_or_else(
+        || "nothing tells how many records".to_owned(),
+        |count| format!("{} records", words::number(u64::from(count))),
+    );
+    let bytes = torn.bytes.map_or_else(String::new, |bytes| {
+        format!(", {}", words::bytes(u64::from(bytes)))
+    });
+    format!(
+        "it was not closed in order, and its last batch can't be read (segment {} at byte {}: {records}{bytes}): \
+         the next start leaves it out; it was in flight when the process or the power went and promised nothing, \
+         unless the disk has lost it since",
+        torn.segment.0, torn.offset
+    )
 }
 
 fn tasks(state: &QueueState) -> String {
@@ -263,6 +279,9 @@ fn inspected(inspection: &Inspection) -> String {
     ];
     let rows = inspection.slots.iter().map(slot).collect();
     let mut text = render(&columns, rows);
+    if let Some(mark) = &inspection.mark {
+        text.push_str(&format!("\n\n{}", marked(mark)));
+    }
     if inspection.in_use {
         text.push_str("\n\nin use by a running bridge: its end may change while it is read");
     }
@@ -270,6 +289,17 @@ fn inspected(inspection: &Inspection) -> String {
         text.push_str(&format!("\n\n{}", whole(&inspection.dir, recovered)));
     }
     text
+}
+
+fn marked(mark: &Mark) -> String {
+    let how = match mark.state {
+        MarkState::Open => "the log was durable up to",
+        MarkState::Sealed { .. } => "the log was closed in order at",
+    };
+    format!(
+        "mark: opening {} began segment {}; {how} {} (segment:byte)",
+        mark.generation.0, mark.first.0, mark.end
+    )
 }
 
 fn slot(slot: &SlotInspection) -> Vec<String> {
@@ -298,6 +328,10 @@ fn cut(repair: &Repair) -> String {
     let mut lines = vec![format!("damage: {}", repair.damage)];
     lines.push(match repair.cut {
         Some(at) => format!("the log now ends at {at} (segment:byte)"),
+        None if repair.aside.is_empty() => {
+            "the log itself is whole; its file `mark` was written anew, and nothing was taken out"
+                .into()
+        }
         None => "the log itself is whole; a file that contradicted it was taken out".into(),
     });
     for path in &repair.aside {

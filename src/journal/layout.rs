@@ -12,7 +12,7 @@ use crate::core::ids::SegmentNo;
 pub enum FormatVersion {
     /// Without optional fields.
     One,
-    /// With optional fields in the records, and features in the segment's header.
+    /// With optional fields in the records, features in the segment's header, and a witness of each batch.
     Two,
 }
 
@@ -64,6 +64,7 @@ pub enum Newer {
 }
 
 const SEGMENT_MAGIC: [u8; 8] = *b"LEASEBSG";
+const WITNESS_MAGIC: [u8; 4] = *b"LBW\xb6";
 
 /// The features of a segment, since version 2, that its reader must know, as bits. There is none yet.
 const FEATURES_KNOWN: u16 = 0;
@@ -269,8 +270,17 @@ pub struct BatchHeader {
 impl BatchHeader {
     /// As bytes, and the CRC that the next batch chains to.
     pub(super) fn encode(&self) -> ([u8; BATCH_HEADER_BYTES as usize], u32) {
+        self.encode_behind(self.format.batch_magic())
+    }
+
+    /// As the bytes of a [`super::Witness`]: a batch's but for the magic, so that neither passes for the other.
+    pub(super) fn encode_witness(&self) -> [u8; BATCH_HEADER_BYTES as usize] {
+        self.encode_behind(WITNESS_MAGIC).0
+    }
+
+    fn encode_behind(&self, magic: [u8; 4]) -> ([u8; BATCH_HEADER_BYTES as usize], u32) {
         let mut bytes = [0; BATCH_HEADER_BYTES as usize];
-        bytes[0..4].copy_from_slice(&self.format.batch_magic());
+        bytes[0..4].copy_from_slice(&magic);
         bytes[4..8].copy_from_slice(&self.records_bytes.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.records.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.segment.0.to_le_bytes());
@@ -285,8 +295,18 @@ impl BatchHeader {
 
     /// The intact header at the front of `bytes` and its CRC, if there is one.
     pub fn decode(bytes: &[u8]) -> Option<(Self, u32)> {
+        Self::decode_behind(FormatVersion::of_batch(bytes)?, bytes)
+    }
+
+    /// What an intact witness at the front of `bytes` says of its batch, if one stands there.
+    pub(super) fn decode_witness(bytes: &[u8]) -> Option<Self> {
+        let is_one = bytes.starts_with(&WITNESS_MAGIC);
+        let read = is_one.then(|| Self::decode_behind(FormatVersion::Two, bytes));
+        read.flatten().map(|(header, _)| header)
+    }
+
+    fn decode_behind(format: FormatVersion, bytes: &[u8]) -> Option<(Self, u32)> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES as usize)?;
-        let format = FormatVersion::of_batch(bytes)?;
         let (covered, crc) = bytes.split_at(BATCH_CRC_AT);
         let computed = crc32c::crc32c(covered);
         if crc != computed.to_le_bytes() {

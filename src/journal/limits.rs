@@ -28,6 +28,12 @@ pub const BATCH_BYTES_MAX: u32 = 4 << 20;
 /// Buffers kept for reuse: one filling, one in flight, one to swap.
 pub const BUFFERS_KEPT_MAX: usize = 3;
 
+/// Bytes at the end of every segment in which its batches leave their witnesses: a page, which no batch shares.
+pub const WITNESS_PAGE_BYTES: u32 = 4096;
+
+/// Bytes from one witness to the other: a sector, so that writing one leaves the other as it is.
+pub(super) const WITNESS_SECTOR_BYTES: u32 = 512;
+
 /// Bytes every segment keeps back for the record that ends it, in a batch of its own.
 pub(super) const END_RESERVE_BYTES: u32 =
     BATCH_ALIGN_BYTES + BATCH_HEADER_BYTES + END_RECORD_BYTES_MAX;
@@ -123,7 +129,8 @@ impl Geometry {
             + u64::from(BASE_FIXED_BYTES)
             + u64::from(RECORD_META_BYTES_MAX)
             + u64::from(body_bytes_max)
-            + u64::from(END_RESERVE_BYTES);
+            + u64::from(END_RESERVE_BYTES)
+            + u64::from(WITNESS_PAGE_BYTES);
         let needed = without_routes + u64::from(ROUTES_LEAST) * route_line;
         if u64::from(segment_bytes) < needed {
             return Err(GeometryError::SegmentTooSmall {
@@ -152,6 +159,11 @@ impl Geometry {
         self.segment_bytes
     }
 
+    /// Where the room for batches ends in a segment: behind it stand their witnesses.
+    pub fn batches_end(self) -> u32 {
+        self.segment_bytes - WITNESS_PAGE_BYTES
+    }
+
     /// Bytes of the largest body.
     pub fn body_bytes_max(self) -> u32 {
         self.body_bytes_max
@@ -159,7 +171,7 @@ impl Geometry {
 
     /// Bytes of records a segment holds besides what keeps it going: what compaction can count on.
     pub fn usable_bytes(self) -> u32 {
-        self.segment_bytes - SEGMENT_HEADER_BYTES - BATCH_HEADER_BYTES - END_RESERVE_BYTES
+        self.batches_end() - SEGMENT_HEADER_BYTES - BATCH_HEADER_BYTES - END_RESERVE_BYTES
     }
 }
 

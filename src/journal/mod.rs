@@ -10,6 +10,8 @@
 //! - A batch decodes only in the segment and generation it was written for, and only behind the batch
 //!   it was written behind. So a recycled file's former content is never taken for log, nor is what stands
 //!   after a cut.
+//! - Each batch leaves a [`Witness`] in another page: what is missing at the log's end shows, its last batch
+//!   excepted.
 //! - Each segment begins with a [`Base`](crate::core::event::Base), so that the ones before can go.
 
 mod codec;
@@ -17,12 +19,14 @@ mod fields;
 mod image;
 mod layout;
 pub mod limits;
+mod mark;
 mod record;
 mod replay;
 mod seal;
 pub mod slots;
 #[cfg(test)]
 mod tests;
+mod witness;
 mod writer;
 
 pub use codec::DecodeError;
@@ -31,8 +35,10 @@ pub use layout::{
     next_batch,
 };
 pub use limits::{Geometry, GeometryError, GeometryOptions};
+pub use mark::{MARK_PAGE_BYTES, MARK_PAGES, Mark, MarkFlaw, MarkState};
 pub use record::{Control, LogRecord, Placed, Records};
 pub use replay::{Flaw, Fold, IntactBatch, LogEnding, ReadCounts, Replay, Start};
 pub use seal::{SealedBatch, Sealer};
 pub use slots::{Corruption, Recovered, RecoveryError};
+pub use witness::Witness;
 pub use writer::{Batch, RollTo, Writer};

@@ -9,9 +9,7 @@ use super::writer::Batch;
 #[derive(Debug)]
 pub struct SealedBatch {
     batch: Batch,
-    generation: Generation,
-    previous_end: Position,
-    previous_crc: u32,
+    header: BatchHeader,
     crc: u32,
 }
 
@@ -26,22 +24,26 @@ impl std::ops::Deref for SealedBatch {
 impl SealedBatch {
     /// The opening that wrote it.
     pub fn generation(&self) -> Generation {
-        self.generation
+        self.header.generation
     }
 
     /// Where the batch before it ends.
     pub fn previous_end(&self) -> Position {
-        self.previous_end
+        self.header.previous_end
     }
 
     /// The CRC of that batch.
     pub fn previous_crc(&self) -> u32 {
-        self.previous_crc
+        self.header.previous_crc
     }
 
     /// Its own CRC, which the next one names.
     pub fn crc(&self) -> u32 {
         self.crc
+    }
+
+    pub(super) fn header(&self) -> &BatchHeader {
+        &self.header
     }
 
     /// Its buffer, for [`super::Writer::give_back`].
@@ -71,7 +73,7 @@ impl Sealer {
     /// Fills in the batch's header.
     pub fn seal(&mut self, mut batch: Batch) -> SealedBatch {
         let (header, records) = batch.bytes.split_at_mut(BATCH_HEADER_BYTES as usize);
-        let (bytes, crc) = BatchHeader {
+        let sealed = BatchHeader {
             format: FormatVersion::WRITTEN,
             records_bytes: u32::try_from(records.len()).expect("segments are smaller than 4 GiB"),
             records: batch.records,
@@ -80,16 +82,14 @@ impl Sealer {
             previous_crc: self.previous_crc,
             previous_end: self.previous_end,
             records_crc: crc32c::crc32c(records),
-        }
-        .encode();
+        };
+        let (bytes, crc) = sealed.encode();
         header.copy_from_slice(&bytes);
-        let previous_crc = std::mem::replace(&mut self.previous_crc, crc);
-        let previous_end = std::mem::replace(&mut self.previous_end, batch.end);
+        self.previous_crc = crc;
+        self.previous_end = batch.end;
         SealedBatch {
             batch,
-            generation: self.generation,
-            previous_end,
-            previous_crc,
+            header: sealed,
             crc,
         }
     }

@@ -31,6 +31,8 @@ pub struct Batch {
     pub end: Position,
     /// The segment the log goes on in, if this batch ends its own.
     pub rolls_to: Option<RollTo>,
+    /// Whether it is the seal: nothing follows.
+    pub seals: bool,
 }
 
 /// What the next segment's header has to say.
@@ -158,8 +160,8 @@ impl Writer {
         self.begin();
         encode_control(&mut self.open, Control::Seal);
         let position = self.end_record();
-        self.close(None);
         self.sealed = true;
+        self.close(None);
         position
     }
 
@@ -274,7 +276,7 @@ impl Writer {
         let in_segment = self.offset as usize + in_batch + END_RESERVE_BYTES as usize;
         if self.open.is_empty()
             || in_batch > BATCH_BYTES_MAX as usize
-            || in_segment > self.geometry.segment_bytes() as usize
+            || in_segment > self.geometry.batches_end() as usize
         {
             self.make_room_slowly(bytes, base);
         }
@@ -310,7 +312,7 @@ impl Writer {
             0
         };
         let needed = header + bytes + END_RESERVE_BYTES as usize;
-        self.end_offset() as usize + needed <= self.geometry.segment_bytes() as usize
+        self.end_offset() as usize + needed <= self.geometry.batches_end() as usize
     }
 
     fn begin(&mut self) {
@@ -343,7 +345,7 @@ impl Writer {
     fn close(&mut self, rolls_to: Option<RollTo>) {
         let end = self.end_offset();
         assert!(
-            end <= self.geometry.segment_bytes(),
+            end <= self.geometry.batches_end(),
             "the reserve keeps every batch inside its segment"
         );
         let batch = Batch {
@@ -353,6 +355,7 @@ impl Writer {
             records: std::mem::take(&mut self.open_records),
             end: self.appended,
             rolls_to,
+            seals: self.sealed,
         };
         self.closed_bytes += batch.bytes.len() as u64;
         self.closed.push_back(batch);

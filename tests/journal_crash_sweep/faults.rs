@@ -195,10 +195,11 @@ fn segments_are_recycled_for_as_long_as_the_log_lives() {
         drop(check(&disk, &now).await);
     });
     assert!(done.is_some());
-    let slots = disk.files().len() - 1;
+    // Beside the lock and the mark.
+    let slots = disk.files().len() - 2;
     assert!(slots <= 5, "{slots} slot files");
     let made = disk.stats().ops[&OpKind::Create];
-    assert!(made <= 6, "{made} files were made");
+    assert!(made <= 7, "{made} files were made");
 }
 
 /// A disk that breaks its word may lose anything: what is left is still told as it was, or refused.

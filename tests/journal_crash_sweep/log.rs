@@ -8,7 +8,7 @@ use leasebridge::core::event::{Base, Carried, Enqueued, Event};
 use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::env::DiskLock;
-use leasebridge::journal::{Fold, Geometry, GeometryOptions, Sealer, Writer};
+use leasebridge::journal::{Fold, Geometry, GeometryOptions, Recovered, Sealer, Writer};
 use leasebridge::queue::log::files::{self, DiskFailure, FolderOpenError, Opened, SegmentFiles};
 use leasebridge_sim::disk::{Drivers, SimDisk};
 use leasebridge_sim::seed::Seed;
@@ -105,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) writer: Writer,
     sealer: Sealer,
     pub(crate) files: SegmentFiles,
+    /// What the opening found.
+    pub(crate) recovered: Recovered,
     _lock: Box<dyn DiskLock>,
     pub(crate) known: Arc<Mutex<Known>>,
     /// The first event of each segment.
@@ -126,7 +128,10 @@ impl Session {
         let opened = files::open(disk, dir(), geometry(), &mut numbers).await;
         let session = opened.map(|opened| {
             let Opened {
-                files, start, lock, ..
+                files,
+                start,
+                lock,
+                report,
             } = opened;
             let mut firsts = BTreeMap::new();
             for (number, body) in &numbers.bodies {
@@ -141,6 +146,7 @@ impl Session {
                 writer: Writer::new(geometry(), &start),
                 sealer: Sealer::new(&start),
                 files,
+                recovered: report.recovered,
                 _lock: lock,
                 known: Arc::clone(known),
                 firsts,

@@ -34,9 +34,9 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 async fn open(fixture: &RowFixture) -> Queue {
     let options = QueueOptions {
         log: Some(fixture.store()),
-        segment_bytes: 16 << 10,
+        segment_bytes: 20 << 10,
         body_bytes_max: 512,
-        log_bytes_max: 64 * (16 << 10),
+        log_bytes_max: 64 * (20 << 10),
         ..QueueOptions::new(NOWHERE)
     };
     Queue::open(options).await.unwrap()

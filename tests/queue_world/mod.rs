@@ -16,7 +16,7 @@ use leasebridge_sim::plan::Micros;
 use leasebridge_sim::seed::Seed;
 
 /// Bytes of a segment: the least that holds a body of [`BODY_BYTES_MAX`] and a task's longest history.
-pub(crate) const SEGMENT_BYTES: u32 = 16 << 10;
+pub(crate) const SEGMENT_BYTES: u32 = 20 << 10;
 
 /// Bytes of the largest body.
 pub(crate) const BODY_BYTES_MAX: u32 = 512;

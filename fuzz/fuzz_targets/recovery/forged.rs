@@ -15,6 +15,9 @@ use super::log::{Slots, recover};
 /// Slots of a folder: enough for twins, gaps and followers.
 const SLOTS_MAX: usize = 5;
 
+/// Bytes of most slots: more than their batches take.
+const SLOT_BYTES: u32 = 8 << 10;
+
 /// Batches of a slot.
 const BATCHES_MAX: usize = 4;
 
@@ -105,7 +108,10 @@ fn slot(choices: &mut Choices<'_>, chain: &mut Chain) -> Vec<u8> {
         segment,
         generation,
         oldest: SegmentNo(choices.edgy()),
-        segment_bytes: choices.edgy(),
+        segment_bytes: match flags & 32 {
+            0 => SLOT_BYTES,
+            _ => choices.edgy(),
+        },
         previous_end: chain.end,
         previous_crc: chain.crc,
     };
@@ -113,6 +119,7 @@ fn slot(choices: &mut Choices<'_>, chain: &mut Chain) -> Vec<u8> {
     for _ in 0..choices.below(BATCHES_MAX + 1) {
         batch(choices, &mut bytes, header, chain);
     }
+    bytes.resize(bytes.len().max(SLOT_BYTES as usize), 0);
     if flags & 16 != 0 {
         bytes.truncate(choices.below(bytes.len() + 1));
     }

@@ -14,13 +14,13 @@ use leasebridge::journal::limits::SEGMENT_HEADER_BYTES;
 use leasebridge::journal::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use leasebridge::journal::{
     Fold, Generation, Geometry, GeometryOptions, Position, Recovered, RecoveryError, Sealer,
-    SegmentHeader, SlotNo, Writer,
+    SegmentHeader, SlotNo, Witness, Writer,
 };
 
 use super::Choices;
 
 /// Bytes of a slot: hardly more than the smallest possible, for many segments of few events.
-const SEGMENT_BYTES: u32 = 16 << 10;
+const SEGMENT_BYTES: u32 = 20 << 10;
 
 /// Bytes of the largest body: twenty such events fill a segment.
 const BODY_BYTES_MAX: u32 = 512;
@@ -65,6 +65,7 @@ pub struct Log {
 pub struct Opening {
     writer: Writer,
     sealer: Sealer,
+    batches: u64,
 }
 
 /// What recovery folded.
@@ -153,6 +154,7 @@ impl Log {
         Opening {
             writer: Writer::new(geometry(), start),
             sealer: Sealer::new(start),
+            batches: 0,
         }
     }
 
@@ -220,6 +222,10 @@ impl Log {
                 .get_mut(&slot)
                 .expect("active segments have slots");
             bytes[offset..offset + batch.bytes.len()].copy_from_slice(&batch.bytes);
+            opening.batches += 1;
+            let place = Witness::place(SEGMENT_BYTES, opening.batches) as usize;
+            let witness = Witness::of(&batch);
+            bytes[place..place + witness.len()].copy_from_slice(&witness);
             let behind = self.ends.partition_point(|end| *end <= batch.end);
             self.batches.push(Placed {
                 segment: batch.segment,

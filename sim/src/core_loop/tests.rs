@@ -170,8 +170,8 @@ fn a_failed_sync_ends_the_process_and_the_next_recovers() {
 #[test]
 fn a_full_disk_refuses_commands_and_what_is_there_still_drains() {
     let mut plan = plan(120);
-    plan.knobs.segment_bytes = 16 << 10;
-    plan.knobs.log_bytes_max = 16 * (16 << 10);
+    plan.knobs.segment_bytes = 20 << 10;
+    plan.knobs.log_bytes_max = 16 * (20 << 10);
     plans::pad(&mut plan, 1_000);
     plan.faults = vec![fault(
         1,

@@ -1,9 +1,10 @@
 //! Finds the batches of a surveyed log, segment by segment, has them folded, and judges what is no batch.
 
-use super::super::layout::{Generation, SegmentHeader, SlotNo};
+use super::super::layout::{FormatVersion, Generation, SegmentHeader, SlotNo};
 use super::super::limits::SEGMENT_HEADER_BYTES;
 use super::super::replay::{Flaw, Fold, LogEnding, Replay, Start};
-use super::walk::Walk;
+use super::super::witness::Witness;
+use super::walk::{Trace, Walk};
 use super::{
     Corruption, LastBatch, LiveSegment, PlannedSegment, Recovered, RecoveryError, Survey, Torn,
 };
@@ -21,6 +22,8 @@ pub struct Judge {
     replay: Replay,
     /// Set where the log was cut; no segment behind it may hold a batch.
     cut: Option<LogCut>,
+    /// Whether a batch of a version was found that makes marks.
+    needs_mark: bool,
     last_batch: Option<LastBatch>,
 }
 
@@ -29,8 +32,8 @@ pub struct Judge {
 struct LogCut {
     planned: PlannedSegment,
     offset: u32,
-    /// What was found there, if anything.
-    trace: Option<Option<u32>>,
+    /// What was being written there, if anything.
+    trace: Option<Trace>,
 }
 
 impl PlannedSegment {
@@ -67,6 +70,7 @@ impl Judge {
             live: Vec::with_capacity(survey.log.len()),
             replay,
             cut: None,
+            needs_mark: false,
             last_batch: None,
             survey,
         }
@@ -98,15 +102,20 @@ impl Judge {
         }
         self.check_link(planned)?;
         let header = planned.header;
+        let size = bytes.len().min(header.segment_bytes as usize);
+        let bytes = &bytes[..size];
         let mut walk = Walk::new(bytes, header.segment, header.generation);
         let mut end = SEGMENT_HEADER_BYTES;
+        let mut records = 0;
         loop {
             if follower.is_some_and(|next| next.previous_end == self.replay.end()) {
                 self.check_handover(planned, end, follower)?;
                 break;
             }
             let Some(batch) = walk.next() else {
-                self.end_early(planned, &walk, follower)?;
+                check_whole(planned, &walk, size)?;
+                let witness = Witness::newest(bytes, &header);
+                self.end_early(planned, &walk, witness, follower)?;
                 break;
             };
             self.replay
@@ -117,6 +126,8 @@ impl Judge {
                 offset: batch.offset,
                 bytes: batch.end - batch.offset,
             });
+            self.needs_mark |= batch.header.format >= FormatVersion::Two;
+            records += batch.header.records;
             end = batch.end;
         }
         self.live.push(LiveSegment {
@@ -124,6 +135,7 @@ impl Judge {
             slot: planned.slot,
             generation: header.generation,
             end,
+            records,
         });
         Ok(())
     }
@@ -167,6 +179,7 @@ impl Judge {
         &mut self,
         planned: PlannedSegment,
         walk: &Walk<'_>,
+        witness: Option<Witness>,
         follower: Option<SegmentHeader>,
     ) -> Result<(), Corruption> {
         let offset = walk.offset();
@@ -178,6 +191,15 @@ impl Judge {
         }
         if let Some(behind) = walk.behind() {
             let what = format!("a bad batch: an intact one stands behind it at byte {behind}");
+            return Err(planned.corrupt(offset, what));
+        }
+        if let Some(witness) = witness
+            && witness.durable > self.replay.end()
+        {
+            let what = format!(
+                "a bad batch: a later one was written when the log was durable up to {}",
+                witness.durable
+            );
             return Err(planned.corrupt(offset, what));
         }
         if let Some(next) = follower {
@@ -194,9 +216,20 @@ impl Judge {
         self.cut = Some(LogCut {
             planned,
             offset,
-            trace: walk.trace(),
+            trace: self.trace(walk, witness),
         });
         Ok(())
+    }
+
+    /// What is known of a batch that was to stand where the walk has come to.
+    fn trace(&self, walk: &Walk<'_>, witness: Option<Witness>) -> Option<Trace> {
+        match witness {
+            Some(witness) if witness.durable == self.replay.end() => Some(Trace {
+                records: Some(witness.records),
+                bytes: Some(witness.bytes),
+            }),
+            _ => walk.trace(),
+        }
     }
 
     /// The header of a next segment is written before the batch that leads there. If that batch was
@@ -209,7 +242,9 @@ impl Judge {
     ) -> Result<(), Corruption> {
         let header = planned.header;
         let mut walk = Walk::new(bytes, header.segment, header.generation);
-        if walk.next().is_some() || walk.behind().is_some() {
+        let witness = Witness::newest(bytes, &header);
+        let was_led_here = witness.is_some_and(|witness| witness.durable > self.replay.end());
+        if walk.next().is_some() || walk.behind().is_some() || was_led_here {
             let what = format!(
                 "a bad batch: the log goes on in segment {} (file {})",
                 header.segment.0, planned.slot
@@ -257,6 +292,7 @@ impl Judge {
         let floor = self.floor();
         self.check_complete(floor)?;
         let (next, generation) = self.successor(floor)?;
+        let newest = self.survey.log.last().map(|last| last.header);
         let mut live = self.live;
         live.retain(|segment| (floor..next).contains(&segment.segment));
         let mut abandoned = Vec::new();
@@ -282,6 +318,9 @@ impl Judge {
             segments: live,
             spares,
             abandoned,
+            newest: newest.map(|newest| (newest.segment, newest.generation)),
+            written: self.replay.generation(),
+            needs_mark: self.needs_mark,
             last_batch: self.last_batch,
             torn: self.cut.and_then(torn),
             sealed: self.replay.ending() == LogEnding::Seal,
@@ -347,11 +386,24 @@ impl Judge {
     }
 }
 
+/// A file is made at its full size before it holds a segment: one that is shorter has lost what is missing.
+fn check_whole(planned: PlannedSegment, walk: &Walk<'_>, found: usize) -> Result<(), Corruption> {
+    let made = planned.header.segment_bytes;
+    match found < made as usize {
+        false => Ok(()),
+        true => {
+            let what = format!("the file ends at byte {found}, and was made with {made} bytes");
+            Err(planned.corrupt(walk.offset(), what))
+        }
+    }
+}
+
 fn torn(cut: LogCut) -> Option<Torn> {
-    cut.trace.map(|bytes| Torn {
+    cut.trace.map(|trace| Torn {
         segment: cut.planned.header.segment,
         slot: cut.planned.slot,
         offset: cut.offset,
-        bytes,
+        records: trace.records,
+        bytes: trace.bytes,
     })
 }

@@ -7,7 +7,8 @@
 //!
 //! What may be wrong without harm is exactly one thing: the last batch of a log that was not sealed
 //! may be torn, because it was in flight when the power went. Everything else that does not decode is
-//! corruption: it is reported with its place, and nothing is skipped.
+//! corruption: it is reported with its place, and nothing is skipped. That it was the last one, the
+//! [witnesses](super::Witness) say; that the log's end is there at all, its [mark](super::Mark).
 
 mod judge;
 mod survey;
@@ -83,7 +84,8 @@ pub enum RecoveryError {
     },
 }
 
-/// A batch that was in flight when the process or the power went.
+/// The last batch of a log that was not sealed, if it can't be read: as a rule it was in flight when the process
+/// or the power went. Rot in a batch that nothing followed looks the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment that it was written to.
@@ -92,7 +94,9 @@ pub struct Torn {
     pub slot: SlotNo,
     /// Where the batch starts: the log is cut here.
     pub offset: u32,
-    /// Its bytes, if its header arrived.
+    /// Its count of records, if its header or its witness arrived.
+    pub records: Option<u32>,
+    /// Its bytes, header included, likewise.
     pub bytes: Option<u32>,
 }
 
@@ -118,6 +122,8 @@ pub struct LiveSegment {
     pub generation: Generation,
     /// Where its last batch ends.
     pub end: u32,
+    /// Records up to there.
+    pub records: u32,
 }
 
 /// What a whole log amounted to.
@@ -132,6 +138,12 @@ pub struct Recovered {
     /// Slots of a segment that was begun and never reached: spares as soon as the next opening's
     /// header is durable elsewhere, and not before.
     pub abandoned: Vec<SlotNo>,
+    /// The newest segment that has a header, and the opening that wrote that.
+    pub newest: Option<(SegmentNo, Generation)>,
+    /// The opening that wrote the last batch.
+    pub written: Option<Generation>,
+    /// Whether a batch was found that was written only after a [mark](super::Mark) was made.
+    pub needs_mark: bool,
     /// The last batch of the log. It reads well, but its sync may never have succeeded: a process that died
     /// while the machine went on leaves it in the page cache. So it is written again as it is, and synced,
     /// before anything is built on it.

@@ -109,8 +109,11 @@ impl Survey {
             (SEGMENT_HEADER_BYTES as usize..bytes.len()).step_by(BATCH_ALIGN_BYTES as usize);
         // What an older life of the slot left behind has lower numbers: the newest is what counts.
         let newest = starts
-            .filter_map(|at| BatchHeader::decode(&bytes[at..]))
-            .map(|(batch, _)| batch.segment)
+            .filter_map(|at| {
+                let batch = BatchHeader::decode(&bytes[at..]).map(|(batch, _)| batch);
+                batch.or_else(|| BatchHeader::decode_witness(&bytes[at..]))
+            })
+            .map(|batch| batch.segment)
             .max();
         self.headless.extend(newest.map(|segment| (slot, segment)));
     }

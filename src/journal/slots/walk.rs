@@ -5,6 +5,15 @@ use super::super::limits::{BATCH_ALIGN_BYTES, BATCH_HEADER_BYTES, SEGMENT_HEADER
 use super::super::replay::IntactBatch;
 use crate::core::ids::SegmentNo;
 
+/// What is left of a batch that can't be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trace {
+    /// Its count of records, if a header or a witness tells.
+    pub(super) records: Option<u32>,
+    /// Its bytes, header included, likewise.
+    pub(super) bytes: Option<u32>,
+}
+
 /// Steps through the intact batches of a segment's bytes and stops at the first that is none.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
@@ -45,16 +54,19 @@ impl<'a> Walk<'a> {
         ours.then_some((header, crc))
     }
 
-    /// What stands where the next batch would, if it is no intact batch but the trace of one: whether
-    /// it is, and its bytes, if its header is intact.
-    pub(super) fn trace(&self) -> Option<Option<u32>> {
+    /// What stands where the next batch would, if it is no intact batch but the trace of one.
+    pub(super) fn trace(&self) -> Option<Trace> {
         if let Some((header, _)) = self.header_at(self.at) {
-            return Some(Some(
-                BATCH_HEADER_BYTES.saturating_add(header.records_bytes),
-            ));
+            return Some(Trace {
+                records: Some(header.records),
+                bytes: Some(BATCH_HEADER_BYTES.saturating_add(header.records_bytes)),
+            });
         }
         let bytes = self.bytes.get(self.at as usize..)?;
-        BatchHeader::traces(bytes, self.segment, self.generation).then_some(None)
+        BatchHeader::traces(bytes, self.segment, self.generation).then_some(Trace {
+            records: None,
+            bytes: None,
+        })
     }
 
     /// The offset of the first intact batch header behind the place where the walk stopped. One that

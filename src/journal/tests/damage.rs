@@ -69,6 +69,106 @@ fn each_flipped_bit_is_harmless_or_in_the_last_batch_or_reported() {
     }
 }
 
+/// Fills `len` bytes from `at` on with zeros in one slot of the folder.
+fn zeroed(folder: &Folder, slot: SlotNo, at: usize, len: usize) -> Folder {
+    let mut folder = folder.clone();
+    folder.slots.get_mut(&slot).unwrap()[at..at + len].fill(0);
+    folder
+}
+
+/// Batches of two events share pages: at the end of a log a page holds many.
+#[test]
+fn a_bad_page_at_the_end_of_an_unsealed_log_takes_one_batch_or_is_found() {
+    for count in 130..150 {
+        let mut folder = Folder::default();
+        let events = log_of(&mut folder, count, 2, false);
+        let last_batch = (events.len() - 1) % 2;
+        let last_batch = if last_batch == 0 { 2 } else { last_batch };
+        for live in folder.recover().unwrap().0.segments {
+            for page in 1..SEGMENT_BYTES as usize / 4096 {
+                let damaged = zeroed(&folder, live.slot, page * 4096, 4096);
+                check(&damaged, &events, last_batch)
+                    .unwrap_or_else(|wrong| panic!("{live:?} page {page}: {wrong}"));
+                // All that is behind it, but for the witnesses.
+                let behind = SEGMENT_BYTES as usize - 4096 - page * 4096;
+                let damaged = zeroed(&folder, live.slot, page * 4096, behind);
+                check(&damaged, &events, last_batch)
+                    .unwrap_or_else(|wrong| panic!("{live:?} from page {page} on: {wrong}"));
+            }
+        }
+        let whole = folder.recover().unwrap().0;
+        let last = whole.last_batch.unwrap();
+        let behind = SEGMENT_BYTES - 4096 - last.offset;
+        let at = last.offset as usize;
+        let (recovered, found) = zeroed(&folder, last.slot, at, behind as usize)
+            .recover()
+            .expect("nothing contradicts that it was in flight");
+        let missing = events.len() - found.events.len();
+        assert_eq!(missing, last_batch);
+        let torn = recovered.torn.expect("its witness tells of it");
+        assert_eq!(torn.offset, last.offset);
+        assert_eq!(torn.bytes, Some(last.bytes));
+        assert_eq!(torn.records, Some(missing as u32));
+    }
+}
+
+#[test]
+fn a_file_that_has_lost_its_end_is_damage_where_the_log_ends_in_it() {
+    let mut folder = Folder::default();
+    let events = log_of(&mut folder, 130, 9, false);
+    let segments = folder.recover().unwrap().0.segments;
+    let newest = segments.last().unwrap().segment.0;
+    for live in segments {
+        let mut damaged = folder.clone();
+        let bytes = damaged.slots.get_mut(&live.slot).unwrap();
+        bytes.resize(2 * SEGMENT_BYTES as usize, 7);
+        let (_, found) = damaged
+            .recover()
+            .expect("a longer file has all that was written");
+        assert_eq!(found.events, events);
+        for left in [live.end, live.end - 1] {
+            let bytes = damaged.slots.get_mut(&live.slot).unwrap();
+            bytes.truncate(left as usize);
+            let rolled = live.segment.0 < newest && left == live.end;
+            match damaged.recover() {
+                // Another segment follows, and all that stood before it is there.
+                Ok((_, found)) if rolled => assert_eq!(found.events, events),
+                Err(RecoveryError::Corrupt(damage)) if !rolled => {
+                    let place = (damage.segment, damage.slot);
+                    assert_eq!(place, (live.segment, Some(live.slot)));
+                }
+                other => panic!("{live:?} cut to {left} bytes: {other:?}"),
+            }
+        }
+    }
+}
+
+/// What tears a batch tears one witness at most: the one before still says how far the log had gone.
+#[test]
+fn a_torn_batch_on_a_bad_page_hides_nothing_that_was_promised() {
+    let mut folder = Folder::default();
+    let (mut log, _, _) = folder.open();
+    let mut ends = Vec::new();
+    for number in 0..6 {
+        log.writer
+            .append(|| base(number), &mut numbered(number as u64), &[5; 90]);
+        folder.write_all(&mut log);
+        ends.push(log.writer.durable().offset() as usize);
+    }
+    log.writer.append(|| base(6), &mut numbered(6), &[6; 150]);
+    folder.write_one(&mut log, Some(1));
+    let slot = folder.active[&SegmentNo(1)];
+    assert_eq!(folder.recover().unwrap().1.events.len(), 6);
+    for (from, found) in [(ends[5], Some(6)), (ends[4], None), (ends[2], None)] {
+        let damaged = zeroed(&folder, slot, from, 4096 - from % 4096);
+        let events = damaged
+            .recover()
+            .ok()
+            .map(|(_, collect)| collect.events.len());
+        assert_eq!(events, found, "from byte {from} on");
+    }
+}
+
 #[test]
 fn damage_is_reported_with_its_segment_file_and_byte() {
     let mut folder = Folder::default();

@@ -7,7 +7,7 @@ use super::super::*;
 use crate::core::event::{Base, Event};
 use crate::core::ids::{BodyRef, SegmentNo, Seq};
 
-pub(super) const SEGMENT_BYTES: u32 = 16 << 10;
+pub(super) const SEGMENT_BYTES: u32 = 20 << 10;
 
 pub(super) fn geometry() -> Geometry {
     Geometry::new(limits::GeometryOptions {
@@ -37,6 +37,7 @@ pub(super) struct Folder {
 pub(super) struct OpenLog {
     pub(super) writer: Writer,
     sealer: Sealer,
+    batches: u64,
 }
 
 /// Collects events and checks that each base counts them.
@@ -71,7 +72,7 @@ impl Folder {
             .iter()
             .map(|(slot, bytes)| SlotHead {
                 slot: *slot,
-                bytes: bytes[..SLOT_HEAD_BYTES].to_vec(),
+                bytes: bytes[..SLOT_HEAD_BYTES.min(bytes.len())].to_vec(),
             })
             .collect();
         let mut survey = Survey::new(&heads)?;
@@ -104,6 +105,7 @@ impl Folder {
         let log = OpenLog {
             writer: Writer::new(geometry(), &start),
             sealer: Sealer::new(&start),
+            batches: 0,
         };
         (log, recovered, collect)
     }
@@ -119,7 +121,8 @@ impl Folder {
         self.active.insert(header.segment, slot);
     }
 
-    /// Writes the next batch; with `torn`, only so many bytes of it, and never says completed.
+    /// Writes the next batch; with `torn`, only so many bytes of it, its witness if that is odd, and never
+    /// says completed.
     pub(super) fn write_one(&mut self, log: &mut OpenLog, torn: Option<usize>) -> bool {
         let Some(batch) = log.writer.take_batch() else {
             return false;
@@ -134,6 +137,12 @@ impl Folder {
         let at = batch.offset as usize;
         self.slots.get_mut(&slot).unwrap()[at..at + arrived]
             .copy_from_slice(&batch.bytes[..arrived]);
+        log.batches += 1;
+        if torn.is_none_or(|cut| cut % 2 == 1) {
+            let at = Witness::place(SEGMENT_BYTES, log.batches) as usize;
+            let witness = Witness::of(&batch);
+            self.slots.get_mut(&slot).unwrap()[at..at + witness.len()].copy_from_slice(&witness);
+        }
         if torn.is_none() {
             log.writer.completed(batch.end);
         }

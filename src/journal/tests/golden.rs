@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::folder::{Folder, base};
+use super::super::Mark;
+use super::folder::{Folder, SEGMENT_BYTES, base};
 use crate::core::event::*;
 use crate::core::history::{Attempt, TaskHistory};
 use crate::core::ids::*;
@@ -172,5 +173,12 @@ fn the_bytes_of_version_2_stay_what_they_are() {
     hex(&mut text, "segment header", &slot[..48]);
     hex(&mut text, "its CRC", &slot[4092..4096]);
     hex(&mut text, "batches", &slot[4096..end]);
+    let witness = SEGMENT_BYTES as usize - 4096;
+    hex(&mut text, "a witness", &slot[witness..witness + 40]);
+    let mark = Mark::of_whole(&folder.recover().unwrap().0).expect("the log holds something");
+    let page = mark.encode();
+    hex(&mut text, "mark", &page[..48]);
+    hex(&mut text, "its CRC", &page[4092..]);
+    assert_eq!(Mark::decode(&page), Ok(mark));
     insta::assert_snapshot!(text);
 }

@@ -26,7 +26,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<KnobRanges, ScenarioError> {
         backoff_max: section.range("backoff_max", times(1, 3_600), default.backoff_max)?,
         segment_bytes: section.range(
             "segment_bytes",
-            Between::new(Bytes::kib(16), Bytes::kib(16 << 10)),
+            Between::new(Bytes::kib(20), Bytes::kib(16 << 10)),
             default.segment_bytes,
         )?,
         log_bytes_max: section.range(

@@ -124,7 +124,7 @@ fn what_the_design_does_not_survive_wants_a_word() {
         ),
         complaint("[[workload.behaviour]]\nweight = 0\nsteps = [\"silent\"]"),
         complaint("[topology]\nendpoint = [{ name = \"e\" }, { name = \"e\" }]"),
-        complaint("[knobs]\nsegment_bytes = \"16KiB\"\n[workload]\npadding = \"8KiB\""),
+        complaint("[knobs]\nsegment_bytes = \"20KiB\"\n[workload]\npadding = \"8KiB\""),
         complaint("[topology]\nendpoint = [{ name = \"bridges\" }]"),
     ];
     insta::assert_snapshot!(complaints.join("\n\n"));

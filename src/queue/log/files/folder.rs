@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::FolderOpenError;
+use super::mark::FoundMark;
 use super::slots::SlotFile;
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_BYTES_MAX;
 use crate::journal::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
-use crate::journal::{Fold, Recovered, SlotNo};
+use crate::journal::{Fold, Mark, MarkFlaw, Recovered, SlotNo};
 
 /// The file whose lock says that the log is open.
 pub const LOCK_FILE: &str = "lock";
@@ -19,10 +20,11 @@ pub const LOCK_FILE: &str = "lock";
 pub struct Folder {
     dir: PathBuf,
     slots: BTreeMap<SlotNo, SlotFile>,
+    mark: FoundMark,
 }
 
 impl Folder {
-    /// Opens every slot in `dir`. Other files are left alone.
+    /// Opens every slot in `dir`, and reads its mark. Other files are left alone.
     ///
     /// # Errors
     /// [`FolderOpenError::Io`] and [`FolderOpenError::NotWritable`].
@@ -31,6 +33,7 @@ impl Folder {
             .list(dir)
             .await
             .map_err(|error| FolderOpenError::io("listing", dir, error))?;
+        let mark = FoundMark::read(disk, dir, &paths).await?;
         let mut slots = BTreeMap::new();
         for path in paths {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -44,7 +47,12 @@ impl Folder {
         Ok(Self {
             dir: dir.to_owned(),
             slots,
+            mark,
         })
+    }
+
+    pub(super) fn mark(&self) -> &FoundMark {
+        &self.mark
     }
 
     /// The path of the folder, as it was given.
@@ -116,11 +124,35 @@ impl Folder {
         Ok(())
     }
 
-    /// Recovers the log into `fold`.
+    /// Recovers the log into `fold`, and compares its end with the mark.
     ///
     /// # Errors
     /// [`FolderOpenError`]; the fold is worth nothing then.
     pub async fn recover(
+        &self,
+        fold: &mut (dyn Fold + Send),
+    ) -> Result<Recovered, FolderOpenError> {
+        let recovered = self.recover_unmarked(fold).await?;
+        match self.mark_flaw(&recovered)? {
+            None => Ok(recovered),
+            Some(flaw) => Err(FolderOpenError::Corrupt {
+                dir: self.dir.clone(),
+                damage: flaw.into_damage(),
+            }),
+        }
+    }
+
+    /// What the mark says against a log that is whole by itself.
+    pub(super) fn mark_flaw(
+        &self,
+        recovered: &Recovered,
+    ) -> Result<Option<MarkFlaw>, FolderOpenError> {
+        let mark = self.mark.mark()?;
+        Ok(Mark::check(mark, recovered).err())
+    }
+
+    /// Recovers the log as its segments show it, whatever the mark says.
+    pub(super) async fn recover_unmarked(
         &self,
         fold: &mut (dyn Fold + Send),
     ) -> Result<Recovered, FolderOpenError> {

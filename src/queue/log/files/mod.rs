@@ -1,7 +1,7 @@
 //! A log in a folder: [`crate::journal`] over [`crate::env::Disk`].
 //!
-//! One folder holds one log: a lock file and numbered slots, each of which holds one segment after
-//! another and is never given back while the log lives. Slots are written with zeros when they are
+//! One folder holds one log: a lock file, a mark that says how far the log went, and numbered slots, each of
+//! which holds one segment after another and is never given back while the log lives. Slots are written with zeros when they are
 //! made and recycled from then on, so that a batch costs one write and one device flush.
 //!
 //! Everything here waits for the disk: it is to be polled inside drivers started with
@@ -13,6 +13,7 @@
 
 mod error;
 mod folder;
+mod mark;
 mod open;
 mod read;
 mod segments;
@@ -22,6 +23,7 @@ pub mod tools;
 
 pub use error::{DiskFailure, FolderOpenError, FolderReadError, SpareError};
 pub use folder::{Folder, LOCK_FILE};
+pub use mark::MARK_FILE;
 pub use open::{OpenReport, Opened, open};
 pub use segments::SegmentFiles;
 pub use store::FolderStore;

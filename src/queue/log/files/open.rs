@@ -10,7 +10,7 @@ use super::slots::{LiveSlot, SlotTable};
 use crate::coverage::{Site, reached, sometimes};
 use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::slots::LastBatch;
-use crate::journal::{Fold, Geometry, Recovered, SegmentHeader, SlotNo, Start};
+use crate::journal::{Fold, Geometry, Mark, Recovered, SegmentHeader, SlotNo, Start};
 
 /// An open folder.
 pub struct Opened {
@@ -66,6 +66,7 @@ pub async fn open(
     let start = recovered.start;
 
     // From here on the folder changes.
+    let mark = folder.mark().to_write(&*disk).await?;
     let synced = disk.sync_dir(dir).await;
     synced.map_err(|error| FolderOpenError::io("syncing", dir, error))?;
     if let Some(last) = recovered.last_batch
@@ -74,9 +75,11 @@ pub async fn open(
         write_again(&folder, last).await?;
     }
     let table = table_of(&folder, &recovered);
-    let files = SegmentFiles::new(disk, dir, geometry, table);
+    let header = SegmentHeader::opening(&start, geometry.segment_bytes());
+    let opening = Mark::opening(&header);
+    let files = SegmentFiles::new(disk, dir, geometry, table, opening, mark);
     let mut removed = files.sort_spares(&folder, &recovered.spares).await?;
-    begin(&files, &start).await?;
+    begin(&files, &header).await?;
     removed.extend(files.sort_spares(&folder, &recovered.abandoned).await?);
     Ok(Opened {
         files,
@@ -127,6 +130,8 @@ fn table_of(folder: &Folder, recovered: &Recovered) -> SlotTable {
         let live_slot = LiveSlot {
             slot: slot.clone(),
             generation: live.generation,
+            batches: 0,
+            records: 0,
             end: Some(live.end),
         };
         table.begin(live.segment, live_slot);
@@ -134,8 +139,9 @@ fn table_of(folder: &Folder, recovered: &Recovered) -> SlotTable {
     table
 }
 
-/// Makes the new opening's first segment ready: its header names where the log was cut.
-async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), FolderOpenError> {
+/// Makes the new opening's first segment ready: its header names where the log was cut. Then the mark says that
+/// there is such an opening.
+async fn begin(files: &SegmentFiles, header: &SegmentHeader) -> Result<(), FolderOpenError> {
     let dir = files.dir().to_owned();
     let segment_bytes = files.geometry().segment_bytes();
     if files.spares() == 0 {
@@ -153,9 +159,11 @@ async fn begin(files: &SegmentFiles, start: &Start) -> Result<(), FolderOpenErro
             }
         }
     }
-    let header = SegmentHeader::opening(start, segment_bytes);
-    let activated = files.activate(&header).await;
-    activated.map_err(|failure| {
+    let begun = async {
+        files.activate(header).await?;
+        files.mark_open().await
+    };
+    begun.await.map_err(|failure: DiskFailure| {
         let DiskFailure {
             doing,
             path,

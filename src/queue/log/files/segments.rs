@@ -6,11 +6,12 @@ use std::{fmt, io};
 
 use super::error::{DiskFailure, FolderOpenError, SpareError, is_full};
 use super::folder::Folder;
+use super::mark::MarkFile;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, reached};
 use crate::env::{Disk, DiskFile};
-use crate::journal::{Geometry, SealedBatch, SegmentHeader, SlotNo};
+use crate::journal::{Geometry, Mark, MarkState, SealedBatch, SegmentHeader, SlotNo, Witness};
 use crate::queue::log::Room;
 
 /// Written again and again when a segment is made.
@@ -24,6 +25,10 @@ pub struct SegmentFiles {
     dir: PathBuf,
     geometry: Geometry,
     table: Mutex<SlotTable>,
+    /// Where it is said how far the log has gone: by the opening before it writes, and when it is closed.
+    opening: Mark,
+    open_mark: MarkFile,
+    sealed_mark: MarkFile,
     failed: OnceLock<DiskFailure>,
 }
 
@@ -42,8 +47,13 @@ impl SegmentFiles {
         dir: &Path,
         geometry: Geometry,
         table: SlotTable,
+        opening: Mark,
+        mark: MarkFile,
     ) -> Self {
         Self {
+            opening,
+            sealed_mark: mark.turned(),
+            open_mark: mark,
             disk,
             dir: dir.to_owned(),
             geometry,
@@ -52,7 +62,7 @@ impl SegmentFiles {
         }
     }
 
-    /// Writes a batch and syncs it, after the next segment's header if the batch ends its own. Batches
+    /// Writes a batch and its witness and syncs both, after the next segment's header if the batch ends its own. Batches
     /// come in the order in which they were sealed, each after the one before was completed.
     ///
     /// # Errors
@@ -68,15 +78,50 @@ impl SegmentFiles {
             }
             self.activate(&header).await?;
         }
-        let slot = {
+        let live = {
             let mut table = self.table();
             if batch.rolls_to.is_some() {
                 table.end(batch.segment, batch.end.offset());
             }
-            let live = table.live(batch.segment).expect("its segment has begun");
-            live.slot.clone()
+            let live = table.live_mut(batch.segment);
+            let live = live.expect("its segment has begun");
+            live.batches += 1;
+            live.records = live.records.saturating_add(batch.records);
+            live.clone()
         };
-        self.write(&slot, batch.offset, &batch.bytes).await
+        let slot = live.slot;
+        let segment_bytes = u32::try_from(slot.bytes).expect("segments are smaller than 4 GiB");
+        let witness = Witness::place(segment_bytes, live.batches);
+        self.write(&slot, batch.offset, &batch.bytes).await?;
+        self.write(&slot, witness, &Witness::of(batch)).await?;
+        self.sync(&slot).await?;
+        if batch.seals {
+            self.mark_sealed(batch, live.records).await?;
+        }
+        Ok(())
+    }
+
+    /// Says durably that this opening has begun. Its first header is durable, and no batch is written before.
+    ///
+    /// # Errors
+    /// The first failure ends this opening.
+    pub(super) async fn mark_open(&self) -> Result<(), DiskFailure> {
+        self.mark(&self.open_mark, &self.opening).await
+    }
+
+    async fn mark_sealed(&self, seal: &SealedBatch, records: u32) -> Result<(), DiskFailure> {
+        let sealed = Mark {
+            end: seal.end,
+            crc: seal.crc(),
+            state: MarkState::Sealed { records },
+            ..self.opening
+        };
+        self.mark(&self.sealed_mark, &sealed).await
+    }
+
+    async fn mark(&self, file: &MarkFile, mark: &Mark) -> Result<(), DiskFailure> {
+        let written = file.write(mark).await;
+        written.map_err(|(doing, error)| self.fail(doing, file.path(), error))
     }
 
     /// Makes one more spare segment: zeros, synced, in a synced folder.
@@ -161,9 +206,12 @@ impl SegmentFiles {
         let spare = self.table().take_spare();
         let slot = spare.expect("there is a spare, and one driver that takes it");
         self.write(&slot, 0, &header.encode()).await?;
+        self.sync(&slot).await?;
         let live = LiveSlot {
             slot,
             generation: header.generation,
+            batches: 0,
+            records: 0,
             end: None,
         };
         self.table().begin(header.segment, live);
@@ -246,22 +294,24 @@ impl SegmentFiles {
     }
 
     async fn write(&self, slot: &SlotFile, offset: u32, bytes: &[u8]) -> Result<(), DiskFailure> {
-        let failed = |doing| move |error| self.fail(doing, &self.path(slot.slot), error);
         let mut written = slot.file.write_at(u64::from(offset), bytes).await;
         if planted!(Bug::FullDiskIgnored) && written.as_ref().is_err_and(is_full) {
             written = Ok(());
         }
         written.map_err(|error| {
             reached!(Site::WriteFailed);
-            failed("writing")(error)
-        })?;
+            self.fail("writing", &self.path(slot.slot), error)
+        })
+    }
+
+    async fn sync(&self, slot: &SlotFile) -> Result<(), DiskFailure> {
         let mut synced = slot.file.sync().await;
         if planted!(Bug::FailedSyncRetried) && synced.is_err() {
             synced = slot.file.sync().await;
         }
         synced.map_err(|error| {
             reached!(Site::SyncFailed);
-            failed("syncing")(error)
+            self.fail("syncing", &self.path(slot.slot), error)
         })
     }
 

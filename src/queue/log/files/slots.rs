@@ -21,6 +21,10 @@ pub(super) struct SlotFile {
 pub(super) struct LiveSlot {
     pub(super) slot: SlotFile,
     pub(super) generation: Generation,
+    /// Batches that this opening has written to it, the one in flight included.
+    pub(super) batches: u64,
+    /// Records in them.
+    pub(super) records: u32,
     /// Where its last batch ends; unknown while it is written.
     pub(super) end: Option<u32>,
 }
@@ -79,6 +83,10 @@ impl SlotTable {
 
     pub(super) fn live(&self, segment: SegmentNo) -> Option<&LiveSlot> {
         self.live.get(&segment)
+    }
+
+    pub(super) fn live_mut(&mut self, segment: SegmentNo) -> Option<&mut LiveSlot> {
+        self.live.get_mut(&segment)
     }
 
     pub(super) fn segments(&self) -> usize {

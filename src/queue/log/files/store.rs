@@ -77,7 +77,10 @@ impl FolderStore {
                 dir = %self.dir.display(),
                 segment = torn.segment.0,
                 offset = torn.offset,
-                "the last batch was cut short by a crash and is left out: nobody was promised what it held"
+                records = torn.records.map(tracing::field::display),
+                bytes = torn.bytes.map(tracing::field::display),
+                "the last batch can't be read and is left out: it was in flight when the process or the power \
+                 went, and nobody was promised what it held, unless the disk has lost it since"
             );
         }
         let counts = recovered.counts;
@@ -86,6 +89,7 @@ impl FolderStore {
             batches = counts.batches,
             records = counts.records,
             bytes = counts.bytes,
+            closed_in_order = recovered.sealed || counts.batches == 0,
             "journal recovered"
         );
     }

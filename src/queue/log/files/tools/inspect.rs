@@ -8,7 +8,7 @@ use super::{AnyEvents, lock_if_there};
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_HEADER_BYTES;
 use crate::journal::slots::{SlotHead, Survey, Walk};
-use crate::journal::{HeaderError, Recovered, SegmentHeader, SlotNo};
+use crate::journal::{HeaderError, Mark, Recovered, SegmentHeader, SlotNo};
 
 /// A folder at one moment.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Inspection {
     pub in_use: bool,
     /// The files, by name.
     pub slots: Vec<SlotInspection>,
+    /// How far the log went, as the file `mark` says; none if that can't be read.
+    pub mark: Option<Mark>,
     /// What an opening would find, or why it would refuse.
     pub verdict: Result<Recovered, FolderOpenError>,
 }
@@ -84,6 +86,7 @@ pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, FolderOp
         dir: dir.to_owned(),
         in_use,
         slots,
+        mark: folder.mark().mark().ok().flatten().copied(),
         verdict,
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! Nothing is overwritten. The segment that is cut is copied to a `damaged-…` file, those behind it are
 //! renamed to such; then a new segment's header names the place of the cut, as the header of every
-//! opening does, and what stands behind that place is no log any more. Interrupted anywhere, it can be
-//! run again.
+//! opening does, and what stands behind that place is no log any more. Last comes the mark of that header. Interrupted
+//! anywhere, it can be run again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,9 @@ use crate::core::ids::{SegmentNo, TaskId};
 use crate::env::{Disk, LockError};
 use crate::journal::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_HEADER_BYTES};
 use crate::journal::slots::{PlannedSegment, Survey, Walk};
-use crate::journal::{Corruption, Fold, Generation, Position, SegmentHeader, SlotNo};
+use crate::journal::{
+    Corruption, Fold, Generation, Mark, MarkFlaw, Position, Recovered, SegmentHeader, SlotNo,
+};
 
 /// Tasks that are listed one by one; further ones are counted.
 pub const LOST_TASKS_MAX: usize = 100_000;
@@ -31,7 +33,7 @@ pub struct Repair {
     /// What was wrong.
     pub damage: Corruption,
     /// The log ends here now; the place before everything, if nothing of it could be kept. None if the
-    /// log is whole and only a file that contradicted it was taken out.
+    /// log is whole: a file that contradicted it was taken out, or its mark was lost and made again.
     pub cut: Option<Position>,
     /// The files that hold what was taken out.
     pub aside: Vec<PathBuf>,
@@ -97,8 +99,16 @@ pub async fn repair(
         LockError::Io(error) => FolderOpenError::io("locking", &lock_path, error),
     })?;
     let folder = Folder::open(disk, dir).await?;
-    let damage = match folder.recover(fold).await {
-        Ok(_) => return Ok(None),
+    let damage = match folder.recover_unmarked(fold).await {
+        Ok(recovered) => match folder.mark_flaw(&recovered)? {
+            None => return Ok(None),
+            Some(MarkFlaw::NoWord(damage)) => {
+                return mark_again(disk, &folder, &recovered, damage)
+                    .await
+                    .map(Some);
+            }
+            Some(MarkFlaw::LogShort(damage)) => damage,
+        },
         Err(FolderOpenError::Corrupt { damage, .. }) => damage,
         Err(error) => return Err(error),
     };
@@ -124,6 +134,31 @@ pub async fn repair(
         aside,
         lost,
     }))
+}
+
+/// The log is whole, and only what says how far it went is lost: that is said anew.
+async fn mark_again(
+    disk: &dyn Disk,
+    folder: &Folder,
+    recovered: &Recovered,
+    damage: Corruption,
+) -> Result<Repair, FolderOpenError> {
+    if let Some(mark) = Mark::of_whole(recovered) {
+        write_mark(disk, folder, &mark).await?;
+    }
+    Ok(Repair {
+        damage,
+        cut: None,
+        aside: Vec::new(),
+        lost: Lost::default(),
+    })
+}
+
+async fn write_mark(disk: &dyn Disk, folder: &Folder, mark: &Mark) -> Result<(), FolderOpenError> {
+    let file = folder.mark().to_write(disk).await?;
+    sync_dir(disk, folder.dir()).await?;
+    let written = file.write(mark).await;
+    written.map_err(|(doing, error)| FolderOpenError::io(doing, file.path(), error))
 }
 
 /// The segments before the damage that follow one another without a gap.
@@ -185,7 +220,7 @@ async fn plan(
     let oldest = kept.first().map_or(segment, |first| first.header.segment);
     let header = SegmentHeader {
         segment,
-        generation: after_all(survey),
+        generation: after_all(survey, folder.mark().mark()?),
         oldest,
         segment_bytes: segment_bytes(survey),
         previous_end: cut,
@@ -236,9 +271,11 @@ async fn end_of(
     Ok(last.map(|batch| (Position::new(header.segment, batch.end), batch.crc)))
 }
 
-fn after_all(survey: &Survey) -> Generation {
+/// An opening that came after all others, also after one of which nothing but the mark is left.
+fn after_all(survey: &Survey, mark: Option<&Mark>) -> Generation {
     let all = survey.segments.iter().chain(&survey.superseded);
-    let newest = all.map(|planned| planned.header.generation).max();
+    let all = all.map(|planned| planned.header.generation);
+    let newest = all.chain(mark.map(|mark| mark.generation)).max();
     Generation(newest.unwrap_or_default().0.saturating_add(1))
 }
 
@@ -302,9 +339,13 @@ async fn carry_out(
         aside.push(move_aside(disk, dir, *segment, *slot).await?);
     }
     let mut spares = survey.spares.iter();
-    let spare = spares.find(|slot| is_free(survey, plan, **slot));
+    let size = u64::from(plan.header.segment_bytes);
+    let spare = spares.find_map(|slot| {
+        let file = folder.slot(*slot).filter(|file| file.bytes == size)?;
+        is_free(survey, plan, *slot).then_some(file)
+    });
     let page = plan.header.encode();
-    match spare.and_then(|slot| folder.slot(*slot)) {
+    match spare {
         Some(spare) => {
             let path = dir.join(spare.slot.to_string());
             let written = spare.file.write_at(0, &page).await;
@@ -321,6 +362,7 @@ async fn carry_out(
             write_new(disk, dir, &path, &bytes).await?;
         }
     }
+    write_mark(disk, folder, &Mark::opening(&plan.header)).await?;
     Ok(aside)
 }
 
