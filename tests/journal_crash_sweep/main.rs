@@ -2,6 +2,7 @@
 //! what the disk breaks is reported, never passed over, and repaired only by telling what it costs.
 
 mod crashes;
+mod damage;
 mod faults;
 mod log;
 mod tools;
