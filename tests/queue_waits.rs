@@ -248,8 +248,16 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
         assert_eq!((after.retries, after.enqueued_at), (1, before.enqueued_at));
         assert_eq!(after.history.unwrap().counts.rejected, 1);
         assert_eq!(after.key.as_deref(), Some("k"));
-        let again = new.try_enqueue("keyed".into(), with_key).await;
-        assert!(matches!(again, Err(EnqueueError::Full { .. })));
+        let again = new.try_enqueue("keyed".into(), with_key).await.unwrap();
+        assert_eq!(
+            (again.duplicate, again.id),
+            (true, keyed),
+            "known, and it is full"
+        );
+        let other = new
+            .try_enqueue("other".into(), TaskOptions::default())
+            .await;
+        assert!(matches!(other, Err(EnqueueError::Full { .. })));
         assert_eq!(new.find_key("k").unwrap().unwrap().0, keyed);
         let lease = new.lease("default").await.unwrap();
         assert_eq!((lease.id(), lease.delivery().epoch.get()), (keyed, 3));
