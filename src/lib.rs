@@ -137,6 +137,10 @@ pub mod planted;
 pub mod queue;
 #[cfg(feature = "receiver")]
 pub mod receiver;
+#[cfg(any(feature = "receiver", feature = "server"))]
+mod repeated;
+#[cfg(any(feature = "bridge", feature = "receiver"))]
+mod said;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "wire")]

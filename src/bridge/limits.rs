@@ -77,8 +77,7 @@ pub(super) const REST_SHARE: u32 = 16;
 /// The shortest time to leave a link alone: timers are not finer.
 pub(super) const REST_MIN: Duration = Duration::from_millis(1);
 
-/// The longest: with an answer every 0.6 ms it took a third to a half off the bridge's processor time, and it is
-/// what a settlement is late by.
+/// The longest: it is what a settlement may be late by.
 pub(super) const REST_MAX: Duration = Duration::from_millis(2);
 
 /// Frames read together that share the cost of being woken well enough already.

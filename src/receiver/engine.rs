@@ -26,6 +26,7 @@ use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
 use crate::observe::{InboxStatus, ReceiverStatus};
+use crate::repeated::Repeated;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
     EmptyRange, ExecutionOutcome, FrameSender, HandlerError, IdError, InboxId, NotSent,
@@ -60,6 +61,7 @@ pub(super) struct Engine {
     pub(super) options: ReceiverOptions,
     pub(super) inbox_id: InboxId,
     pub(super) counters: Counters,
+    pub(super) repeats: Repeats,
     pub(super) phase: watch::Sender<Phase>,
     work: ExecutionMode,
     state: Mutex<EngineState>,
@@ -67,6 +69,15 @@ pub(super) struct Engine {
     commit: Notify,
     /// Told whenever an answer went out, a link left, or the store failed.
     pub(super) changed: Notify,
+}
+
+/// What peers may cause as often as they like.
+#[derive(Default)]
+pub(super) struct Repeats {
+    /// Links that ended before they were greeted, or by a violation.
+    pub(super) strangers: Repeated,
+    pub(super) connections_refused: Repeated,
+    pub(super) accepts_failed: Repeated,
 }
 
 struct EngineState {
@@ -135,6 +146,7 @@ impl Engine {
             options,
             inbox_id,
             counters: Counters::default(),
+            repeats: Repeats::default(),
             phase: watch::Sender::new(Phase::Running),
             work,
             state: Mutex::new(EngineState {

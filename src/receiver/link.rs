@@ -14,6 +14,7 @@ use tonic::Code;
 use super::engine::{Engine, Phase, ProtocolViolation};
 use super::inbox::LinkId;
 use crate::env::{BoxFuture, BoxStream, Mono, timeout};
+use crate::said::said;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
     BridgeHello, EndpointHello, FrameError, FrameReader, FrameSender, HelloError, check_frame,
@@ -134,13 +135,15 @@ impl LinkEnd {
 
 /// Serves one link to its end. Afterwards the outbox is closed: what waits in it is still written.
 pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameSender, peer: &str) {
+    let mut greeted = false;
     let end = match greet(engine, &mut input, &sender).await {
         Ok(hello) => {
+            greeted = true;
             let mut link = GreetedLink::new(engine, &sender);
             tracing::info!(
                 peer,
-                route = hello.route,
-                software = hello.software,
+                route = said(&hello.route),
+                software = said(&hello.software),
                 "link up"
             );
             let end = link.run(&mut input).await;
@@ -149,11 +152,15 @@ pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameS
         }
         Err(end) => end,
     };
-    if let Some(label) = end.label() {
+    let label = end.label();
+    if let Some(label) = label {
         engine.counters.bad_frame(label);
-        tracing::warn!(peer, reason = %end, "link closed");
-    } else {
+    }
+    if greeted && label.is_none() {
         tracing::info!(peer, reason = %end, "link closed");
+    } else if let Some(unsaid) = engine.repeats.strangers.happened(engine.env.clock.now()) {
+        // Anybody may connect and talk nonsense, as often as it likes.
+        tracing::warn!(peer, reason = %end, unsaid, "link closed; its peer is no bridge, or breaks the protocol");
     }
     if end.is_told() {
         let reason = end.to_string();
@@ -312,7 +319,7 @@ impl<'a> GreetedLink<'a> {
             Kind::HeartbeatAck(_) => {}
             // The bridge sends nothing new; what it sent is answered, and it ends the link.
             Kind::Drain(_) => {}
-            Kind::Close(v1::Close { reason }) => return Err(LinkEnd::Closed(reason)),
+            Kind::Close(v1::Close { reason }) => return Err(LinkEnd::Closed(said(&reason))),
             unexpected @ (Kind::Hello(_)
             | Kind::Working(_)
             | Kind::Reply(_)

@@ -8,6 +8,7 @@ use futures_core::Stream;
 use tokio::sync::Semaphore;
 
 use crate::env::{Env, Listener};
+use crate::repeated::Repeated;
 use crate::wire::AcceptedConnection;
 
 /// Connections at once; further ones wait to be accepted. Each holds a window and a few tasks.
@@ -25,9 +26,11 @@ pub fn incoming(
 ) -> impl Stream<Item = io::Result<AcceptedConnection>> + Send + use<> {
     let clock = Arc::clone(&env.clock);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let failures = Arc::new(Repeated::default());
     futures_util::stream::unfold(listener, move |mut listener| {
         let clock = Arc::clone(&clock);
         let permits = Arc::clone(&permits);
+        let failures = Arc::clone(&failures);
         async move {
             let permit = permits.acquire_owned().await.ok()?;
             loop {
@@ -37,7 +40,9 @@ pub fn incoming(
                         return Some((Ok(accepted), listener));
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if let Some(unsaid) = failures.happened(clock.now()) {
+                            tracing::warn!(%error, unsaid, "a connection could not be accepted");
+                        }
                         clock.sleep(ACCEPT_PAUSE).await;
                     }
                 }

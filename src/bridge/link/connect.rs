@@ -8,12 +8,13 @@ use tokio::sync::Notify;
 use super::Link;
 use super::driver::{Beat, Driver, LinkEnd, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
-use super::receive::{Incoming, capped};
+use super::receive::Incoming;
 use crate::bridge::counters::LinkCounters;
 use crate::bridge::limits::WRITE_DEADLINE;
 use crate::bridge::options::RouteOptions;
 use crate::core::event::TransportKind;
 use crate::env::{Address, Env, timeout};
+use crate::said::said;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
     EndpointHello, FrameReader, FrameSender, HELLO_BYTES_MAX, HelloError, OutboxLimits, outbox,
@@ -116,7 +117,7 @@ impl Connector {
         match first {
             Err(elapsed) => Err(self.timed_out("hello", elapsed.after)),
             Ok(Ok(Some(Kind::Close(close)))) => {
-                let death = LinkEnd::ClosedByEndpoint(capped(close.reason));
+                let death = LinkEnd::ClosedByEndpoint(said(&close.reason));
                 Err(ConnectError::Died { address, death })
             }
             Ok(Ok(Some(kind))) => EndpointHello::from_kind(kind).map_err(|error| {
@@ -214,7 +215,7 @@ impl Connector {
         }
         ConnectError::Connect {
             address: self.address.clone(),
-            error: capped(text),
+            error: said(&text),
         }
     }
 }

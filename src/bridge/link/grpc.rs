@@ -14,6 +14,7 @@ use tonic::{Code, Status, Streaming};
 use super::driver::LinkEnd;
 use crate::bridge::limits::GRPC_WINDOW_BYTES;
 use crate::env::{Address, Env};
+use crate::said::said;
 use crate::wire::v1::{self, endpoint_client::EndpointClient};
 use crate::wire::{BODY_BYTES_MAX, FrameSource, frame_bytes_for};
 
@@ -91,7 +92,7 @@ impl GrpcFrames {
 /// What a status says about the link.
 pub(super) fn died(status: &Status) -> LinkEnd {
     let text = format!("gRPC {:?}: {}", status.code(), status.message());
-    let text = super::receive::capped(text);
+    let text = said(&text);
     match status.code() {
         // tonic's own words for a frame over our limit.
         Code::OutOfRange => LinkEnd::Violation(text),

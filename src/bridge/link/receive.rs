@@ -9,7 +9,7 @@ use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{Ask, KeptAnswer, Key, Receipt, Receiving, RollbackState};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
-use crate::wire::outcome::cap;
+use crate::said::said;
 use crate::wire::v1::{self, frame::Kind, rollback_reply::State};
 use crate::wire::{
     self, FrameError, FrameReader, IdError, check_frame, delivery_and_send, kind_name,
@@ -152,11 +152,15 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
             link.heart.beat.notify_waiters();
         }
         Kind::Drain(drain) => {
-            tracing::info!(transport = link.transport.as_str(), reason = %drain.reason, "the endpoint drains");
+            tracing::info!(
+                transport = link.transport.as_str(),
+                reason = said(&drain.reason),
+                "the endpoint drains"
+            );
             reached!(Site::EndpointDrained);
             link.stop_accepting();
         }
-        Kind::Close(close) => return Err(LinkEnd::ClosedByEndpoint(capped(close.reason))),
+        Kind::Close(close) => return Err(LinkEnd::ClosedByEndpoint(said(&close.reason))),
         Kind::Hello(_) | Kind::Command(_) | Kind::Rollback(_) | Kind::Settled(_) => {
             return Err(ProtocolViolation::Kind(kind_name(&kind)).into());
         }
@@ -226,12 +230,6 @@ fn kept(answer: wire::EndpointAnswer) -> KeptAnswer {
         ),
         wire::EndpointAnswer::Stale { current_epoch } => KeptAnswer::Stale { current_epoch },
     }
-}
-
-/// Cuts a peer's text to what is worth keeping.
-pub(super) fn capped(mut text: String) -> String {
-    cap(&mut text, REASON_BYTES_MAX);
-    text
 }
 
 impl From<ProtocolViolation> for LinkEnd {

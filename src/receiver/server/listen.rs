@@ -47,6 +47,7 @@ impl Accept {
     /// The next connection; `None` once the receiver drains. Cancel safe.
     pub(super) async fn next(&self, listener: &mut dyn Listener) -> Option<Connection> {
         let mut phase = self.engine.phase.subscribe();
+        let (clock, repeats) = (&self.engine.env.clock, &self.engine.repeats);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -56,14 +57,22 @@ impl Accept {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "can't accept a connection");
-                    self.engine.env.clock.sleep(ACCEPT_PAUSE).await;
+                    if let Some(unsaid) = repeats.accepts_failed.happened(clock.now()) {
+                        tracing::warn!(%error, unsaid, "can't accept a connection");
+                    }
+                    clock.sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             let counters = &self.engine.counters;
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-                tracing::warn!(peer, "connection refused: there are as many as may be");
+                if let Some(unsaid) = repeats.connections_refused.happened(clock.now()) {
+                    tracing::warn!(
+                        peer,
+                        unsaid,
+                        "connection refused: there are as many as may be"
+                    );
+                }
                 counters.connections_refused.add(1);
                 continue;
             };
