@@ -82,11 +82,14 @@ impl FoundMark {
 }
 
 impl MarkFile {
-    /// Makes `mark` the newest, durably.
+    /// Makes `mark` the newest, durably. From the first one on the file has its full size: a log that is closed on a
+    /// full disk needs no room for the mark that says so.
     ///
     /// # Errors
     /// What was being done, and what the system said.
     pub(super) async fn write(&self, mark: &Mark) -> Result<(), (&'static str, io::Error)> {
+        let filled = fill(&*self.file).await;
+        filled.map_err(|error| ("making", error))?;
         let at = (self.page * MARK_PAGE_BYTES) as u64;
         let written = self.file.write_at(at, &mark.encode()).await;
         written.map_err(|error| ("writing", error))?;
@@ -103,6 +106,17 @@ impl MarkFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Writes zeros up to the full size. A page that was not whole held no mark.
+async fn fill(file: &dyn DiskFile) -> io::Result<()> {
+    const WHOLE: u64 = (MARK_PAGES * MARK_PAGE_BYTES) as u64;
+    let size = file.size().await?;
+    let missing = usize::try_from(WHOLE.saturating_sub(size)).unwrap_or_default();
+    match missing {
+        0 => Ok(()),
+        missing => file.write_at(size, &vec![0; missing]).await,
     }
 }
 
