@@ -169,6 +169,30 @@ fn a_torn_batch_on_a_bad_page_hides_nothing_that_was_promised() {
     }
 }
 
+/// The batch that leads to the next segment was durable before the first one there was begun, and that one's witness
+/// says so.
+#[test]
+fn a_bad_page_before_a_segment_whose_first_batch_is_torn_is_found() {
+    let mut folder = Folder::default();
+    let (mut log, _, _) = folder.open();
+    let mut number = 0;
+    while !folder.active.contains_key(&SegmentNo(2)) {
+        log.writer
+            .append(|| base(number), &mut numbered(number as u64), &[5; 90]);
+        number += 1;
+        folder.write_one(&mut log, None);
+    }
+    let rolled = folder.recover().unwrap().0.last_batch.unwrap();
+    folder.write_one(&mut log, Some(1));
+    assert_eq!(folder.recover().unwrap().1.events.len(), number - 1);
+    let page = rolled.offset as usize / 4096 * 4096;
+    let damaged = zeroed(&folder, rolled.slot, page, 4096);
+    let Err(RecoveryError::Corrupt(damage)) = damaged.recover() else {
+        panic!("what the page held went unnoticed");
+    };
+    assert_eq!(damage.segment, SegmentNo(1), "{damage}");
+}
+
 #[test]
 fn damage_is_reported_with_its_segment_file_and_byte() {
     let mut folder = Folder::default();
