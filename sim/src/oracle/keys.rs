@@ -32,6 +32,8 @@ pub(super) struct Keys {
 struct Key {
     /// Offers so far, repetitions of one operation included.
     offers: u32,
+    /// When the first of them was made.
+    first: u64,
     /// Bodies that were offered.
     prints: Vec<u64>,
     bound: Option<Bound>,
@@ -42,7 +44,7 @@ struct Key {
 struct Bound {
     task: No,
     print: u64,
-    /// When its operation was first offered.
+    /// When it may have been offered first: the window is not counted from before.
     offered: u64,
     /// When somebody was told of it first.
     told: u64,
@@ -61,6 +63,9 @@ impl Keys {
                 };
                 let queue = sight.ledger.host(bridge).expect("it was numbered");
                 let key = self.keys.entry((queue, key.clone())).or_default();
+                if key.offers == 0 {
+                    key.first = sight.at;
+                }
                 key.offers += 1;
                 if !key.prints.contains(print) {
                     key.prints.push(*print);
@@ -104,11 +109,13 @@ impl Keys {
         findings.check(OneTaskPerKey, !duplicate || key.offers > 1, spot, || {
             format!("{op} was told at {at} that it is a duplicate of {name}, but its key was never offered before")
         });
+        // A duplicate's first is of an offer that was never answered: any of those before.
+        let offered = if duplicate { key.first } else { offer.first };
         let Some(bound) = key.bound.as_mut().filter(|bound| still_holds(bound, sight)) else {
             key.bound = Some(Bound {
                 task,
                 print: offer.print,
-                offered: offer.first,
+                offered,
                 told: sight.at,
                 told_new: !duplicate,
             });
@@ -127,7 +134,7 @@ impl Keys {
             *bound = Bound {
                 task,
                 print: offer.print,
-                offered: offer.first,
+                offered,
                 told: sight.at,
                 told_new: !duplicate,
             };

@@ -111,6 +111,29 @@ fn behind_the_window_a_finished_task_lets_its_key_go() {
 }
 
 #[test]
+fn the_window_of_a_doubtful_offer_begins_with_it_and_not_with_whoever_learnt_of_it() {
+    let learnt = |later| {
+        let told = story()
+            .keyed(1, "k", 7)
+            .unknown(1)
+            .after(2_000)
+            .keyed(2, "k", 7)
+            .accepted(2, 1, true);
+        told.delivered(1, 1)
+            .after(later)
+            .keyed(3, "k", 7)
+            .accepted(3, 2, false)
+    };
+    accepts(&learnt(2_000), &rules(), &[OneTaskPerKey]);
+    rejects(
+        &learnt(500),
+        &rules(),
+        OneTaskPerKey,
+        &["one key, two tasks"],
+    );
+}
+
+#[test]
 fn a_wall_clock_that_was_set_forward_shortens_the_window() {
     let finished = bound().delivered(1, 1).restarted(ready(0));
     let again = finished.keyed(2, "k", 7).accepted(2, 2, false);
