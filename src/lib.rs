@@ -139,7 +139,7 @@ pub mod queue;
 pub mod receiver;
 #[cfg(any(feature = "receiver", feature = "server"))]
 mod repeated;
-#[cfg(any(feature = "bridge", feature = "receiver"))]
+#[cfg(any(feature = "bridge", feature = "receiver", feature = "config"))]
 mod said;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,26 +1,33 @@
-//! What others say, in the log: whoever connects may send any words, and neither forges a line with them nor drives a
-//! terminal.
+//! Words from outside, in a log or on a terminal: whoever connects or writes a file may use any, and neither forges a
+//! line with them nor drives a terminal.
 
 /// Bytes of a peer's words that are shown.
+#[cfg(any(feature = "bridge", feature = "receiver"))]
 const BYTES_MAX: usize = 512;
 
 /// A peer's words as they may be written to a log or a terminal: on one line, without escape sequences or marks that
 /// turn the direction of the text, and not more than 512 bytes of them.
+#[cfg(any(feature = "bridge", feature = "receiver"))]
 pub(crate) fn said(text: &str) -> String {
     let kept = &text[..text.floor_char_boundary(BYTES_MAX)];
     let mut shown = String::with_capacity(kept.len());
     for c in kept.chars() {
-        if c.is_control() || is_invisible(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
+        push_escaped(&mut shown, c);
     }
     let left = text.len().saturating_sub(kept.len());
     if left > 0 {
         shown.push_str(&format!("… ({left} bytes more)"));
     }
     shown
+}
+
+/// Adds `c` to what is shown, or its escape if it would change how the text around it looks.
+pub(crate) fn push_escaped(shown: &mut String, c: char) {
+    if c.is_control() || is_invisible(c) {
+        shown.extend(c.escape_default());
+    } else {
+        shown.push(c);
+    }
 }
 
 /// Separators of lines, marks of direction, and what has no width: they change how the text around them looks.
@@ -31,7 +38,7 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "bridge", feature = "receiver")))]
 mod tests {
     use super::*;
 

@@ -168,7 +168,9 @@ fn check(text: &str, fault: &str) {
     let written = table.get_ref().keys().map(|key| key.get_ref().as_ref());
     let known = ["queue", "journal", "routes", "receiver"];
     assert!(
-        written.chain(known).any(|key| what.starts_with(key)),
+        written
+            .chain(known)
+            .any(|key| what.starts_with(&escaped(key))),
         "no field in: {fault}"
     );
 }
@@ -181,6 +183,8 @@ fn after_place<'a>(text: &str, said: &'a str) -> Option<&'a str> {
     let shown = text.split('\n').nth(line.checked_sub(1)?)?;
     let shown = shown.strip_suffix('\r').unwrap_or(shown);
     let fits = (1..=shown.chars().count() + 2).contains(&column);
+    let shown: Vec<_> = shown.split('\t').map(escaped).collect();
+    let shown = shown.join("\t");
     let prefix = format!(" {line} | ");
     // A line that may hold a secret is not shown, or only up to the secret.
     let is_shown = what.contains(&format!("{prefix}{shown}"))
@@ -190,4 +194,21 @@ fn after_place<'a>(text: &str, said: &'a str) -> Option<&'a str> {
                 .is_some_and(|part| shown.starts_with(part.trim_end()))
         });
     (fits && is_shown).then_some(what)
+}
+
+/// Text as a refusal may show it: control characters and marks of direction would change what stands around them.
+fn escaped(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        let turns = matches!(
+            c,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        );
+        if c.is_control() || turns {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::said::push_escaped;
+
 /// Parts of a dotted key at which the TOML reader gives up, without saying where.
 const KEY_PARTS_MAX: usize = 80;
 
@@ -68,14 +70,16 @@ impl fmt::Display for ConfigError {
             write!(f, ":{line}:{column}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", shown(&self.key))?;
+            let mut key = String::with_capacity(self.key.len());
+            self.key.chars().for_each(|c| push_escaped(&mut key, c));
+            write!(f, ": {key}")?;
         }
         write!(f, ": {}", shown(&self.problem))?;
         if let Some((line, column, text)) = &self.place {
-            let text = shown(text);
             let number = line.to_string();
             let gutter = " ".repeat(number.len());
-            let indent = " ".repeat(column.saturating_sub(1));
+            let indent = indent(text, column.saturating_sub(1));
+            let text = shown(text);
             write!(
                 f,
                 "\n {gutter} |\n {number} | {text}\n {gutter} | {indent}^"
@@ -91,11 +95,24 @@ fn shown(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\t' | '\n' => shown.push(c),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
+            c => push_escaped(&mut shown, c),
         }
     }
     shown
+}
+
+/// What moves the caret below a line's first `columns` characters, as they are shown: a tab stays one.
+fn indent(line: &str, columns: usize) -> String {
+    let before: String = line.chars().take(columns).collect();
+    // A place behind the line's end is where something is missing.
+    let behind = columns.saturating_sub(before.chars().count());
+    let indent = shown(&before);
+    let blank = |c| if c == '\t' { c } else { ' ' };
+    indent
+        .chars()
+        .map(blank)
+        .chain(std::iter::repeat_n(' ', behind))
+        .collect()
 }
 
 /// A configuration's text, to turn positions into lines and fields.

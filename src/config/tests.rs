@@ -83,6 +83,7 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         "data = \"a\"\ndata = \"b\"\n",
         "data = \n",
         "[queue\n",
+        "a\u{1b}[31m \tb",
     ];
     let shown: Vec<_> = texts
         .iter()
