@@ -43,8 +43,13 @@ fn report(file: Option<&Path>, config: &Config) -> String {
         queue.dedupe_keys_max,
     ));
     lines.push(format!(
-        "journal            segments of {}, {} in all",
-        config.journal.segment_size, config.journal.max_size
+        "journal            segments of {}, {} in all{}",
+        config.journal.segment_size,
+        config.journal.max_size,
+        match config.journal.require_existing {
+            true => ", must be there",
+            false => "",
+        }
     ));
     for (name, route) in &config.routes {
         let address = |address: &Option<leasebridge::env::Address>| {

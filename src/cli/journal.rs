@@ -198,6 +198,7 @@ fn refused(error: &FolderOpenError) -> CommandFailure {
         FolderOpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Exit::NotFound
         }
+        FolderOpenError::NoLog { .. } => Exit::NotFound,
         FolderOpenError::Locked { .. } => Exit::Failed,
         _ => Exit::Journal,
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use leasebridge::node::{MissingRoute, Node, NodeFailure, OpenNode, StartError};
+use leasebridge::queue::log::files::NewLog;
 
 use super::Context;
 use super::exit::{CommandFailure, CommandResult, Exit};
@@ -25,6 +26,9 @@ pub(crate) struct RunArgs {
     /// Write what happens in the queue to this file, a JSON record a line, for `leasebridge-sim check`
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
+    /// Begin an empty journal, even where there has been one or `require_existing` wants one
+    #[arg(long)]
+    new: bool,
 }
 
 /// Runs until a signal or a failure.
@@ -71,7 +75,11 @@ async fn open(
             Some(HistorySink::open(env, path, writer).await?)
         }
     };
-    let node = match Node::open(env.clone(), context.config.node_options()).await {
+    let mut options = context.config.node_options();
+    if args.new {
+        options.queue.new_log = NewLog::BeginAndMark;
+    }
+    let node = match Node::open(env.clone(), options).await {
         Ok(node) => node,
         Err(error) => {
             if let Some((history, _)) = &history {

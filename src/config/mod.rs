@@ -117,6 +117,8 @@ pub struct JournalConfig {
     pub segment_size: Size,
     /// Bytes all segments together may take.
     pub max_size: Size,
+    /// Whether a start without a log in `data` is refused.
+    pub require_existing: bool,
 }
 
 /// A table `[routes.NAME]`: where one route's endpoint is, and how it is talked to.
@@ -189,7 +191,7 @@ impl Default for Config {
             data: PathBuf::from("./leasebridge-data"),
             listen: address(LISTEN_DEFAULT),
             poison_queue_name: "poison".into(),
-            drain_timeout: Span::from_secs(30),
+            drain_timeout: Span::from_secs(20),
             on_missing_route: OnMissingRoute::Refuse,
             queue: QueueConfig::default(),
             journal: JournalConfig::default(),
@@ -221,6 +223,7 @@ impl Default for JournalConfig {
         Self {
             segment_size: Size::from_bytes(16 << 20),
             max_size: Size::from_bytes(8 << 30),
+            require_existing: false,
         }
     }
 }

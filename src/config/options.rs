@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{Config, RouteConfig};
 use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
 use crate::node::NodeOptions;
+use crate::queue::log::files::NewLog;
 use crate::queue::{BODY_BYTES_LIMIT, QueueOptions};
 
 /// What a command may have beside its body: its headers, which the queue keeps with it.
@@ -45,6 +46,10 @@ impl Config {
                 .min(BODY_BYTES_LIMIT),
             segment_bytes: self.journal.segment_size.to_u32(),
             log_bytes_max: self.journal.max_size.bytes(),
+            new_log: match self.journal.require_existing {
+                true => NewLog::Refuse,
+                false => NewLog::UnlessMarked,
+            },
             ..QueueOptions::new(&self.data)
         }
     }

@@ -68,10 +68,17 @@ pub trait DiskFile: Send + Sync + 'static {
 
     /// Cuts or extends (with zeros) the file to `size` bytes.
     fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Whether whoever opens `path` now finds this file. An open file goes on taking writes after it, its folder or the
+    /// file system below it was removed, renamed or hidden by another one; nobody finds them then.
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>>;
 }
 
 /// Proof of a held lock; dropping it releases the lock.
-pub trait DiskLock: Send + Sync + 'static {}
+pub trait DiskLock: Send + Sync + 'static {
+    /// Whether whoever locks `path` now asks for this lock, as [`DiskFile::is_at`].
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>>;
+}
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]

@@ -79,7 +79,7 @@ pub enum NodeFailure {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] LogFailure),
-    /// The disk took longer than 15 s to seal the log.
+    /// The disk took too long to seal the log.
     #[error("the disk didn't finish in time: the log is not sealed, the next start recovers it")]
     Unsealed,
     /// Somebody closed the queue while the node was at work.

@@ -16,7 +16,7 @@ use crate::observe::Beside;
 use crate::queue::{Command, LeaseError, OpenError, SafeTaskQueue};
 use crate::server::{Phase, ServerOptions, serve};
 
-/// How long sealing the log may take: a few syncs of a slow disk.
+/// How long sealing the log may take after a start that was refused.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A node whose queue is open and that does nothing yet: nothing is leased, nobody is answered. Whoever follows
@@ -56,7 +56,7 @@ impl OpenNode {
         match self.launch().await {
             Ok(node) => Ok(node),
             Err(error) => {
-                seal(&self.env, &self.queue).await?;
+                seal(&self.env, &self.queue, CLOSE_TIMEOUT).await?;
                 Err(error)
             }
         }
@@ -146,9 +146,13 @@ impl OpenNode {
     }
 }
 
-/// Closes the queue in order.
-pub(super) async fn seal(env: &Env, queue: &SafeTaskQueue<Command>) -> Result<(), NodeFailure> {
-    match timeout(&*env.clock, CLOSE_TIMEOUT, queue.close()).await {
+/// Closes the queue in order, if that takes no longer than `within`.
+pub(super) async fn seal(
+    env: &Env,
+    queue: &SafeTaskQueue<Command>,
+    within: Duration,
+) -> Result<(), NodeFailure> {
+    match timeout(&*env.clock, within, queue.close()).await {
         Ok(closed) => Ok(closed?),
         Err(_elapsed) => Err(NodeFailure::Unsealed),
     }

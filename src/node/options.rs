@@ -7,8 +7,9 @@ use crate::bridge::{BridgeOptions, RouteOptions};
 use crate::env::Address;
 use crate::queue::QueueOptions;
 
-/// How long a drain waits for what is in flight, unless told otherwise: as long as a lease lasts by default.
-const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a drain waits for what is in flight, unless told otherwise. With the 10 s that the rest may take, the whole
+/// fits the 30 s that supervisors grant before they kill.
+const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 
 /// Options of a queue, a bridge and the services over them. Start from [`NodeOptions::new`] and set fields.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct NodeOptions {
     pub listen: Address,
     /// What to do with tasks whose route is not among the bridge's.
     pub on_missing_route: OnMissingRoute,
-    /// How long a drain waits for what is in flight. 30 s.
+    /// How long a drain waits for what is in flight. 20 s. The rest of a drain takes 10 s at most.
     pub drain_timeout: Duration,
 }
 

@@ -17,6 +17,13 @@ use crate::server::Phase;
 /// How long a failing journal may take to say so after what stood on it has ended: a few turns of its thread.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What a drain may take beyond the wait for what is in flight: rolling back what is left, closing the links, sealing the
+/// log, and the farewell.
+const ENDING_MAX: Duration = Duration::from_secs(10);
+
+/// How long sealing the log may take in any case: a few syncs of a slow disk.
+const SEAL_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+
 /// How long the services may take to send their last answers.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -94,8 +101,8 @@ impl Node {
     }
 
     /// Ends in order. New commands are refused and nothing more is leased. What is in flight is finished or given
-    /// back within the options' `drain_timeout` and the few seconds that rollbacks take. The log is sealed within
-    /// 15 s. The services, which show the status until then, have a second for their last answers.
+    /// back within the options' `drain_timeout`. What is left is rolled back, the log is sealed, and the services, which
+    /// show the status until then, have a second for their last answers: all of that within 10 s more.
     ///
     /// Returns how the deliveries ended. Not cancel safe: dropped, it cuts everything off at once, as
     /// dropping the node does.
@@ -114,9 +121,11 @@ impl Node {
             ..
         } = self;
         phase.send_replace(Phase::Draining);
+        let by = env.clock.now() + drain_timeout + (ENDING_MAX - FAREWELL_TIMEOUT);
         let ending = async {
             let report = bridge.drain(drain_timeout).await;
-            seal(&env, &queue).await?;
+            let left = by.saturating_since(env.clock.now());
+            seal(&env, &queue, left.max(SEAL_TIMEOUT_MIN)).await?;
             Ok::<_, NodeFailure>(report)
         };
         let report = tokio::select! {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::envelope::ENVELOPE_BYTES_MAX;
 use super::log::LogStore;
-use super::log::files::FolderStore;
+use super::log::files::{FolderStore, NewLog};
 use crate::core::{Policy, SpanMs};
 use crate::env::{Env, Wall};
 use crate::journal::{Geometry, GeometryError, GeometryOptions};
@@ -31,6 +31,8 @@ pub const CAPACITY_MAX: u64 = 1 << 31;
 pub struct QueueOptions {
     /// The folder that holds the log. Made if it isn't there.
     pub dir: PathBuf,
+    /// What to do if that folder holds no log. Begin one.
+    pub new_log: NewLog,
     /// Another place for the log than that folder. None: the folder.
     pub log: Option<Arc<dyn LogStore>>,
     /// The clock, the disk and the random numbers that the queue uses.
@@ -78,6 +80,7 @@ impl QueueOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            new_log: NewLog::Begin,
             log: None,
             env: Env::real(),
             name: "queue".to_owned(),
@@ -167,7 +170,7 @@ impl QueueOptions {
 
     /// Where the log is kept.
     pub(crate) fn log_store(&self) -> Arc<dyn LogStore> {
-        let folder = || FolderStore::new(self.env.disk.clone(), &self.dir);
+        let folder = || FolderStore::new(self.env.disk.clone(), &self.dir).new_log(self.new_log);
         self.log.clone().unwrap_or_else(|| Arc::new(folder()))
     }
 

@@ -93,3 +93,95 @@ fn files_that_may_not_grow_are_a_full_disk() {
     });
     house.executed().assert_each_number_once(20_000);
 }
+
+/// Does something to the files of a running bridge.
+type Meddle = fn(&House);
+
+/// The folder is deleted, its file system unmounted, somebody tidies it up: what goes on being written is found by nobody.
+#[test]
+fn a_bridge_whose_folder_went_away_promises_nothing_more() {
+    let meddling: [(&str, Meddle); 3] = [
+        ("the folder", |house| {
+            std::fs::remove_dir_all(house.path("data")).expect("it is there");
+        }),
+        ("its place", |house| {
+            std::fs::rename(house.path("data"), house.path("elsewhere")).expect("it is there");
+            std::fs::create_dir(house.path("data")).expect("it is free");
+        }),
+        ("the lock", |house| {
+            std::fs::remove_file(house.path("data/lock")).expect("it is there");
+        }),
+    ];
+    for (what, meddle) in meddling {
+        let house = House::new();
+        let bridge = house.ready_bridge();
+        let line = house.write("line.txt", b"one\n");
+        house.enqueue(&line, &[]).end().with(0);
+        meddle(&house);
+        let line = house.write("line.txt", b"two\n");
+        let promised = house.enqueue(&line, &["--patience", "1s"]).end();
+        assert_ne!(promised.code, Some(0), "{what}: {promised:#?}");
+        let ended = bridge.end_within(SOON).with(74);
+        assert!(
+            ended.stderr.contains("not where it was"),
+            "{what}: {ended:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_receiver_whose_file_was_rotated_away_answers_nothing_more() {
+    let house = House::new();
+    let receiver = house.receiver();
+    let _bridge = house.ready_bridge();
+    let line = house.write("line.txt", b"one\n");
+    house.enqueue(&line, &[]).end().with(0);
+    house.until_idle();
+    std::fs::rename(house.path("executed.tsv"), house.path("executed.1")).expect("it is there");
+    house.enqueue(&line, &[]).end().with(0);
+    let ended = receiver.end_within(SOON).with(74);
+    assert!(ended.stderr.contains("renamed"), "{ended:#?}");
+}
+
+/// A file system that is not mounted leaves an empty folder, or none.
+#[test]
+fn an_empty_log_is_not_begun_where_there_has_been_one() {
+    let house = House::new();
+    let lost = house.path("lost");
+    let bridge = house.ready_bridge();
+    bridge.signal(Signal::TERM);
+    bridge.end_within(SOON).with(0);
+    std::fs::rename(house.path("data"), &lost).expect("nobody has it");
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir(house.path("data")).expect("it is free");
+        }
+        let refused = house.bridge().end_within(SOON).with(74);
+        assert!(refused.stderr.contains("mounted?"), "{refused:#?}");
+        assert_eq!(house.path("data").exists(), is_there, "nothing was changed");
+    }
+    let look = house.cli(&["journal", "verify"]).with(4);
+    assert!(look.stderr.contains("no journal in"), "{look:#?}");
+    assert!(house.data_files().is_empty(), "nothing was changed");
+    // Back, it goes on; and a new one begins for whoever says so.
+    std::fs::remove_dir(house.path("data")).expect("it is empty");
+    std::fs::rename(&lost, house.path("data")).expect("it is free");
+    house.ready_bridge().kill();
+    std::fs::remove_dir_all(house.path("data")).expect("nobody has it");
+    let mut bridge = house.start("run", house.command(&["run", "--new"]));
+    bridge.until_it_says("the bridge is ready");
+}
+
+#[test]
+fn a_log_that_must_exist_is_not_begun() {
+    let house = House::with("", "", "[journal]\nrequire_existing = true\n");
+    let refused = house.bridge().end_within(SOON).with(74);
+    assert!(
+        refused.stderr.contains("`require_existing`"),
+        "{refused:#?}"
+    );
+    let mut bridge = house.start("run", house.command(&["run", "--new"]));
+    bridge.until_it_says("the bridge is ready");
+    bridge.kill();
+    house.ready_bridge();
+}

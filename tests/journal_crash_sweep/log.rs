@@ -9,7 +9,9 @@ use leasebridge::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
 use leasebridge::core::time::QueueMs;
 use leasebridge::env::DiskLock;
 use leasebridge::journal::{Fold, Geometry, GeometryOptions, Recovered, Sealer, Writer};
-use leasebridge::queue::log::files::{self, DiskFailure, FolderOpenError, Opened, SegmentFiles};
+use leasebridge::queue::log::files::{
+    self, DiskFailure, FolderOpenError, NewLog, Opened, SegmentFiles,
+};
 use leasebridge_sim::disk::{Drivers, SimDisk};
 use leasebridge_sim::seed::Seed;
 
@@ -107,7 +109,7 @@ pub(crate) struct Session {
     pub(crate) files: SegmentFiles,
     /// What the opening found.
     pub(crate) recovered: Recovered,
-    _lock: Box<dyn DiskLock>,
+    _lock: Arc<dyn DiskLock>,
     pub(crate) known: Arc<Mutex<Known>>,
     /// The first event of each segment.
     firsts: BTreeMap<SegmentNo, u64>,
@@ -125,7 +127,7 @@ impl Session {
     ) -> (Result<Self, FolderOpenError>, Numbers) {
         let mut numbers = Numbers::default();
         let disk = Arc::new(disk.clone());
-        let opened = files::open(disk, dir(), geometry(), &mut numbers).await;
+        let opened = files::open(disk, dir(), geometry(), NewLog::Begin, &mut numbers).await;
         let session = opened.map(|opened| {
             let Opened {
                 files,

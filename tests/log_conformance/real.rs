@@ -226,4 +226,8 @@ impl DiskFile for MortalFile {
     fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(self.process.lives(self.file.set_size(size)))
     }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(self.process.lives(self.file.is_at(path)))
+    }
 }

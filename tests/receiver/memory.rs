@@ -66,8 +66,8 @@ async fn an_effect_file_holds_a_line_per_command_and_survives_restarts() {
     drop(socket);
     stop(receiver).await;
     let expected = [
-        "orders\t1-0000000000c0ffee\t1\tkey\ta\\tb",
-        "orders\t2-0000000000c0ffee\t3\tkey\tc",
+        "orders\t1-0000000000c0ffee\t1\tkey\ta\\tb\tc6b27f89",
+        "orders\t2-0000000000c0ffee\t3\tkey\tc\t94ebafdb",
     ];
     assert_eq!(lines(&path), expected);
     let receiver = effects(&path).await;
@@ -134,23 +134,24 @@ async fn a_torn_last_line_is_cut_and_its_command_runs() {
 /// A power cut may leave out any block of what was not synced; the file system gives it back as zeros.
 #[tokio::test]
 async fn a_hole_in_the_last_write_is_cut_and_one_before_it_is_refused() {
+    const BLOCK: usize = 512;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
+    let body: &str = "x".repeat(2 * BLOCK).leak();
     let receiver = effects(&path).await;
     let mut socket = Client::socket(&receiver).await;
     for seq in 1..=4 {
-        socket.ask(seq, 1, 1, "body").await;
+        socket.ask(seq, 1, 1, body).await;
     }
     drop(socket);
     stop(receiver).await;
     let whole = fs::read(&path).unwrap();
-    let line = "orders\t2-0000000000c0ffee\t1\tkey\tbody\n".len();
-    let second = whole.len() - 3 * line;
-    for hole in [
-        second..second + 1,
-        second + line - 2..second + line + 3,
-        second + 5..whole.len(),
-    ] {
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let ends: Vec<_> = ends.map(|(at, _)| at + 1).collect();
+    let (second, third) = (ends[1], ends[2]);
+    let block = second.next_multiple_of(BLOCK);
+    assert!(block + BLOCK < third, "a block lies inside the line");
+    for hole in [second..block, block..block + BLOCK, block..whole.len()] {
         let mut torn = whole.clone();
         torn[hole].fill(0);
         fs::write(&path, &torn).unwrap();
@@ -158,23 +159,28 @@ async fn a_hole_in_the_last_write_is_cut_and_one_before_it_is_refused() {
         assert_eq!(fs::read(&path).unwrap(), whole[..second]);
         let mut socket = Client::socket(&receiver).await;
         for seq in 1..=4 {
-            assert_eq!(socket.ask(seq, 2, 1, "body").await, done(""));
+            assert_eq!(socket.ask(seq, 2, 1, body).await, done(""));
         }
         assert_eq!(receiver.stats().executed, 3);
         drop(socket);
         stop(receiver).await;
     }
+    // No write leaves a zero byte alone, and none goes so far back.
     let mut rotten = whole.clone();
     rotten[second + 1] = 0;
-    let later = &whole[whole.len() - line..];
-    rotten.extend(later.repeat((300 << 10) / line));
-    fs::write(&path, &rotten).unwrap();
-    let refused = try_effects(&path).await.err().expect("refused");
-    assert!(
-        refused.to_string().contains("line 3: it has a hole"),
-        "{refused}"
-    );
-    assert_eq!(fs::read(&path).unwrap(), rotten, "left as it was");
+    let mut old = whole.clone();
+    old[block..block + BLOCK].fill(0);
+    let later = &whole[third..];
+    old.extend(later.repeat((300 << 10) / later.len()));
+    for damaged in [rotten, old] {
+        fs::write(&path, &damaged).unwrap();
+        let refused = try_effects(&path).await.err().expect("refused");
+        assert!(
+            refused.to_string().contains("line 3: it has a hole"),
+            "{refused}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), damaged, "left as it was");
+    }
 }
 
 #[tokio::test]
@@ -183,7 +189,7 @@ async fn a_malformed_line_before_the_last_is_refused_by_its_number() {
     let path = dir.path().join("out");
     stop(effects(&path).await).await;
     let mut text = fs::read_to_string(&path).unwrap();
-    text.push_str("orders\t1-0000000000c0ffee\t1\tkey\tbody\nrubbish\n");
+    text.push_str("orders\t1-0000000000c0ffee\t1\tkey\tbody\t694a2d88\nrubbish\n");
     fs::write(&path, &text).unwrap();
     let refused = try_effects(&path).await.err().expect("refused");
     assert!(refused.to_string().contains("line 3"), "{refused}");

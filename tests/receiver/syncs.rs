@@ -65,6 +65,10 @@ impl DiskFile for GatedFile {
     fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>> {
         self.inner.set_size(size)
     }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        self.inner.is_at(path)
+    }
 }
 
 impl Disk for Gated {

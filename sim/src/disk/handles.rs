@@ -283,6 +283,23 @@ impl DiskFile for SimFile {
             self.disk.complete(self.life, begun, finish).await
         })
     }
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(leads_to(&self.disk, self.life, self.inode, path))
+    }
+}
+
+/// Whether `path` leads to this file.
+async fn leads_to(disk: &SimDisk, life: ProcessNo, inode: Inode, path: &Path) -> io::Result<bool> {
+    disk.gate.opened().await;
+    let found = {
+        let state = disk.state();
+        let alive = state.alive(life);
+        alive.map(|()| state.names.find(path) == Some(inode))
+    };
+    match found {
+        Ok(found) => Ok(found),
+        Err(Dead) => disk.dead().await,
+    }
 }
 
 impl Drop for SimFile {
@@ -300,7 +317,11 @@ struct SimLock {
     lock: u64,
 }
 
-impl DiskLock for SimLock {}
+impl DiskLock for SimLock {
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(leads_to(&self.disk, self.life, self.inode, path))
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {

@@ -131,6 +131,7 @@ fn config(shared: &Shared) -> Config {
         journal: JournalConfig {
             segment_size: Size::from_bytes((*segment_bytes).into()),
             max_size: Size::from_bytes(*log_bytes_max),
+            ..JournalConfig::default()
         },
         routes: routes
             .map(|route| (route.name.clone(), route_config(shared, route)))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
@@ -112,7 +112,7 @@ impl Disk for StdDisk {
                 .mode(FILE_MODE)
                 .open(path)?;
             match file.try_lock() {
-                Ok(()) => Ok(Box::new(StdLock { _file: file }) as Box<dyn DiskLock>),
+                Ok(()) => Ok(Box::new(StdLock(file)) as Box<dyn DiskLock>),
                 Err(TryLockError::WouldBlock) => Err(LockError::Held),
                 Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
             }
@@ -121,11 +121,24 @@ impl Disk for StdDisk {
 }
 
 /// The lock lives as long as the open file.
-struct StdLock {
-    _file: File,
+struct StdLock(File);
+
+impl DiskLock for StdLock {
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(async move { is_at(&self.0, path) })
+    }
 }
 
-impl DiskLock for StdLock {}
+/// Whether the path leads to this file: the same number on the same device.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let held = file.metadata()?;
+    Ok((held.dev(), held.ino()) == (found.dev(), found.ino()))
+}
 
 struct StdFile(File);
 
@@ -166,5 +179,9 @@ impl DiskFile for StdFile {
 
     fn set_size(&self, size: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move { self.0.set_len(size) })
+    }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>> {
+        Box::pin(async move { is_at(&self.0, path) })
     }
 }

@@ -155,3 +155,10 @@ pub struct Recovered {
     /// What was read.
     pub counts: ReadCounts,
 }
+
+impl Recovered {
+    /// Whether no opening has left anything: there was no log.
+    pub fn is_new(&self) -> bool {
+        self.newest.is_none() && self.counts.batches == 0
+    }
+}

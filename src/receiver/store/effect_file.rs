@@ -1,10 +1,11 @@
 //! A text file in which each executed command is one line: effect and record in one.
 //!
-//! The first line, `# leasebridge-inbox 1 ` and 32 hexadecimal digits, holds the inbox id. It stands in
+//! The first line, `# leasebridge-inbox 2 ` and 32 hexadecimal digits, holds the inbox id. It stands in
 //! the file itself because the lines *are* the inbox's memory: whoever removes or empties the file
 //! loses that memory and with it, as is right, the id; a side file could outlive what it names.
 //!
-//! Every other line is written by [`EffectLine::write`]. Many commands go out with one write of bounded size and
+//! Every other line is written by [`EffectLine::write_checked`], so that a flipped bit shows. In a file of version 1 the
+//! lines before `# leasebridge-inbox 2` have no checksums; that line is added when such a file is opened. Many commands go out with one write of bounded size and
 //! one `fdatasync` before any of them is answered. A crash may leave a torn last line, and a power cut may leave out
 //! any block of the last write, which then reads as zeros: what follows was never answered, and is cut when the file
 //! is opened. A malformed line before that is damage and refused.
@@ -24,7 +25,19 @@ use crate::receiver::handler::Delivered;
 use crate::wire::InboxId;
 
 /// How the first line starts.
-const HEADER: &str = "# leasebridge-inbox 1 ";
+const HEADER: &str = "# leasebridge-inbox 2 ";
+
+/// How the first line of an older file starts, whose lines have no checksums.
+const UNCHECKED_HEADER: &str = "# leasebridge-inbox 1 ";
+
+/// The line of an older file from which on all have checksums.
+const CHECKED_FROM_HERE: &str = "# leasebridge-inbox 2";
+
+/// Bytes of a first line that are the same in every version.
+const HEADER_WORD_BYTES: usize = 20;
+
+/// What a disk writes whole or not at all: a hole ends where one of them does.
+const SECTOR_BYTES: u64 = 512;
 
 /// Bytes that are written before a sync, unless one line alone has more. Larger writes would win little, and this is
 /// how far before its end a file may be torn.
@@ -105,11 +118,16 @@ impl Backing for Lines {
             let id = match scan.id {
                 Some(id) => id,
                 None => {
+                    scan.is_checked = true;
                     let id = fresh_inbox_id(&*self.entropy);
                     file.write(format!("{HEADER}{id}\n").as_bytes()).await?;
                     id
                 }
             };
+            if !scan.is_checked {
+                file.write(format!("{CHECKED_FROM_HERE}\n").as_bytes())
+                    .await?;
+            }
             // It is about to be answered from.
             let last_write = file.size().saturating_sub(APPEND_BYTES_MAX as u64);
             let from = match planted!(Bug::LastLinesNotRewritten) {
@@ -126,10 +144,11 @@ impl Backing for Lines {
     fn append(&mut self, commands: Vec<Delivered>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (file, _) = self.open.as_mut().ok_or(StoreError::Stopped)?;
+            file.check_place().await?;
             self.buffer.clear();
             for command in &commands {
                 let before = self.buffer.len();
-                EffectLine::write(command, &mut self.buffer);
+                EffectLine::write_checked(command, &mut self.buffer);
                 if self.buffer.len() > APPEND_BYTES_MAX && before > 0 {
                     let line = self.buffer.split_off(before);
                     file.write(&self.buffer).await?;
@@ -138,7 +157,8 @@ impl Backing for Lines {
                 }
             }
             file.write(&self.buffer).await?;
-            file.sync().await
+            file.sync().await?;
+            file.check_place().await
         })
     }
 }
@@ -156,6 +176,8 @@ struct Scan<'a> {
     /// Where the first line with a hole starts; nothing behind it is looked at.
     hole: Option<Hole>,
     id: Option<InboxId>,
+    /// Whether lines have checksums, from here on.
+    is_checked: bool,
     stored: StoredInbox,
 }
 
@@ -179,6 +201,7 @@ impl<'a> Scan<'a> {
             last_line: 0,
             hole: None,
             id: None,
+            is_checked: false,
             stored: StoredInbox::default(),
         }
     }
@@ -207,7 +230,12 @@ impl<'a> Scan<'a> {
             hole.after += 1;
             return Ok(());
         }
-        if line.contains(&0) {
+        if let Some(zero) = line.iter().position(|byte| *byte == 0) {
+            // A write that was torn leaves out sectors: a zero byte alone is damage.
+            let zeros = line[zero..].iter().take_while(|byte| **byte == 0).count();
+            if !(at + (zero + zeros) as u64).is_multiple_of(SECTOR_BYTES) {
+                return Err(self.wrong(LineError::Hole));
+            }
             self.hole = Some(Hole {
                 at,
                 line: self.lines,
@@ -217,9 +245,18 @@ impl<'a> Scan<'a> {
         }
         self.last_line = at;
         if self.lines == 1 {
-            let id = parse_header(line).ok_or_else(|| self.wrong(LineError::Header))?;
+            let (id, is_checked) =
+                parse_header(line).ok_or_else(|| self.wrong(LineError::Header))?;
             self.id = Some(id);
+            self.is_checked = is_checked;
             return Ok(());
+        }
+        if line == CHECKED_FROM_HERE.as_bytes() {
+            self.is_checked = true;
+            return Ok(());
+        }
+        if self.is_checked && !EffectLine::is_checked(line) {
+            return Err(self.wrong(LineError::Unchecked));
         }
         let line = EffectLine::parse(line).map_err(|error| self.wrong(error))?;
         let id = IdRange::one(line.delivery.task);
@@ -244,9 +281,22 @@ impl<'a> Scan<'a> {
                 })
             };
         }
+        // A write is torn by leaving something out, never by other bytes than were written.
+        if let [line @ .., last] = &self.rest[..]
+            && *last != 0
+            && self.is_checked
+            && EffectLine::is_checked(line)
+            && EffectLine::parse(line).is_ok()
+        {
+            return Err(StoreError::Line {
+                path: self.path.to_owned(),
+                line: self.lines + 1,
+                error: LineError::End,
+            });
+        }
         // Without a first line this must be an empty file, or one whose creation was cut off: never
         // touch a file that is somebody else's.
-        let ours = HEADER.as_bytes();
+        let ours = &HEADER.as_bytes()[..HEADER_WORD_BYTES];
         let start = self.rest.iter().position(|byte| *byte == 0);
         let start = &self.rest[..start.unwrap_or(self.rest.len())];
         let common = ours.len().min(start.len());
@@ -269,13 +319,18 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn parse_header(line: &[u8]) -> Option<InboxId> {
-    let digits = line.strip_prefix(HEADER.as_bytes())?;
+/// The inbox id, and whether the lines have checksums.
+fn parse_header(line: &[u8]) -> Option<(InboxId, bool)> {
+    let is_checked = line.starts_with(HEADER.as_bytes());
+    let digits = match is_checked {
+        true => line.strip_prefix(HEADER.as_bytes())?,
+        false => line.strip_prefix(UNCHECKED_HEADER.as_bytes())?,
+    };
     let text = std::str::from_utf8(digits).ok()?;
     let hex = text.len() == 32
         && text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let number = u128::from_str_radix(text, 16).ok().filter(|_| hex)?;
-    Some(InboxId(number.to_be_bytes()))
+    Some((InboxId(number.to_be_bytes()), is_checked))
 }

@@ -150,6 +150,7 @@ impl Backing for InboxLog {
     fn append(&mut self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let open = self.open.as_mut().ok_or(StoreError::Stopped)?;
+            open.file.check_place().await?;
             let mut payload = BytesMut::new();
             let start = open.file.size() + BLOCK_HEADER_BYTES as u64;
             for record in &records {
@@ -159,6 +160,7 @@ impl Backing for InboxLog {
             }
             write_block(&mut open.file, open.id, &payload).await?;
             open.file.sync().await?;
+            open.file.check_place().await?;
             let size = open.file.size();
             if size >= self.compact_bytes_min && size / COMPACT_FACTOR > open.live.file_bytes() {
                 self.compact().await?;

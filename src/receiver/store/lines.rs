@@ -5,11 +5,19 @@
 //! stands for itself, so that text stays readable, a line is always one command, and the exact bytes can be
 //! had back. With no zero byte ever written, a block that never reached the disk shows. A `#` at the start of a
 //! route is written `\x23`: lines that start with one are not commands.
+//!
+//! In a file a sixth field follows: the CRC-32C of what stands before its tab, as eight lower-case hexadecimal digits.
 
 use bytes::BytesMut;
 
 use crate::core::DeliveryId;
 use crate::receiver::handler::Delivered;
+
+/// Fields of a line without its checksum.
+const FIELDS: usize = 5;
+
+/// Digits of a checksum.
+const CHECKSUM_BYTES: usize = 8;
 
 /// One executed command, as an effect file holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +40,8 @@ pub enum LineError {
         "not an effect file: its first line is not `# leasebridge-inbox 1 ` and 32 hexadecimal digits; name another file"
     )]
     Header,
-    /// Five fields make a line.
-    #[error("{fields} fields instead of 5 (route, id, epoch, key, body)")]
+    /// Five fields make a line, and a sixth may hold its checksum.
+    #[error("{fields} fields instead of 5 (route, id, epoch, key, body) and perhaps a checksum")]
     Fields {
         /// How many there are.
         fields: usize,
@@ -44,6 +52,15 @@ pub enum LineError {
     /// The third field is no epoch.
     #[error("the third field is no epoch")]
     Epoch,
+    /// The sixth field is not what the others come to.
+    #[error("its checksum is wrong: it is not what was written")]
+    Checksum,
+    /// The checksum is missing, though every line of this file has one.
+    #[error("its checksum is missing: it is not what was written")]
+    Unchecked,
+    /// The line has no end, and is followed by what was never written.
+    #[error("it has no end, and it is not what was written")]
+    End,
     /// A zero byte, which is never written.
     #[error("it has a hole: bytes that were never written, or were lost")]
     Hole,
@@ -82,19 +99,45 @@ impl EffectLine {
         out.extend_from_slice(b"\n");
     }
 
+    /// As [`EffectLine::write`], with the checksum.
+    pub fn write_checked(command: &Delivered, out: &mut BytesMut) {
+        let start = out.len();
+        Self::write(command, out);
+        out.truncate(out.len() - 1);
+        let checksum = checksum(&out[start..]);
+        out.reserve(CHECKSUM_BYTES + 2);
+        out.extend_from_slice(b"\t");
+        out.extend_from_slice(&checksum);
+        out.extend_from_slice(b"\n");
+    }
+
+    /// Whether a line has a checksum. Whether it is right, [`EffectLine::parse`] says.
+    pub fn is_checked(line: &[u8]) -> bool {
+        line.iter().filter(|byte| **byte == b'\t').count() == FIELDS
+    }
+
     /// Reads a line, without its newline.
     ///
     /// # Errors
-    /// [`LineError`] when it was not written by [`EffectLine::write`].
+    /// [`LineError`] when it was not written by [`EffectLine::write`] or [`EffectLine::write_checked`].
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
         if line.contains(&0) {
             return Err(LineError::Hole);
         }
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
-        let [route, id, epoch, key, body] = fields[..] else {
-            return Err(LineError::Fields {
-                fields: fields.len(),
-            });
+        let (route, id, epoch, key, body) = match fields[..] {
+            [route, id, epoch, key, body] => (route, id, epoch, key, body),
+            [route, id, epoch, key, body, found] => {
+                let checked = &line[..line.len() - found.len() - 1];
+                if checksum(checked) != found {
+                    return Err(LineError::Checksum);
+                }
+                (route, id, epoch, key, body)
+            }
+            _ => {
+                let fields = fields.len();
+                return Err(LineError::Fields { fields });
+            }
         };
         let text = |field| std::str::from_utf8(field).ok();
         let task = text(id).and_then(|id| id.parse().ok());
@@ -109,6 +152,14 @@ impl EffectLine {
             body: unescape(body).ok_or(LineError::Escape { field: "body" })?,
         })
     }
+}
+
+/// What the last field of a checked line says of the bytes before its tab.
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let crc = crc32c::crc32c(bytes);
+    // The highest digit first.
+    std::array::from_fn(|at| DIGITS[(crc >> (28 - 4 * at) & 15) as usize])
 }
 
 fn escape(bytes: &[u8], out: &mut BytesMut) {
@@ -227,6 +278,23 @@ mod tests {
         }
 
         #[test]
+        fn a_flipped_bit_of_a_checked_line_is_found(
+            body in "[a-z #@\t]{0,30}", at in any::<prop::sample::Index>(), bit in 0..8_u32,
+        ) {
+            let mut out = BytesMut::new();
+            EffectLine::write_checked(&command("default", "k", body.as_bytes()), &mut out);
+            let mut text = out.to_vec();
+            prop_assert_eq!(text.pop(), Some(b'\n'));
+            prop_assert!(EffectLine::is_checked(&text));
+            prop_assert_eq!(EffectLine::parse(&text).unwrap().body, body.as_bytes());
+            let at = at.index(text.len());
+            text[at] ^= 1_u8 << bit;
+            // What is no checked line any more is refused by whoever asked for one.
+            let found = EffectLine::parse(&text);
+            prop_assert!(found.is_err() || !EffectLine::is_checked(&text), "{:?}", found);
+        }
+
+        #[test]
         fn no_line_makes_it_panic(line in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = EffectLine::parse(&line);
         }
@@ -236,9 +304,10 @@ mod tests {
     fn what_was_never_written_is_refused_by_name() {
         for (line, error) in [
             (&b"orders"[..], LineError::Fields { fields: 1 }),
+            (b"o\t1-0000000000000001\t1\tk\tb\tmore", LineError::Checksum),
             (
-                b"o\t1-0000000000000001\t1\tk\tb\tmore",
-                LineError::Fields { fields: 6 },
+                b"o\t1-0000000000000001\t1\tk\tb\tmore\tmore",
+                LineError::Fields { fields: 7 },
             ),
             (b"o\t1\t1\tk\tb", LineError::Id),
             (b"o\t1-0000000000000001\t0\tk\tb", LineError::Epoch),

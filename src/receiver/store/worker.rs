@@ -4,6 +4,7 @@
 //! at the first failure: nothing may be promised of a file after a failed write or sync.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,6 +175,23 @@ impl AppendFile {
         synced.map_err(|error| io_error("make durable", &self.path, error))
     }
 
+    /// Fails if the file is not where others look for it, or is not as long as it was left: a tool that rotates logs
+    /// has renamed or cut it, its folder was unmounted, or somebody else writes to it.
+    pub(super) async fn check_place(&self) -> Result<(), StoreError> {
+        const GONE: &str = "it was removed, renamed or unmounted under its receiver";
+        const RESIZED: &str = "it was cut, or written to by somebody else, under its receiver";
+        let wrong = |why: &'static str| io_error("go on with", &self.path, io::Error::other(why));
+        let is_there = self.file.is_at(&self.path).await;
+        let is_there = is_there.map_err(|error| io_error("look for", &self.path, error))?;
+        let size = self.file.size().await;
+        let size = size.map_err(|error| io_error("size up", &self.path, error))?;
+        match (is_there, size == self.size) {
+            (true, true) => Ok(()),
+            (false, _) => Err(wrong(GONE)),
+            (true, false) => Err(wrong(RESIZED)),
+        }
+    }
+
     /// Cuts the file, durably.
     pub(super) async fn cut(&mut self, size: u64) -> Result<(), StoreError> {
         let cut = self.file.set_size(size).await;
@@ -215,7 +233,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-pub(super) fn io_error(what: &'static str, path: &Path, error: std::io::Error) -> StoreError {
+pub(super) fn io_error(what: &'static str, path: &Path, error: io::Error) -> StoreError {
     StoreError::Io {
         what,
         path: path.to_owned(),

@@ -30,11 +30,11 @@ impl Executed {
         let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
         let mut lines = whole.lines();
         if let Some(header) = lines.next() {
-            assert!(header.starts_with("# leasebridge-inbox 1 "), "{header}");
+            assert!(header.starts_with("# leasebridge-inbox 2 "), "{header}");
         }
         let command = |line: &str| {
             let fields: Vec<_> = line.split('\t').collect();
-            let [_, id, _, key, body] = fields[..] else {
+            let [_, id, _, key, body, _checksum] = fields[..] else {
                 panic!("{} fields: {line}", fields.len());
             };
             Command {

@@ -32,6 +32,23 @@ pub enum FolderOpenError {
         /// What it says.
         what: Newer,
     },
+    /// There is no log, where there should be one.
+    #[error(
+        "no journal in {}, where {}; is its file system mounted? Nothing was changed; `leasebridge run --new` begins an \
+         empty journal there", dir.display(), expected(marker)
+    )]
+    Missing {
+        /// The folder without a log.
+        dir: PathBuf,
+        /// The file beside it that says that there has been one; none if the options say so.
+        marker: Option<PathBuf>,
+    },
+    /// There is no log to look at.
+    #[error("no journal in {}; name the folder that `data` of the configuration names", dir.display())]
+    NoLog {
+        /// The folder without a log.
+        dir: PathBuf,
+    },
     /// The log is damaged where no power cut damages it.
     #[error(
         "the journal in {0} is damaged: {damage}; nothing was changed; \
@@ -96,6 +113,13 @@ impl FolderOpenError {
                 what,
             },
         }
+    }
+}
+
+fn expected(marker: &Option<PathBuf>) -> String {
+    match marker {
+        Some(marker) => format!("there has been one, as {} says", marker.display()),
+        None => "`require_existing` wants one".to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@
 mod error;
 mod folder;
 mod mark;
+mod marker;
 mod open;
 mod read;
 mod segments;
@@ -24,6 +25,7 @@ pub mod tools;
 pub use error::{DiskFailure, FolderOpenError, FolderReadError, SpareError};
 pub use folder::{Folder, LOCK_FILE};
 pub use mark::MARK_FILE;
+pub use marker::{MARKER_SUFFIX, NewLog};
 pub use open::{OpenReport, Opened, open};
 pub use segments::SegmentFiles;
 pub use store::FolderStore;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::{DiskFailure, FolderOpenError, SpareError};
 use super::folder::{Folder, LOCK_FILE};
+use super::marker::NewLog;
 use super::segments::SegmentFiles;
 use super::slots::{LiveSlot, SlotTable};
 use crate::coverage::{Site, reached, sometimes};
@@ -19,7 +20,7 @@ pub struct Opened {
     /// Where the log goes on.
     pub start: Start,
     /// Keeps others out of the folder; to be dropped when the last driver has ended.
-    pub lock: Box<dyn DiskLock>,
+    pub lock: Arc<dyn DiskLock>,
     /// What was found.
     pub report: OpenReport,
 }
@@ -35,7 +36,7 @@ pub struct OpenReport {
     pub removed: Vec<SlotNo>,
 }
 
-/// Opens the log in `dir`, making the folder and the log if they aren't there, and folds it. It makes the
+/// Opens the log in `dir`, making the folder and the log if they aren't there and `new_log` allows it, and folds it. It makes the
 /// one segment it needs even beyond what the log may take.
 ///
 /// To be polled inside a driver; not cancel safe. Dropped halfway, it has changed nothing that
@@ -47,17 +48,13 @@ pub async fn open(
     disk: Arc<dyn Disk>,
     dir: &Path,
     geometry: Geometry,
+    new_log: NewLog,
     fold: &mut (dyn Fold + Send),
 ) -> Result<Opened, FolderOpenError> {
+    new_log.check(&*disk, dir).await?;
     let made = disk.create_dir_all(dir).await;
     made.map_err(|error| FolderOpenError::io("making", dir, error))?;
-    let lock_path = dir.join(LOCK_FILE);
-    let lock = disk.lock(&lock_path).await.map_err(|error| match error {
-        LockError::Held => FolderOpenError::Locked {
-            dir: dir.to_owned(),
-        },
-        LockError::Io(error) => FolderOpenError::io("locking", &lock_path, error),
-    })?;
+    let lock = lock(&*disk, dir).await?;
     let folder = Folder::open(&*disk, dir).await?;
     let recovered = folder.recover(fold).await.inspect_err(|_| {
         reached!(Site::DamageRefused);
@@ -77,10 +74,19 @@ pub async fn open(
     let table = table_of(&folder, &recovered);
     let header = SegmentHeader::opening(&start, geometry.segment_bytes());
     let opening = Mark::opening(&header);
-    let files = SegmentFiles::new(disk, dir, geometry, table, opening, mark);
+    let files = SegmentFiles::new(
+        Arc::clone(&disk),
+        dir,
+        geometry,
+        table,
+        opening,
+        mark,
+        Arc::downgrade(&lock),
+    );
     let mut removed = files.sort_spares(&folder, &recovered.spares).await?;
     begin(&files, &header).await?;
     removed.extend(files.sort_spares(&folder, &recovered.abandoned).await?);
+    new_log.mark(&*disk, dir).await;
     Ok(Opened {
         files,
         start,
@@ -91,6 +97,24 @@ pub async fn open(
             removed,
         },
     })
+}
+
+/// Takes the folder's lock. Whoever removes the lock's file between its opening and its locking leaves a lock that
+/// keeps nobody out.
+async fn lock(disk: &dyn Disk, dir: &Path) -> Result<Arc<dyn DiskLock>, FolderOpenError> {
+    let path = dir.join(LOCK_FILE);
+    let locked = || FolderOpenError::Locked {
+        dir: dir.to_owned(),
+    };
+    let failed = |error| FolderOpenError::io("locking", &path, error);
+    let lock = disk.lock(&path).await.map_err(|error| match error {
+        LockError::Held => locked(),
+        LockError::Io(error) => failed(error),
+    })?;
+    match lock.is_at(&path).await.map_err(failed)? {
+        true => Ok(Arc::from(lock)),
+        false => Err(locked()),
+    }
 }
 
 fn count_found(recovered: &Recovered) {

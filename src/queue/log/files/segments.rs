@@ -1,16 +1,16 @@
 //! The open files of a log: writing batches, and making, recycling and counting segments.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::{fmt, io};
 
 use super::error::{DiskFailure, FolderOpenError, SpareError, is_full};
-use super::folder::Folder;
+use super::folder::{Folder, LOCK_FILE};
 use super::mark::MarkFile;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, reached};
-use crate::env::{Disk, DiskFile};
+use crate::env::{Disk, DiskFile, DiskLock};
 use crate::journal::{Geometry, Mark, MarkState, SealedBatch, SegmentHeader, SlotNo, Witness};
 use crate::queue::log::Room;
 
@@ -29,6 +29,8 @@ pub struct SegmentFiles {
     opening: Mark,
     open_mark: MarkFile,
     sealed_mark: MarkFile,
+    /// The folder's lock, which somebody else lets go of.
+    lock: Weak<dyn DiskLock>,
     failed: OnceLock<DiskFailure>,
 }
 
@@ -49,8 +51,10 @@ impl SegmentFiles {
         table: SlotTable,
         opening: Mark,
         mark: MarkFile,
+        lock: Weak<dyn DiskLock>,
     ) -> Self {
         Self {
+            lock,
             opening,
             sealed_mark: mark.turned(),
             open_mark: mark,
@@ -63,7 +67,8 @@ impl SegmentFiles {
     }
 
     /// Writes a batch and its witness and syncs both, after the next segment's header if the batch ends its own. Batches
-    /// come in the order in which they were sealed, each after the one before was completed.
+    /// come in the order in which they were sealed, each after the one before was completed. At last it looks whether the
+    /// next opening will find what was written.
     ///
     /// # Errors
     /// The first failure ends this opening: whether the batch is on the disk is in doubt.
@@ -98,7 +103,35 @@ impl SegmentFiles {
         if batch.seals {
             self.mark_sealed(batch, live.records).await?;
         }
-        Ok(())
+        self.check_place(&slot).await
+    }
+
+    /// Fails if the segment or the lock is not where the next opening looks for them: the folder was removed, renamed or
+    /// unmounted, or somebody tidied it up. A log that goes on elsewhere would be found by nobody, and without the lock's
+    /// file a second process would write beside this one.
+    async fn check_place(&self, slot: &SlotFile) -> Result<(), DiskFailure> {
+        let path = self.path(slot.slot);
+        let is_there = slot.file.is_at(&path).await;
+        self.found(&path, is_there)?;
+        let path = self.dir.join(LOCK_FILE);
+        let is_there = match self.lock.upgrade() {
+            Some(lock) => lock.is_at(&path).await,
+            None => Ok(false),
+        };
+        self.found(&path, is_there)
+    }
+
+    fn found(&self, path: &Path, is_there: io::Result<bool>) -> Result<(), DiskFailure> {
+        const GONE: &str =
+            "it is not where it was: its folder was removed, renamed or unmounted, or the file was";
+        match is_there {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let gone = io::Error::new(io::ErrorKind::NotFound, GONE);
+                Err(self.fail("looking for", path, gone))
+            }
+            Err(error) => Err(self.fail("looking for", path, error)),
+        }
     }
 
     /// Says durably that this opening has begun. Its first header is durable, and no batch is written before.

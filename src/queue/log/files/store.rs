@@ -7,6 +7,7 @@ use std::{fmt, io};
 use bytes::Bytes;
 
 use super::error::{DiskFailure, FolderReadError, SpareError};
+use super::marker::NewLog;
 use super::open::{self, Opened};
 use super::segments::SegmentFiles;
 use crate::core::ids::{BodyRef, SegmentNo};
@@ -23,13 +24,23 @@ use crate::queue::log::{
 pub struct FolderStore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    new_log: NewLog,
 }
 
 impl FolderStore {
     /// The log in `dir`, whether there is one already or not.
     pub fn new(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>) -> Self {
-        let dir = dir.into();
-        Self { disk, dir }
+        Self {
+            disk,
+            dir: dir.into(),
+            new_log: NewLog::default(),
+        }
+    }
+
+    /// What to do if there is none.
+    #[must_use]
+    pub fn new_log(self, new_log: NewLog) -> Self {
+        Self { new_log, ..self }
     }
 }
 
@@ -52,7 +63,9 @@ impl LogStore for FolderStore {
         fold: &'a mut (dyn Fold + Send),
     ) -> BoxFuture<'a, Result<OpenLog, log::LogOpenError>> {
         Box::pin(async move {
-            let opened = open::open(self.disk.clone(), &self.dir, options.geometry, fold).await?;
+            let geometry = options.geometry;
+            let opened = open::open(self.disk.clone(), &self.dir, geometry, self.new_log, fold);
+            let opened = opened.await?;
             let Opened {
                 files,
                 start,
@@ -84,6 +97,10 @@ impl FolderStore {
             );
         }
         let counts = recovered.counts;
+        if recovered.is_new() {
+            tracing::warn!(dir = %self.dir.display(), "there is no journal here: a new, empty one begins");
+            return;
+        }
         tracing::info!(
             dir = %self.dir.display(),
             batches = counts.batches,
@@ -97,7 +114,7 @@ impl FolderStore {
 
 /// Keeps others out of the folder.
 struct HeldFolder {
-    _lock: Box<dyn DiskLock>,
+    _lock: Arc<dyn DiskLock>,
 }
 
 impl Tenure for HeldFolder {}

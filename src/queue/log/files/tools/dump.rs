@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::super::error::FolderOpenError;
-use super::super::folder::Folder;
-use super::json;
 use super::tail::{Stretch, TailFinding};
+use super::{existing, json};
 use crate::env::Disk;
 use crate::journal::Position;
 use crate::journal::slots::Survey;
@@ -22,7 +21,7 @@ pub async fn dump(
     dir: &Path,
     line: &mut (dyn FnMut(Value) + Send),
 ) -> Result<(), FolderOpenError> {
-    let folder = Folder::open(disk, dir).await?;
+    let folder = existing(disk, dir).await?;
     let survey = folder.survey(&folder.heads().await?).await?;
     let mut bytes = Vec::new();
     for stretch in stretches(&survey) {

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::FolderOpenError;
-use super::super::folder::Folder;
-use super::{AnyEvents, lock_if_there};
+use super::{AnyEvents, existing, lock_if_there};
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_HEADER_BYTES;
 use crate::journal::slots::{SlotHead, Survey, Walk};
@@ -72,7 +71,7 @@ pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, FolderOp
         Err(FolderOpenError::Locked { .. }) => true,
         Err(error) => return Err(error),
     };
-    let folder = Folder::open(disk, dir).await?;
+    let folder = existing(disk, dir).await?;
     let heads = folder.heads().await?;
     let verdict = folder.recover(&mut AnyEvents).await;
     let mut slots = Vec::with_capacity(heads.len());

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::error::FolderOpenError;
 use super::folder::{Folder, LOCK_FILE};
+use super::marker::holds_log;
 use crate::core::Event;
 use crate::core::event::Base;
 use crate::env::{Disk, DiskLock, LockError};
@@ -40,14 +41,24 @@ impl Fold for AnyEvents {
 /// Reads and checks all of a log, down to what `fold` says about its events.
 ///
 /// # Errors
-/// The first damage as [`FolderOpenError::Corrupt`]; [`FolderOpenError::Locked`] if somebody has the log open.
+/// [`FolderOpenError::NoLog`] for a folder without one; the first damage as [`FolderOpenError::Corrupt`]; [`FolderOpenError::Locked`] if somebody has the log open.
 pub async fn verify(
     disk: &dyn Disk,
     dir: &Path,
     fold: &mut (dyn Fold + Send),
 ) -> Result<Recovered, FolderOpenError> {
     let _lock = lock_if_there(disk, dir).await?;
-    Folder::open(disk, dir).await?.recover(fold).await
+    existing(disk, dir).await?.recover(fold).await
+}
+
+/// Opens a folder that holds a log.
+async fn existing(disk: &dyn Disk, dir: &Path) -> Result<Folder, FolderOpenError> {
+    let folder = Folder::open(disk, dir).await?;
+    if holds_log(disk, dir).await? {
+        return Ok(folder);
+    }
+    let dir = dir.to_owned();
+    Err(FolderOpenError::NoLog { dir })
 }
 
 /// Takes the lock without making its file: no file, nobody who holds it.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::FolderOpenError;
 use super::super::folder::{Folder, LOCK_FILE};
-use super::json;
 use super::tail::{Stretch, TailFinding};
+use super::{existing, json};
 use crate::core::ids::{SegmentNo, TaskId};
 use crate::env::{Disk, LockError};
 use crate::journal::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_HEADER_BYTES};
@@ -91,6 +91,8 @@ pub async fn repair(
     dir: &Path,
     fold: &mut (dyn Fold + Send),
 ) -> Result<Option<Repair>, FolderOpenError> {
+    // A folder without a log gets no lock either.
+    drop(existing(disk, dir).await?);
     let lock_path = dir.join(LOCK_FILE);
     let _lock = disk.lock(&lock_path).await.map_err(|error| match error {
         LockError::Held => FolderOpenError::Locked {
