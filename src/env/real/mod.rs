@@ -8,8 +8,10 @@
 )]
 
 mod clock;
+mod connect;
 mod disk;
 mod entropy;
+mod resolve;
 mod transport;
 
 pub use clock::TokioClock;

@@ -4,8 +4,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use super::connect::connect;
 use crate::env::{Address, BoxFuture, BoxStream, Listener, Transport};
 
 /// The system's TCP and Unix sockets, by way of tokio.
@@ -17,7 +18,7 @@ impl Transport for TokioTransport {
         Box::pin(async move {
             Ok(match address {
                 Address::Tcp { host, port } => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    let stream = connect(host, *port).await?;
                     // Frames are coalesced above: waiting for more here only adds latency.
                     stream.set_nodelay(true)?;
                     Box::new(stream) as BoxStream
