@@ -1,5 +1,7 @@
 //! The clients of a running bridge.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -64,14 +66,35 @@ impl BridgeArgs {
     }
 }
 
+/// Whether a channel has ever had a connection: before that nothing it was given has left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reached(Arc<AtomicBool>);
+
+impl Reached {
+    pub(crate) fn ever(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// A channel to `address` that connects when it is first used, and again after a loss.
 pub(crate) fn channel(env: &Env, address: &Address) -> Channel {
+    noting_channel(env, address, &Reached::default())
+}
+
+/// The same, noting whether it has ever reached the bridge.
+pub(crate) fn noting_channel(env: &Env, address: &Address, reached: &Reached) -> Channel {
     let transport = env.transport.clone();
     let target = address.clone();
+    let reached = reached.clone();
     let connector = tower::service_fn(move |_: http::Uri| {
         let transport = transport.clone();
         let target = target.clone();
-        async move { transport.connect(&target).await.map(TokioIo::new) }
+        let reached = reached.clone();
+        async move {
+            let stream = transport.connect(&target).await?;
+            reached.0.store(true, Ordering::Release);
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
     });
     // The connector knows where to go; tonic only wants a well-formed name.
     Endpoint::from_static("http://bridge.invalid")

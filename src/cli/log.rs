@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{LOG_DEFAULT, LogArgs, LogFormat};
 use super::exit::CommandFailure;
+use super::terminal::wants_colours;
 
 /// What is logged by subcommands that tell their own story, unless more is asked for.
 const LOG_QUIET: &str = "off";
@@ -82,8 +83,7 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     ));
 }
 
-/// Whether stderr takes colours: a terminal, and `NO_COLOR` unset or empty (no-color.org).
+/// Whether stderr takes colours: a terminal whose owner has not refused them.
 pub(crate) fn colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !refused
+    std::io::stderr().is_terminal() && wants_colours()
 }

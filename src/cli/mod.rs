@@ -23,6 +23,7 @@ mod run;
 mod signals;
 mod status;
 mod table;
+mod terminal;
 mod watch;
 mod words;
 

@@ -6,7 +6,8 @@ use leasebridge::wire::v1;
 
 use super::client::{BridgeArgs, Operator};
 use super::exit::{CommandFailure, CommandResult, Exit};
-use super::table::{Column, render};
+use super::table::{Column, Room, render_for};
+use super::terminal::{Terminal, Weight};
 use super::{Context, explain, out, words};
 
 /// The most tasks of one page, which is the bridge's own limit.
@@ -176,12 +177,12 @@ async fn list(args: &ListArgs, context: &Context) -> CommandResult {
             out::print_json(&explain::info_json(task))?;
         }
     } else {
-        out::print(&list_text(&tasks, total))?;
+        out::print(&list_text(&tasks, total, &Terminal::stdout()))?;
     }
     Ok(Exit::Done)
 }
 
-fn list_text(tasks: &[v1::TaskInfo], total: u64) -> String {
+fn list_text(tasks: &[v1::TaskInfo], total: u64, terminal: &Terminal) -> String {
     use Column::{Number, Text};
     if tasks.is_empty() {
         return "nothing is in poison".into();
@@ -198,7 +199,7 @@ fn list_text(tasks: &[v1::TaskInfo], total: u64) -> String {
     ];
     let rows = tasks.iter().map(|task| {
         let last = task.attempts.last();
-        vec![
+        let cells = vec![
             words::task(task.task.as_ref()),
             words::safe(&task.route),
             words::safe(&task.key),
@@ -208,10 +209,15 @@ fn list_text(tasks: &[v1::TaskInfo], total: u64) -> String {
             words::bytes(task.body_bytes.into()),
             last.map(|attempt| words::safe(&attempt.error))
                 .unwrap_or_default(),
-        ]
+        ];
+        (Weight::Plain, cells)
     });
     let shown = tasks.len() as u64;
-    let mut text = render(&columns, rows.collect());
+    let room = Room {
+        squeezed: "LAST ERROR",
+        dropped: &["EPOCH", "BODY", "ENQUEUED", "KEY", "ROUTE"],
+    };
+    let mut text = render_for(terminal, &columns, rows.collect(), room);
     if shown < total {
         text.push_str(&format!(
             "\n{} of {} (say --limit {total} for all)",
@@ -295,8 +301,17 @@ mod tests {
 
     #[test]
     fn the_list_is_readable() {
-        insta::assert_snapshot!(list_text(&[example()], 3));
-        assert_eq!(list_text(&[], 0), "nothing is in poison");
+        let mut task = example();
+        let last = task.attempts.last_mut().expect("it was tried");
+        last.error = "the lamp says: no current in the whole house since this morning".into();
+        let plain = Terminal::default();
+        let narrow = Terminal {
+            width: Some(80),
+            has_colours: false,
+        };
+        let both = [plain, narrow].map(|terminal| list_text(&[task.clone()], 3, &terminal));
+        insta::assert_snapshot!(both.join("\n\n"));
+        assert_eq!(list_text(&[], 0, &plain), "nothing is in poison");
     }
 
     #[test]

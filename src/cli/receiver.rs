@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use clap::Args;
+use leasebridge::config::Span;
 use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::observe::ReceiverStats;
 use leasebridge::receiver::store::EffectLine;
@@ -30,9 +31,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// started again with the same file, the receiver executes nothing twice. Without it commands are only
 /// counted, and whoever restarts the receiver has lost its memory.
 ///
+/// To see what a bridge makes of an endpoint in trouble, --reject, --refuse and --slow play one.
+///
 /// Examples:
 ///   leasebridge receiver
 ///   leasebridge receiver --out executed.tsv
+///   leasebridge receiver --print --reject 30 --slow 200ms
 ///   leasebridge receiver --print --socket 127.0.0.1:7430 --grpc 127.0.0.1:7431
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -44,6 +48,19 @@ pub(crate) struct ReceiverArgs {
     /// Print each executed command to stdout, in the format of --out
     #[arg(long)]
     print: bool,
+
+    /// Reject so many of 100 commands: the bridge tries them again
+    #[arg(long, value_name = "PERCENT", conflicts_with = "out",
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    reject: Option<u8>,
+
+    /// Refuse every command: the bridge puts them into poison
+    #[arg(long, conflicts_with_all = ["out", "reject"])]
+    refuse: bool,
+
+    /// Take so long for each command
+    #[arg(long, value_name = "DURATION", conflicts_with = "out")]
+    slow: Option<Span>,
 
     /// Where the framed socket listens [default: `receiver.socket` of the configuration,
     /// 127.0.0.1:7420]
@@ -141,8 +158,18 @@ fn build(
                 .map_err(|error| CommandFailure::failed(error.to_string()))?;
             Receiver::with_effects(options, effects(file, history))
         }
-        None if args.print => handled(options, Printer, &context.env, history),
-        None => handled(options, CountingHandler, &context.env, history),
+        None if args.print => handled(
+            options,
+            args.practice(Printer, context),
+            &context.env,
+            history,
+        ),
+        None => handled(
+            options,
+            args.practice(CountingHandler, context),
+            &context.env,
+            history,
+        ),
     };
     receiver.map_err(|error| CommandFailure::usage(error.to_string()))
 }
@@ -222,6 +249,46 @@ fn in_words(before: &ReceiverStats, now: &ReceiverStats, links: usize) -> String
         }
     }
     text
+}
+
+impl ReceiverArgs {
+    fn practice<H: Handler>(&self, inner: H, context: &Context) -> Practice<H> {
+        Practice {
+            inner,
+            env: context.env.clone(),
+            rejected_percent: self.reject.unwrap_or(0).into(),
+            refuses: self.refuse,
+            takes: self.slow.map(|slow| slow.get()),
+        }
+    }
+}
+
+/// An endpoint in trouble, for whoever wants to see what a bridge makes of it.
+struct Practice<H> {
+    inner: H,
+    env: Env,
+    rejected_percent: u64,
+    refuses: bool,
+    takes: Option<Duration>,
+}
+
+impl<H: Handler> Handler for Practice<H> {
+    fn handle(&self, command: Delivered) -> BoxFuture<'_, Result<Bytes, HandlerError>> {
+        Box::pin(async move {
+            if let Some(takes) = self.takes {
+                self.env.clock.sleep(takes).await;
+            }
+            if self.refuses {
+                let refused = "refused for practice (--refuse)";
+                return Err(HandlerError::Refused(refused.into()));
+            }
+            if self.env.entropy.below(100) < self.rejected_percent {
+                let rejected = "rejected for practice (--reject)";
+                return Err(HandlerError::Rejected(rejected.into()));
+            }
+            self.inner.handle(command).await
+        })
+    }
 }
 
 /// Executes by doing nothing.

@@ -1,31 +1,32 @@
 //! `leasebridge status`: depth, rates, links and journal of a running bridge.
 
+use std::cmp::Reverse;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use leasebridge::observe::{
-    BreakerState, BridgeRouteStatus, Distribution, QueueStatus, RouteStatus, Snapshot,
+    BreakerState, BridgeRouteStatus, Distribution, LinkState, LinkStatus, QueueStatus, RouteStatus,
+    Snapshot,
 };
 use leasebridge::wire::v1;
 
 use super::client::{BridgeArgs, Operator};
 use super::exit::{CommandResult, Exit};
 use super::signals::Signals;
-use super::table::{Column, render};
-use super::{Context, out, words};
+use super::table::{Column, Room, render_for};
+use super::terminal::{Terminal, Weight};
+use super::{CommandFailure, Context, out, words};
 
 /// Moves the cursor home and clears what is below: a screen that is repainted without flicker.
 const REPAINT: &str = "\u{1b}[H\u{1b}[J";
-
-/// Longest line of an error text: a terminal's usual width.
-const LINE_CHARS_MAX: usize = 80;
 
 /// Show depth, rates, links and journal of the running bridge
 ///
 /// Examples:
 ///   leasebridge status
-///   leasebridge status --watch 2s
+///   leasebridge status --watch 2s --sort poison
+///   leasebridge status --route lamps
 ///   leasebridge status --json | jq '.routes[].ready'
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -33,22 +34,64 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     bridge: BridgeArgs,
 
+    /// Only this route
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
+
+    /// The order of the routes; the largest number comes first
+    #[arg(long, value_enum, value_name = "BY", default_value_t)]
+    sort: Order,
+
     /// Print JSON; with --watch one object a line
     #[arg(long)]
     json: bool,
 
-    /// Go on, every second or as often as given (`500ms`, `5s`), until interrupted
+    /// Go on, every second or as often as given (`500ms`, `5s`), until interrupted; also while the bridge is away
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s")]
     watch: Option<leasebridge::config::Span>,
+}
+
+/// What the routes are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Their names
+    #[default]
+    Route,
+    /// Tasks that are ready
+    Ready,
+    /// Tasks that wait for a time
+    Delayed,
+    /// Tasks that are leased
+    Leased,
+    /// Tasks in poison
+    Poison,
+    /// The time for which the oldest has been ready
+    Oldest,
+}
+
+impl Order {
+    fn sort(self, routes: &mut [RouteStatus]) {
+        let oldest = |route: &RouteStatus| route.oldest_ready.unwrap_or_default().as_millis();
+        let key = |route: &RouteStatus| match self {
+            Self::Route => 0,
+            Self::Ready => route.counts.ready.into(),
+            Self::Delayed => route.counts.delayed.into(),
+            Self::Leased => route.counts.leased.into(),
+            Self::Poison => route.counts.poison.into(),
+            Self::Oldest => oldest(route),
+        };
+        routes.sort_by_cached_key(|route| (Reverse(key(route)), route.route.clone()));
+    }
 }
 
 /// Prints the status, once or again and again.
 pub(crate) async fn run(args: StatusArgs, context: Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, &context);
     let Some(interval) = args.watch else {
-        show(&operator, args.json, "").await?;
+        show(&operator, &args, "").await?;
         return Ok(Exit::Done);
     };
+    let mut is_away = false;
     let repaint = if std::io::stdout().is_terminal() && !args.json {
         REPAINT
     } else {
@@ -59,7 +102,16 @@ pub(crate) async fn run(args: StatusArgs, context: Context) -> CommandResult {
         tokio::select! {
             biased;
             _ = signals.next() => return Ok(Exit::Done),
-            shown = show(&operator, args.json, repaint) => shown?,
+            shown = show(&operator, &args, repaint) => match shown {
+                Ok(()) => is_away = false,
+                // It is restarted, or will be: whoever watches wants to see it come back.
+                Err(away) if away.exit == Exit::Unreachable => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        out::complain(&format!("{away}; trying again"));
+                    }
+                }
+                Err(failure) => return Err(failure),
+            },
         }
         tokio::select! {
             biased;
@@ -69,19 +121,36 @@ pub(crate) async fn run(args: StatusArgs, context: Context) -> CommandResult {
     }
 }
 
-async fn show(
-    operator: &Operator,
-    as_json: bool,
-    before: &str,
-) -> Result<(), super::CommandFailure> {
+async fn show(operator: &Operator, args: &StatusArgs, before: &str) -> Result<(), CommandFailure> {
     let mut admin = operator.admin.clone();
     let status = operator.ask(admin.status(v1::StatusRequest {})).await?;
-    let snapshot = Snapshot::from(status);
-    if as_json {
-        out::print_json(&snapshot.to_json())
-    } else {
-        out::print(&format!("{before}{}", to_text(&snapshot)))
+    let mut snapshot = Snapshot::from(status);
+    if let Some(route) = &args.route {
+        only(route, &mut snapshot)?;
     }
+    if let Some(queue) = &mut snapshot.queue {
+        args.sort.sort(&mut queue.routes);
+    }
+    if args.json {
+        return out::print_json(&snapshot.to_json());
+    }
+    let text = to_text(&snapshot, &Terminal::stdout());
+    out::print(&format!("{before}{text}"))
+}
+
+/// Leaves one route.
+fn only(route: &str, snapshot: &mut Snapshot) -> Result<(), CommandFailure> {
+    if let Some(queue) = &mut snapshot.queue {
+        queue.routes.retain(|known| known.route == route);
+        if queue.routes.is_empty() {
+            let unknown = format!("the bridge has no route `{}`", words::safe(route));
+            return Err(CommandFailure::new(Exit::NotFound, unknown));
+        }
+    }
+    if let Some(bridge) = &mut snapshot.bridge {
+        bridge.routes.retain(|known| known.name == route);
+    }
+    Ok(())
 }
 
 /// Under the table: after a restart more is done than was enqueued since.
@@ -92,7 +161,7 @@ const TOTALS_SINCE: &str =
 const FIRST_SIGN: &str =
     "(SIGN is the median time from a send to the endpoint's first word about it)";
 
-fn to_text(snapshot: &Snapshot) -> String {
+fn to_text(snapshot: &Snapshot, terminal: &Terminal) -> String {
     let process = &snapshot.process;
     let mut parts = vec![format!(
         "leasebridge {}, up {}{}",
@@ -103,21 +172,21 @@ fn to_text(snapshot: &Snapshot) -> String {
     let Some(queue) = &snapshot.queue else {
         return parts.remove(0);
     };
-    parts.push(depths(snapshot, &queue.routes));
+    parts.push(depths(snapshot, &queue.routes, terminal));
     parts.push(format!(
         "{}\n{TOTALS_SINCE}",
-        totals(&queue.routes).trim_end()
+        totals(&queue.routes, terminal)
     ));
     let bridge = snapshot.bridge.iter().flat_map(|bridge| &bridge.routes);
     let bridge: Vec<_> = bridge.collect();
     if bridge.iter().any(|route| !route.links.is_empty()) {
-        parts.push(format!("{}\n{FIRST_SIGN}", links(&bridge).trim_end()));
+        parts.push(format!("{}\n{FIRST_SIGN}", links(&bridge, terminal)));
     }
-    let errors = errors(&bridge);
+    let errors = errors(&bridge, terminal);
     if !errors.is_empty() {
         parts.push(errors);
     }
-    parts.push(journal(queue));
+    parts.push(journal(queue, terminal));
     parts.push(format!(
         "poison store: {}",
         words::safe(&queue.poison_queue_name)
@@ -125,7 +194,7 @@ fn to_text(snapshot: &Snapshot) -> String {
     parts.join("\n\n")
 }
 
-fn depths(snapshot: &Snapshot, routes: &[RouteStatus]) -> String {
+fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> String {
     use Column::{Number, Text};
     let columns = [
         Text("ROUTE"),
@@ -140,9 +209,10 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus]) -> String {
     ];
     let rows = routes.iter().map(|route| {
         let oldest = route.oldest_ready.filter(|_| route.counts.ready > 0);
-        vec![
+        let (state, weight) = state(route, snapshot.delivery(&route.route));
+        let cells = vec![
             words::safe(&route.route),
-            state(route, snapshot.delivery(&route.route)).into(),
+            state.into(),
             words::number(route.counts.ready),
             words::number(route.counts.delayed),
             words::number(route.counts.leased),
@@ -150,22 +220,39 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus]) -> String {
             oldest.map_or_else(|| "-".into(), words::age),
             words::rate(route.rates.enqueued),
             words::rate(route.rates.done),
-        ]
+        ];
+        (weight, cells)
     });
-    render(&columns, rows.collect())
+    let room = Room {
+        squeezed: "ROUTE",
+        dropped: &["IN/S", "DELAYED", "DONE/S", "LEASED"],
+    };
+    render_for(terminal, &columns, rows.collect(), room)
 }
 
-/// One word on how the route fares.
-fn state(route: &RouteStatus, delivery: Option<&BridgeRouteStatus>) -> &'static str {
-    match delivery.map(|delivery| delivery.breaker) {
-        _ if route.paused => "paused",
-        None | Some(BreakerState::Closed { .. }) => "active",
-        Some(BreakerState::Open { .. }) => "resting",
-        Some(BreakerState::Probing { .. }) => "probing",
+/// One word or two on how the route fares.
+fn state(route: &RouteStatus, delivery: Option<&BridgeRouteStatus>) -> (&'static str, Weight) {
+    let in_poison = match route.counts.poison {
+        0 => Weight::Plain,
+        _ => Weight::Odd,
+    };
+    let Some(delivery) = delivery.filter(|_| !route.paused) else {
+        return match route.paused {
+            true => ("paused", Weight::Odd),
+            false => ("active", in_poison),
+        };
+    };
+    let is_up = |link: &LinkStatus| matches!(link.state, LinkState::Up { .. });
+    let is_down = !delivery.links.is_empty() && !delivery.links.iter().any(is_up);
+    match delivery.breaker {
+        BreakerState::Open { .. } => ("resting", Weight::Wrong),
+        _ if is_down => ("no link", Weight::Wrong),
+        BreakerState::Probing { .. } => ("probing", Weight::Odd),
+        BreakerState::Closed { .. } => ("active", in_poison),
     }
 }
 
-fn totals(routes: &[RouteStatus]) -> String {
+fn totals(routes: &[RouteStatus], terminal: &Terminal) -> String {
     use Column::{Number, Text};
     let columns = [
         Text("ROUTE"),
@@ -179,7 +266,7 @@ fn totals(routes: &[RouteStatus]) -> String {
         Number("99 %"),
     ];
     let rows = routes.iter().map(|route| {
-        vec![
+        let cells = vec![
             words::safe(&route.route),
             words::number(route.totals.enqueued),
             words::number(route.totals.done),
@@ -189,12 +276,17 @@ fn totals(routes: &[RouteStatus]) -> String {
             words::number(route.totals.not_sent),
             within(&route.lease_to_settle, 0.5),
             within(&route.lease_to_settle, 0.99),
-        ]
+        ];
+        (Weight::Plain, cells)
     });
-    render(&columns, rows.collect())
+    let room = Room {
+        squeezed: "ROUTE",
+        dropped: &["99 %", "NOT SENT", "TOOK", "REFUSED", "REJECTED"],
+    };
+    render_for(terminal, &columns, rows.collect(), room)
 }
 
-fn links(routes: &[&BridgeRouteStatus]) -> String {
+fn links(routes: &[&BridgeRouteStatus], terminal: &Terminal) -> String {
     use Column::{Number, Text};
     let columns = [
         Text("ROUTE"),
@@ -209,7 +301,12 @@ fn links(routes: &[&BridgeRouteStatus]) -> String {
     ];
     let rows = routes.iter().flat_map(|route| {
         route.links.iter().map(|link| {
-            vec![
+            let weight = match (link.state, link.breaker) {
+                (LinkState::Up { .. }, BreakerState::Closed { .. }) => Weight::Plain,
+                (LinkState::Up { .. } | LinkState::Draining, _) => Weight::Odd,
+                _ => Weight::Wrong,
+            };
+            let cells = vec![
                 words::safe(&route.name),
                 link.transport.as_str().into(),
                 words::safe(&link.address),
@@ -219,14 +316,19 @@ fn links(routes: &[&BridgeRouteStatus]) -> String {
                 words::number(link.counts.sends),
                 within(&link.first_sign_of_life, 0.5),
                 within(&link.first_sign_of_life, 0.99),
-            ]
+            ];
+            (weight, cells)
         })
     });
-    render(&columns, rows.collect())
+    let room = Room {
+        squeezed: "ADDRESS",
+        dropped: &["99 %", "SENT", "SIGN", "BREAKER"],
+    };
+    render_for(terminal, &columns, rows.collect(), room)
 }
 
 /// What last went wrong, a line each: it would break every table.
-fn errors(routes: &[&BridgeRouteStatus]) -> String {
+fn errors(routes: &[&BridgeRouteStatus], terminal: &Terminal) -> String {
     let mut lines = Vec::new();
     for route in routes {
         let of_links = route
@@ -237,20 +339,11 @@ fn errors(routes: &[&BridgeRouteStatus]) -> String {
         for (what, error) in all {
             if let Some(error) = error {
                 let line = format!("last error of {} {what}: {error}", route.name);
-                lines.push(short(&line));
+                lines.push(terminal.fitted(&words::safe(&line)));
             }
         }
     }
     lines.join("\n")
-}
-
-fn short(line: &str) -> String {
-    let clean = words::safe(line);
-    if clean.chars().count() <= LINE_CHARS_MAX {
-        return clean;
-    }
-    let kept: String = clean.chars().take(LINE_CHARS_MAX - 1).collect();
-    format!("{kept}…")
 }
 
 /// The time within which a part of what is recorded lies; `-` while nothing is.
@@ -260,7 +353,7 @@ fn within(times: &Distribution, part: f64) -> String {
         .map_or_else(|| "-".into(), words::precise)
 }
 
-fn journal(queue: &QueueStatus) -> String {
+fn journal(queue: &QueueStatus, terminal: &Terminal) -> String {
     let journal = &queue.journal;
     let mut lines = vec![
         format!("journal: {}", words::safe(&journal.folder)),
@@ -284,7 +377,8 @@ fn journal(queue: &QueueStatus) -> String {
         ),
     ];
     if journal.full {
-        lines.push("FULL: enqueues are refused until tasks are done or purged".into());
+        let full = "FULL: enqueues are refused until tasks are done or purged";
+        lines.push(terminal.painted(full, Weight::Wrong));
     }
     lines.join("\n         ")
 }
@@ -294,8 +388,7 @@ mod tests {
     use leasebridge::core::event::TransportKind;
     use leasebridge::core::{LaneCounts, LaneTotals};
     use leasebridge::observe::{
-        BridgeStatus, JournalStatus, LinkCounts, LinkState, LinkStatus, ProcessStatus, Rates,
-        RouteCounts,
+        BridgeStatus, JournalStatus, LinkCounts, ProcessStatus, Rates, RouteCounts,
     };
 
     use super::*;
@@ -438,20 +531,74 @@ mod tests {
 
     #[test]
     fn the_text_is_readable_and_fits_a_terminal() {
-        let text = to_text(&example());
+        let terminal = Terminal {
+            width: Some(80),
+            has_colours: false,
+        };
+        let text = to_text(&example(), &terminal);
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{widest:?}");
         insta::assert_snapshot!(text);
     }
 
     #[test]
-    fn a_paused_route_is_paused_whatever_its_breaker_does() {
+    fn a_narrow_terminal_gets_what_matters_in_colours() {
+        let terminal = Terminal {
+            width: Some(60),
+            has_colours: true,
+        };
+        let mut snapshot = example();
+        let routes = &mut snapshot.bridge.as_mut().unwrap().routes;
+        routes[1].links = vec![link(TransportKind::Socket, LinkState::Connecting)];
+        Order::Poison.sort(&mut snapshot.queue.as_mut().unwrap().routes);
+        insta::assert_snapshot!(to_text(&snapshot, &terminal).replace('\u{1b}', "ESC"));
+    }
+
+    #[test]
+    fn the_order_is_the_one_asked_for_and_names_break_ties() {
+        let names = |order: Order| {
+            let mut routes = example().queue.unwrap().routes;
+            routes.reverse();
+            order.sort(&mut routes);
+            let names = routes.into_iter().map(|route| route.route);
+            names.collect::<Vec<_>>()
+        };
+        for order in Order::value_variants() {
+            assert_eq!(names(*order), ["default", "lamps"], "{order:?}");
+        }
+        let mut routes = example().queue.unwrap().routes;
+        routes[1].counts.poison = 5;
+        Order::Poison.sort(&mut routes);
+        assert_eq!(routes[0].route, "lamps");
+    }
+
+    #[test]
+    fn one_route_is_left_or_it_is_not_known() {
+        let mut snapshot = example();
+        only("lamps", &mut snapshot).unwrap();
+        let text = to_text(&snapshot, &Terminal::default());
+        assert!(!text.contains("default"), "{text}");
+        let unknown = only("laps", &mut snapshot).unwrap_err();
+        assert_eq!(unknown.exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn a_route_is_as_well_as_its_worst_part() {
         let mut route = RouteStatus::default();
-        let deliveries = deliveries();
-        assert_eq!(state(&route, None), "active");
-        assert_eq!(state(&route, Some(&deliveries[1])), "probing");
+        let mut deliveries = deliveries();
+        assert_eq!(state(&route, None).0, "active");
+        assert_eq!(
+            state(&route, Some(&deliveries[0])),
+            ("active", Weight::Plain)
+        );
+        assert_eq!(state(&route, Some(&deliveries[1])).0, "probing");
+        deliveries[0].links.remove(0);
+        assert_eq!(
+            state(&route, Some(&deliveries[0])),
+            ("no link", Weight::Wrong)
+        );
         route.paused = true;
-        assert_eq!(state(&route, Some(&deliveries[1])), "paused");
+        assert_eq!(state(&route, Some(&deliveries[1])).0, "paused");
     }
 
     #[test]

@@ -2,6 +2,11 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
+use super::terminal::{Terminal, Weight, squeezed};
+
+/// A column that is squeezed keeps so many characters at least.
+const SQUEEZED_CHARS_MIN: usize = 12;
+
 /// How a column's cells are aligned.
 #[derive(Clone, Copy)]
 pub(crate) enum Column {
@@ -9,6 +14,23 @@ pub(crate) enum Column {
     Text(&'static str),
     /// A number, to the right.
     Number(&'static str),
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Number(name) => name,
+        }
+    }
+}
+
+/// What gives way where a table is wider than the terminal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// This column's text is squeezed first.
+    pub(crate) squeezed: &'static str,
+    /// Then these go, one after the other.
+    pub(crate) dropped: &'static [&'static str],
 }
 
 /// A table with `columns` and `rows`, without borders so that it can be cut and pasted.
@@ -37,4 +59,108 @@ pub(crate) fn render(columns: &[Column], rows: Vec<Vec<String>>) -> String {
         .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
         .collect();
     lines.join("\n")
+}
+
+/// As [`render`], no wider than the terminal as far as `room` allows, each row in the colour of its weight.
+pub(crate) fn render_for(
+    terminal: &Terminal,
+    columns: &[Column],
+    rows: Vec<(Weight, Vec<String>)>,
+    room: Room,
+) -> String {
+    let (weights, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let shown = match terminal.width {
+        Some(width) => fitted(columns.to_vec(), rows, room, width),
+        None => render(columns, rows),
+    };
+    let header = std::iter::once(Weight::Plain);
+    let lines = shown.lines().zip(header.chain(weights));
+    let lines: Vec<_> = lines
+        .map(|(line, weight)| terminal.painted(line, weight))
+        .collect();
+    lines.join("\n")
+}
+
+fn fitted(
+    mut columns: Vec<Column>,
+    mut rows: Vec<Vec<String>>,
+    room: Room,
+    width: usize,
+) -> String {
+    let mut dropped = room.dropped.iter();
+    loop {
+        let shown = render(&columns, rows.clone());
+        let excess = widest(&shown).saturating_sub(width);
+        if excess == 0 {
+            return shown;
+        }
+        if let Some(at) = position(&columns, room.squeezed) {
+            let cells = rows.iter().map(|row| row[at].chars().count());
+            let now = cells.max().unwrap_or_default();
+            let kept = now.saturating_sub(excess).max(SQUEEZED_CHARS_MIN);
+            if kept < now && now - kept >= excess {
+                for row in &mut rows {
+                    row[at] = squeezed(&row[at], kept);
+                }
+                continue;
+            }
+        }
+        let Some(name) = dropped.next() else {
+            return shown;
+        };
+        if let Some(at) = position(&columns, name) {
+            columns.remove(at);
+            for row in &mut rows {
+                row.remove(at);
+            }
+        }
+    }
+}
+
+fn position(columns: &[Column], name: &str) -> Option<usize> {
+    columns.iter().position(|column| column.name() == name)
+}
+
+fn widest(shown: &str) -> usize {
+    let widths = shown.lines().map(|line| line.chars().count());
+    widths.max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 3] = [
+        Column::Text("ROUTE"),
+        Column::Number("READY"),
+        Column::Number("IN/S"),
+    ];
+
+    const ROOM: Room = Room {
+        squeezed: "ROUTE",
+        dropped: &["IN/S", "READY"],
+    };
+
+    fn shown(width: Option<usize>) -> String {
+        let row = |route: &str, ready: &str| vec![route.into(), ready.into(), "1".into()];
+        let rows = vec![
+            (Weight::Plain, row("a-route-with-a-long-name", "12")),
+            (Weight::Wrong, row("lamps", "1 000 000")),
+        ];
+        let terminal = Terminal {
+            width,
+            has_colours: true,
+        };
+        render_for(&terminal, &COLUMNS, rows, ROOM)
+    }
+
+    #[test]
+    fn a_table_gives_way_as_it_was_told() {
+        let widths = [None, Some(80), Some(35), Some(24), Some(10)];
+        let all: Vec<_> = widths
+            .iter()
+            .map(|width| format!("{width:?}\n{}", shown(*width)))
+            .collect();
+        insta::assert_snapshot!(all.join("\n\n"));
+    }
 }

@@ -1,5 +1,7 @@
 //! `leasebridge watch`: what happens to tasks, as it happens.
 
+use std::time::Duration;
+
 use clap::Args;
 use leasebridge::wire::v1;
 use serde_json::{Value, json};
@@ -10,6 +12,8 @@ use super::signals::Signals;
 use super::{Context, out, words};
 
 /// Follow what happens to tasks on the running bridge, in order, each after it is durable
+///
+/// When the bridge goes away it waits until that is back, and goes on.
 ///
 /// Examples:
 ///   leasebridge watch
@@ -34,34 +38,70 @@ pub(crate) struct WatchArgs {
     bridge: BridgeArgs,
 }
 
-/// Prints events until interrupted or the bridge ends.
+/// How long the next try waits when the bridge is away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Prints events until interrupted; while the bridge is away it waits for it.
 pub(crate) async fn run(args: WatchArgs, context: Context) -> CommandResult {
     let operator = Operator::new(&args.bridge, &context);
-    let mut admin = operator.admin.clone();
-    let request = v1::WatchRequest { route: args.route };
     let mut signals = Signals::catch()?;
-    let mut events = tokio::select! {
-        biased;
-        _ = signals.next() => return Ok(Exit::Done),
-        events = operator.ask(admin.watch(request)) => events?,
-    };
+    let mut has_followed = false;
+    let mut is_away = false;
     loop {
-        // No deadline: a quiet bridge is no fault, and the connection's own probes find a dead one.
-        let event = tokio::select! {
+        let following = follow(&operator, &args, &mut has_followed, &mut is_away);
+        let ended = tokio::select! {
             biased;
             _ = signals.next() => return Ok(Exit::Done),
-            event = events.message() => event,
+            ended = following => ended,
         };
-        match event {
-            Ok(Some(event)) if args.json => out::print_json(&to_json(&event))?,
-            Ok(Some(event)) => out::print(&to_text(&event))?,
-            Ok(None) => {
-                return Err(CommandFailure::new(
-                    Exit::Unreachable,
-                    "the bridge ended the feed",
-                ));
-            }
-            Err(status) => return Err(operator.refused(&status)),
+        let CommandFailure { exit, .. } = &ended;
+        // One that was never there may be a wrong address; one that was there comes back.
+        if *exit != Exit::Unreachable || !has_followed {
+            return Err(ended);
+        }
+        if !std::mem::replace(&mut is_away, true) {
+            out::complain(&format!("{ended}; what happens meanwhile is not shown"));
+        }
+        tokio::select! {
+            biased;
+            _ = signals.next() => return Ok(Exit::Done),
+            () = context.env.clock.sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// Prints events until the feed ends, and says why it did.
+async fn follow(
+    operator: &Operator,
+    args: &WatchArgs,
+    has_followed: &mut bool,
+    is_away: &mut bool,
+) -> CommandFailure {
+    let mut admin = operator.admin.clone();
+    let request = v1::WatchRequest {
+        route: args.route.clone(),
+    };
+    let mut events = match operator.ask(admin.watch(request)).await {
+        Ok(events) => events,
+        Err(failure) => return failure,
+    };
+    *has_followed = true;
+    if std::mem::take(is_away) {
+        out::complain("the bridge is back");
+    }
+    loop {
+        // No deadline: a quiet bridge is no fault, and the connection's own probes find a dead one.
+        let printed = match events.message().await {
+            Ok(Some(event)) if args.json => out::print_json(&to_json(&event)),
+            Ok(Some(event)) => out::print(&to_text(&event)),
+            Ok(None) => Err(CommandFailure::new(
+                Exit::Unreachable,
+                "the bridge ended the feed",
+            )),
+            Err(status) => Err(operator.refused(&status)),
+        };
+        if let Err(failure) = printed {
+            return failure;
         }
     }
 }

@@ -22,4 +22,5 @@ mod input;
 mod limits;
 mod logging;
 mod operator;
+mod people;
 mod signals;

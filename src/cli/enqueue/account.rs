@@ -10,6 +10,7 @@ use serde_json::json;
 use super::feed::Batch;
 use super::progress::EnqueueProgress;
 use super::send::SendError;
+use super::told::{LineEnd, LineFate};
 use crate::cli::exit::{CommandFailure, CommandResult, Exit};
 use crate::cli::{out, words};
 
@@ -22,6 +23,8 @@ pub(crate) enum RunEnd {
     Interrupted(Exit),
     /// The bridge stayed away or said that it is no use.
     Stopped(SendError),
+    /// Nobody reads what is told of the lines any more.
+    Untold(CommandFailure),
     /// The input could not be read to its end.
     InputFailed(io::Error),
 }
@@ -79,43 +82,43 @@ impl Account {
         self.not_sent += (batch.requests.len() + batch.refused.len()) as u64;
     }
 
-    /// A batch was answered. Returns the lines that will not run with the reasons, in order.
-    pub(crate) fn settled(
-        &mut self,
-        batch: &Batch,
-        replies: &[v1::EnqueueReply],
-    ) -> Vec<(u64, String)> {
-        use v1::enqueue_reply::Result as Reply;
+    /// No connection ever came up, so that no line has left.
+    pub(crate) fn nothing_left(&mut self) {
+        self.not_sent += self.unanswered();
+        self.unanswered.clear();
+        self.last_sent = 0;
+    }
+
+    /// A batch was answered. Returns how its lines ended, in order.
+    pub(crate) fn settled(&mut self, batch: &Batch, replies: &[v1::EnqueueReply]) -> Vec<LineEnd> {
         self.unanswered.remove(&batch.first);
-        let mut refused = batch.refused.clone();
-        for (_, why) in &mut refused {
-            why.insert_str(0, "refused: ");
-        }
-        let mut never_run = Vec::new();
-        for (number, reply) in batch.numbers.iter().zip(replies) {
-            match &reply.result {
-                Some(Reply::Accepted(accepted)) if accepted.duplicate => {
-                    match why_never(accepted) {
-                        None => self.already_there += 1,
-                        Some(why) => never_run.push((*number, why)),
-                    }
-                }
-                Some(Reply::Accepted(_)) => self.accepted += 1,
-                Some(Reply::Refused(refusal)) => {
-                    refused.push((
-                        *number,
-                        format!("refused: {}", words::safe(&refusal.message)),
-                    ));
-                }
-                None => refused.push((*number, "refused: the bridge's answer is empty".into())),
+        let here = batch.refused.iter().map(|(number, why)| LineEnd {
+            number: *number,
+            fate: LineFate::Refused(why.clone()),
+            task: None,
+            key: String::new(),
+        });
+        let answered = batch.numbers.iter().zip(&batch.requests).zip(replies);
+        let answered = answered.map(|((number, request), reply)| {
+            let (fate, task) = fate_of(reply);
+            LineEnd {
+                number: *number,
+                fate,
+                task,
+                key: request.key.clone(),
             }
+        });
+        let mut ends: Vec<_> = here.chain(answered).collect();
+        ends.sort_unstable_by_key(|end| end.number);
+        for end in &ends {
+            *match end.fate {
+                LineFate::Accepted => &mut self.accepted,
+                LineFate::AlreadyThere => &mut self.already_there,
+                LineFate::NeverRun(_) => &mut self.never_run,
+                LineFate::Refused(_) => &mut self.refused,
+            } += 1;
         }
-        self.refused += refused.len() as u64;
-        self.never_run += never_run.len() as u64;
-        let mut told = refused;
-        told.append(&mut never_run);
-        told.sort_unstable_by_key(|(number, _)| *number);
-        told
+        ends
     }
 
     /// Lines whose fate is known.
@@ -155,6 +158,7 @@ impl Account {
             RunEnd::Complete => Ok(Exit::Done),
             RunEnd::Interrupted(exit) => Ok(*exit),
             RunEnd::Stopped(error) => Err(CommandFailure::new(error.exit(), error.to_string())),
+            RunEnd::Untold(failure) => Err(CommandFailure::new(failure.exit, failure.to_string())),
             RunEnd::InputFailed(error) => Err(CommandFailure::failed(format!(
                 "the input can't be read behind line {}: {error}",
                 self.last_read
@@ -221,7 +225,7 @@ impl Account {
             "ended": match ended {
                 RunEnd::Complete => "complete",
                 RunEnd::Interrupted(_) => "interrupted",
-                RunEnd::Stopped(_) => "stopped",
+                RunEnd::Stopped(_) | RunEnd::Untold(_) => "stopped",
                 RunEnd::InputFailed(_) => "input failed",
             },
             "accepted": self.accepted,
@@ -235,6 +239,26 @@ impl Account {
             "settled_through": self.settled_through(),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         })
+    }
+}
+
+/// What an answer says of its line, and the task that it names.
+fn fate_of(reply: &v1::EnqueueReply) -> (LineFate, Option<v1::TaskId>) {
+    use v1::enqueue_reply::Result as Reply;
+    match &reply.result {
+        Some(Reply::Accepted(accepted)) => {
+            let fate = match (accepted.duplicate, why_never(accepted)) {
+                (false, _) => LineFate::Accepted,
+                (true, None) => LineFate::AlreadyThere,
+                (true, Some(why)) => LineFate::NeverRun(why),
+            };
+            (fate, accepted.task)
+        }
+        Some(Reply::Refused(refusal)) => (LineFate::Refused(words::safe(&refusal.message)), None),
+        None => (
+            LineFate::Refused("the bridge's answer is empty".into()),
+            None,
+        ),
     }
 }
 
@@ -289,6 +313,20 @@ mod tests {
         }
     }
 
+    fn complaints(ends: &[LineEnd]) -> Vec<String> {
+        ends.iter().filter_map(LineEnd::complaint).collect()
+    }
+
+    #[test]
+    fn what_never_left_is_not_in_doubt() {
+        let mut account = Account::new(false);
+        account.sent(&batch(1, &[1, 2], &[3], 0));
+        account.never_sent(&batch(4, &[4], &[], 0));
+        account.nothing_left();
+        assert_eq!((account.not_sent, account.unanswered()), (4, 0));
+        assert_eq!(account.settled_through(), 0);
+    }
+
     #[test]
     fn every_line_is_in_exactly_one_number() {
         let mut account = Account {
@@ -305,12 +343,10 @@ mod tests {
         }
         assert_eq!(account.settled_through(), 0);
         let replies = [accepted(false), refused(), accepted(true)];
+        let ends = account.settled(&batches[0], &replies);
         assert_eq!(
-            account.settled(&batches[0], &replies),
-            [
-                (2, "refused: broken".to_owned()),
-                (3, "refused: no such route".to_owned())
-            ]
+            complaints(&ends),
+            ["line 2: refused: broken", "line 3: refused: no such route"]
         );
         assert_eq!(account.settled_through(), 5);
         account.settled(&batches[1], &[accepted(false)]);
@@ -366,10 +402,7 @@ mod tests {
         });
         let told = account.settled(&batch, &replies);
         assert_eq!((account.already_there, account.never_run), (4, 2));
-        let told = told
-            .iter()
-            .map(|(number, why)| format!("line {number}: {why}"));
-        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
+        insta::assert_snapshot!(complaints(&told).join("\n"));
         assert_eq!(
             account.report(&RunEnd::Complete, false, true).unwrap(),
             Exit::Partly

@@ -23,6 +23,7 @@ use super::input::{Lines, Opened, Read1};
 use super::line::LineRules;
 use super::progress::EnqueueProgress;
 use super::send::{SendError, Sender};
+use super::told::Telling;
 use crate::cli::exit::CommandFailure;
 use crate::cli::signals::Signals;
 
@@ -33,8 +34,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Batches that are read ahead of the window.
 const CHUNKS_AHEAD: usize = 2;
 
-/// How long an interrupted run waits for the answers to what is in flight.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long an interrupted run waits for the answers to what is in flight: whoever pressed Ctrl-C waits as well.
+const GRACE: Duration = Duration::from_millis(700);
 
 /// Some lines of the input, in order.
 #[derive(Debug, Default)]
@@ -174,6 +175,8 @@ pub(crate) struct Feed {
     pub(crate) window: usize,
     /// Sends one batch and hears what became of it.
     pub(crate) sender: Sender,
+    /// Tells how lines ended.
+    pub(crate) telling: Telling,
     /// For the grace of an interrupted run, and the rate.
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -201,8 +204,8 @@ impl Feed {
                 Some(answer) = in_flight.next(), if !in_flight.is_empty() => {
                     let (batch, result): (Batch, _) = answer;
                     let taken = batch.taken;
-                    if let Err(why) = settle(account, progress, batch, result) {
-                        ended = RunEnd::Stopped(why);
+                    if let Err(why) = self.settle(account, progress, batch, result) {
+                        ended = why;
                         break;
                     }
                     let secs = self.clock.now().saturating_since(started).as_secs_f64();
@@ -234,7 +237,7 @@ impl Feed {
                 tokio::select! {
                     biased;
                     Some((batch, result)) = in_flight.next() => {
-                        if settle(account, progress, batch, result).is_err() {
+                        if self.settle(account, progress, batch, result).is_err() {
                             break;
                         }
                     }
@@ -249,19 +252,19 @@ impl Feed {
         }
         ended
     }
-}
 
-fn settle(
-    account: &mut Account,
-    progress: &EnqueueProgress,
-    batch: Batch,
-    result: Result<Vec<v1::EnqueueReply>, SendError>,
-) -> Result<(), SendError> {
-    let replies = result?;
-    for (number, why) in account.settled(&batch, &replies) {
-        progress.complain(&format!("line {number}: {why}"));
+    fn settle(
+        &mut self,
+        account: &mut Account,
+        progress: &EnqueueProgress,
+        batch: Batch,
+        result: Result<Vec<v1::EnqueueReply>, SendError>,
+    ) -> Result<(), RunEnd> {
+        let replies = result.map_err(RunEnd::Stopped)?;
+        let ends = account.settled(&batch, &replies);
+        let told = self.telling.tell(&ends, progress);
+        told.map_err(RunEnd::Untold)
     }
-    Ok(())
 }
 
 #[cfg(test)]

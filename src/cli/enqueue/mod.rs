@@ -13,6 +13,7 @@ mod key;
 mod line;
 mod progress;
 mod send;
+mod told;
 
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ use clap::{Args, ValueEnum};
 use leasebridge::config::Span;
 
 use super::Context;
-use super::client::{BridgeArgs, channel};
+use super::client::{BridgeArgs, Reached, noting_channel};
 use super::exit::{CommandFailure, CommandResult};
 use super::history::{HistorySink, Teller, Writer};
 use super::signals::Signals;
@@ -30,6 +31,7 @@ use feed::Feed;
 use line::LineRules;
 use progress::EnqueueProgress;
 use send::Sender;
+use told::Telling;
 
 /// Hand commands to the running bridge, one a line
 ///
@@ -48,6 +50,8 @@ use send::Sender;
 /// is not doubled; with --resume of the input's name, all of the input up to and including the line, and its
 /// number. A line whose key stands for a command that will never run, because that is in poison or was removed, is
 /// reported, and the exit code is 3.
+///
+/// The tasks and keys of the first lines are printed; --json prints those of all.
 ///
 /// Examples:
 ///   seq 1 100000 | leasebridge enqueue
@@ -93,11 +97,11 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     patience: Span,
 
-    /// Print the account to stdout as JSON
+    /// Print what became of each line, with its task and key, to stdout as a JSON object a line, and the account last
     #[arg(long)]
     json: bool,
 
-    /// No progress bar, and no account unless something was refused or is unknown
+    /// No progress bar, no tasks and keys, and no account unless something was refused or is unknown
     #[arg(long, short)]
     quiet: bool,
 
@@ -141,9 +145,10 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
     let progress = EnqueueProgress::new(opened.bytes, args.quiet);
     let chunks = feed::read(opened, rules, usize::from(args.batch))?;
     let address = args.bridge.address(&context);
+    let reached = Reached::default();
     let sender = Sender::new(
         context.env.clone(),
-        channel(&context.env, &address),
+        noting_channel(&context.env, &address, &reached),
         address.to_string(),
         args.patience.get(),
         progress.clone(),
@@ -155,10 +160,14 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
         chunks,
         window: usize::from(args.window),
         sender,
+        telling: Telling::new(args.json, args.quiet),
         clock: context.env.clock.clone(),
     };
     let ended = feed.run(&mut account, &mut signals, &progress).await;
     progress.finish();
+    if !reached.ever() {
+        account.nothing_left();
+    }
     account.took = context.env.clock.now().saturating_since(started);
     account.report(&ended, args.json, args.quiet)
 }

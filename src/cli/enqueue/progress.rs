@@ -83,6 +83,11 @@ impl EnqueueProgress {
         self.bar.suspend(|| crate::cli::out::complain(text));
     }
 
+    /// Does something to the terminal while the bar is away.
+    pub(crate) fn suspended<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

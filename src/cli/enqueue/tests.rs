@@ -18,6 +18,7 @@ use super::input::Opened;
 use super::line::LineRules;
 use super::progress::EnqueueProgress;
 use super::send::Sender;
+use super::told::Telling;
 use crate::cli::client::channel;
 use crate::cli::exit::Exit;
 use crate::cli::signals::Signals;
@@ -171,7 +172,13 @@ impl BridgeProcess {
 
 impl Drop for BridgeProcess {
     fn drop(&mut self) {
-        self.0.take().unwrap().shutdown_background();
+        let runtime = self.0.take().unwrap();
+        // A runtime must not wait for another one, and whoever starts the next process needs this one gone.
+        let killed = std::thread::scope(|threads| {
+            let killing = threads.spawn(|| runtime.shutdown_timeout(Duration::from_secs(20)));
+            killing.join()
+        });
+        killed.unwrap();
     }
 }
 
@@ -213,6 +220,7 @@ impl Run {
             chunks,
             window: self.window,
             sender,
+            telling: Telling::new(false, true),
             clock: self.env.clock.clone(),
         };
         let mut account = Account::default();
@@ -307,7 +315,10 @@ async fn a_bridge_that_was_killed_and_comes_back_gets_the_rest() {
     let env = Env::real();
     let bent = Bent::default();
     bent.0.lock().unwrap().moods = vec![Mood::Hang, Mood::Answer, Mood::Answer];
-    let (address, server) = BridgeProcess::start(&env, bent.clone(), &any_port()).await;
+    // A port could be taken by somebody while nobody listens there.
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::Unix(folder.path().join("bridge.sock"));
+    let (address, server) = BridgeProcess::start(&env, bent.clone(), &address).await;
     let run = Run {
         window: 1,
         ..Run::new(&env, &address)

@@ -1,6 +1,8 @@
 //! A queue's life: the log is opened and folded, the drivers start, and a close seals the log.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -17,8 +19,14 @@ use crate::core::{
     DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Report, Settlement,
 };
 use crate::coverage::{Site, sometimes};
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, Clock, timeout};
 use crate::journal::{Fold, Geometry, Sealer, Writer};
+
+/// How long an opening may take before it says how far it is.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it says so.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps an engine's life going: when the last handle and the last lease are gone, its drivers finish
 /// what was appended and end, without sealing the log.
@@ -56,6 +64,8 @@ impl Drop for Presence {
 /// Folds what recovery reads.
 struct Recovering {
     state: Option<QueueState>,
+    /// Records so far, for whoever waits.
+    records: Arc<AtomicU64>,
 }
 
 impl Fold for Recovering {
@@ -69,6 +79,7 @@ impl Fold for Recovering {
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
+        self.records.fetch_add(1, Ordering::Relaxed);
         let state = self
             .state
             .as_mut()
@@ -76,6 +87,31 @@ impl Fold for Recovering {
         state
             .replay(&event)
             .map_err(|impossible| impossible.to_string())
+    }
+}
+
+/// Waits for an opening. One that takes long says how far it is: nothing else shows that it is at work.
+async fn tell_while_it_takes<T>(opening: T, clock: &dyn Clock, records: &AtomicU64) -> T::Output
+where
+    T: Future,
+{
+    let started = clock.now();
+    let mut opening = std::pin::pin!(opening);
+    let mut next = TELL_AFTER;
+    loop {
+        match timeout(clock, next, &mut opening).await {
+            Ok(opened) => return opened,
+            Err(_elapsed) => {
+                let secs = clock.now().saturating_since(started).as_secs();
+                let records = records.load(Ordering::Relaxed);
+                tracing::info!(
+                    records,
+                    secs,
+                    "recovering the journal: its records are read and checked"
+                );
+                next = TELL_EVERY;
+            }
+        }
     }
 }
 
@@ -90,10 +126,15 @@ impl Owner {
         };
         let store = options.log_store();
         let (sender, opened) = oneshot::channel();
+        let records = Arc::new(AtomicU64::new(0));
         let opening: BoxFuture<'static, ()> = {
             let store = store.clone();
+            let counted = Arc::clone(&records);
             Box::pin(async move {
-                let mut fold = Recovering { state: None };
+                let mut fold = Recovering {
+                    state: None,
+                    records: counted,
+                };
                 let opened = store.open(how, &mut fold).await;
                 // Whoever wanted it open may have gone: then the tenure goes with this.
                 let _heard = sender.send(opened.map(|opened| (opened, fold.state)));
@@ -102,7 +143,8 @@ impl Owner {
         store
             .run("leasebridge-open", opening)
             .map_err(OpenError::Thread)?;
-        let (opened, state) = opened.await.map_err(|_| {
+        let opened = tell_while_it_takes(opened, &*options.env.clock, &records).await;
+        let (opened, state) = opened.map_err(|_| {
             OpenError::Thread(std::io::Error::other(
                 "the opening driver ended without a word",
             ))

@@ -94,6 +94,11 @@ impl Process {
         read(&self.stderr)
     }
 
+    /// All it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        read(&self.stdout)
+    }
+
     /// Waits until its log says `text`.
     pub(crate) fn until_it_says(&mut self, text: &str) {
         let said = holds_within(PATIENCE, || self.log().contains(text) || !self.runs());
@@ -144,7 +149,8 @@ impl Ended {
     /// What it printed, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+        let last = self.stdout.trim_end().lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
