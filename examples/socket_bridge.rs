@@ -29,8 +29,8 @@ use leasebridge::pipeline::{
     RetryPolicy, Ticker, retry, with_timeout,
 };
 use leasebridge::queue::{
-    Command, DEFAULT_ROUTE, Failure, Lease, LeaseError, QueueOptions, SafeTaskQueue, TaskOptions,
-    TaskQueueChannelAdapter,
+    Backoff, Command, DEFAULT_ROUTE, Failure, Lease, LeaseError, QueueOptions, SafeTaskQueue,
+    TaskOptions, TaskQueueChannelAdapter,
 };
 use leasebridge::receiver::{Delivered, Handler, HandlerError, Receiver, ReceiverOptions};
 use leasebridge::wire::v1::endpoint_client::EndpointClient;
@@ -423,6 +423,7 @@ async fn run() -> Result<bool, BoxError> {
     let mut options = QueueOptions::new(folder.path());
     options.max_retries = 5;
     options.poison_queue_name = "socket-poison".into();
+    options.backoff = Backoff::Exponential;
     options.backoff_min = Duration::from_millis(10);
     options.backoff_max = Duration::from_millis(50);
     let queue: SafeTaskQueue<Command> = SafeTaskQueue::open(options).await?;

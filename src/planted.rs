@@ -74,6 +74,12 @@ catalogue! {
         "a task on its way to poison leaves its history behind",
     HistoryBackwards = "history_backwards" in "core":
         "the newest attempt is put in front of the older ones",
+    ScheduleOffByOne = "schedule_off_by_one" in "core":
+        "a rejection waits for the step behind its own, because it is counted before it is looked up",
+    JitterLeftOut = "jitter_left_out" in "core":
+        "the steps of a schedule are taken as they are, so that what failed together comes again together",
+    JitterDoubled = "jitter_doubled" in "core":
+        "a fifth to both sides is taken for two fifths to each",
     RestartAssumesDone = "restart_assumes_done" in "core":
         "an opening takes what had been in the air for executed",
     RestartAssumesUnsent = "restart_assumes_unsent" in "core":

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use leasebridge::core::event::{Doubt, Isolation, LeaseOutcome, Next, PoisonCause};
 use leasebridge::core::{
     DeliveryId, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal, Reply,
-    Report, RouteId, Settlement, SpanMs, TaskId, TaskState, decide,
+    Report, RouteId, RoutePolicy, Settlement, SpanMs, TaskId, TaskState, decide,
 };
 
 /// Operations in a row, a crash and the opening after it counting as one: enough for two deaths of the
@@ -32,8 +32,11 @@ struct World {
 fn policy() -> Policy {
     Policy {
         lease: SpanMs(100),
-        retries_max: 1,
-        in_doubt_max: 1,
+        route: RoutePolicy {
+            retries_max: 1,
+            in_doubt_max: 1,
+            ..RoutePolicy::default()
+        },
         ..Policy::default()
     }
 }

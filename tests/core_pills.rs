@@ -4,7 +4,8 @@
 use leasebridge::core::event::{Doubt, Isolation, Next, PoisonCause};
 use leasebridge::core::{
     DeliveryId, Epoch, Event, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal,
-    Reply, Report, RouteId, Settlement, SpanMs, TaskId, TaskState, decide,
+    RejectionWait, Reply, Report, RouteId, RoutePolicy, Settlement, SpanMs, TaskId, TaskState,
+    decide,
 };
 
 const A: RouteId = RouteId(0);
@@ -26,8 +27,11 @@ impl Queue {
             state: QueueState::new(1),
             log: Vec::new(),
             policy: Policy {
-                retries_max: 5,
-                in_doubt_max: 3,
+                route: RoutePolicy {
+                    in_doubt_max: 3,
+                    after_rejection: RejectionWait::Exponential,
+                    ..RoutePolicy::default()
+                },
                 ..Policy::default()
             },
             mono: 0,
@@ -232,7 +236,7 @@ fn whoever_was_joined_later_did_not_fly_alone() {
 #[test]
 fn a_pill_for_its_endpoint_is_convicted_and_its_neighbours_never_are() {
     let mut queue = Queue::new();
-    queue.policy.in_doubt_max = 2;
+    queue.policy.route.in_doubt_max = 2;
     let pill = queue.enqueue(A);
     let neighbours = [queue.enqueue(A), queue.enqueue(A)];
     for round in 0..50 {

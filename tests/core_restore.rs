@@ -4,7 +4,7 @@ use leasebridge::core::event::{Budgets, Carried, Event, Isolation, LifeImage, Ta
 use leasebridge::core::ids::BodyRef;
 use leasebridge::core::{
     Epoch, Impossible, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Refusal, Reply,
-    RouteId, Seq, TaskId, TaskState, decide,
+    RouteId, Seq, SpanMs, TaskId, TaskState, decide,
 };
 
 const NOW: Now = Now {
@@ -51,7 +51,7 @@ fn a_delay_from_a_queue_whose_time_is_ahead_lasts_no_longer_than_any_here() {
     let mut state = queue();
     let ahead = image(4, LifeImage::Delayed(QueueMs(9_000_000_000)));
     ask(&mut state, Input::Restore { image: &ahead }).unwrap();
-    let longest = NOW.queue.after(Policy::default().backoff_max);
+    let longest = NOW.queue.after(SpanMs(4_320_000));
     let found = state.view(ahead.id).map(|view| view.state);
     assert_eq!(found, Some(TaskState::Delayed(longest)));
 }

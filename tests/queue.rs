@@ -6,7 +6,8 @@ use leasebridge::core::event::{Next, PoisonCause};
 use leasebridge::core::{Epoch, TaskState};
 use leasebridge::env::{self, Env};
 use leasebridge::queue::{
-    EnqueueError, Failure, FullBecause, LeaseError, QueueOptions, SafeTaskQueue, TaskOptions,
+    Backoff, EnqueueError, Failure, FullBecause, LeaseError, QueueOptions, SafeTaskQueue,
+    TaskOptions,
 };
 
 /// Small segments: a test that makes five of them should not wait for 80 MiB of zeros.
@@ -15,6 +16,7 @@ fn options(dir: &tempfile::TempDir) -> QueueOptions {
         segment_bytes: 1 << 20,
         body_bytes_max: 64 << 10,
         log_bytes_max: 64 << 20,
+        backoff: Backoff::Exponential,
         backoff_min: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
         ..QueueOptions::new(dir.path())

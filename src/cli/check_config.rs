@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use leasebridge::config::Config;
+use leasebridge::config::{Config, RouteConfig, Span};
 
 use super::exit::{CommandResult, Exit};
 use super::out;
@@ -30,15 +30,17 @@ fn report(file: Option<&Path>, config: &Config) -> String {
     let queue = &config.queue;
     lines.push(format!(
         "queue              capacity {} (poison {}), lease {} (held at most {}), {} retries, {} in doubt, \
-         backoff {} to {}, keys {} or {}",
+         backoff {}, {} to {} after doubts, tasks up to {}, keys {} or {}",
         queue.capacity,
         queue.poison_capacity,
         queue.lease,
         queue.max_hold,
         queue.max_retries,
         queue.max_in_doubt,
+        queue.backoff,
         queue.backoff_min,
         queue.backoff_max,
+        age(queue.max_age),
         queue.dedupe_window,
         queue.dedupe_keys_max,
     ));
@@ -65,6 +67,9 @@ fn report(file: Option<&Path>, config: &Config) -> String {
             route.max_body,
             format!("{:?}", route.on_lost_inbox).to_lowercase(),
         ));
+        if let Some(own) = own_limits(route) {
+            lines.push(format!("{:18} {own}", ""));
+        }
     }
     let receiver = &config.receiver;
     lines.push(format!(
@@ -74,6 +79,29 @@ fn report(file: Option<&Path>, config: &Config) -> String {
     lines.join("\n")
 }
 
+fn age(max_age: Option<Span>) -> String {
+    max_age.map_or_else(|| "any age".into(), |age| format!("{age} old"))
+}
+
+/// What a route has of its own, if it has anything.
+fn own_limits(route: &RouteConfig) -> Option<String> {
+    let RouteConfig {
+        max_retries,
+        max_in_doubt,
+        backoff,
+        max_age,
+        ..
+    } = route;
+    let own = [
+        max_retries.map(|count| format!("{count} retries")),
+        max_in_doubt.map(|count| format!("{count} in doubt")),
+        backoff.as_ref().map(|backoff| format!("backoff {backoff}")),
+        max_age.map(|_| format!("tasks up to {}", age(*max_age))),
+    ];
+    let own: Vec<String> = own.into_iter().flatten().collect();
+    (!own.is_empty()).then(|| format!("of its own: {}", own.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +109,18 @@ mod tests {
     #[test]
     fn the_defaults_are_reported() {
         insta::assert_snapshot!(report(None, &Config::default()));
+    }
+
+    #[test]
+    fn what_a_route_has_of_its_own_is_reported_with_it() {
+        let text = "routes.a = { grpc = \"h:1\", max_retries = 9, backoff = [\"5s\", \"1h\"], max_age = \"2d\" }\n\
+                    routes.b = { grpc = \"h:1\", max_in_doubt = 0, backoff = \"exponential\" }";
+        let config = leasebridge::config::parse(Path::new("x.toml"), text).expect("it is good");
+        let own: Vec<_> = config.routes.values().filter_map(own_limits).collect();
+        let expected = [
+            "of its own: 9 retries, backoff 5s, 1h (each ± 20 %), tasks up to 2d old",
+            "of its own: 0 in doubt, backoff exponential",
+        ];
+        assert_eq!(own, expected);
     }
 }

@@ -32,6 +32,7 @@
 // Numbers of others are added up here.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod backoff;
 mod check;
 mod error;
 mod options;
@@ -47,6 +48,7 @@ use crate::env::Address;
 use crate::node::OnMissingRoute;
 use error::ConfigText;
 
+pub use backoff::Backoff;
 pub use error::ConfigError;
 pub use units::{Count, Size, Span, UnitError};
 
@@ -97,10 +99,14 @@ pub struct QueueConfig {
     pub max_retries: u16,
     /// Retries after a charged in-doubt attempt; zero is allowed.
     pub max_in_doubt: u16,
-    /// First ceiling of the backoff.
+    /// How long a task waits after a rejection: a schedule, or exponential.
+    pub backoff: Backoff,
+    /// First ceiling of the exponential backoff.
     pub backoff_min: Span,
-    /// Last ceiling of the backoff.
+    /// Last ceiling of it, and the longest that an endpoint may ask to be spared.
     pub backoff_max: Span,
+    /// How old a task may get. Left out: any age.
+    pub max_age: Option<Span>,
     /// Tasks in poison from which on enqueues are refused.
     pub poison_capacity: Count,
     /// How long an idempotency key is remembered.
@@ -141,6 +147,14 @@ pub struct RouteConfig {
     pub heartbeat: Span,
     /// The secret that the endpoint wants.
     pub credentials: Secret,
+    /// Retries after a rejected attempt. Left out: the queue's.
+    pub max_retries: Option<u16>,
+    /// Retries after a charged in-doubt attempt. Left out: the queue's.
+    pub max_in_doubt: Option<u16>,
+    /// How long a task waits after a rejection. Left out: as the queue says.
+    pub backoff: Option<Backoff>,
+    /// How old a task may get. Left out: as the queue says.
+    pub max_age: Option<Span>,
 }
 
 /// The table `[receiver]`: what `leasebridge receiver` listens on and executes.
@@ -209,8 +223,10 @@ impl Default for QueueConfig {
             max_hold: Span::from_secs(3_600),
             max_retries: 5,
             max_in_doubt: 20,
+            backoff: Backoff::default(),
             backoff_min: Span::from_millis(250),
             backoff_max: Span::from_secs(300),
+            max_age: None,
             poison_capacity: Count::new(1 << 20),
             dedupe_window: Span::from_secs(24 * 3_600),
             dedupe_keys_max: Count::new(1_000_000),
@@ -239,6 +255,10 @@ impl Default for RouteConfig {
             first_sign_of_life: Span::from_secs(3),
             heartbeat: Span::from_secs(5),
             credentials: Secret::default(),
+            max_retries: None,
+            max_in_doubt: None,
+            backoff: None,
+            max_age: None,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Config, RouteConfig};
+use super::{Backoff, Config, RouteConfig, Span};
 use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
 use crate::node::NodeOptions;
 use crate::queue::log::files::NewLog;
-use crate::queue::{BODY_BYTES_LIMIT, QueueOptions};
+use crate::queue::{BODY_BYTES_LIMIT, QueueOptions, RouteLimits};
 
 /// What a command may have beside its body: its headers, which the queue keeps with it.
 const HEADERS_BYTES: u32 = 64 << 10;
@@ -35,8 +35,15 @@ impl Config {
             max_hold: queue.max_hold.get(),
             max_retries: queue.max_retries,
             max_in_doubt: queue.max_in_doubt,
+            backoff: queue.backoff.get(),
             backoff_min: queue.backoff_min.get(),
             backoff_max: queue.backoff_max.get(),
+            max_age: queue.max_age.map(Span::get),
+            routes: self
+                .routes
+                .iter()
+                .map(|(name, route)| (name.clone(), limits(route)))
+                .collect(),
             capacity: queue.capacity.get(),
             poison_capacity: queue.poison_capacity.get(),
             dedupe_window: queue.dedupe_window.get(),
@@ -59,6 +66,15 @@ impl Config {
         let routes = self.routes.iter();
         let routes = routes.map(|(name, config)| route(name, config));
         BridgeOptions::new(routes.collect())
+    }
+}
+
+fn limits(config: &RouteConfig) -> RouteLimits {
+    RouteLimits {
+        max_retries: config.max_retries,
+        max_in_doubt: config.max_in_doubt,
+        backoff: config.backoff.as_ref().map(Backoff::get),
+        max_age: config.max_age.map(Span::get),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What people see when a configuration is wrong.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::parse;
+use crate::queue::{Backoff, RouteLimits};
 
 fn fault(text: &str) -> String {
     parse(Path::new("leasebridge.toml"), text)
@@ -30,13 +32,19 @@ fn a_full_file_is_understood() {
         [queue]
         capacity = 10
         max_retries = 0
+        backoff = ["5s", "1h30m"]
         backoff_max = "10s"
+        max_age = "2d"
         [journal]
         segment_size = "2MiB"
         max_size = "64MiB"
         [routes.lamps]
         socket = "[::1]:7420"
         window = 1
+        max_retries = 9
+        max_in_doubt = 0
+        backoff = "exponential"
+        max_age = "1h"
         on_lost_inbox = "hold"
         [receiver]
         grpc = "127.0.0.1:0"
@@ -44,6 +52,21 @@ fn a_full_file_is_understood() {
     let config = parse(Path::new("x.toml"), text).unwrap();
     assert_eq!(config.routes.keys().collect::<Vec<_>>(), ["lamps"]);
     assert_eq!(config.queue.max_retries, 0);
+    let queue = config.queue_options();
+    let hour = Duration::from_secs(3_600);
+    let steps = vec![Duration::from_secs(5), hour * 3 / 2];
+    assert_eq!(queue.backoff, Backoff::Schedule(steps));
+    assert_eq!(queue.max_age, Some(hour * 48));
+    let own = RouteLimits {
+        max_retries: Some(9),
+        max_in_doubt: Some(0),
+        backoff: Some(Backoff::Exponential),
+        max_age: Some(hour),
+    };
+    assert_eq!(
+        queue.routes.into_iter().collect::<Vec<_>>(),
+        [("lamps".to_owned(), own)]
+    );
     assert_eq!(config.journal.max_size.bytes(), 64 << 20);
     assert_eq!(config.drain_timeout.to_string(), "1m");
 }
@@ -60,6 +83,14 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         "[queue]\nlease = \"0s\"\n",
         "[queue]\nlease = \"30 parsecs\"\n",
         "[queue]\nmax_retries = -1\n",
+        "[queue]\nbackoff = \"linear\"\n",
+        "[queue]\nbackoff = []\n",
+        "[queue]\nbackoff = \"5s\"\n",
+        "[queue]\nbackoff = [\"1s\", 10]\n",
+        "[queue]\nbackoff = [\"1s\", \"0s\"]\n",
+        "[queue]\nmax_age = 0\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nbackoff = true\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nmax_in_doubt = 70000\n",
         "[queue]\nlease = \"2h\"\n\n[journal]\n",
         "queue.lease = \"2h\"\nqueue.max_hold = \"1h\"\n",
         "listen = \"7410\"\n",

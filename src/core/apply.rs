@@ -85,6 +85,7 @@ impl QueueState {
             }
             Event::Settled(Settled { at, .. })
             | Event::Expired { at, .. }
+            | Event::TooOld { at, .. }
             | Event::Requeued { at, .. }
             | Event::Removed { at, .. } => self.pass(*at),
             _ => {}
@@ -119,7 +120,8 @@ impl QueueState {
                 lease,
             } => self.granted(*delivery, *at, *lease)?,
             Event::Settled(settled) => self.settled(settled)?,
-            Event::Expired { id, at } => self.expired(*id, *at)?,
+            Event::Expired { id, at } => self.given_up(*id, *at, PoisonCause::Expired)?,
+            Event::TooOld { id, at } => self.given_up(*id, *at, PoisonCause::TooOld)?,
             Event::Requeued { id, at } => self.requeued(*id, *at)?,
             Event::Removed { id, at, why } => {
                 let slot = self.known(*id)?;
@@ -187,6 +189,10 @@ impl QueueState {
                 if until.0 > 0 {
                     self.suspects.rest_until = until.after(SpanMs(QUARANTINE_REST_MS));
                 }
+            }
+            Event::AgeLimited { route, age_max } => {
+                self.known_route(*route)?;
+                self.limit_age(*route, *age_max);
             }
         }
         Ok(())
@@ -351,19 +357,18 @@ impl QueueState {
         Ok(())
     }
 
-    fn expired(&mut self, id: TaskId, at: QueueMs) -> Result<(), Impossible> {
+    fn given_up(&mut self, id: TaskId, at: QueueMs, cause: PoisonCause) -> Result<(), Impossible> {
         let slot = self.known(id)?;
         if !matches!(self.task(slot).life, TaskLife::Ready | TaskLife::Delayed(_)) {
             return Err(Impossible::WrongState {
                 id,
-                event: "expired",
+                event: "given up",
             });
         }
         self.pass(at);
         self.leave(slot);
         let route = self.task(slot).route;
         self.lane_mut(route).totals.poisoned += 1;
-        let cause = PoisonCause::Expired;
         self.enter(slot, TaskLife::Poison { at, cause });
         Ok(())
     }
@@ -386,6 +391,8 @@ impl QueueState {
             task.epoch = None;
         }
         task.isolation = Isolation::None;
+        // Its age counts anew.
+        task.history.get_or_insert_default().requeued_at = Some(at);
         // An expired command was asked for again by hand: its old deadline has had its say.
         task.deadline = task.deadline.filter(|deadline| *deadline > at);
         let route = task.route;
@@ -450,16 +457,36 @@ impl QueueState {
         self.bodies.add(body);
     }
 
+    /// Changes how old a route's tasks may get, and with it when its waiting ones are given up.
+    fn limit_age(&mut self, route: RouteId, age_max: Option<SpanMs>) {
+        let waits = |task: &Task| matches!(task.life, TaskLife::Ready | TaskLife::Delayed(_));
+        let waiting = |state: &Self| -> Vec<_> {
+            let tasks = state
+                .tasks
+                .iter()
+                .filter(|(_, task)| task.route == route && waits(task));
+            let given_up = tasks.filter_map(|(slot, task)| {
+                let (at, _) = state.given_up_at(task)?;
+                let slot = Slot::try_from(slot).expect("fewer than 2^32 tasks");
+                Some((at, task.id.seq, slot))
+            });
+            given_up.collect()
+        };
+        for place in waiting(self) {
+            self.expiries.remove(&place);
+        }
+        self.lane_mut(route).age_max = age_max;
+        let places = waiting(self);
+        self.expiries.extend(places);
+    }
+
     /// Takes a task out of whatever order it stands in; says where it was.
     fn leave(&mut self, slot: Slot) -> TaskLife {
         let task = &self.tasks[slot as usize];
         let (rank, isolation) = (task.rank(), task.isolation);
+        let given_up = self.given_up_at(task);
         let Task {
-            id,
-            life,
-            deadline,
-            route,
-            ..
+            id, life, route, ..
         } = *task;
         match life {
             TaskLife::Ready => {
@@ -488,8 +515,8 @@ impl QueueState {
                 lane.poison.remove(&(id.seq, slot));
             }
         }
-        if let (Some(deadline), TaskLife::Ready | TaskLife::Delayed(_)) = (deadline, life) {
-            self.expiries.remove(&(deadline, id.seq, slot));
+        if let (Some((at, _)), TaskLife::Ready | TaskLife::Delayed(_)) = (given_up, life) {
+            self.expiries.remove(&(at, id.seq, slot));
         }
         life
     }
@@ -499,12 +526,7 @@ impl QueueState {
         let task = &mut self.tasks[slot as usize];
         task.life = life;
         let (rank, isolation) = (task.rank(), task.isolation);
-        let Task {
-            id,
-            deadline,
-            route,
-            ..
-        } = *task;
+        let Task { id, route, .. } = *task;
         match life {
             TaskLife::Ready => {
                 let lane = self.lane_mut(route);
@@ -523,8 +545,9 @@ impl QueueState {
             }
             TaskLife::Leased(_) => unreachable!("a lease is made by `hold`"),
         }
-        if let (Some(deadline), TaskLife::Ready | TaskLife::Delayed(_)) = (deadline, life) {
-            self.expiries.insert((deadline, id.seq, slot));
+        let given_up = self.given_up_at(self.task(slot));
+        if let (Some((at, _)), TaskLife::Ready | TaskLife::Delayed(_)) = (given_up, life) {
+            self.expiries.insert((at, id.seq, slot));
         }
     }
 

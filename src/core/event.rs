@@ -3,7 +3,7 @@
 
 use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, TaskId};
-use super::time::{MonoMs, QueueMs};
+use super::time::{MonoMs, QueueMs, SpanMs};
 
 /// One change of state.
 #[expect(missing_docs, reason = "each variant's line covers its fields")]
@@ -27,6 +27,8 @@ pub enum Event {
     Settled(Settled),
     /// The command's own deadline passed while nobody held it.
     Expired { id: TaskId, at: QueueMs },
+    /// The task got older than its route's tasks may while nobody held it.
+    TooOld { id: TaskId, at: QueueMs },
     /// Out of poison, back to ready, with fresh budgets.
     Requeued { id: TaskId, at: QueueMs },
     /// Out of the queue by somebody's hand.
@@ -62,6 +64,11 @@ pub enum Event {
     Sent { delivery: DeliveryId },
     /// Volatile: until then only the suspects of the bridge's death are granted, one by one. Zero: no more.
     Quarantined { until: MonoMs },
+    /// Volatile: how old the route's tasks may get from now on, for as long as this process lives.
+    AgeLimited {
+        route: RouteId,
+        age_max: Option<SpanMs>,
+    },
 }
 
 impl Event {
@@ -70,7 +77,11 @@ impl Event {
     pub fn is_durable(&self) -> bool {
         !matches!(
             self,
-            Self::Due { .. } | Self::Extended { .. } | Self::Sent { .. } | Self::Quarantined { .. }
+            Self::Due { .. }
+                | Self::Extended { .. }
+                | Self::Sent { .. }
+                | Self::Quarantined { .. }
+                | Self::AgeLimited { .. }
         )
     }
 }
@@ -247,6 +258,8 @@ pub enum PoisonCause {
     Refused,
     /// Its own deadline passed.
     Expired,
+    /// It got older than its route's tasks may.
+    TooOld,
 }
 
 impl PoisonCause {
@@ -257,6 +270,7 @@ impl PoisonCause {
             Self::InDoubtSpent => "in doubt spent",
             Self::Refused => "refused",
             Self::Expired => "expired",
+            Self::TooOld => "too old",
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct TaskHistory {
     pub omitted: u64,
     /// Exact counts of all.
     pub counts: OutcomeCounts,
+    /// When it was last brought back from the poison store.
+    pub requeued_at: Option<QueueMs>,
 }
 
 impl TaskHistory {

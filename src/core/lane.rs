@@ -6,6 +6,7 @@ use super::event::LeaseOutcome;
 use super::ids::Seq;
 use super::order::GrantOrder;
 use super::task::Slot;
+use super::time::SpanMs;
 
 /// A route within the queue.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct QueueLane {
     pub(crate) grants: u64,
     /// Answers so far.
     pub(crate) answers: u64,
+    /// How old its tasks may get; volatile.
+    pub(crate) age_max: Option<SpanMs>,
     pub(crate) totals: LaneTotals,
 }
 
@@ -110,6 +113,7 @@ impl QueueLane {
             counts: LaneCounts::default(),
             grants: 0,
             answers: 0,
+            age_max: None,
             totals: LaneTotals::default(),
         }
     }

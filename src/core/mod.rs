@@ -30,6 +30,6 @@ pub use ids::{
     DeliveryId, Epoch, EpochError, IdRange, Origin, RouteId, SendNumber, Seq, TaskId, TaskIdError,
 };
 pub use lane::{LaneCounts, LaneTotals};
-pub use policy::Policy;
+pub use policy::{Policy, RejectionWait, RoutePolicy, SCHEDULE_DEFAULT_MS};
 pub use state::{QueueState, TaskState, TaskView};
 pub use time::{MonoMs, Now, QueueMs, SpanMs};

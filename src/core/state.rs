@@ -40,7 +40,7 @@ pub struct QueueState {
     pub(super) routes: BTreeMap<Box<str>, RouteId>,
     pub(super) keys: KeyWindow,
     pub(super) delayed: BTreeSet<(QueueMs, Seq, Slot)>,
-    /// Own deadlines of ready and delayed tasks.
+    /// When ready and delayed tasks are given up: at their own deadlines, or at the age that their routes allow.
     pub(super) expiries: BTreeSet<(QueueMs, Seq, Slot)>,
     pub(super) lease_ends: LeaseEnds,
     pub(super) bodies: Bodies,
@@ -435,6 +435,20 @@ impl QueueState {
 
     pub(super) fn task(&self, slot: Slot) -> &Task {
         &self.tasks[slot as usize]
+    }
+
+    /// From when on a task is not granted any more, and what it goes to poison for then.
+    pub(super) fn given_up_at(&self, task: &Task) -> Option<(QueueMs, PoisonCause)> {
+        let deadline = task.deadline.map(|at| (at, PoisonCause::Expired));
+        let age_max = self.lane(task.route).age_max;
+        let outlived = age_max.map(|age| (task.since().after(age), PoisonCause::TooOld));
+        deadline.into_iter().chain(outlived).min()
+    }
+
+    /// Why a task is not granted any more, if it isn't.
+    pub(super) fn is_overdue(&self, task: &Task, at: QueueMs) -> Option<PoisonCause> {
+        let (given_up_at, cause) = self.given_up_at(task)?;
+        (given_up_at <= at).then_some(cause)
     }
 
     fn view_of(&self, slot: Slot) -> TaskView<'_> {

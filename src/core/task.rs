@@ -66,6 +66,12 @@ impl Task {
         }
     }
 
+    /// From when on its age counts: from its enqueue, or from the last time that somebody asked for it again.
+    pub(crate) fn since(&self) -> QueueMs {
+        let requeued = self.history.as_ref().and_then(|it| it.requeued_at);
+        requeued.unwrap_or(self.enqueued_at)
+    }
+
     /// Its place in the order of its route.
     pub(crate) fn rank(&self) -> Rank {
         Rank {

@@ -66,6 +66,8 @@ catalogue! {
         HeldAtDeath = "held_at_death": "an opening found a lease of the dead process, in doubt",
         ExpiredWaiting = "expired_waiting": "a command's own deadline passed while it waited",
         ExpiredAtLeaseEnd = "expired_at_lease_end": "a lease ended without done, past the command's own deadline",
+        TooOldWaiting = "too_old_waiting": "a task got older than its route's may while it waited",
+        TooOldAtLeaseEnd = "too_old_at_lease_end": "a lease ended without done, and its task was older than its route's may",
         DeadlineAlreadyPassed = "deadline_already_passed": "a command was refused because its deadline had passed",
         DuplicateAnswered = "duplicate_answered": "an enqueue with a known key was answered with the first task",
         DuplicateOfFinished = "duplicate_of_finished": "such a first task had left already",

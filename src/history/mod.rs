@@ -19,8 +19,8 @@ mod tests;
 mod text;
 
 pub use names::{FaultId, HostName, OpId};
-pub use queue::{fed, found};
-pub use record::{Counts, LeaseEnd, Record, What};
+pub use queue::{fed, found, opened};
+pub use record::{Counts, LeaseEnd, Record, RouteTerms, What};
 pub use task::TaskName;
 pub use text::{Header, HistoryError, read, write};
 

@@ -1,9 +1,11 @@
 //! What a queue tells of itself, as records.
 
-use super::{Counts, LeaseEnd, TaskName, What};
+use std::time::Duration;
+
+use super::{Counts, LeaseEnd, RouteTerms, TaskName, What};
 use crate::core::event::Next;
 use crate::core::{Epoch, LaneCounts, TaskState};
-use crate::queue::{Explained, LifecycleEvent};
+use crate::queue::{Backoff, Explained, LifecycleEvent, QueueOptions, RouteLimits, SafeTaskQueue};
 
 impl From<LaneCounts> for Counts {
     fn from(counts: LaneCounts) -> Self {
@@ -19,6 +21,35 @@ impl From<LaneCounts> for Counts {
             leased,
             poison,
         }
+    }
+}
+
+/// A queue has been opened, by the process of that number on its host.
+pub fn opened<T>(boot: u32, queue: &SafeTaskQueue<T>) -> What {
+    let options = queue.options();
+    let own = options.routes.iter();
+    let own = own.filter(|(_, limits)| **limits != RouteLimits::default());
+    What::Opened {
+        boot,
+        origin: queue.origin().to_string(),
+        counts: queue.counts().into(),
+        terms: terms(options, &RouteLimits::default()),
+        routes: own
+            .map(|(name, limits)| (name.clone(), terms(options, limits)))
+            .collect(),
+    }
+}
+
+fn terms(options: &QueueOptions, own: &RouteLimits) -> RouteTerms {
+    let millis = |span: &Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    RouteTerms {
+        max_retries: own.max_retries.unwrap_or(options.max_retries),
+        max_in_doubt: own.max_in_doubt.unwrap_or(options.max_in_doubt),
+        schedule_ms: match own.backoff.as_ref().unwrap_or(&options.backoff) {
+            Backoff::Exponential => Vec::new(),
+            Backoff::Schedule(steps) => steps.iter().map(millis).collect(),
+        },
+        max_age_ms: own.max_age.or(options.max_age).as_ref().map(millis),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The records: what can be said of a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -88,10 +89,12 @@ pub enum What {
         origin: String,
         /// What was found.
         counts: Counts,
-        /// The budgets in force.
-        max_retries: u16,
-        /// The budget of doubts in force.
-        max_in_doubt: u16,
+        /// What holds on routes that have nothing of their own.
+        #[serde(flatten)]
+        terms: RouteTerms,
+        /// What holds on those that have, by their names.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        routes: BTreeMap<String, RouteTerms>,
     },
     /// The queue was closed in order.
     Closed {},
@@ -112,8 +115,8 @@ pub enum What {
         /// The feed's own number.
         sequence: u64,
         /// As the feed names it: `enqueued`, `granted`, `extended`, `done`, `rejected`, `refused`, `unavailable`,
-        /// `in doubt`, `not sent`, `released`, `due`, `expired`, `requeued`, `purged`, `drained`, `restored`,
-        /// `rerouted`, `paused`, `resumed`.
+        /// `in doubt`, `not sent`, `released`, `due`, `expired`, `too old`, `requeued`, `purged`, `drained`,
+        /// `restored`, `rerouted`, `paused`, `resumed`.
         kind: Cow<'static, str>,
         /// The task; none for what happens to a route.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,7 +153,7 @@ pub enum What {
         task: TaskName,
         /// `ready`, `delayed`, `leased`, `poison`.
         state: String,
-        /// The cause, if it is in poison: `retries spent`, `in doubt spent`, `refused`, `expired`.
+        /// The cause, if it is in poison: `retries spent`, `in doubt spent`, `refused`, `expired`, `too old`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<String>,
         /// The epoch of its last lease.
@@ -339,6 +342,21 @@ impl What {
             _ => None,
         }
     }
+}
+
+/// What failed attempts cost on a route, how long its tasks wait, and how old they may get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTerms {
+    /// The budget of rejections.
+    pub max_retries: u16,
+    /// The budget of doubts.
+    pub max_in_doubt: u16,
+    /// The waits after rejections, one after the other, in milliseconds; none if they follow no schedule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule_ms: Vec<u64>,
+    /// How old a task may get, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_ms: Option<u64>,
 }
 
 /// How many tasks are where.

@@ -94,7 +94,9 @@ pub fn write(mut output: impl Write, header: &Header, records: &[Record]) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Counts, LeaseEnd, What};
+    use std::collections::BTreeMap;
+
+    use crate::history::{Counts, LeaseEnd, RouteTerms, What};
 
     fn header() -> Header {
         Header {
@@ -110,8 +112,13 @@ mod tests {
                 boot: 1,
                 origin: "00ff".into(),
                 counts: Counts::default(),
-                max_retries: 5,
-                max_in_doubt: 20,
+                terms: RouteTerms {
+                    max_retries: 5,
+                    max_in_doubt: 20,
+                    schedule_ms: vec![1_000, 10_000],
+                    max_age_ms: None,
+                },
+                routes: BTreeMap::default(),
             },
             What::Fed {
                 sequence: 3,

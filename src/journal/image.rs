@@ -33,6 +33,11 @@ const HAS_KEY: u8 = 2;
 /// Since version 2.
 const HAS_FIELDS: u8 = 4;
 
+const NO_HISTORY: u8 = 0;
+const HISTORY: u8 = 1;
+/// With the time of the last requeue.
+const HISTORY_SINCE_REQUEUE: u8 = 2;
+
 pub(super) fn put_options(
     out: &mut Vec<u8>,
     deadline: Option<QueueMs>,
@@ -105,7 +110,16 @@ pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {
         out.put_u16(count);
     }
     out.put_u8(isolation_code(image.isolation));
-    out.put_u8(u8::from(image.history.is_some()));
+    match image.history.as_deref() {
+        None => out.put_u8(NO_HISTORY),
+        Some(history) => match history.requeued_at {
+            None => out.put_u8(HISTORY),
+            Some(at) => {
+                out.put_u8(HISTORY_SINCE_REQUEUE);
+                out.put_u64(at.0);
+            }
+        },
+    }
     if let Some(history) = &image.history {
         put_history(out, history);
     }
@@ -136,9 +150,22 @@ pub(super) fn task(
             setbacks: reader.u16()?,
         },
         isolation: isolation(reader.u8()?)?,
-        history: match reader.bool("presence of a history")? {
-            false => None,
-            true => Some(Box::new(history(reader)?)),
+        history: match reader.u8()? {
+            NO_HISTORY => None,
+            HISTORY => Some(Box::new(history(reader)?)),
+            HISTORY_SINCE_REQUEUE => {
+                let requeued_at = Some(QueueMs(reader.u64()?));
+                Some(Box::new(TaskHistory {
+                    requeued_at,
+                    ..history(reader)?
+                }))
+            }
+            value => {
+                return Err(DecodeError::Value {
+                    field: "presence of a history",
+                    value,
+                });
+            }
         },
     })
 }
@@ -339,6 +366,7 @@ fn cause_code(cause: PoisonCause) -> u8 {
         PoisonCause::InDoubtSpent => 1,
         PoisonCause::Refused => 2,
         PoisonCause::Expired => 3,
+        PoisonCause::TooOld => 4,
     }
 }
 
@@ -348,6 +376,7 @@ fn cause(value: u8) -> Result<PoisonCause, DecodeError> {
         1 => PoisonCause::InDoubtSpent,
         2 => PoisonCause::Refused,
         3 => PoisonCause::Expired,
+        4 => PoisonCause::TooOld,
         value => {
             return Err(DecodeError::Value {
                 field: "cause of poison",

@@ -57,6 +57,7 @@ mod tag {
     pub(super) const MOVED: u8 = 27;
     pub(super) const KEY_MOVED: u8 = 28;
     pub(super) const KEYS_FORGOTTEN: u8 = 29;
+    pub(super) const TOO_OLD: u8 = 30;
 }
 
 /// Bytes that every record without texts and history stays under.
@@ -184,6 +185,7 @@ fn put_small(out: &mut Vec<u8>, event: &Event) {
             out.put_u8(u8::from(*paused));
         }
         Event::Expired { id, at } => put_id_at(out, tag::EXPIRED, *id, *at),
+        Event::TooOld { id, at } => put_id_at(out, tag::TOO_OLD, *id, *at),
         Event::Requeued { id, at } => put_id_at(out, tag::REQUEUED, *id, *at),
         Event::Removed { id, at, why } => {
             put_id_at(out, tag::REMOVED, *id, *at);
@@ -433,6 +435,10 @@ fn small(reader: &mut Reader<'_>, tag: u8) -> Result<Event, DecodeError> {
             paused: reader.bool("pause")?,
         },
         tag::EXPIRED => Event::Expired {
+            id: task_id(reader)?,
+            at: QueueMs(reader.u64()?),
+        },
+        tag::TOO_OLD => Event::TooOld {
             id: task_id(reader)?,
             at: QueueMs(reader.u64()?),
         },

@@ -74,6 +74,8 @@ pub enum LifecycleKind {
     Due,
     /// The command's own deadline passed.
     Expired,
+    /// The task got older than its route's tasks may.
+    TooOld,
     /// Out of poison, back to ready.
     Requeued,
     /// Out of the queue by somebody's hand.
@@ -106,6 +108,7 @@ impl LifecycleKind {
             Self::Released => "released",
             Self::Due => "due",
             Self::Expired => "expired",
+            Self::TooOld => "too old",
             Self::Requeued => "requeued",
             Self::Purged => "purged",
             Self::Drained => "drained",
@@ -261,6 +264,7 @@ fn concerns(event: &Event) -> Option<Concern> {
         }
         Event::Due { id } => plain(Kind::Due, id),
         Event::Expired { id, .. } => plain(Kind::Expired, id),
+        Event::TooOld { id, .. } => plain(Kind::TooOld, id),
         Event::Requeued { id, .. } => plain(Kind::Requeued, id),
         Event::Removed {
             id,
@@ -282,7 +286,8 @@ fn concerns(event: &Event) -> Option<Concern> {
         | Event::KeyMoved { .. }
         | Event::KeysForgotten { .. }
         | Event::Sent { .. }
-        | Event::Quarantined { .. } => None,
+        | Event::Quarantined { .. }
+        | Event::AgeLimited { .. } => None,
     }
 }
 

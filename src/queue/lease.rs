@@ -19,7 +19,7 @@ const UNREAD_RETRY: SpanMs = SpanMs(1_000);
 /// How an attempt failed, in the words of whoever holds the lease: the history keeps them beside the outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The endpoint answered no: again after a backoff, at most `max_retries` times.
+    /// The endpoint answered no: again after a wait, at most `max_retries` times.
     Rejected(String),
     /// No for good: to the poison store.
     Refused(String),

@@ -23,6 +23,7 @@ mod payload;
     reason = "the queue is what this module is about"
 )]
 mod queue;
+mod route_limits;
 mod status;
 mod sync;
 
@@ -43,3 +44,4 @@ pub use options::{
 };
 pub use payload::{Json, Payload, PayloadError};
 pub use queue::SafeTaskQueue;
+pub use route_limits::{Backoff, RouteLimits, SCHEDULE_STEPS_MAX};

@@ -1,6 +1,7 @@
 //! How a queue is to behave, checked before anything is opened.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::envelope::ENVELOPE_BYTES_MAX;
 use super::log::LogStore;
 use super::log::files::{FolderStore, NewLog};
-use crate::core::{Policy, SpanMs};
+use super::route_limits::{Backoff, RouteLimits};
 use crate::env::{Env, Wall};
 use crate::journal::{Geometry, GeometryError, GeometryOptions};
 
@@ -49,10 +50,17 @@ pub struct QueueOptions {
     pub max_retries: u16,
     /// Retries after a charged in-doubt attempt. 20.
     pub max_in_doubt: u16,
-    /// First ceiling of the backoff after a failed attempt. 250 ms.
+    /// How long a task waits after a rejection. 1 s, 10 s, 1 min, 10 min, 1 h.
+    pub backoff: Backoff,
+    /// First ceiling of the exponential backoff. 250 ms.
     pub backoff_min: Duration,
-    /// Last ceiling of the backoff. 5 min.
+    /// Last ceiling of it, and the longest that an endpoint may ask to be spared. 5 min.
     pub backoff_max: Duration,
+    /// How old a task may get, from its enqueue or its last requeue on: older ones go to poison in place of being
+    /// granted. None: any age.
+    pub max_age: Option<Duration>,
+    /// What single routes have of their own, by their names. A name of which no route is defined changes nothing.
+    pub routes: BTreeMap<String, RouteLimits>,
     /// Tasks that may be pending (ready, delayed or leased) at once. 1,048,576.
     pub capacity: u64,
     /// Tasks in the poison store from which on new commands are refused. 1,048,576.
@@ -89,8 +97,11 @@ impl QueueOptions {
             max_hold: Duration::from_secs(3600),
             max_retries: 5,
             max_in_doubt: 20,
+            backoff: Backoff::default(),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(300),
+            max_age: None,
+            routes: BTreeMap::new(),
             capacity: 1 << 20,
             poison_capacity: 1 << 20,
             high_watermark: None,
@@ -134,6 +145,7 @@ impl QueueOptions {
             "backoff_max",
             "must be at least `backoff_min`",
         )?;
+        self.validate_routes()?;
         check(self.capacity > 0, "capacity", "must be above 0")?;
         check(
             self.capacity <= CAPACITY_MAX,
@@ -168,6 +180,23 @@ impl QueueOptions {
         )
     }
 
+    fn validate_routes(&self) -> Result<(), QueueOptionsError> {
+        let own = self.routes.values();
+        let ages = own.clone().map(|route| route.max_age);
+        for max_age in ages.chain([self.max_age]).flatten() {
+            let positive = max_age >= Duration::from_millis(1);
+            check(positive, "max_age", "must be at least 1 ms")?;
+        }
+        for backoff in own
+            .filter_map(|route| route.backoff.as_ref())
+            .chain([&self.backoff])
+        {
+            let allowed = "must be exponential, or from 1 to 64 steps of at least 1 ms";
+            check(backoff.is_sensible(), "backoff", allowed)?;
+        }
+        Ok(())
+    }
+
     /// Where the log is kept.
     pub(crate) fn log_store(&self) -> Arc<dyn LogStore> {
         let folder = || FolderStore::new(self.env.disk.clone(), &self.dir).new_log(self.new_log);
@@ -196,19 +225,6 @@ impl QueueOptions {
             .filter(|low| *low < high)
             .unwrap_or((high / 2).max(1));
         Some((high, low))
-    }
-
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            lease: SpanMs::from_duration(self.lease),
-            hold_max: SpanMs::from_duration(self.max_hold),
-            retries_max: self.max_retries,
-            in_doubt_max: self.max_in_doubt,
-            backoff_min: SpanMs::from_duration(self.backoff_min),
-            backoff_max: SpanMs::from_duration(self.backoff_max),
-            key_window: SpanMs::from_duration(self.dedupe_window),
-            keys_max: self.dedupe_keys_max,
-        }
     }
 }
 
@@ -281,13 +297,29 @@ mod tests {
     #[tokio::test]
     async fn every_senseless_option_is_refused_by_name() {
         assert_eq!(QueueOptions::new("/x").validate(), Ok(()));
-        let spoils: [Spoil; 12] = [
+        let spoils: [Spoil; 16] = [
             (|o| o.name = "  ".into(), "name"),
             (|o| o.poison_queue_name.clear(), "poison_queue_name"),
             (|o| o.lease = Duration::ZERO, "lease"),
             (|o| o.max_hold = Duration::from_secs(1), "max_hold"),
             (|o| o.backoff_min = Duration::ZERO, "backoff_min"),
             (|o| o.backoff_max = Duration::from_millis(1), "backoff_max"),
+            (|o| o.backoff = Backoff::Schedule(Vec::new()), "backoff"),
+            (
+                |o| o.backoff = Backoff::Schedule(vec![Duration::ZERO]),
+                "backoff",
+            ),
+            (|o| o.max_age = Some(Duration::ZERO), "max_age"),
+            (
+                |o| {
+                    let limits = RouteLimits {
+                        backoff: Some(Backoff::Schedule(vec![Duration::from_secs(1); 65])),
+                        ..RouteLimits::default()
+                    };
+                    o.routes = BTreeMap::from([("a".to_owned(), limits)]);
+                },
+                "backoff",
+            ),
             (|o| o.capacity = 0, "capacity"),
             (|o| o.poison_capacity = 0, "poison_capacity"),
             (|o| o.high_watermark = Some(0), "high_watermark"),

@@ -140,6 +140,7 @@ fn poisoned_because(cause: PoisonCause) -> &'static str {
         PoisonCause::InDoubtSpent => "it got no definite answer more often than it is tried again",
         PoisonCause::Refused => "it was refused for good",
         PoisonCause::Expired => "its own deadline passed before it was executed",
+        PoisonCause::TooOld => "it got older than its route's `max_age` before it was executed",
     }
 }
 

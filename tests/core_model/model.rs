@@ -12,6 +12,13 @@ use leasebridge::core::{
     RouteId, Seq, Settlement, TaskId, TaskState,
 };
 
+/// The waits after rejections.
+pub(crate) const SCHEDULE: [u64; 2] = [20, 55];
+
+/// The route whose tasks may get only so old, in milliseconds.
+pub(crate) const AGED_ROUTE: u32 = 1;
+pub(crate) const AGE_MAX: u64 = 700;
+
 /// A lease as its holder and the endpoint's neighbours see it. The flags are kept up to date at each
 /// event that changes them, not worked out from counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub(crate) enum Place {
 pub(crate) struct Task {
     pub(crate) route: u32,
     pub(crate) enqueued_at: u64,
+    /// From when on its age counts.
+    pub(crate) since: u64,
     pub(crate) deadline: Option<u64>,
     pub(crate) key: Option<u128>,
     pub(crate) epoch: u32,
@@ -200,6 +209,7 @@ impl Model {
         let task = Task {
             route,
             enqueued_at: now.at,
+            since: now.at,
             deadline,
             key: key.map(|(key, _)| key),
             epoch: 0,
@@ -225,8 +235,8 @@ impl Model {
             return Granting::Nothing;
         };
         let task = self.tasks.get_mut(&id).expect("a candidate");
-        if task.deadline.is_some_and(|deadline| deadline <= now.at) {
-            task.place = Place::Poison(PoisonCause::Expired);
+        if let Some(cause) = task.is_overdue(now) {
+            task.place = Place::Poison(cause);
             return Granting::Expired;
         }
         let alone_in_queue = self.flying().next().is_none();
@@ -385,10 +395,11 @@ impl Model {
     ) -> Next {
         let task = self.tasks.get_mut(&id).expect("it flies");
         let ceiling = policy
+            .route
             .backoff_min
             .0
             .saturating_mul(1 << task.setbacks.min(30))
-            .min(policy.backoff_max.0);
+            .min(policy.route.backoff_max.0);
         let (mut place, answer) = match report {
             Report::Done => {
                 self.finish(id, TaskState::Done);
@@ -402,18 +413,25 @@ impl Model {
                 task.counts.rejected += 1;
                 task.setbacks += 1;
                 task.retries += 1;
-                if task.retries > policy.retries_max {
-                    task.retries = policy.retries_max;
+                if task.retries > policy.route.retries_max {
+                    task.retries = policy.route.retries_max;
                     (Place::Poison(PoisonCause::RetriesSpent), true)
                 } else {
-                    (Place::Delayed(chosen(real, id, now, ceiling)), true)
+                    let step = match task.retries {
+                        1 => SCHEDULE[0],
+                        _ => SCHEDULE[1],
+                    };
+                    let until = chosen(real, id, now, step + step / 5);
+                    let waits = until > now.at;
+                    assert!(!waits || until >= now.at + step - step / 5, "too early");
+                    (Place::Delayed(until), true)
                 }
             }
             Report::Unavailable { retry_after } => {
                 task.counts.unavailable += 1;
                 let span = retry_after
                     .0
-                    .clamp(policy.backoff_min.0, policy.backoff_max.0);
+                    .clamp(policy.route.backoff_min.0, policy.route.backoff_max.0);
                 (Place::Delayed(now.at + span), true)
             }
             Report::InDoubt(doubt) => {
@@ -442,8 +460,8 @@ impl Model {
             (task.uncharged, task.deaths, task.isolation) = (0, 0, Isolation::None);
         }
         let waits = matches!(place, Place::Ready | Place::Delayed(_));
-        if waits && task.deadline.is_some_and(|deadline| deadline <= now.at) {
-            place = Place::Poison(PoisonCause::Expired);
+        if let Some(cause) = task.is_overdue(now).filter(|_| waits) {
+            place = Place::Poison(cause);
         }
         let next = match &place {
             Place::Ready => Next::Ready,
@@ -486,8 +504,8 @@ impl Model {
             if !matches!(task.place, Place::Ready | Place::Delayed(_)) {
                 continue;
             }
-            if task.deadline.is_some_and(|deadline| deadline <= now.at) {
-                task.place = Place::Poison(PoisonCause::Expired);
+            if let Some(cause) = task.is_overdue(now) {
+                task.place = Place::Poison(cause);
             } else if let Place::Delayed(until) = task.place
                 && until <= now.at
             {
@@ -517,6 +535,7 @@ impl Model {
     pub(crate) fn requeue(&mut self, now: Moment, id: TaskId) -> Answer {
         let task = self.poisoned(id)?;
         task.place = Place::Ready;
+        task.since = now.at;
         (task.retries, task.in_doubt, task.uncharged) = (0, 0, 0);
         (task.deaths, task.setbacks, task.isolation) = (0, 0, Isolation::None);
         task.deadline = task.deadline.filter(|deadline| *deadline > now.at);
@@ -620,6 +639,20 @@ impl Model {
 }
 
 impl Task {
+    /// From when on it may not be granted any more, and why.
+    pub(crate) fn given_up_at(&self) -> Option<(u64, PoisonCause)> {
+        let deadline = self.deadline.map(|at| (at, PoisonCause::Expired));
+        let aged = self.route == AGED_ROUTE;
+        let outlived = aged.then_some((self.since + AGE_MAX, PoisonCause::TooOld));
+        deadline.into_iter().chain(outlived).min()
+    }
+
+    /// Why it may not be granted any more, if it may not.
+    fn is_overdue(&self, now: Moment) -> Option<PoisonCause> {
+        let (at, cause) = self.given_up_at()?;
+        (at <= now.at).then_some(cause)
+    }
+
     /// An in-doubt outcome; says whether the budget is spent.
     fn doubt(&mut self, policy: &Policy, flight: &Flight, doubt: Doubt) -> bool {
         self.counts.in_doubt += 1;
@@ -632,8 +665,8 @@ impl Task {
         };
         if own_doing {
             self.in_doubt += 1;
-            let spent = self.in_doubt > policy.in_doubt_max;
-            self.in_doubt = self.in_doubt.min(policy.in_doubt_max);
+            let spent = self.in_doubt > policy.route.in_doubt_max;
+            self.in_doubt = self.in_doubt.min(policy.route.in_doubt_max);
             return spent;
         }
         let (count, isolation) = if death {

@@ -1,16 +1,19 @@
 //! The machine and the model side by side, driven by operations that are decoded from four bytes each:
 //! proptest and the fuzzer draw from the same world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasebridge::core::event::{Base, Doubt, Isolation, LifeImage, TaskImage};
 use leasebridge::core::ids::{Fingerprint, KeyHash, SegmentNo};
 use leasebridge::core::{
     DeliveryId, Epoch, Event, Input, LaneCounts, MonoMs, Now, Origin, Policy, QueueMs, QueueState,
-    Refusal, Reply, Report, RouteId, Seq, Settlement, SpanMs, TaskId, TaskState, decide,
+    Refusal, RejectionWait, Reply, Report, RouteId, RoutePolicy, Seq, Settlement, SpanMs, TaskId,
+    TaskState, decide,
 };
 
-use super::model::{Answer, Granting, Model, Moment, Place, Refused, Task};
+use super::model::{
+    AGE_MAX, AGED_ROUTE, Answer, Granting, Model, Moment, Place, Refused, SCHEDULE, Task,
+};
 
 /// Routes of the world, and one number beyond that names none.
 const ROUTES: u32 = 3;
@@ -22,10 +25,14 @@ pub(crate) fn small_policy() -> Policy {
     Policy {
         lease: SpanMs(100),
         hold_max: SpanMs(350),
-        retries_max: 2,
-        in_doubt_max: 2,
-        backoff_min: SpanMs(10),
-        backoff_max: SpanMs(60),
+        route: RoutePolicy {
+            retries_max: 2,
+            in_doubt_max: 2,
+            after_rejection: RejectionWait::Schedule(SCHEDULE.map(SpanMs).into()),
+            backoff_min: SpanMs(10),
+            backoff_max: SpanMs(60),
+        },
+        routes: BTreeMap::new(),
         key_window: SpanMs(2_000),
         keys_max: 2,
     }
@@ -95,6 +102,7 @@ impl World {
             assert!(matches!(reply, Ok(Reply::Route(_))));
             world.model.routes.push(false);
         }
+        world.limit_age();
         world.durable.push(world.snapshot());
         world
     }
@@ -543,12 +551,22 @@ impl World {
         let moment = self.moment();
         self.openings += 1;
         let origin = self.openings;
+        self.limit_age();
         let reply = self.ask(Input::Open {
             origin: Origin(origin),
             jitter: origin << 60,
         });
         assert_eq!(reply, Ok(Reply::Changed));
         self.model.open(&self.policy, moment, origin, &self.state);
+    }
+
+    /// Configuration, which no log remembers.
+    fn limit_age(&mut self) {
+        let route = RouteId(AGED_ROUTE);
+        let age_max = Some(SpanMs(AGE_MAX));
+        let reply = self.ask(Input::LimitAge { route, age_max });
+        let unknown = self.openings == 1 && reply == Err(Refusal::UnknownRoute(route));
+        assert!(unknown || reply.is_ok());
     }
 
     /// A clean close gives back what was never sent.
@@ -712,8 +730,8 @@ impl World {
         assert!(mono <= lease_end.map(MonoMs) || lease_end.is_none());
         let tasks = self.model.tasks.values();
         let moments = tasks.flat_map(|task| match task.place {
-            Place::Ready => [None, task.deadline],
-            Place::Delayed(until) => [Some(until), task.deadline],
+            Place::Ready => [None, task.given_up_at().map(|(at, _)| at)],
+            Place::Delayed(until) => [Some(until), task.given_up_at().map(|(at, _)| at)],
             Place::Flying(_) | Place::Poison(_) => [None, None],
         });
         assert_eq!(queue.map(|at| at.0), moments.flatten().min());

@@ -6,7 +6,7 @@ use crate::harness::endpoint::Endpoint;
 use crate::harness::house::House;
 use crate::harness::until;
 
-const QUICK: &str = "[queue]\nbackoff_min = \"10ms\"\nbackoff_max = \"20ms\"\nmax_retries = 2\n";
+const QUICK: &str = "[queue]\nbackoff = \"exponential\"\nbackoff_min = \"10ms\"\nbackoff_max = \"20ms\"\nmax_retries = 2\n";
 
 const LINES: &[u8] = br#"{"body":"on 1","key":"good"}
 {"body":"refuse 1","key":"bad-1","headers":{"who":"me"}}

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use leasebridge::core::history::TaskHistory;
 use leasebridge::core::ids::{BodyRef, SegmentNo};
 use leasebridge::core::{Event, MonoMs, QueueMs, QueueState, TaskId, TaskState, TaskView};
 use leasebridge::env::Disk;
@@ -111,9 +112,18 @@ fn durable(state: TaskState, at: QueueMs) -> TaskState {
 fn described(state: &QueueState, tasks: &BTreeMap<TaskId, Vec<u8>>) -> Vec<String> {
     let mut words = vec![format!("{:?}", state.base())];
     for id in tasks.keys() {
+        // An image of version 1 says nothing of the last requeue.
+        let history = state.view(*id).and_then(|view| view.history);
+        let history = history.map(|history| TaskHistory {
+            requeued_at: None,
+            ..history.clone()
+        });
         let view = state.view(*id).map(|view| TaskView {
             body: BodyRef::default(),
             state: durable(view.state, state.at()),
+            history: history
+                .as_ref()
+                .filter(|history| **history != TaskHistory::default()),
             ..view
         });
         words.push(format!("{id}: {view:?}"));

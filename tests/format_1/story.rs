@@ -7,8 +7,8 @@ use std::hash::Hasher;
 use leasebridge::core::event::{Doubt, Event, TransportKind};
 use leasebridge::core::ids::{Fingerprint, KeyHash, SegmentNo};
 use leasebridge::core::{
-    DeliveryId, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, Reply, Report, RouteId,
-    Settlement, SpanMs, TaskId, decide,
+    DeliveryId, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, RejectionWait, Reply,
+    Report, RouteId, RoutePolicy, Settlement, SpanMs, TaskId, decide,
 };
 use leasebridge_sim::host::WALL_START;
 use prost::Message;
@@ -67,7 +67,12 @@ pub(crate) fn envelope(key: &str, value: &[u8]) -> Vec<u8> {
 
 fn policy() -> Policy {
     Policy {
-        retries_max: 2,
+        route: RoutePolicy {
+            retries_max: 2,
+            // As it was when the story was told.
+            after_rejection: RejectionWait::Exponential,
+            ..RoutePolicy::default()
+        },
         ..Policy::default()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasebridge::env::{self, Clock, Env, NeverFires};
-use leasebridge::queue::{OpenError, QueueOptions, SafeTaskQueue};
+use leasebridge::queue::{Backoff, OpenError, QueueOptions, SafeTaskQueue};
 use leasebridge_sim::clock::{SimClock, TimeSource};
 use leasebridge_sim::disk::SimDisk;
 use leasebridge_sim::entropy::SimEntropy;
@@ -60,6 +60,7 @@ pub(crate) fn options(disk: &SimDisk, boot: u64) -> QueueOptions {
         segment_bytes: SEGMENT_BYTES,
         body_bytes_max: BODY_BYTES_MAX,
         log_bytes_max: 64 * u64::from(SEGMENT_BYTES),
+        backoff: Backoff::Exponential,
         backoff_min: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
         ..QueueOptions::new(Path::new(DIR))

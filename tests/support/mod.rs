@@ -14,7 +14,7 @@ use leasebridge::core::event::TransportKind;
 use leasebridge::core::{LaneCounts, LaneTotals, TaskId};
 use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::observe::{BridgeRouteStatus, LinkStatus, RouteStatus};
-use leasebridge::queue::{Command, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Backoff, Command, QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge::receiver::{
     Delivered, Handler, HandlerError, Receiver, ReceiverOptions, RunningReceiver,
 };
@@ -56,6 +56,7 @@ impl TestQueue {
     pub(crate) async fn open_with(routes: &[&str], change: impl FnOnce(&mut QueueOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut options = QueueOptions::new(dir.path());
+        options.backoff = Backoff::Exponential;
         options.backoff_min = Duration::from_millis(20);
         options.backoff_max = Duration::from_millis(200);
         options.segment_bytes = 4 << 20;

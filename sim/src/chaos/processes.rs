@@ -60,7 +60,7 @@ impl ChaosProcesses {
         };
         let config = format!(
             "data = \"{}\"\nlisten = \"{}\"\ndrain_timeout = \"5s\"\n\n\
-             [queue]\nbackoff_max = \"2s\"\nlease = \"10s\"\n\n\
+             [queue]\nbackoff = \"exponential\"\nbackoff_max = \"2s\"\nlease = \"10s\"\n\n\
              [journal]\nsegment_size = \"2MiB\"\nmax_size = \"64MiB\"\n\n\
              [routes.default]\nsocket = \"{}\"\ngrpc = \"{}\"\nheartbeat = \"1s\"\nwindow = 64\n\n\
              [receiver]\nsocket = \"{socket}\"\ngrpc = \"{grpc}\"\nheartbeat = \"1s\"\n",

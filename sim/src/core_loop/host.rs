@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use leasebridge::env::{Entropy, Env};
-use leasebridge::queue::{Command, LogFailure, OpenError, QueueOptions, SafeTaskQueue};
+use leasebridge::queue::{Backoff, Command, LogFailure, OpenError, QueueOptions, SafeTaskQueue};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use crate::clock::{SimClock, TimeSource};
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
 use crate::entropy::SimEntropy;
 use crate::gate::HostGate;
-use crate::history::What;
+use crate::history::{self, What};
 use crate::host::WALL_START;
 use crate::net::{Network, SimTransport};
 use crate::plan::{FaultId, HostName, Knobs, Micros, Plan};
@@ -282,14 +282,7 @@ impl Host {
     }
 
     fn record_opening(&self, world: &World, process: &Process) {
-        let (queue, options) = (&process.queue, process.queue.options());
-        let opened = What::Opened {
-            boot: process.boot,
-            origin: queue.origin().to_string(),
-            counts: records::counts(queue.counts()),
-            max_retries: options.max_retries,
-            max_in_doubt: options.max_in_doubt,
-        };
+        let opened = history::opened(process.boot, &process.queue);
         world.record(&self.name, opened);
         records::count(world, self, process);
     }
@@ -458,6 +451,8 @@ fn options(world: &World, env: Env) -> QueueOptions {
         cache_bytes,
         capacity,
         key_window,
+        ref schedule,
+        max_age,
         ..
     } = world.plan.knobs;
     QueueOptions {
@@ -466,6 +461,11 @@ fn options(world: &World, env: Env) -> QueueOptions {
         max_hold: max_hold.as_duration(),
         max_retries,
         max_in_doubt,
+        backoff: match schedule.is_empty() {
+            true => Backoff::Exponential,
+            false => Backoff::Schedule(schedule.iter().map(|step| step.as_duration()).collect()),
+        },
+        max_age: max_age.map(Micros::as_duration),
         backoff_min: backoff[0].as_duration(),
         backoff_max: backoff[1].as_duration(),
         segment_bytes,

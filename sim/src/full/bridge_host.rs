@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasebridge::bridge::OnLostInbox;
-use leasebridge::config::{Config, Count, JournalConfig, QueueConfig, RouteConfig, Size, Span};
+use leasebridge::config::{
+    Backoff, Config, Count, JournalConfig, QueueConfig, RouteConfig, Size, Span,
+};
 use leasebridge::env::{Address, Env};
 use leasebridge::node::{
     Node, NodeFailure, NodeOptions, NodeStatus, NodeView, OpenNode, StartError,
@@ -21,7 +23,7 @@ use tokio::sync::oneshot;
 use super::operator::obey;
 use super::seat::{HostOrder, Seat};
 use super::shared::{ProcessEnd, Shared};
-use crate::history::{Counts, What, fed};
+use crate::history::{Counts, What, fed, opened};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
 
@@ -111,6 +113,8 @@ fn config(shared: &Shared) -> Config {
         key_window,
         heartbeat: _,
         latency: _,
+        schedule,
+        max_age,
     } = &shared.plan.knobs;
     let routes = shared.plan.topology.routes.iter();
     Config {
@@ -122,6 +126,14 @@ fn config(shared: &Shared) -> Config {
             max_hold: Span::new(max_hold.as_duration()),
             max_retries: *max_retries,
             max_in_doubt: *max_in_doubt,
+            backoff: match schedule.is_empty() {
+                true => Backoff::Exponential,
+                false => {
+                    let steps = schedule.iter().map(|step| Span::new(step.as_duration()));
+                    Backoff::Schedule(steps.collect())
+                }
+            },
+            max_age: max_age.map(|age| Span::new(age.as_duration())),
             backoff_min: Span::new(backoff_min.as_duration()),
             backoff_max: Span::new(backoff_max.as_duration()),
             capacity: Count::new(*capacity),
@@ -161,14 +173,7 @@ fn route_config(shared: &Shared, route: &RouteSpec) -> RouteConfig {
 /// Writes the opening down, and from now on what the queue's feed tells.
 fn follow(shared: &Arc<Shared>, seat: &Arc<Seat>, boot: u32, queue: &SafeTaskQueue<Command>) {
     let feed = queue.subscribe();
-    let what = What::Opened {
-        boot,
-        origin: queue.origin().to_string(),
-        counts: counts(queue),
-        max_retries: queue.options().max_retries,
-        max_in_doubt: queue.options().max_in_doubt,
-    };
-    shared.record(&seat.name, what);
+    shared.record(&seat.name, opened(boot, queue));
     tokio::spawn(listen(Arc::clone(shared), Arc::clone(seat), feed));
 }
 

@@ -9,8 +9,8 @@ mod log;
 
 pub use found::found;
 pub use leasebridge::history::{
-    Counts, HISTORY_FORMAT, Header, HistoryError, LeaseEnd, Record, TaskName, What, fed, read,
-    write,
+    Counts, HISTORY_FORMAT, Header, HistoryError, LeaseEnd, Record, RouteTerms, TaskName, What,
+    fed, opened, read, write,
 };
 pub use log::{History, mirror_to};
 

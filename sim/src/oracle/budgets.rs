@@ -52,9 +52,9 @@ struct Spent {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Range {
-    least: u32,
-    most: u32,
+pub(super) struct Range {
+    pub(super) least: u32,
+    pub(super) most: u32,
 }
 
 impl Range {
@@ -106,6 +106,13 @@ impl Budgets {
         if let Some(fed) = sight.fed {
             self.fed(sight, fed, findings);
         }
+    }
+
+    /// For how many rejections a task has been charged since its last requeue.
+    pub(super) fn retries(&self, task: No) -> Range {
+        self.tasks
+            .get(task.at())
+            .map_or_else(Range::default, |spent| spent.retries)
     }
 
     fn told(&mut self, sight: &Sight<'_>) {
@@ -277,11 +284,12 @@ impl Budgets {
         if !end.charged || !chargeable {
             return;
         }
-        let queue = sight.ledger.queue(sight.host);
-        let spent = &self.tasks[sight.task.expect("it names a task").at()];
+        let task = sight.task.expect("it names a task");
+        let terms = sight.ledger.terms(sight.host, sight.ledger.task(task));
+        let spent = &self.tasks[task.at()];
         let (range, max, what) = match outcome {
-            LeaseOutcome::Rejected => (spent.retries, queue.max_retries, "rejections"),
-            _ => (spent.in_doubt, queue.max_in_doubt, "doubts"),
+            LeaseOutcome::Rejected => (spent.retries, terms.max_retries, "rejections"),
+            _ => (spent.in_doubt, terms.max_in_doubt, "doubts"),
         };
         findings.check(WithinBudget, range.least < u32::from(max), spot, || {
             format!(
@@ -300,18 +308,20 @@ impl Budgets {
         findings: &mut Findings<'_>,
     ) {
         let (spot, at) = (sight.spot(), Secs(sight.at));
-        let queue = sight.ledger.queue(sight.host);
         let task = sight.task.expect("it names a task");
+        let terms = sight.ledger.terms(sight.host, sight.ledger.task(task));
         let spent = &self.tasks[task.at()];
         let cause = end.cause.as_deref().unwrap_or("no cause at all");
         match (cause, outcome) {
             ("expired", _) => has_expired(sight, findings),
+            // Whether it is: see `super::waits`.
+            ("too old", _) => {}
             ("refused", LeaseOutcome::Refused) => {
                 findings.check(PoisonHasCause, true, spot, String::new);
             }
             ("retries spent", LeaseOutcome::Rejected) => {
                 let most = spent.retries.most;
-                let max = queue.max_retries;
+                let max = terms.max_retries;
                 findings.check(PoisonHasCause, most >= u32::from(max), spot, || {
                     format!(
                         "{} went to poison at {at} for spent retries after {most} charged rejections; its budget \
@@ -322,7 +332,7 @@ impl Budgets {
             }
             ("in doubt spent", LeaseOutcome::InDoubt) => {
                 let most = spent.in_doubt.most;
-                let max = queue.max_in_doubt;
+                let max = terms.max_in_doubt;
                 findings.check(PoisonHasCause, most >= u32::from(max), spot, || {
                     format!(
                         "{} went to poison at {at} for spent doubts after {most} charged ones; its budget is {max}",
@@ -350,7 +360,7 @@ impl Budgets {
             Some(CommandNature::Innocent) => {
                 let path = sight.ledger.endpoint(facts, sight.rules);
                 let always = (0, sight.at);
-                let budget = sight.ledger.queue(sight.host).max_in_doubt;
+                let budget = sight.ledger.terms(sight.host, facts).max_in_doubt;
                 let silenced = budget < BUDGET_BEYOND_COINCIDENCE
                     || path.is_none_or(|endpoint| {
                         let path = (&sight.record.host, endpoint);
@@ -386,10 +396,12 @@ impl Budgets {
         }
         let spent = &self.tasks[sight.task.expect("it names a task").at()];
         let queue = sight.ledger.queue(sight.host);
+        let facts = sight.ledger.task(sight.task.expect("it names a task"));
+        let terms = sight.ledger.terms(sight.host, facts);
         let (spot, at) = (sight.spot(), Secs(sight.at));
         let spends = [
-            (spent.retries, *retries, queue.max_retries, "rejections"),
-            (spent.in_doubt, *in_doubt, queue.max_in_doubt, "doubts"),
+            (spent.retries, *retries, terms.max_retries, "rejections"),
+            (spent.in_doubt, *in_doubt, terms.max_in_doubt, "doubts"),
         ];
         for (range, value, max, what) in spends {
             let known = queue.boots > 0;
@@ -407,7 +419,7 @@ impl Budgets {
         if state == "poison" {
             let known = matches!(
                 cause.as_deref(),
-                Some("retries spent" | "in doubt spent" | "refused" | "expired")
+                Some("retries spent" | "in doubt spent" | "refused" | "expired" | "too old")
             );
             findings.check(PoisonHasCause, known, spot, || {
                 format!(
@@ -423,14 +435,15 @@ impl Budgets {
     /// A pill that is never convicted flies for ever.
     pub(super) fn end(&self, ledger: &Ledger, rules: &Rules, findings: &mut Findings<'_>) {
         for (spent, facts) in self.tasks.iter().zip(&ledger.tasks) {
-            let Some(queue) = facts.queue.map(|queue| ledger.queue(queue)) else {
+            let Some(no) = facts.queue else {
                 continue;
             };
+            let (queue, terms) = (ledger.queue(no), ledger.terms(no, facts));
             if rules.command(facts.op) != Some(CommandNature::Pill) || spent.doubts == 0 {
                 continue;
             }
             let free = PILL_DOUBTS_FREE + queue.boots;
-            let most = u32::from(queue.max_in_doubt) + free;
+            let most = u32::from(terms.max_in_doubt) + free;
             findings.check(
                 PillsAreConvicted,
                 spent.doubts <= most,
@@ -442,7 +455,7 @@ impl Budgets {
                         facts.name,
                         spent.doubts,
                         Secs(ledger.now),
-                        queue.max_in_doubt,
+                        terms.max_in_doubt,
                     )
                 },
             );

@@ -66,7 +66,8 @@ impl Durable {
                 ..
             } => {
                 self.found(sight, state, findings);
-                if state == "poison" && cause.as_deref() != Some("expired") {
+                let overdue = matches!(cause.as_deref(), Some("expired" | "too old"));
+                if state == "poison" && !overdue {
                     self.is_requeued(sight, *epoch, findings);
                 }
             }

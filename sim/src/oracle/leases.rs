@@ -247,7 +247,7 @@ fn moved(sight: &Sight<'_>, fed: Fed<'_>, facts: &TaskFacts, findings: &mut Find
             StaleChangesNothing,
             facts.place == TaskPlace::Delayed || !certain,
         ),
-        FeedEventKind::Expired => {
+        FeedEventKind::Expired | FeedEventKind::TooOld => {
             let waits = matches!(facts.place, TaskPlace::Ready | TaskPlace::Delayed);
             (PoisonHasCause, waits || !certain)
         }

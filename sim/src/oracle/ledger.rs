@@ -14,7 +14,7 @@ use siphasher::sip::SipHasher13;
 
 use super::Rules;
 use super::findings::Spot;
-use crate::history::{LeaseEnd, Record, TaskName, What};
+use crate::history::{LeaseEnd, Record, RouteTerms, TaskName, What};
 use crate::plan::{HostName, OpId};
 
 /// A host, a route or a task by its place in a list.
@@ -111,6 +111,7 @@ pub(super) enum FeedEventKind {
     End(LeaseOutcome),
     Due,
     Expired,
+    TooOld,
     Requeued,
     Purged,
     Drained,
@@ -147,6 +148,7 @@ impl FeedEventKind {
             "released" => Self::End(LeaseOutcome::Released),
             "due" => Self::Due,
             "expired" => Self::Expired,
+            "too old" => Self::TooOld,
             "requeued" => Self::Requeued,
             "purged" => Self::Purged,
             "drained" => Self::Drained,
@@ -209,8 +211,9 @@ pub(super) struct QueueFacts {
     /// Some news of this opening was missed.
     pub(super) blind: bool,
     sequence: Option<u64>,
-    pub(super) max_retries: u16,
-    pub(super) max_in_doubt: u16,
+    /// What holds on routes that have nothing of their own, and on those that have.
+    terms: RouteTerms,
+    own: BTreeMap<String, RouteTerms>,
     pub(super) last: Option<HostState>,
 }
 
@@ -313,6 +316,15 @@ impl Ledger {
 
     pub(super) fn queue(&self, no: No) -> &QueueFacts {
         &self.queues[no.at()]
+    }
+
+    /// What holds for a task: on its route in that queue.
+    pub(super) fn terms(&self, queue: No, task: &TaskFacts) -> &RouteTerms {
+        let queue = self.queue(queue);
+        let own = task
+            .route
+            .and_then(|route| queue.own.get(self.route_name(route)));
+        own.unwrap_or(&queue.terms)
     }
 
     /// Whether nothing can have happened to the task since the feed last told of it.
@@ -426,8 +438,8 @@ impl Ledger {
                 generation: 0,
                 blind: false,
                 sequence: None,
-                max_retries: 0,
-                max_in_doubt: 0,
+                terms: RouteTerms::default(),
+                own: BTreeMap::new(),
                 last: None,
             });
         }
@@ -533,11 +545,7 @@ impl Ledger {
     fn write_life(&mut self, host: No, record: &Record) {
         let queue = &mut self.queues[host.at()];
         match &record.what {
-            What::Opened {
-                max_retries,
-                max_in_doubt,
-                ..
-            } => {
+            What::Opened { terms, routes, .. } => {
                 queue.boots += 1;
                 queue.opened_at = record.at;
                 queue.is_open = true;
@@ -545,8 +553,8 @@ impl Ledger {
                 queue.generation += 1;
                 queue.blind = false;
                 queue.sequence = None;
-                queue.max_retries = *max_retries;
-                queue.max_in_doubt = *max_in_doubt;
+                queue.terms = terms.clone();
+                queue.own = routes.clone();
                 queue.last = None;
             }
             What::Closed {} => {
@@ -616,7 +624,7 @@ impl Ledger {
                 Some("poison") => TaskPlace::Poison,
                 _ => TaskPlace::Done,
             },
-            FeedEventKind::Expired => TaskPlace::Poison,
+            FeedEventKind::Expired | FeedEventKind::TooOld => TaskPlace::Poison,
             FeedEventKind::Purged => TaskPlace::Purged,
             FeedEventKind::Drained => TaskPlace::Drained,
             // Where it stands there depends on where it came from.

@@ -41,6 +41,7 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -134,6 +135,7 @@ struct Groups {
     leases: leases::Leases,
     acks: acks::Acks,
     durable: durable::Durable,
+    waits: waits::Waits,
     budgets: budgets::Budgets,
     suspects: suspects::Suspects,
     compensations: compensations::Scopes,
@@ -150,6 +152,7 @@ impl Groups {
         self.leases.see(sight, findings);
         self.acks.see(sight, findings);
         self.durable.see(sight, findings);
+        self.waits.see(sight, &self.budgets, findings);
         self.budgets.see(sight, findings);
         self.suspects.see(sight, findings);
         self.compensations.see(sight, findings);
@@ -165,6 +168,7 @@ impl Groups {
     fn end(&self, ledger: &ledger::Ledger, rules: &Rules, findings: &mut findings::Findings<'_>) {
         self.lost.end(ledger, rules, findings);
         self.acks.end(ledger, rules, findings);
+        self.waits.end(ledger, findings);
         self.budgets.end(ledger, rules, findings);
         self.compensations.end(ledger, rules, findings);
         self.fairness.end(ledger, rules, findings);

@@ -15,3 +15,4 @@ mod once;
 mod order;
 mod real;
 mod suspects;
+mod waits;

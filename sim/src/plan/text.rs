@@ -101,6 +101,8 @@ mod tests {
                 key_window: Micros::from_secs(3_600),
                 heartbeat: Micros::from_secs(5),
                 latency: [Micros::from_millis(1), Micros::from_millis(20)],
+                schedule: Vec::new(),
+                max_age: None,
             },
             lifts: vec![Invariant::EffectivelyOnce],
             expects: vec!["fallback_taken".into()],

@@ -121,6 +121,12 @@ pub struct Knobs {
     pub heartbeat: Micros,
     /// Shortest and longest latency of a message between two hosts.
     pub latency: [Micros; 2],
+    /// The waits after rejections; none: they are as after doubts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Micros>,
+    /// How old a task may get; none: any age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Micros>,
 }
 
 /// The liveness phase: the workload has stopped, a core that ought to work is healed, every other fault

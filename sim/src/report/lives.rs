@@ -164,7 +164,7 @@ impl Teller {
                         living.go(Some("ready"), at)
                     }
                     ("granted", _) => living.go(Some("leased"), at),
-                    ("expired", _) => living.go(Some("poison"), at),
+                    ("expired" | "too old", _) => living.go(Some("poison"), at),
                     ("purged" | "drained", _) => living.go(None, at),
                     (_, Some(end)) if end.next == "done" => {
                         living.go(None, at);

@@ -99,6 +99,8 @@ fn knobs() -> Knobs {
         key_window: Micros::from_secs(3_600),
         heartbeat: Micros::from_secs(5),
         latency: [Micros::from_millis(3), Micros::from_millis(20)],
+        schedule: Vec::new(),
+        max_age: None,
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) fn plan(seed: u64, commands: u32, duration: Micros) -> Plan {
             key_window: Micros::from_secs(3_600),
             heartbeat: Micros::from_secs(5),
             latency: [Micros::from_millis(1), Micros::from_millis(20)],
+            schedule: Vec::new(),
+            max_age: None,
         },
         lifts: Vec::new(),
         expects: Vec::new(),

@@ -8,7 +8,7 @@ use leasebridge::bridge::RouteOptions;
 use leasebridge::core::event::TransportKind;
 use leasebridge::env::Env;
 use leasebridge::node::{Node, NodeOptions, StartError};
-use leasebridge::queue::{Command, SafeTaskQueue};
+use leasebridge::queue::{Backoff, Command, SafeTaskQueue};
 use tokio::sync::watch;
 
 use crate::cli::exit::CommandFailure;
@@ -55,6 +55,7 @@ impl CrashableNode {
     ) -> Result<Self, CommandFailure> {
         let past = vec![Traffic::default(); routes.len()];
         let mut options = NodeOptions::new(dir, super::loopback(), routes);
+        options.queue.backoff = Backoff::Exponential;
         options.queue.backoff_min = Duration::from_millis(50);
         options.queue.backoff_max = Duration::from_millis(400);
         options.queue.segment_bytes = 4 << 20;

@@ -58,14 +58,7 @@ impl Follower {
         queue: SafeTaskQueue<Command>,
     ) -> Result<Self, CommandFailure> {
         let feed = queue.subscribe();
-        let options = queue.options();
-        let opened = What::Opened {
-            boot: past.boots + 1,
-            origin: queue.origin().to_string(),
-            counts: queue.counts().into(),
-            max_retries: options.max_retries,
-            max_in_doubt: options.max_in_doubt,
-        };
+        let opened = history::opened(past.boots + 1, &queue);
         let told = history.tell(vec![opened]).await;
         told.map_err(|lost| CommandFailure::failed(lost.to_string()))?;
         let (stop, stopped) = oneshot::channel();

@@ -8,7 +8,7 @@ use super::super::policy::Policy;
 use super::super::state::QueueState;
 use super::super::task::{HeldLease, Slot, Task, TaskLife};
 use super::super::time::{Now, SpanMs};
-use super::{Grant, Refusal, Reply};
+use super::{Grant, Refusal, Reply, tick};
 use crate::coverage::{Site, reached, sometimes};
 
 pub(super) fn grant(
@@ -35,9 +35,8 @@ pub(super) fn grant(
         }
     };
     let at = now.queue.max(state.at);
-    if task.deadline.is_some_and(|deadline| deadline <= at) {
-        reached!(Site::ExpiredWaiting);
-        out.push(Event::Expired { id: task.id, at });
+    if let Some(cause) = state.is_overdue(task, at) {
+        out.push(tick::given_up(task.id, at, cause));
         return Ok(Reply::AskAgain);
     }
     let delivery = DeliveryId {

@@ -40,6 +40,13 @@ pub enum Input<'a> {
         /// Stop, or resume.
         paused: bool,
     },
+    /// Let a route's tasks get so old and no older. For as long as this process lives.
+    LimitAge {
+        /// The route whose tasks are meant.
+        route: RouteId,
+        /// How old they may get since they were enqueued or last requeued; none: any age.
+        age_max: Option<SpanMs>,
+    },
     /// Accept a command. Admission (capacity, disk) has been decided before.
     Enqueue {
         /// The route that the task will wait on.
@@ -279,6 +286,7 @@ pub fn decide(
         Input::Open { origin, jitter } => Ok(open::open(state, policy, now, origin, jitter, out)),
         Input::DefineRoute { name } => operate::define_route(state, name, out),
         Input::PauseRoute { route, paused } => operate::pause(state, route, paused, out),
+        Input::LimitAge { route, age_max } => operate::limit_age(state, route, age_max, out),
         Input::Enqueue {
             route,
             key,

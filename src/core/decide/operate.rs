@@ -7,7 +7,7 @@ use super::super::order::Gate;
 use super::super::policy::Policy;
 use super::super::state::QueueState;
 use super::super::task::{Task, TaskLife};
-use super::super::time::Now;
+use super::super::time::{Now, SpanMs};
 use super::{Refusal, Reply, grant};
 use crate::coverage::{Site, reached};
 
@@ -51,6 +51,23 @@ pub(super) fn pause(
         return Ok(Reply::Unchanged);
     }
     out.push(Event::RoutePaused { route, paused });
+    Ok(Reply::Changed)
+}
+
+pub(super) fn limit_age(
+    state: &QueueState,
+    route: RouteId,
+    age_max: Option<SpanMs>,
+    out: &mut Vec<Event>,
+) -> Decided {
+    let lane = state
+        .lanes
+        .get(route.0 as usize)
+        .ok_or(Refusal::UnknownRoute(route))?;
+    if lane.age_max == age_max {
+        return Ok(Reply::Unchanged);
+    }
+    out.push(Event::AgeLimited { route, age_max });
     Ok(Reply::Changed)
 }
 
@@ -179,7 +196,10 @@ pub(super) fn restore(
         LifeImage::Leased { .. } => image.life = LifeImage::Ready,
         // The other queue's time may be far ahead of this one's: no delay outlasts the longest that is ever set.
         LifeImage::Delayed(until) => {
-            let latest = now.queue.max(state.at).after(policy.backoff_max);
+            let latest = now
+                .queue
+                .max(state.at)
+                .after(policy.of(image.route).wait_max());
             *until = (*until).min(latest);
         }
         LifeImage::Ready | LifeImage::Poison { .. } => {}

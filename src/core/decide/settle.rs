@@ -90,7 +90,7 @@ impl OutcomeCost {
 /// Ends a held lease. Also the tick's and the opening's way of ending one.
 pub(super) fn end(
     state: &QueueState,
-    policy: &Policy,
+    policy_of_all: &Policy,
     at: QueueMs,
     task: &Task,
     lease: &HeldLease,
@@ -100,6 +100,7 @@ pub(super) fn end(
         charged: false,
         isolation: task.isolation,
     };
+    let policy = policy_of_all.of(task.route);
     let later = |setbacks| at.after(policy.backoff(setbacks, settlement.jitter));
     let budgets = task.budgets;
     let (outcome, verdict_, next) = match settlement.report {
@@ -119,10 +120,12 @@ pub(super) fn end(
                 charged: true,
                 isolation: Isolation::None,
             };
+            let (retries, setbacks) = (budgets.retries, budgets.setbacks);
+            let wait = policy.wait_after_rejection(retries, setbacks, settlement.jitter);
             (
                 LeaseOutcome::Rejected,
                 charged,
-                Next::Delayed(later(budgets.setbacks)),
+                Next::Delayed(at.after(wait)),
             )
         }
         Report::Unavailable { retry_after } => {
@@ -138,7 +141,7 @@ pub(super) fn end(
             reached!(Site::SentNotReleased);
             return end(
                 state,
-                policy,
+                policy_of_all,
                 at,
                 task,
                 lease,
@@ -179,10 +182,9 @@ pub(super) fn end(
         Report::NotSent => (LeaseOutcome::NotSent, kept, Next::Ready),
         Report::Dropped | Report::Released => (LeaseOutcome::Released, kept, Next::Ready),
     };
-    let expired = task.deadline.is_some_and(|deadline| deadline <= at);
-    let next = match next {
-        Next::Ready | Next::Delayed(_) if expired => Next::Poison(PoisonCause::Expired),
-        next => next,
+    let next = match (next, state.is_overdue(task, at)) {
+        (Next::Ready | Next::Delayed(_), Some(cause)) => Next::Poison(cause),
+        (next, _) => next,
     };
     count_failure(outcome, next);
     verdict(at, settlement, outcome, verdict_, next)
@@ -192,6 +194,7 @@ pub(super) fn end(
 fn count_failure(outcome: LeaseOutcome, next: Next) {
     match next {
         Next::Poison(PoisonCause::Expired) => reached!(Site::ExpiredAtLeaseEnd),
+        Next::Poison(PoisonCause::TooOld) => reached!(Site::TooOldAtLeaseEnd),
         Next::Poison(PoisonCause::RetriesSpent) => reached!(Site::RetriesSpent),
         Next::Poison(PoisonCause::InDoubtSpent) => reached!(Site::InDoubtSpent),
         _ => {}

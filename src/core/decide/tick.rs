@@ -1,6 +1,7 @@
 //! What time alone changes: leases end, delays end, commands expire, keys are forgotten.
 
-use super::super::event::{Doubt, Event};
+use super::super::event::{Doubt, Event, PoisonCause};
+use super::super::ids::TaskId;
 use super::super::policy::Policy;
 use super::super::state::QueueState;
 use super::super::task::{HeldLease, TaskLife};
@@ -51,20 +52,15 @@ pub(super) fn tick(
         .iter()
         .take_while(|(deadline, ..)| *deadline <= at);
     let room = limit - out.len();
-    out.extend(expired.take(room).map(|(_, _, slot)| {
-        reached!(Site::ExpiredWaiting);
-        let id = state.task(*slot).id;
-        Event::Expired { id, at }
+    out.extend(expired.take(room).filter_map(|(_, _, slot)| {
+        let task = state.task(*slot);
+        let cause = state.is_overdue(task, at)?;
+        Some(given_up(task.id, at, cause))
     }));
     let room = limit - out.len();
     let due = state.delayed.iter().take_while(|(until, ..)| *until <= at);
-    // One that is due and expired at once has been dealt with above.
-    let due = due.filter(|(_, _, slot)| {
-        state
-            .task(*slot)
-            .deadline
-            .is_none_or(|deadline| deadline > at)
-    });
+    // One that is due and overdue at once has been dealt with above.
+    let due = due.filter(|(_, _, slot)| state.is_overdue(state.task(*slot), at).is_none());
     out.extend(due.take(room).map(|(_, _, slot)| Event::Due {
         id: state.task(*slot).id,
     }));
@@ -82,5 +78,19 @@ pub(super) fn tick(
     }
     Reply::Ticked {
         more: out.len() >= limit,
+    }
+}
+
+/// A task that nobody holds is granted no more.
+pub(super) fn given_up(id: TaskId, at: QueueMs, cause: PoisonCause) -> Event {
+    match cause {
+        PoisonCause::TooOld => {
+            reached!(Site::TooOldWaiting);
+            Event::TooOld { id, at }
+        }
+        _ => {
+            reached!(Site::ExpiredWaiting);
+            Event::Expired { id, at }
+        }
     }
 }

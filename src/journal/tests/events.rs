@@ -81,6 +81,7 @@ fn cause() -> impl Strategy<Value = PoisonCause> {
         Just(PoisonCause::InDoubtSpent),
         Just(PoisonCause::Refused),
         Just(PoisonCause::Expired),
+        Just(PoisonCause::TooOld),
     ]
 }
 
@@ -135,12 +136,16 @@ fn history() -> impl Strategy<Value = TaskHistory> {
         released: counts[5],
     });
     let attempts = (vec(attempt(), 0..=5), vec(attempt(), 0..=20));
-    (attempts, any::<u64>(), counts).prop_map(|((first, last), omitted, counts)| TaskHistory {
-        first,
-        last: last.into(),
-        omitted,
-        counts,
-    })
+    let requeued = option::of(any::<u64>().prop_map(QueueMs));
+    (attempts, any::<u64>(), counts, requeued).prop_map(
+        |((first, last), omitted, counts, requeued_at)| TaskHistory {
+            requeued_at,
+            first,
+            last: last.into(),
+            omitted,
+            counts,
+        },
+    )
 }
 
 fn image() -> impl Strategy<Value = Box<TaskImage>> {
@@ -248,6 +253,7 @@ pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
         }),
         settled().prop_map(Event::Settled),
         id_at().prop_map(|(id, at)| Event::Expired { id, at }),
+        id_at().prop_map(|(id, at)| Event::TooOld { id, at }),
         id_at().prop_map(|(id, at)| Event::Requeued { id, at }),
         (id_at(), any::<bool>()).prop_map(|((id, at), purged)| Event::Removed {
             id,

@@ -144,6 +144,7 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
             body,
         }),
         plain(Event::KeysForgotten { before: at }),
+        plain(Event::TooOld { id, at }),
     ]
 }
 

@@ -6,7 +6,7 @@ use super::super::error::{EnqueueError, FullBecause};
 use super::super::options::QueueOptions;
 use super::{Core, Engine, QueueStage};
 use crate::core::ids::{Fingerprint, KeyHash};
-use crate::core::{Input, Now, Refusal, Reply};
+use crate::core::{Input, Now, Refusal, Reply, RouteId};
 use crate::coverage::{Site, reached};
 
 /// Segments that enqueues never take: grants, settlements and compaction live on them. One to compact
@@ -180,7 +180,18 @@ impl Core {
             let why = "another one: `segment_bytes` leaves no room for more routes";
             return Err(Refusal::BadRoute(why));
         }
-        self.run(now, Input::DefineRoute { name }, &[])
+        let defined = self.run(now, Input::DefineRoute { name }, &[])?;
+        if let Reply::Route(route) = defined {
+            self.adopt(now, route);
+        }
+        Ok(defined)
+    }
+
+    /// Lets what the route has of its own hold from now on.
+    pub(super) fn adopt(&mut self, now: Now, route: RouteId) {
+        let age_max = self.terms.adopt(&mut self.policy, &self.state, route);
+        let limited = self.run(now, Input::LimitAge { route, age_max }, &[]);
+        debug_assert!(limited.is_ok(), "the route is known");
     }
 }
 

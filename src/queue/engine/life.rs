@@ -10,13 +10,14 @@ use super::super::commit::CommitQueue;
 use super::super::error::OpenError;
 use super::super::log::{LogFailure, LogOptions, LogStore, OpenLog, Tenure};
 use super::super::options::{DEFAULT_ROUTE, QueueOptions};
+use super::super::route_limits::RoutePolicies;
 use super::compaction::Compaction;
 use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
 use super::{Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, reading, time};
 use crate::core::{
-    DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Report, Settlement,
+    DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Reply, Report, Settlement,
 };
 use crate::coverage::{Site, sometimes};
 use crate::env::{BoxFuture, Clock, timeout};
@@ -173,7 +174,8 @@ impl Owner {
         let commit = CommitQueue::new(writer.durable());
         let waiting = Waiting::new(state.route_ids().count());
         let core = Core {
-            policy: options.policy(),
+            policy: RoutePolicies::policy(&options),
+            terms: RoutePolicies::new(&options),
             clock: time::QueueClock::new(&*env.clock, state.at()),
             state,
             tail: Tail::new(writer),
@@ -270,16 +272,17 @@ impl Engine {
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
         self.durably(|core, now| {
+            // Before the opening: it settles what the dead process held.
+            for route in core.state.route_ids() {
+                core.adopt(now, route);
+            }
             let opened = core.run(now, Input::Open { origin, jitter }, &[]);
             opened.expect("an opening is never refused");
-            let defined = core.run(
-                now,
-                Input::DefineRoute {
-                    name: DEFAULT_ROUTE,
-                },
-                &[],
-            );
-            defined.expect("the default route's name is good, and the first");
+            let name = DEFAULT_ROUTE;
+            match core.run(now, Input::DefineRoute { name }, &[]) {
+                Ok(Reply::Route(route)) => core.adopt(now, route),
+                other => unreachable!("its name is good, and the first: {other:?}"),
+            }
         })
         .await
     }

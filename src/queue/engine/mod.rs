@@ -30,6 +30,7 @@ use super::commit::{CommitEnd, CommitQueue};
 use super::error::{EnqueueError, FullBecause};
 use super::log::{Log, LogFailure};
 use super::options::QueueOptions;
+use super::route_limits::RoutePolicies;
 use crate::core::{
     Event, Input, Now, Policy, QueueMs, QueueState, Refusal, Reply, Seq, TaskId, decide,
 };
@@ -76,6 +77,8 @@ pub(crate) enum EngineEnd {
 pub(crate) struct Core {
     pub(crate) state: QueueState,
     policy: Policy,
+    /// What single routes have of their own.
+    terms: RoutePolicies,
     clock: time::QueueClock,
     pub(crate) stage: QueueStage,
     /// A panic cut off an operation in its middle: state and log may have come apart.

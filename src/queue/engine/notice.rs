@@ -19,7 +19,7 @@ impl Core {
     pub(super) fn before(&self, now: Now, event: &Event) -> Before {
         let id = match event {
             Event::Settled(settled) => settled.delivery.task,
-            Event::Expired { id, .. } | Event::Removed { id, .. } => *id,
+            Event::Expired { id, .. } | Event::TooOld { id, .. } | Event::Removed { id, .. } => *id,
             Event::Granted { delivery, .. } if self.told.is_listened_to() => delivery.task,
             _ => return Before::default(),
         };
@@ -66,7 +66,7 @@ impl Core {
                 }
                 self.landed(before);
             }
-            Event::Expired { .. } => {
+            Event::Expired { .. } | Event::TooOld { .. } => {
                 self.waiting.room_made();
                 self.landed(before);
             }

@@ -1687,7 +1687,7 @@ pub struct TaskInfo {
     /// With delayed: until when; with leased: the lease's deadline.
     #[prost(uint64, tag = "8")]
     pub until_unix_ms: u64,
-    /// With poison: `retries spent`, `in doubt spent`, `refused`, `expired`, `moved`.
+    /// With poison: `retries spent`, `in doubt spent`, `refused`, `expired`, `too old`.
     #[prost(string, tag = "9")]
     pub poison_cause: ::prost::alloc::string::String,
     #[prost(uint32, tag = "10")]

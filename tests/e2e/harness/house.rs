@@ -23,6 +23,7 @@ const LOG_LINES_SHOWN: usize = 40;
 const QUICK: &str = r#"
 drain_timeout = "20s"
 [queue]
+backoff = "exponential"
 backoff_min = "20ms"
 backoff_max = "200ms"
 "#;

@@ -67,6 +67,8 @@ fn knobs() -> Knobs {
         key_window: Micros::from_secs(3_600),
         heartbeat: Micros::from_secs(5),
         latency: [Micros::from_millis(1), Micros::from_millis(20)],
+        schedule: Vec::new(),
+        max_age: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Counts, LeaseEnd, Record, TaskName, What};
+use crate::history::{Counts, LeaseEnd, Record, RouteTerms, TaskName, What};
 use crate::oracle::{Ask, Asked, CommandNature, Invariant, Rules, Trouble, judge};
 use crate::plan::{FaultKind, HostName, Inbox, Micros, NetFault, OpId, Ways};
 
@@ -146,17 +146,26 @@ impl Story {
             boot: self.boot,
             origin: format!("{:016x}", self.boot),
             counts,
-            max_retries: MAX_RETRIES,
-            max_in_doubt: MAX_IN_DOUBT,
+            terms: RouteTerms {
+                max_retries: MAX_RETRIES,
+                max_in_doubt: MAX_IN_DOUBT,
+                ..RouteTerms::default()
+            },
+            routes: BTreeMap::new(),
         };
         self.record(BRIDGE, what)
     }
 
     /// The budget of doubts is another one than usual.
-    pub(super) fn budget(mut self, budget: u16) -> Self {
+    pub(super) fn budget(self, budget: u16) -> Self {
+        self.terms(|terms| terms.max_in_doubt = budget)
+    }
+
+    /// Something else holds than usual.
+    pub(super) fn terms(mut self, change: impl Fn(&mut RouteTerms)) -> Self {
         for record in &mut self.records {
-            if let What::Opened { max_in_doubt, .. } = &mut record.what {
-                *max_in_doubt = budget;
+            if let What::Opened { terms, .. } = &mut record.what {
+                change(terms);
             }
         }
         self

@@ -31,6 +31,9 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
     let heartbeat = ranges.heartbeat.draw(draws);
     let latency_min = ranges.latency_min.draw(draws);
     let latency_max: Micros = ranges.latency_max.draw(draws).max(latency_min);
+    let schedule = ranges.schedule.iter().map(|step| step.draw(draws));
+    let schedule = schedule.collect();
+    let max_age = ranges.max_age.as_ref().map(|age| age.draw(draws));
     Knobs {
         lease,
         max_hold,
@@ -45,6 +48,8 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
         key_window,
         heartbeat,
         latency: [latency_min, latency_max],
+        schedule,
+        max_age,
     }
 }
 

@@ -37,6 +37,10 @@ pub struct KnobRanges {
     pub latency_min: Between<Micros>,
     /// Longest latency; never drawn below the shortest.
     pub latency_max: Between<Micros>,
+    /// The waits after rejections, one after the other; none: they are as after doubts.
+    pub schedule: Vec<Between<Micros>>,
+    /// How old a task may get; none: any age.
+    pub max_age: Option<Between<Micros>>,
 }
 
 impl Default for KnobRanges {
@@ -57,6 +61,8 @@ impl Default for KnobRanges {
             heartbeat: Micros::from_secs(1).into(),
             latency_min: Micros::from_millis(1).into(),
             latency_max: Micros::from_millis(20).into(),
+            schedule: Vec::new(),
+            max_age: None,
         }
     }
 }

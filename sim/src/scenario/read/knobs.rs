@@ -1,7 +1,9 @@
 //! Reads `[knobs]`: the options of queues and bridges, each a value or a range.
 
+use leasebridge::queue::SCHEDULE_STEPS_MAX;
+
 use super::ScenarioError;
-use super::section::Section;
+use super::section::{Field, Section};
 use crate::plan::Micros;
 use crate::scenario::{Between, Bytes, KnobRanges};
 
@@ -45,7 +47,28 @@ pub(super) fn read(section: &Section<'_>) -> Result<KnobRanges, ScenarioError> {
         heartbeat: section.range("heartbeat", times(10, 60), default.heartbeat)?,
         latency_min: section.range("latency_min", latency, default.latency_min)?,
         latency_max: section.range("latency_max", latency, default.latency_max)?,
+        schedule: match section.get("schedule") {
+            Some(field) => schedule(&field)?,
+            None => default.schedule,
+        },
+        max_age: match section.get("max_age") {
+            Some(field) => Some(field.range(times(100, 86_400))?),
+            None => default.max_age,
+        },
     };
     section.finish()?;
     Ok(knobs)
+}
+
+fn schedule(field: &Field<'_>) -> Result<Vec<Between<Micros>>, ScenarioError> {
+    let steps = field.items();
+    if !(1..=SCHEDULE_STEPS_MAX).contains(&steps.len()) {
+        return Err(field.wrong(format!(
+            "a schedule has from 1 to {SCHEDULE_STEPS_MAX} waits"
+        )));
+    }
+    steps
+        .iter()
+        .map(|step| step.range(times(1, 3_600)))
+        .collect()
 }

@@ -91,6 +91,8 @@ fn values_out_of_bounds_or_without_a_unit_say_what_is_allowed() {
         complaint("[workload]\ncommands = -3"),
         complaint("[workload]\nfrom = \"2h\""),
         complaint("[knobs]\nmax_retries = 70000"),
+        complaint("[knobs]\nschedule = []"),
+        complaint("[knobs]\nschedule = [\"1s\", \"2h\"]"),
         complaint("[[workload.behaviour]]\nsteps = [\"done 5\"]"),
         complaint("[[workload.behaviour]]\nsteps = [\"1..900x reject 1ms\"]"),
         complaint("[[fault]]\nkind = \"crash\"\nat = \"2m\""),

@@ -55,6 +55,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Granted { .. } => "granted",
         Event::Settled(_) => "settled",
         Event::Expired { .. } => "expired",
+        Event::TooOld { .. } => "too_old",
         Event::Requeued { .. } => "requeued",
         Event::Removed { .. } => "removed",
         Event::Rerouted { .. } => "rerouted",
@@ -73,6 +74,7 @@ pub(super) fn task(event: &Event) -> Option<TaskId> {
         Event::Granted { delivery, .. } => Some(delivery.task),
         Event::Settled(settled) => Some(settled.delivery.task),
         Event::Expired { id, .. }
+        | Event::TooOld { id, .. }
         | Event::Requeued { id, .. }
         | Event::Removed { id, .. }
         | Event::Rerouted { id, .. } => Some(*id),
@@ -103,7 +105,7 @@ fn event_json(event: &Event) -> Value {
             json!({ "task": delivery.task.to_string(), "epoch": delivery.epoch.get(), "at": at.0 })
         }
         Event::Settled(settled) => settled_json(settled),
-        Event::Expired { id, at } | Event::Requeued { id, at } => {
+        Event::Expired { id, at } | Event::TooOld { id, at } | Event::Requeued { id, at } => {
             json!({ "task": id.to_string(), "at": at.0 })
         }
         Event::Removed { id, at, why } => {
