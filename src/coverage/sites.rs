@@ -166,6 +166,8 @@ catalogue! {
         NewerEpochRan = "newer_epoch_ran": "a newer epoch ran after an older one was not executed",
         TombstoneStopped = "tombstone_stopped": "a send that arrived after its rollback did not run",
         TombstoneLeft = "tombstone_left": "a rollback of a send that never arrived left a tombstone",
+        TombstoneEnded = "tombstone_ended": "a tombstone ended with the link that its rollback came over",
+        TombstonesTooMany = "tombstones_too_many": "a link left as many tombstones as it may, and one more",
         QueuedTakenBack = "queued_taken_back": "a rollback took back a command that had not started",
         SettledNotRun = "settled_not_run": "a command came whose task has left the queue",
         InboxFull = "inbox_full": "a full inbox answered unavailable",

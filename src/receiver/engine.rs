@@ -134,6 +134,8 @@ pub(super) enum ProtocolViolation {
 }
 
 impl Engine {
+    #[error("more than {0} rollbacks of sends that never came")]
+    Tombstones(usize),
     pub(super) fn new(
         env: Env,
         options: ReceiverOptions,
@@ -184,7 +186,11 @@ impl Engine {
 
     /// A link is gone. What it sent goes on; its answers go nowhere.
     pub(super) fn remove_link(&self, link: LinkId) {
-        self.state().links.remove(&link);
+        {
+            let mut state = self.state();
+            state.links.remove(&link);
+            state.inbox.on_link_gone(link);
+        }
         self.changed.notify_waiters();
     }
 
@@ -293,7 +299,7 @@ impl Engine {
         self.counters.rollbacks.add(1);
         let (delivery, send) = delivery_and_send(rollback.delivery, rollback.send)?;
         let mut state = self.state();
-        let (told, result) = match state.inbox.on_rollback(delivery, send) {
+        let (told, result) = match state.inbox.on_rollback(link, delivery, send) {
             RollbackDecision::RolledBack(links) => {
                 self.counters.rolled_back.add(links.len());
                 for waiting in links {
@@ -317,6 +323,10 @@ impl Engine {
             link,
             rollback_reply(delivery, send, told, result),
         );
+            RollbackDecision::TooMany => {
+                let limit = self.options.inbox.tombstones_per_link;
+                return Err(ProtocolViolation::Tombstones(limit));
+            }
         Ok(())
     }
 

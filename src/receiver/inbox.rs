@@ -7,12 +7,14 @@
 //!   outcome under its own delivery id.
 //! - A delivery older than the newest seen is stale and never runs.
 //! - A rollback names one send. It takes back that send alone, and only before execution starts; it
-//!   leaves a tombstone, so that the send can't run should it arrive late.
+//!   leaves a tombstone, so that the send can't run should it arrive late. It comes over the link of its send: a
+//!   tombstone ends with that link, by a newer epoch or a settlement, and is never evicted. Each link may leave so many.
 //! - A settled task is forgotten but for its id, and never runs.
 //! - What is unsettled is never evicted: when full, the inbox runs nothing new.
 
 mod entry;
 mod ids;
+mod tombstones;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -24,6 +26,7 @@ use crate::coverage::{Site, reached};
 use crate::wire::{ExecutionOutcome, HandlerError};
 use entry::{ExecutionState, InboxEntry, Waiters, compact};
 pub use ids::IdRanges;
+use tombstones::Tombstones;
 
 /// Names a link of this receiver, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +97,8 @@ pub enum RollbackDecision {
     AlreadyDone(Bytes),
     /// There is no room for a tombstone: no promise can be made.
     Full,
+    /// The link has left as many tombstones as it may: no honest one does.
+    TooMany,
 }
 
 /// The limits of an inbox.
@@ -106,6 +111,9 @@ pub struct InboxLimits {
     pub result_bytes_max: usize,
     /// Separate ranges of settled ids it holds.
     pub settled_ranges_max: usize,
+    /// Rollbacks of sends that never arrived that it remembers for one link. A quarter of `entries_max` is what it
+    /// remembers for all of them.
+    pub tombstones_per_link: usize,
 }
 
 /// What is known of a task when an inbox is rebuilt.
@@ -126,8 +134,7 @@ pub enum Remembered {
 /// hours while its leases expire.
 const WAITERS_MAX: usize = 64;
 
-/// Tombstones may exceed the limit of entries by this fraction, so that a full inbox can still roll
-/// back what it has no room for.
+/// There may be this fraction of the limit of entries in tombstones beside them, so that neither keeps the other out.
 const TOMBSTONE_SHARE: usize = 4;
 
 /// What a delivery whose execution was cut off by a crash is told.
@@ -139,6 +146,7 @@ const IN_DOUBT_TEXT: &str = "the receiver crashed while this task was executing 
 pub struct Inbox {
     /// By origin first, so that a settled range is one piece of it.
     entries: BTreeMap<(Origin, Seq), InboxEntry>,
+    tombstones: Tombstones,
     settled: IdRanges,
     /// Executed before a restart, with an empty result and epochs that are not known any more. Kept as
     /// ranges because a rebuilt inbox may know millions of them.
@@ -154,6 +162,7 @@ impl Inbox {
     pub fn new(limits: InboxLimits) -> Self {
         Self {
             entries: BTreeMap::new(),
+            tombstones: Tombstones::default(),
             settled: IdRanges::default(),
             done_before: IdRanges::default(),
             result_bytes: 0,
@@ -224,6 +233,13 @@ impl Inbox {
             reached!(Site::StaleEpochRefused);
             return Decision::Stale(entry.epoch);
         }
+        let is_back = epoch == entry.epoch && entry.rolled_back.contains(waiter.send);
+        if entry.is_tombstone()
+            && !is_back
+            && let Some(full) = full
+        {
+            return Decision::Full(full);
+        }
         entry.raise(epoch);
         match &mut entry.state {
             ExecutionState::Done(result) => {
@@ -268,6 +284,8 @@ impl Inbox {
         }
         let run = Self::next_run(&mut self.next_run);
         self.result_bytes -= entry.state.result_bytes();
+        self.tombstones
+            .remove(task.by_origin(), &mut entry.tombstone_of);
         entry.state = ExecutionState::Queued(run, Waiters::new(waiter));
         Decision::Run(run)
     }
@@ -334,8 +352,13 @@ impl Inbox {
         waiters.into_vec()
     }
 
-    /// A rollback arrived.
-    pub fn on_rollback(&mut self, delivery: DeliveryId, send: SendNumber) -> RollbackDecision {
+    /// A rollback arrived on `link`.
+    pub fn on_rollback(
+        &mut self,
+        link: LinkId,
+        delivery: DeliveryId,
+        send: SendNumber,
+    ) -> RollbackDecision {
         let DeliveryId { task, epoch } = delivery;
         if self.settled.contains(task) {
             // It will never run, which is all that is asked.
@@ -344,8 +367,17 @@ impl Inbox {
         if self.done_before.contains(task) {
             return RollbackDecision::AlreadyDone(Bytes::new());
         }
-        let room = self.entries.len() < self.tombstones_max();
-        let Some(entry) = self.entries.get_mut(&task.by_origin()) else {
+        let key = task.by_origin();
+        let known = self.entries.get(&key);
+        // One of an older epoch, too: the newer one that makes it stale may end before it.
+        let leaves_mark =
+            known.is_none_or(|entry| entry.is_tombstone() && !entry.tombstone_of.contains(&link));
+        if leaves_mark && self.tombstones.of(link) >= self.limits.tombstones_per_link {
+            reached!(Site::TombstonesTooMany);
+            return RollbackDecision::TooMany;
+        }
+        let room = self.tombstones.len() < self.limits.entries_max / TOMBSTONE_SHARE + 1;
+        let Some(entry) = self.entries.get_mut(&key) else {
             if !room {
                 return RollbackDecision::Full;
             }
@@ -355,9 +387,13 @@ impl Inbox {
             }
             let mut entry = InboxEntry::new(epoch);
             entry.rolled_back.insert(send);
-            self.entries.insert(task.by_origin(), entry);
+            self.tombstones.add(key, &mut entry.tombstone_of, link);
+            self.entries.insert(key, entry);
             return RollbackDecision::Unknown;
         };
+        if leaves_mark {
+            self.tombstones.add(key, &mut entry.tombstone_of, link);
+        }
         entry.raise(epoch);
         let current = epoch == entry.epoch;
         match &mut entry.state {
@@ -414,7 +450,8 @@ impl Inbox {
                 // It is forgotten when it has finished.
                 continue;
             }
-            let entry = self.entries.remove(&key).expect("just seen");
+            let mut entry = self.entries.remove(&key).expect("just seen");
+            self.tombstones.remove(key, &mut entry.tombstone_of);
             self.result_bytes -= entry.state.result_bytes();
             if let ExecutionState::Queued(_, waiters) = entry.state {
                 waiting.extend(waiters.into_vec());
@@ -424,6 +461,27 @@ impl Inbox {
             }
         }
         Some(waiting)
+    }
+
+    /// A link is gone: nothing that it carried can arrive any more. Its tombstones end.
+    pub fn on_link_gone(&mut self, link: LinkId) {
+        for key in self.tombstones.take(link) {
+            let entry = self
+                .entries
+                .get_mut(&key)
+                .expect("a tombstone has an entry");
+            entry.tombstone_of.retain(|other| *other != link);
+            if !entry.is_tombstone() {
+                reached!(Site::TombstoneEnded);
+                self.tombstones.ended();
+                self.entries.remove(&key);
+            }
+        }
+    }
+
+    /// How many entries are nothing but tombstones.
+    pub fn tombstones(&self) -> usize {
+        self.tombstones.len()
     }
 
     /// Unsettled tasks held, tombstones included.
@@ -451,16 +509,11 @@ impl Inbox {
             Some(Full::Draining)
         } else if self.result_bytes >= self.limits.result_bytes_max {
             Some(Full::ResultBytes)
-        } else if self.entries.len() >= self.limits.entries_max {
+        } else if self.entries.len() - self.tombstones.len() >= self.limits.entries_max {
             Some(Full::Entries)
         } else {
             None
         }
-    }
-
-    fn tombstones_max(&self) -> usize {
-        let entries_max = self.limits.entries_max;
-        entries_max.saturating_add(entries_max / TOMBSTONE_SHARE + 1)
     }
 
     fn next_run(counter: &mut u64) -> RunId {

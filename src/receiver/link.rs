@@ -119,6 +119,7 @@ impl LinkEnd {
             Self::Violation(ProtocolViolation::EmptyRange(_)) => Some("bad_range"),
             Self::Violation(ProtocolViolation::Message(_)) => Some("message"),
             Self::NoHello(_) => Some("no_hello"),
+            Self::Violation(ProtocolViolation::Tombstones(_)) => Some("tombstones"),
             _ => None,
         }
     }

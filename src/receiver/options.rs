@@ -79,6 +79,8 @@ impl ReceiverOptions {
                 result_bytes_max: 256 << 20,
                 // About 40 bytes each.
                 settled_ranges_max: 1_000_000,
+                // Sixteen times the sends that a link may have in flight.
+                tombstones_per_link: 16_384,
             },
             heartbeat: HEARTBEAT_DEFAULT,
             heartbeat_misses: HEARTBEAT_MISSES_DEFAULT,
@@ -99,6 +101,7 @@ impl ReceiverOptions {
         positive("inbox.entries_max", self.inbox.entries_max)?;
         positive("inbox.result_bytes_max", self.inbox.result_bytes_max)?;
         positive("inbox.settled_ranges_max", self.inbox.settled_ranges_max)?;
+        positive("inbox.tombstones_per_link", self.inbox.tombstones_per_link)?;
         positive("heartbeat_misses", self.heartbeat_misses as usize)?;
         within("body_bytes_max", self.body_bytes_max, 1, BODY_BYTES_MAX)?;
         within("heartbeat", self.heartbeat, HEARTBEAT_MIN, HEARTBEAT_MAX)?;
@@ -185,6 +188,10 @@ mod tests {
         assert_eq!(
             field(|o| o.inbox.settled_ranges_max = 0),
             "inbox.settled_ranges_max"
+        );
+        assert_eq!(
+            field(|o| o.inbox.tombstones_per_link = 0),
+            "inbox.tombstones_per_link"
         );
         assert_eq!(field(|o| o.heartbeat_misses = 0), "heartbeat_misses");
         assert_eq!(

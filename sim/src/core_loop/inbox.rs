@@ -23,6 +23,7 @@ const LIMITS: InboxLimits = InboxLimits {
     entries_max: usize::MAX,
     result_bytes_max: usize::MAX,
     settled_ranges_max: usize::MAX,
+    tombstones_per_link: usize::MAX,
 };
 
 /// The answer of a handler whose command kills its bridge.

@@ -14,6 +14,9 @@ pub(super) struct InboxEntry {
     /// The sends of `epoch` that were rolled back.
     pub(super) rolled_back: SendSet,
     pub(super) state: ExecutionState,
+    /// If rollbacks are all that is known of it: the links over which they came. None of their sends can arrive when
+    /// these are gone.
+    pub(super) tombstone_of: Vec<LinkId>,
 }
 
 /// What happens to the task.
@@ -44,7 +47,12 @@ impl InboxEntry {
             epoch,
             rolled_back: SendSet::default(),
             state: ExecutionState::Idle,
+            tombstone_of: Vec::new(),
         }
+    }
+
+    pub(super) fn is_tombstone(&self) -> bool {
+        !self.tombstone_of.is_empty()
     }
 
     /// Takes note of a newer epoch. Sends of older ones are stale now and need no tombstones.

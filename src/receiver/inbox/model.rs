@@ -29,6 +29,10 @@ enum Operation {
         seq: u64,
         epoch: u32,
         send: u32,
+        link: u64,
+    },
+    LinkGone {
+        link: u64,
     },
     Settle {
         first: u64,
@@ -44,8 +48,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => any::<bool>().prop_map(|newest| Operation::Start { newest }),
         3 => (any::<usize>(), any::<bool>()).prop_map(
             |(pick, done)| Operation::Finish { pick, done }),
-        3 => (seq.clone(), epoch, send).prop_map(
-            |(seq, epoch, send)| Operation::Rollback { seq, epoch, send }),
+        3 => (seq.clone(), epoch, send, 0_u64..3).prop_map(
+            |(seq, epoch, send, link)| Operation::Rollback { seq, epoch, send, link }),
+        1 => (0_u64..3).prop_map(|link| Operation::LinkGone { link }),
         1 => (seq, 0_u64..3).prop_map(
             |(first, length)| Operation::Settle { first, length }),
     ]
@@ -63,6 +68,16 @@ struct TaskPast {
     /// Who was told to wait and has no answer yet.
     waiting: BTreeSet<Waiter>,
     executions: u32,
+    /// A command of it was taken.
+    received: bool,
+    /// The links over which it was rolled back while none was, and that live.
+    marked_by: BTreeSet<u64>,
+}
+
+impl TaskPast {
+    fn is_tombstone(&self) -> bool {
+        !self.received && !self.settled && !self.marked_by.is_empty()
+    }
 }
 
 struct ModelWorld {
@@ -78,6 +93,7 @@ impl ModelWorld {
             entries_max: 4,
             result_bytes_max: 1_000_000,
             settled_ranges_max: 100,
+            tombstones_per_link: 2,
         };
         Self {
             inbox: Inbox::new(limits),
@@ -100,7 +116,7 @@ impl ModelWorld {
             send: number,
             link: LinkId(link),
         };
-        let held = self.inbox.len();
+        let held = self.inbox.len() - self.inbox.tombstones();
         let decision = self.inbox.on_command(waiter);
         let past = self.past.get_mut(&seq).unwrap();
         let fresh = !past.settled && past.done.is_none() && epoch >= past.epoch_max;
@@ -113,6 +129,7 @@ impl ModelWorld {
                     "the epoch has its answer"
                 );
                 past.waiting.insert(waiter);
+                past.received = true;
                 self.runs.push((seq, *run));
             }
             Decision::Join => {
@@ -190,10 +207,13 @@ impl ModelWorld {
         }
     }
 
-    fn rollback(&mut self, seq: u64, epoch: u32, send: u32) {
+    fn rollback(&mut self, seq: u64, epoch: u32, send: u32, link: u64) {
         let (delivery, number) = Self::delivery(seq, epoch, send);
-        let decision = self.inbox.on_rollback(delivery, number);
+        let decision = self.inbox.on_rollback(LinkId(link), delivery, number);
+        let marks = self.past.values().filter(|past| past.is_tombstone());
+        let marks = marks.filter(|past| past.marked_by.contains(&link)).count();
         let past = self.past.get_mut(&seq).unwrap();
+        let is_news = !past.received && !past.settled && !past.marked_by.contains(&link);
         let named = |waiter: &Waiter| waiter.delivery == delivery && waiter.send == number;
         let waits = past.waiting.iter().any(named);
         match &decision {
@@ -216,17 +236,38 @@ impl ModelWorld {
                 assert!(past.settled || (past.done.is_none() && past.running.is_none() && !waits));
             }
             RollbackDecision::Full => {
-                assert!(self.inbox.len() > 4);
+                assert!(self.inbox.tombstones() >= 2 && is_news);
+                return;
+            }
+            RollbackDecision::TooMany => {
+                assert!(marks >= 2 && is_news);
                 return;
             }
         }
         if past.settled {
             return;
         }
+        if !past.received {
+            assert!(past.marked_by.contains(&link) || marks < 2);
+            past.marked_by.insert(link);
+        }
         if !(waits && past.running.is_some()) {
             past.rolled_back.insert((epoch, send));
         }
         past.epoch_max = past.epoch_max.max(epoch);
+    }
+
+    /// What it carried can't arrive any more: of what was never received nothing is left with its last mark.
+    fn link_gone(&mut self, link: u64) {
+        self.inbox.on_link_gone(LinkId(link));
+        for past in self.past.values_mut() {
+            if past.marked_by.remove(&link) && past.marked_by.is_empty() && !past.received {
+                past.rolled_back.clear();
+                past.epoch_max = 0;
+            }
+        }
+        let tombstones = self.past.values().filter(|past| past.is_tombstone());
+        assert_eq!(self.inbox.tombstones(), tombstones.count());
     }
 
     fn settle(&mut self, first: u64, last: u64) {
@@ -252,7 +293,13 @@ impl ModelWorld {
             } => self.command(seq, epoch, send, link),
             Operation::Start { newest } => self.start(newest),
             Operation::Finish { pick, done } => self.finish(pick, done),
-            Operation::Rollback { seq, epoch, send } => self.rollback(seq, epoch, send),
+            Operation::Rollback {
+                seq,
+                epoch,
+                send,
+                link,
+            } => self.rollback(seq, epoch, send, link),
+            Operation::LinkGone { link } => self.link_gone(link),
             Operation::Settle { first, length } => self.settle(first, (first + length).min(5)),
         }
     }

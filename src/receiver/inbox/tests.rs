@@ -6,6 +6,7 @@ const LIMITS: InboxLimits = InboxLimits {
     entries_max: 4,
     result_bytes_max: 1_000,
     settled_ranges_max: 2,
+    tombstones_per_link: 3,
 };
 
 pub(super) fn id(seq: u64) -> TaskId {
@@ -61,7 +62,7 @@ fn rejected() -> ExecutionOutcome {
 }
 
 fn rollback(inbox: &mut Inbox, waiter: Waiter) -> RollbackDecision {
-    inbox.on_rollback(waiter.delivery, waiter.send)
+    inbox.on_rollback(waiter.link, waiter.delivery, waiter.send)
 }
 
 fn settle(inbox: &mut Inbox, first: u64, last: u64) -> Option<Vec<Waiter>> {
@@ -368,4 +369,99 @@ fn a_rebuilt_inbox_knows_what_was_done() {
         inbox.on_command(waiter(16, 1, 1)),
         Decision::Answer(done(""))
     );
+}
+
+fn rollback_over(inbox: &mut Inbox, link: u64, seq: u64, epoch: u32) -> RollbackDecision {
+    let waiter = waiter(seq, epoch, 1);
+    inbox.on_rollback(LinkId(link), waiter.delivery, waiter.send)
+}
+
+fn roomy() -> Inbox {
+    Inbox::new(InboxLimits {
+        entries_max: 100,
+        ..LIMITS
+    })
+}
+
+/// 1.3 million rollbacks filled an inbox for good.
+#[test]
+fn tombstones_neither_outlive_their_link_nor_take_the_room_of_commands() {
+    let mut inbox = inbox();
+    for round in 0..1_000 {
+        for seq in 0..2 {
+            let told = rollback_over(&mut inbox, round, seq, 1);
+            assert_eq!(told, RollbackDecision::Unknown);
+        }
+        assert_eq!(inbox.on_command(waiter(0, 1, 1)), Decision::RolledBack);
+        inbox.on_link_gone(LinkId(round));
+        assert!(inbox.is_empty() && inbox.tombstones() == 0);
+    }
+    for seq in 0..2 {
+        rollback_over(&mut inbox, 7, seq, 1);
+    }
+    for seq in 10..14 {
+        run(&mut inbox, waiter(seq, 1, 1));
+    }
+    assert_eq!(
+        inbox.on_command(waiter(14, 1, 1)),
+        Decision::Full(Full::Entries)
+    );
+    let newer = inbox.on_command(waiter(0, 2, 1));
+    assert_eq!(newer, Decision::Full(Full::Entries), "it would be one more");
+    assert_eq!(inbox.on_command(waiter(0, 1, 1)), Decision::RolledBack);
+}
+
+#[test]
+fn a_link_leaves_no_more_tombstones_than_it_may_and_none_is_evicted() {
+    let mut inbox = roomy();
+    for seq in 0..3 {
+        rollback_over(&mut inbox, 1, seq, 1);
+    }
+    assert_eq!(
+        rollback_over(&mut inbox, 1, 3, 1),
+        RollbackDecision::TooMany
+    );
+    assert_eq!(
+        rollback_over(&mut inbox, 2, 3, 1),
+        RollbackDecision::Unknown
+    );
+    for seq in 0..4 {
+        assert_eq!(inbox.on_command(waiter(seq, 1, 1)), Decision::RolledBack);
+    }
+    // A newer epoch, or a settlement, makes room.
+    run(&mut inbox, waiter(0, 2, 1));
+    settle(&mut inbox, 1, 1);
+    for seq in 4..6 {
+        assert_eq!(
+            rollback_over(&mut inbox, 1, seq, 1),
+            RollbackDecision::Unknown
+        );
+    }
+    assert_eq!(inbox.tombstones(), 4);
+}
+
+#[test]
+fn a_tombstone_lives_as_long_as_any_link_that_left_it() {
+    let mut inbox = roomy();
+    rollback_over(&mut inbox, 1, 5, 1);
+    rollback_over(&mut inbox, 2, 5, 2);
+    inbox.on_link_gone(LinkId(2));
+    let newest = Epoch::new(2).unwrap();
+    assert_eq!(
+        inbox.on_command(waiter(5, 1, 1)),
+        Decision::Stale(newest),
+        "link 1 may still bring it"
+    );
+    rollback_over(&mut inbox, 3, 6, 2);
+    rollback_over(&mut inbox, 4, 6, 1);
+    inbox.on_link_gone(LinkId(3));
+    assert_eq!(
+        inbox.on_command(waiter(6, 1, 1)),
+        Decision::Stale(newest),
+        "link 4 may still bring it"
+    );
+    inbox.on_link_gone(LinkId(4));
+    run(&mut inbox, waiter(6, 1, 1));
+    inbox.on_link_gone(LinkId(1));
+    run(&mut inbox, waiter(5, 1, 1));
 }
