@@ -20,6 +20,7 @@
 //! | `wire` | the protocol between bridge and endpoint: frames and messages | `wire` |
 //! | `bridge` | delivery: routes, links, heartbeats, fallback, breakers | `bridge` |
 //! | `receiver` | the endpoint side: listeners, inbox, stores | `receiver` |
+//! | `listening` | what a listener admits: places, deadlines, bytes | `receiver`, `server` |
 //! | `server` | gRPC services for producers and operators | `server` |
 //! | `node` | all of these in one process, started, served and drained in order | `node` |
 //! | `config` | the configuration of a node, read from TOML | `config` |
@@ -128,6 +129,8 @@ pub mod coverage;
 pub mod env;
 pub mod history;
 pub mod journal;
+#[cfg(any(feature = "receiver", feature = "server"))]
+pub mod listening;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod observe;

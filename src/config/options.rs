@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Backoff, Config, RouteConfig, Span};
 use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
+use crate::listening::CONNECTIONS_DEFAULT;
 use crate::node::NodeOptions;
 use crate::queue::log::files::NewLog;
 use crate::queue::{BODY_BYTES_LIMIT, QueueOptions, RouteLimits};
@@ -18,6 +19,7 @@ impl Config {
             queue: self.queue_options(),
             bridge: self.bridge_options(),
             listen: self.listen.clone(),
+            connections_max: CONNECTIONS_DEFAULT,
             on_missing_route: self.on_missing_route,
             drain_timeout: self.drain_timeout.get(),
         }

@@ -99,6 +99,7 @@ impl OpenNode {
                 receiver: None,
             }),
             phase: watching,
+            connections_max: options.connections_max,
         };
         let services = serve(env.clone(), listener, queue.clone(), server_options);
         Ok(Node {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bridge::{BridgeOptions, RouteOptions};
 use crate::env::Address;
+use crate::listening::CONNECTIONS_DEFAULT;
 use crate::queue::QueueOptions;
 
 /// How long a drain waits for what is in flight, unless told otherwise. With the 10 s that the rest may take, the whole
@@ -21,6 +22,8 @@ pub struct NodeOptions {
     pub bridge: BridgeOptions,
     /// Where producers and operators connect (gRPC). Port 0: any free one, see [`super::Node::address`].
     pub listen: Address,
+    /// Connections of producers and operators at once. 1,024.
+    pub connections_max: usize,
     /// What to do with tasks whose route is not among the bridge's.
     pub on_missing_route: OnMissingRoute,
     /// How long a drain waits for what is in flight. 20 s. The rest of a drain takes 10 s at most.
@@ -45,6 +48,7 @@ impl NodeOptions {
             queue: QueueOptions::new(dir),
             bridge: BridgeOptions::new(routes),
             listen,
+            connections_max: CONNECTIONS_DEFAULT,
             on_missing_route: OnMissingRoute::default(),
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
         }

@@ -18,6 +18,7 @@ mod bridge;
 mod counts;
 mod distribution;
 mod json;
+mod listener;
 mod queue;
 mod receiver;
 
@@ -27,6 +28,7 @@ pub use bridge::{
     BreakerState, BridgeRouteStatus, BridgeStatus, LinkCounts, LinkState, LinkStatus, RouteCounts,
 };
 pub use distribution::{BUCKETS, Bucket, Distribution, Histogram};
+pub use listener::ListenerStatus;
 pub use queue::{
     BackpressureStatus, CacheStatus, FeedStatus, JournalStatus, QueueStatus, Rates, RouteStatus,
 };

@@ -54,6 +54,10 @@ counts! {
         connections,
         /// Connections turned away because there were as many as may be.
         connections_refused,
+        /// Connections closed because they did nothing, or made room for others.
+        connections_given_up,
+        /// Bridges that said a wrong secret.
+        wrong_secrets,
         /// Links whose first messages were exchanged.
         links,
         /// Links closed because nothing was heard for too long.

@@ -25,7 +25,8 @@ use super::store::{EffectLog, InboxStore};
 use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::coverage::{Site, reached};
 use crate::env::{Env, Mono};
-use crate::observe::{InboxStatus, ReceiverStatus};
+use crate::listening::{Guesses, Reception, Speech};
+use crate::observe::{InboxStatus, ReceiverStats, ReceiverStatus};
 use crate::repeated::Repeated;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
@@ -62,6 +63,10 @@ pub(super) struct Engine {
     pub(super) inbox_id: InboxId,
     pub(super) counters: Counters,
     pub(super) repeats: Repeats,
+    /// Who is connected: over framed sockets, and over gRPC.
+    pub(super) receptions: [Arc<Reception>; 2],
+    /// Who has said a wrong secret.
+    pub(super) guesses: Guesses,
     pub(super) phase: watch::Sender<Phase>,
     work: ExecutionMode,
     state: Mutex<EngineState>,
@@ -76,8 +81,6 @@ pub(super) struct Engine {
 pub(super) struct Repeats {
     /// Links that ended before they were greeted, or by a violation.
     pub(super) strangers: Repeated,
-    pub(super) connections_refused: Repeated,
-    pub(super) accepts_failed: Repeated,
 }
 
 struct EngineState {
@@ -131,11 +134,11 @@ pub(super) enum ProtocolViolation {
     Unexpected(&'static str),
     #[error("no acceptable message: {0}")]
     Message(String),
+    #[error("more than {0} rollbacks of sends that never came")]
+    Tombstones(usize),
 }
 
 impl Engine {
-    #[error("more than {0} rollbacks of sends that never came")]
-    Tombstones(usize),
     pub(super) fn new(
         env: Env,
         options: ReceiverOptions,
@@ -143,7 +146,10 @@ impl Engine {
         inbox_id: InboxId,
         inbox: Inbox,
     ) -> Arc<Self> {
+        let reception = |speech| Reception::new(&env, options.connections_max, speech);
         Arc::new(Self {
+            guesses: Guesses::default(),
+            receptions: [reception(Speech::Other), reception(Speech::Http2)],
             env,
             options,
             inbox_id,
@@ -317,16 +323,16 @@ impl Engine {
                 self.counters.rollbacks_unanswered.add(1);
                 return Ok(());
             }
+            RollbackDecision::TooMany => {
+                let limit = self.options.inbox.tombstones_per_link;
+                return Err(ProtocolViolation::Tombstones(limit));
+            }
         };
         self.send(
             &mut state,
             link,
             rollback_reply(delivery, send, told, result),
         );
-            RollbackDecision::TooMany => {
-                let limit = self.options.inbox.tombstones_per_link;
-                return Err(ProtocolViolation::Tombstones(limit));
-            }
         Ok(())
     }
 
@@ -413,11 +419,17 @@ impl Engine {
                 result_bytes: state.inbox.result_bytes() as u64,
                 settled_ranges: state.inbox.settled().len() as u64,
             },
-            stats: counters.read(),
+            stats: self.stats(),
             bad_frames: counters.bad_frames(),
             handler_time: counters.handler_time.snapshot(),
             commit_time: counters.commit_time.snapshot(),
         }
+    }
+
+    /// What it has done, counted.
+    pub(super) fn stats(&self) -> ReceiverStats {
+        let listeners = self.receptions.each_ref().map(|one| one.status());
+        self.counters.read(listeners)
     }
 
     /// How many links there are.

@@ -13,7 +13,8 @@ use tonic::Code;
 
 use super::engine::{Engine, Phase, ProtocolViolation};
 use super::inbox::LinkId;
-use crate::env::{BoxFuture, BoxStream, Mono, timeout};
+use crate::env::{BoxFuture, Mono, timeout};
+use crate::listening::{AcceptedConnection, Guest, Visitor};
 use crate::said::said;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
@@ -33,7 +34,7 @@ const SOFTWARE: &str = concat!("leasebridge-receiver/", env!("CARGO_PKG_VERSION"
 
 /// Where frames come from.
 pub(super) enum Input {
-    Socket(FrameReader<ReadHalf<BoxStream>>),
+    Socket(FrameReader<ReadHalf<AcceptedConnection>>),
     Grpc(tonic::Streaming<v1::Frame>),
 }
 
@@ -118,8 +119,8 @@ impl LinkEnd {
             Self::Violation(ProtocolViolation::Id(_)) => Some("bad_id"),
             Self::Violation(ProtocolViolation::EmptyRange(_)) => Some("bad_range"),
             Self::Violation(ProtocolViolation::Message(_)) => Some("message"),
-            Self::NoHello(_) => Some("no_hello"),
             Self::Violation(ProtocolViolation::Tombstones(_)) => Some("tombstones"),
+            Self::NoHello(_) => Some("no_hello"),
             _ => None,
         }
     }
@@ -135,11 +136,18 @@ impl LinkEnd {
 }
 
 /// Serves one link to its end. Afterwards the outbox is closed: what waits in it is still written.
-pub(super) async fn serve(engine: &Arc<Engine>, mut input: Input, sender: FrameSender, peer: &str) {
+pub(super) async fn serve(
+    engine: &Arc<Engine>,
+    mut input: Input,
+    sender: FrameSender,
+    visitor: &Visitor,
+    peer: &str,
+) {
     let mut greeted = false;
-    let end = match greet(engine, &mut input, &sender).await {
+    let end = match greet(engine, &mut input, &sender, visitor).await {
         Ok(hello) => {
             greeted = true;
+            visitor.accept(Guest::Bridge);
             let mut link = GreetedLink::new(engine, &sender);
             tracing::info!(
                 peer,
@@ -185,6 +193,7 @@ async fn greet(
     engine: &Engine,
     input: &mut Input,
     sender: &FrameSender,
+    visitor: &Visitor,
 ) -> Result<BridgeHello, LinkEnd> {
     let options = &engine.options;
     let deadline = options.hello_deadline;
@@ -194,7 +203,13 @@ async fn greet(
         .ok_or(LinkEnd::Ended)?;
     let hello = BridgeHello::from_kind(first)?;
     if !options.credentials.is_empty() {
-        hello.knows(&options.credentials)?;
+        visitor.touch();
+        let clock = &*engine.env.clock;
+        engine.guesses.wait(clock, visitor.peer()).await;
+        hello.knows(&options.credentials).inspect_err(|_| {
+            engine.counters.wrong_secrets.add(1);
+            engine.guesses.wrong(visitor.peer(), clock.now());
+        })?;
     }
     let frame_bytes_max = frame_bytes_for(options.body_bytes_max);
     input.set_frame_bytes_max(frame_bytes_max);

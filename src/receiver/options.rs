@@ -33,7 +33,7 @@ pub struct ReceiverOptions {
     /// the bridge's `max_hold`: a command that is still waiting when its lease ends is in doubt, as if it had
     /// been executed.
     pub handler_wait_max: Duration,
-    /// Connections over both transports.
+    /// Connections over each of the two transports.
     pub connections_max: usize,
     /// What the inbox holds at most.
     pub inbox: InboxLimits,

@@ -7,7 +7,6 @@ mod rebuild;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::engine::{Engine, ExecutionMode, Phase};
@@ -168,26 +167,20 @@ impl Receiver {
         };
         let socket_address = socket.local_address();
         let grpc_address = grpc.as_ref().map(|listener| listener.local_address());
-        let connections = Arc::new(Semaphore::new(options.connections_max));
         let engine = Engine::new(env, options, work, inbox_id, inbox);
-        let accept = listen::Accept::new(&engine, &connections);
         let committer = Arc::clone(&engine).commit_all();
-        let sockets = listen::serve_sockets(accept.clone(), socket);
+        let sockets = listen::serve_sockets(Arc::clone(&engine), socket);
         let mut tasks = vec![
             spawn(&engine, "the committer", committer),
             spawn(&engine, "the socket listener", sockets),
         ];
         if let Some(listener) = grpc {
-            tasks.push(spawn(
-                &engine,
-                "the gRPC server",
-                grpc::serve(accept, listener),
-            ));
+            let serving = grpc::serve(Arc::clone(&engine), listener);
+            tasks.push(spawn(&engine, "the gRPC server", serving));
         }
         tracing::info!(socket = %socket_address, inbox = %inbox_id, "receiver listens");
         Ok(RunningReceiver {
             engine,
-            connections,
             socket_address,
             grpc_address,
             tasks,
@@ -199,7 +192,6 @@ impl Receiver {
 /// [`RunningReceiver::shutdown`] for the orderly way.
 pub struct RunningReceiver {
     engine: Arc<Engine>,
-    connections: Arc<Semaphore>,
     socket_address: Address,
     grpc_address: Option<Address>,
     tasks: Vec<JoinHandle<()>>,
@@ -228,7 +220,7 @@ impl RunningReceiver {
 
     /// Its counts alone.
     pub fn stats(&self) -> ReceiverStats {
-        self.engine.counters.read()
+        self.engine.stats()
     }
 
     /// How many links are up.
@@ -259,9 +251,9 @@ impl RunningReceiver {
         let _ = timeout(&*clock, deadline, finished(&engine)).await;
         let unfinished = engine.unfinished();
         engine.stop();
-        // Every connection holds a permit for as long as it lives.
-        let all = u32::try_from(engine.options.connections_max).unwrap_or(u32::MAX);
-        let _ = timeout(&*clock, FLUSH_DEADLINE, self.connections.acquire_many(all)).await;
+        let [sockets, grpc] = &engine.receptions;
+        let ended = async { tokio::join!(sockets.emptied(), grpc.emptied()) };
+        let _ = timeout(&*clock, FLUSH_DEADLINE, ended).await;
         for task in &mut self.tasks {
             // The committer ends by itself once it has recorded what there is.
             if timeout(&*clock, FLUSH_DEADLINE, &mut *task).await.is_err() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::observe::{Histogram, ReceiverStats};
+use crate::observe::{Histogram, ListenerStatus, ReceiverStats};
 
 /// The live side of [`ReceiverStats`]. That is built field by field, so that a count that only one of the two has
 /// doesn't compile.
@@ -22,8 +22,13 @@ macro_rules! counters {
         }
 
         impl Counters {
-            pub(super) fn read(&self) -> ReceiverStats {
+            /// All counts, those of the listeners among them.
+            pub(super) fn read(&self, listeners: [ListenerStatus; 2]) -> ReceiverStats {
+                let sum = |count: fn(ListenerStatus) -> u64| listeners.map(count).iter().sum();
                 ReceiverStats {
+                    connections: sum(|one| one.accepted),
+                    connections_refused: sum(|one| one.refused),
+                    connections_given_up: sum(|one| one.given_up),
                     $($name: self.$name.get(),)*
                 }
             }
@@ -32,8 +37,7 @@ macro_rules! counters {
 }
 
 counters! {
-    connections,
-    connections_refused,
+    wrong_secrets,
     links,
     links_dead,
     commands,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,11 +22,11 @@ use crate::queue::{
 use crate::wire::v1;
 use crate::wire::v1::ingest_server::Ingest;
 
-/// Commands of one batch at most: what one sync may make wait.
-const BATCH_COMMANDS_MAX: usize = 8_192;
-
 /// Commands of a stream that share one sync, if they are there.
 const STREAM_CHUNK_COMMANDS: usize = 512;
+
+/// Bytes of their bodies together; the last one may be larger.
+const STREAM_CHUNK_BYTES: usize = 1 << 20;
 
 /// Replies of a stream that may wait for a slow reader before no more is read from it.
 const STREAM_REPLIES_MAX: usize = 1_024;
@@ -211,12 +211,6 @@ impl Ingest for IngestService {
         request: Request<v1::EnqueueBatchRequest>,
     ) -> Result<Response<v1::EnqueueBatchReply>, Status> {
         let commands = request.into_inner().commands;
-        if commands.len() > BATCH_COMMANDS_MAX {
-            return Err(Status::invalid_argument(format!(
-                "{} commands in one batch, at most {BATCH_COMMANDS_MAX} are allowed",
-                commands.len()
-            )));
-        }
         let replies = self.take(commands).await?;
         Ok(Response::new(v1::EnqueueBatchReply { replies }))
     }
@@ -280,22 +274,10 @@ impl IngestService {
     /// Answers a stream's commands in order, until it ends or can't go on.
     async fn follow(
         &self,
-        commands: Streaming<v1::EnqueueRequest>,
+        mut commands: Streaming<v1::EnqueueRequest>,
         replies: mpsc::Sender<Result<v1::EnqueueReply, Status>>,
     ) {
-        let mut chunks = commands.ready_chunks(STREAM_CHUNK_COMMANDS);
-        while let Some(chunk) = chunks.next().await {
-            let mut good = Vec::with_capacity(chunk.len());
-            let mut broken = None;
-            for command in chunk {
-                match command {
-                    Ok(command) => good.push(command),
-                    Err(status) => {
-                        broken = Some(status);
-                        break;
-                    }
-                }
-            }
+        while let Some((good, broken)) = next_chunk(&mut commands).await {
             let mut failed = false;
             match self.take_patiently(good).await {
                 Ok(answers) => {
@@ -316,6 +298,32 @@ impl IngestService {
             if failed {
                 return;
             }
+        }
+    }
+}
+
+/// Commands of a stream that are there, at least one, and the status that ended them, if one did. `None` at the end.
+async fn next_chunk(
+    commands: &mut Streaming<v1::EnqueueRequest>,
+) -> Option<(Vec<v1::EnqueueRequest>, Option<Status>)> {
+    let mut good = Vec::new();
+    let mut bytes = 0_usize;
+    let mut next = commands.next().await?;
+    loop {
+        match next {
+            Ok(command) => {
+                bytes = bytes.saturating_add(command.body.len());
+                good.push(command);
+            }
+            Err(status) => return Some((good, Some(status))),
+        }
+        if good.len() >= STREAM_CHUNK_COMMANDS || bytes >= STREAM_CHUNK_BYTES {
+            return Some((good, None));
+        }
+        match commands.next().now_or_never() {
+            Some(Some(more)) => next = more,
+            // An end is told again.
+            Some(None) | None => return Some((good, None)),
         }
     }
 }

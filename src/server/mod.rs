@@ -10,36 +10,31 @@
 mod admin;
 mod convert;
 mod gather;
-mod incoming;
 mod ingest;
 mod rates;
+mod rules;
 mod story;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tonic::transport::Server;
 use tower::util::MapResponseLayer;
 
 use crate::env::{Env, Listener};
+use crate::listening::{Reception, Speech};
 use crate::observe::Beside;
 use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::ingest_server::IngestServer;
 use crate::wire::with_fixed_date;
 
-pub use incoming::incoming;
-
 use admin::AdminService;
 use gather::Gatherer;
 use ingest::IngestService;
 
-/// The largest request: a body of the largest size, or a batch of small ones, and what stands around.
+/// The largest request of a producer: a body of the largest size, or a batch of small ones, and what stands around.
 const REQUEST_BYTES_MAX: usize = BODY_BYTES_LIMIT as usize + (2 << 20);
-
-/// HTTP/2 window of each stream and connection: several batches of a fast producer.
-const WINDOW_BYTES: u32 = 8 << 20;
 
 /// Tells what the process runs beside its queue: `BridgeView::status`, and `RunningReceiver::status`, where there is
 /// one. Asked for each status.
@@ -54,6 +49,8 @@ pub struct ServerOptions {
     pub beside: Besides,
     /// What the bridge is about.
     pub phase: watch::Receiver<Phase>,
+    /// Connections at once, of producers and operators together. Neither takes the last sixteenth from the other.
+    pub connections_max: usize,
 }
 
 /// What the bridge is about.
@@ -79,6 +76,7 @@ pub async fn serve(
     queue: SafeTaskQueue<Command>,
     options: ServerOptions,
 ) -> Result<(), tonic::transport::Error> {
+    let connections_max = options.connections_max;
     let gatherer = Arc::new(Gatherer::new(&env, &queue, &options));
     let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -93,13 +91,15 @@ pub async fn serve(
         gatherer: Arc::clone(&gatherer),
         env: env.clone(),
     });
-    let serving = Server::builder()
+    let reception = Reception::new(&env, connections_max, Speech::Http2);
+    let serving = reception
+        .server(Arc::new(rules::of))
+        // Windows begin small and grow with what is taken: what arrives ahead of its stream is bounded by them.
+        .http2_adaptive_window(Some(true))
         .layer(MapResponseLayer::new(with_fixed_date))
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
         .add_service(ingest)
         .add_service(admin)
-        .serve_with_incoming_shutdown(incoming(&env, listener), stopping);
+        .serve_with_incoming_shutdown(reception.connections(listener), stopping);
     tokio::select! {
         biased;
         ended = serving => ended,

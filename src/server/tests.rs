@@ -81,6 +81,7 @@ async fn fixture(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
         routes: [("default".into(), 1_000), ("lamps".into(), 10)].into(),
         beside: Arc::new(beside),
         phase: watching,
+        connections_max: 64,
     };
     let any_port = Address::tcp("127.0.0.1", 0);
     let listener = env.transport.bind(&any_port).await.unwrap();

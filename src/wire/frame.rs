@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::limits::LENGTH_BYTES;
 use super::v1;
+use super::weigh::{FRAME, TooManyItems, weigh};
 use crate::coverage::{Site, reached};
 use crate::env::{Point, Points};
 
@@ -56,6 +57,15 @@ pub enum FrameError {
     /// A frame of an unknown kind, or of none.
     #[error("a frame of an unknown kind")]
     UnknownKind,
+    /// A frame whose lists are longer than anything honest.
+    #[error("a frame with {0}")]
+    TooManyItems(String),
+}
+
+impl From<TooManyItems> for FrameError {
+    fn from(error: TooManyItems) -> Self {
+        Self::TooManyItems(error.to_string())
+    }
 }
 
 impl FrameError {
@@ -73,6 +83,7 @@ impl FrameError {
             Self::TooLong { .. } => "too_long",
             Self::Undecodable(_) => "undecodable",
             Self::UnknownKind => "unknown_kind",
+            Self::TooManyItems(_) => "too_many_items",
         }
     }
 }
@@ -162,7 +173,9 @@ impl FrameDecoder {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_BYTES);
-        let frame = v1::Frame::decode(self.buffer.split_to(bytes).freeze());
+        let message = self.buffer.split_to(bytes).freeze();
+        weigh(&message, FRAME)?;
+        let frame = v1::Frame::decode(message);
         let frame = frame.inspect_err(|_| reached!(Site::FrameUndecodable))?;
         check_frame(frame).map(Some)
     }

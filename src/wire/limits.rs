@@ -48,6 +48,14 @@ pub const HEARTBEAT_MISSES_DEFAULT: u32 = 3;
 /// keep a fast link busy during one round of its writer, little enough to bound what a dead one holds.
 pub const OUTBOX_BYTES_DEFAULT: usize = 1 << 20;
 
+/// Commands of one batch of a producer at most: what one sync may make wait.
+#[cfg(feature = "server")]
+pub(crate) const BATCH_COMMANDS_MAX: usize = 8_192;
+
+/// Tasks that one request of an operator may name.
+#[cfg(feature = "server")]
+pub(crate) const SELECTION_MAX: usize = 100_000;
+
 /// The largest frame needed for bodies of at most `body_bytes_max` bytes.
 pub const fn frame_bytes_for(body_bytes_max: u32) -> u32 {
     body_bytes_max.saturating_add(FRAME_OVERHEAD_BYTES)

@@ -6,19 +6,16 @@
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
 #[cfg(any(feature = "receiver", feature = "server"))]
-mod accepted;
-#[cfg(any(feature = "receiver", feature = "server"))]
 mod date;
 mod frame;
 mod hello;
 mod ids;
-mod limits;
+pub(crate) mod limits;
 mod outbox;
 pub(crate) mod outcome;
 mod status;
+pub(crate) mod weigh;
 
-#[cfg(any(feature = "receiver", feature = "server"))]
-pub use accepted::{AcceptedConnection, Peer};
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub(crate) use date::with_fixed_date;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};

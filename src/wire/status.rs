@@ -54,7 +54,7 @@ same! {
     ReceiverStats = ReceiverCounts {
         connections, connections_refused, links, links_dead, commands, executed, not_executed, panics, joined,
         duplicates, stale, settled, unavailable, too_large, rolled_back, rollbacks, rollbacks_unanswered,
-        settlements_ignored, answers_undelivered, results_dropped,
+        settlements_ignored, answers_undelivered, results_dropped, connections_given_up, wrong_secrets,
     }
 }
 

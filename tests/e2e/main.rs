@@ -18,6 +18,7 @@ mod flow;
 mod full;
 mod garbage;
 mod history;
+mod hostile;
 mod input;
 mod limits;
 mod logging;

@@ -92,6 +92,33 @@ async fn a_wrong_secret_opens_nothing() {
     assert_eq!(friend.ask(1, 1, 1, "hi").await, done("hi"));
 }
 
+/// Guesses are counted and kept waiting; who knows the secret gets in, from the same host as well.
+#[tokio::test]
+async fn guesses_at_a_secret_lock_nobody_out() {
+    let mut options = options();
+    options.credentials = "secret".into();
+    let (receiver, _) = start(options).await;
+    let guess = async |mut client: Client| {
+        client.send(hello().to_kind()).await;
+        client.close_reason().await
+    };
+    for round in 0..4 {
+        let socket = guess(Client::raw(&receiver).await).await;
+        let grpc = guess(Client::raw_grpc(&receiver).await).await;
+        assert_eq!([&*socket, &*grpc], ["wrong credentials"; 2]);
+        assert_eq!(receiver.stats().wrong_secrets, 2 * (round + 1));
+    }
+    let mut said = hello();
+    said.credentials = "secret".into();
+    for mut friend in [
+        Client::raw(&receiver).await,
+        Client::raw_grpc(&receiver).await,
+    ] {
+        friend.greet(&said).await;
+        assert_eq!(friend.ask(1, 1, 1, "hi").await, done("hi"));
+    }
+}
+
 #[tokio::test]
 async fn a_frame_that_only_endpoints_send_is_a_violation() {
     let (receiver, _) = start(options()).await;
@@ -252,4 +279,29 @@ async fn connections_beyond_the_limit_are_turned_away() {
         asked += 1;
         assert!(asked < 1_000, "the slot is never freed");
     }
+}
+
+#[tokio::test]
+async fn a_first_frame_is_small_over_either_transport() {
+    let (receiver, _) = start(options()).await;
+    for mut client in [
+        Client::raw(&receiver).await,
+        Client::raw_grpc(&receiver).await,
+    ] {
+        let Kind::Hello(mut long) = hello().to_kind() else {
+            panic!("not a hello")
+        };
+        long.credentials = vec![0; 9_000].into();
+        client.send(Kind::Hello(long)).await;
+        let reason = client.close_reason().await;
+        assert!(reason.contains("8192"), "{reason}");
+    }
+    let mut greeted = Client::grpc(&receiver).await;
+    let Kind::Command(mut large) = command(1, 1, 1, "") else {
+        panic!("not a command")
+    };
+    large.body = vec![1; 9_000].into();
+    greeted.send(Kind::Command(large)).await;
+    let (_, _, _, outcome) = greeted.reply().await;
+    assert!(matches!(outcome, v1::reply::Outcome::Done(_)));
 }

@@ -5,21 +5,20 @@
 //! command a little work, an answer, a write.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::{Stream, StreamExt};
 use leasebridge::env::{Address, BoxStream, Env, Listener};
+use leasebridge::listening::{Reception, Speech};
 use leasebridge::wire::v1::endpoint_server::{Endpoint, EndpointServer};
 use leasebridge::wire::v1::{self, frame::Kind};
 use leasebridge::wire::{
-    AcceptedConnection, BODY_BYTES_DEFAULT, EndpointHello, FrameReader, HEARTBEAT_DEFAULT, InboxId,
-    encode_frame, frame_bytes_for,
+    BODY_BYTES_DEFAULT, EndpointHello, FrameReader, HEARTBEAT_DEFAULT, InboxId, encode_frame,
+    frame_bytes_for,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{BenchError, helper};
@@ -84,7 +83,7 @@ async fn serve() -> Result<(), BenchError> {
     let grpc = env.transport.bind(&any).await?;
     let (socket, grpc_address) = (sockets.local_address(), grpc.local_address());
     helper::ready(format_args!("{socket} {grpc_address}"));
-    let (_ended, served) = tokio::join!(serve_sockets(sockets), serve_grpc(grpc));
+    let (_ended, served) = tokio::join!(serve_sockets(sockets), serve_grpc(&env, grpc));
     served.map_err(|error| std::io::Error::other(error).into())
 }
 
@@ -109,18 +108,10 @@ async fn serve_socket(stream: BoxStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve_grpc(listener: Box<dyn Listener>) -> Result<(), tonic::transport::Error> {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let incoming =
-        futures_util::stream::unfold((connections, listener), |(connections, mut listener)| {
-            Box::pin(async move {
-                let permit = Arc::clone(&connections).acquire_owned().await.ok()?;
-                let (stream, peer) = listener.accept().await.ok()?;
-                let accepted =
-                    Ok::<_, std::io::Error>(AcceptedConnection::new(stream, peer, permit));
-                Some((accepted, (connections, listener)))
-            })
-        });
+async fn serve_grpc(env: &Env, listener: Box<dyn Listener>) -> Result<(), tonic::transport::Error> {
+    // Without a guard nothing is ever accepted: no deadline may count.
+    let reception = Reception::new(env, CONNECTIONS_MAX, Speech::Other);
+    let incoming = reception.connections(listener);
     tonic::transport::Server::builder()
         .serve_with_incoming(EndpointServer::new(ForeignEndpoint), incoming)
         .await

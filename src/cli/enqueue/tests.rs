@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leasebridge::env::{Address, Env};
-use leasebridge::server::incoming;
+use leasebridge::listening::{Reception, Speech};
 use leasebridge::wire::v1;
 use leasebridge::wire::v1::ingest_server::{Ingest, IngestServer};
 use tokio::runtime::Runtime;
@@ -159,7 +159,7 @@ impl BridgeProcess {
         let bound = runtime.spawn(async move {
             let listener = env.transport.bind(&at).await.unwrap();
             let address = listener.local_address();
-            let connections = incoming(&env, listener);
+            let connections = Reception::new(&env, 16, Speech::Other).connections(listener);
             let serving = Server::builder()
                 .add_service(IngestServer::new(bent))
                 .serve_with_incoming(connections);

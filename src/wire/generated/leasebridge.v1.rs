@@ -1641,6 +1641,10 @@ pub struct ReceiverCounts {
     pub answers_undelivered: u64,
     #[prost(uint64, tag = "20")]
     pub results_dropped: u64,
+    #[prost(uint64, tag = "21")]
+    pub connections_given_up: u64,
+    #[prost(uint64, tag = "22")]
+    pub wrong_secrets: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainRequest {

@@ -227,6 +227,8 @@ fn receiver(numbers: &DistinctNumbers) -> ReceiverStatus {
         stats: ReceiverStats {
             connections: n(),
             connections_refused: n(),
+            connections_given_up: n(),
+            wrong_secrets: n(),
             links: n(),
             links_dead: n(),
             commands: n(),

@@ -5,6 +5,7 @@ pub(crate) mod chance;
 pub(crate) mod endpoint;
 pub(crate) mod executed;
 pub(crate) mod feed;
+pub(crate) mod hostile;
 pub(crate) mod house;
 pub(crate) mod process;
 

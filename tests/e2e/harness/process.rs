@@ -89,6 +89,25 @@ impl Process {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
+    /// Bytes of memory that it has now.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory_line("VmRSS:")
+    }
+
+    /// Bytes of memory that it had at most.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory_line("VmHWM:")
+    }
+
+    fn memory_line(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("it runs, on Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        let kib: u64 = number.and_then(|number| number.parse().ok()).expect("KiB");
+        kib << 10
+    }
+
     /// All it has logged so far.
     pub(crate) fn log(&self) -> String {
         read(&self.stderr)
