@@ -387,7 +387,10 @@ fn a_rotten_old_segment_is_refused_and_nothing_is_modified() {
             "{error}"
         );
         let text = error.to_string();
-        assert!(text.contains("leasebridge journal repair /queue"), "{text}");
+        assert!(
+            text.contains("leasebridge journal salvage /queue"),
+            "{text}"
+        );
         disk.flip_bit(&path, at, 0).unwrap();
         let queue = open(options(&disk, 2)).await;
         assert_eq!(queue.counts().ready, 60);

@@ -144,6 +144,7 @@ mod tests {
             "journal inspect folder",
             "journal dump folder",
             "journal repair folder --yes",
+            "journal salvage folder --to other",
             "check-config",
         ] {
             let words = format!("leasebridge {line} --log debug --log-format json -c file.toml");

@@ -1,4 +1,6 @@
-//! `leasebridge journal`: looks at a log on disk, and goes on without a damaged part of it.
+//! `leasebridge journal`: looks at a log on disk, reads on behind damage, and goes on without a damaged part of it.
+
+mod salvage;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use tokio::sync::oneshot;
 use super::exit::{CommandFailure, CommandResult, Exit};
 use super::table::{Column, render};
 use super::{Context, out, words};
+use salvage::SalvageArgs;
 
 /// Look at a journal on disk, check it, or cut damage out of it
 ///
@@ -29,6 +32,7 @@ use super::{Context, out, words};
 ///   leasebridge journal verify
 ///   leasebridge journal inspect ./leasebridge-data
 ///   leasebridge journal dump | jq 'select(.type == "settled")'
+///   leasebridge journal salvage ./leasebridge-data --to ./rescued
 ///   leasebridge journal repair ./leasebridge-data --yes
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -47,6 +51,8 @@ enum JournalAction {
     Dump(FolderArgs),
     /// Cut the log at its first damage; what is taken out is kept aside and listed
     Repair(RepairArgs),
+    /// Read on behind damage, and write what can be believed to a new journal
+    Salvage(SalvageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +84,7 @@ pub(crate) async fn run(args: JournalArgs, context: Context) -> CommandResult {
              inspect` first, then say --yes",
         )),
         JournalAction::Repair(args) => repair(&env, or_data(args.folder)).await,
+        JournalAction::Salvage(args) => salvage::run(args, &context).await,
     }
 }
 
@@ -199,7 +206,7 @@ fn refused(error: &FolderOpenError) -> CommandFailure {
             Exit::NotFound
         }
         FolderOpenError::NoLog { .. } => Exit::NotFound,
-        FolderOpenError::Locked { .. } => Exit::Failed,
+        FolderOpenError::Locked { .. } | FolderOpenError::Taken { .. } => Exit::Failed,
         _ => Exit::Journal,
     };
     CommandFailure::new(exit, error.to_string())

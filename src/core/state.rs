@@ -320,6 +320,11 @@ impl QueueState {
             .map(|entry| (entry.id, self.key_state(entry)))
     }
 
+    /// What is remembered of a key whose task is gone.
+    pub(crate) fn key_image(&self, key: KeyHash) -> Option<super::event::KeyImage> {
+        self.keys.image(key)
+    }
+
     /// Tasks in the poison store of a route, oldest first, after `after`.
     pub fn poison(
         &self,

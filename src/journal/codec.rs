@@ -30,7 +30,7 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// What a newer program wrote, if that is what it is.
-    pub(super) fn newer(self) -> Option<Newer> {
+    pub(crate) fn newer(self) -> Option<Newer> {
         match self {
             Self::UnknownField(field) => Some(Newer::Field(field)),
             Self::Short | Self::Value { .. } | Self::Text | Self::Fields => None,

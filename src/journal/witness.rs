@@ -39,7 +39,7 @@ impl Witness {
 
     /// The newest in `bytes`, a segment's whole file: the last batch that was begun, unless its write never
     /// arrived.
-    pub(super) fn newest(bytes: &[u8], header: &SegmentHeader) -> Option<Self> {
+    pub(crate) fn newest(bytes: &[u8], header: &SegmentHeader) -> Option<Self> {
         let ours = |read: &BatchHeader| {
             read.segment == header.segment && read.generation == header.generation
         };

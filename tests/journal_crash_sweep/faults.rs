@@ -28,7 +28,7 @@ fn a_flipped_bit_in_the_middle_is_refused_and_nothing_is_modified() {
         "000002.seg",
         "at byte",
         "leasebridge journal inspect /queue",
-        "leasebridge journal repair /queue",
+        "leasebridge journal salvage /queue",
     ] {
         assert!(text.contains(part), "{text}");
     }

@@ -47,7 +47,7 @@ impl PlannedSegment {
         }
     }
 
-    fn corrupt(&self, offset: u32, what: impl Into<String>) -> Corruption {
+    pub(crate) fn corrupt(&self, offset: u32, what: impl Into<String>) -> Corruption {
         Corruption {
             segment: self.header.segment,
             slot: Some(self.slot),

@@ -43,6 +43,12 @@ pub enum FolderOpenError {
         /// The file beside it that says that there has been one; none if the options say so.
         marker: Option<PathBuf>,
     },
+    /// There is a log, where a new one is to be written.
+    #[error("there is a journal in {} already; name another folder, or remove that one", dir.display())]
+    Taken {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// There is no log to look at.
     #[error("no journal in {}; name the folder that `data` of the configuration names", dir.display())]
     NoLog {
@@ -52,8 +58,8 @@ pub enum FolderOpenError {
     /// The log is damaged where no power cut damages it.
     #[error(
         "the journal in {0} is damaged: {damage}; nothing was changed; \
-         see `leasebridge journal inspect {0}`, and `leasebridge journal repair {0} --yes` to go on \
-         without what is lost", dir.display()
+         see `leasebridge journal inspect {0}`, and `leasebridge journal salvage {0}` to read on behind it into a \
+         new journal", dir.display()
     )]
     Corrupt {
         /// The journal's folder.

@@ -1,13 +1,15 @@
 //! What stands behind `leasebridge journal`: looking at a log that nobody has open, and going on
 //! without the part of it that is damaged.
 //!
-//! Only [`repair`] changes anything, and only after what it takes out was copied aside and synced. All
+//! Only [`repair`] changes anything, and only after what it takes out was copied aside and synced; [`salvage`] writes a log
+//! of its own. All
 //! of it is polled inside drivers, like everything in [`super`].
 
 mod dump;
 mod inspect;
 mod json;
 mod repair;
+mod salvage;
 mod tail;
 
 use std::path::Path;
@@ -23,6 +25,7 @@ use crate::journal::{Fold, Recovered};
 pub use dump::dump;
 pub use inspect::{Inspection, SlotInspection, SlotRole, inspect};
 pub use repair::{LOST_TASKS_MAX, Lost, LostTask, Repair, repair};
+pub use salvage::{LogGap, Salvage, salvage};
 
 /// Takes every event as it comes: checks the log's bytes and nothing about what they say.
 #[derive(Clone, Copy, Debug, Default)]

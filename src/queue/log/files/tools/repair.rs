@@ -281,7 +281,7 @@ fn after_all(survey: &Survey, mark: Option<&Mark>) -> Generation {
     Generation(newest.unwrap_or_default().0.saturating_add(1))
 }
 
-fn segment_bytes(survey: &Survey) -> u32 {
+pub(super) fn segment_bytes(survey: &Survey) -> u32 {
     let newest = survey.segments.last();
     newest.map_or(SEGMENT_BYTES_DEFAULT, |last| last.header.segment_bytes)
 }
