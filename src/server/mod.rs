@@ -25,9 +25,9 @@ use crate::env::{Env, Listener};
 use crate::listening::{Reception, Speech};
 use crate::observe::Beside;
 use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
+use crate::wire::dated;
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::ingest_server::IngestServer;
-use crate::wire::with_fixed_date;
 
 use admin::AdminService;
 use gather::Gatherer;
@@ -96,7 +96,7 @@ pub async fn serve(
         .server(Arc::new(rules::of))
         // Windows begin small and grow with what is taken: what arrives ahead of its stream is bounded by them.
         .http2_adaptive_window(Some(true))
-        .layer(MapResponseLayer::new(with_fixed_date))
+        .layer(MapResponseLayer::new(dated(Arc::clone(&env.clock))))
         .add_service(ingest)
         .add_service(admin)
         .serve_with_incoming_shutdown(reception.connections(listener), stopping);

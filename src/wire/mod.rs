@@ -17,7 +17,7 @@ mod status;
 pub(crate) mod weigh;
 
 #[cfg(any(feature = "receiver", feature = "server"))]
-pub(crate) use date::with_fixed_date;
+pub(crate) use date::dated;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
 pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
 pub use ids::{EmptyRange, IdError, delivery_and_send};

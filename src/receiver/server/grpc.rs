@@ -11,9 +11,9 @@ use crate::env::Listener;
 use crate::listening::{Guest, MessageRule, RequestRule, Rules, Visitor};
 use crate::receiver::engine::{Engine, Phase};
 use crate::receiver::link::{self, Input};
+use crate::wire::dated;
 use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
 use crate::wire::weigh::FRAME;
-use crate::wire::with_fixed_date;
 use crate::wire::{FrameSource, HELLO_BYTES_MAX, OutboxLimits, frame_bytes_for, outbox, v1};
 
 /// The path of the one method.
@@ -27,7 +27,7 @@ pub(super) async fn serve(engine: Arc<Engine>, listener: Box<dyn Listener>) {
         .max_decoding_message_size(frame_bytes_max)
         // What the bridge accepts is checked by the outbox, by what the bridge said.
         .max_encoding_message_size(usize::MAX);
-    let service = MapResponse::new(service, with_fixed_date);
+    let service = MapResponse::new(service, dated(Arc::clone(&engine.env.clock)));
     let mut phase = engine.phase.subscribe();
     let drained = async move {
         // An error means that the engine is gone, which ends it as well.
