@@ -41,7 +41,7 @@ use crate::repeated::Repeated;
 use budget::ByteBudget;
 use limits::{
     ACCEPT_PAUSE, HEADER_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, REQUEST_BYTES_MAX,
-    STREAMS_MAX, SWEEP_INTERVAL,
+    SWEEP_INTERVAL,
 };
 use places::Places;
 
@@ -51,6 +51,7 @@ pub(crate) use guard::{GuardLayer, RequestRule, Rules};
 #[cfg(feature = "receiver")]
 pub(crate) use guesses::Guesses;
 pub use limits::CONNECTIONS_DEFAULT;
+pub(crate) use limits::STREAMS_MAX;
 pub use places::Guest;
 #[cfg(feature = "server")]
 pub(crate) use request::RequestCharge;

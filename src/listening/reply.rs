@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 use super::budget::{Cargo, GivenUp, Share};
 use super::limits::REPLY_PIECE_BYTES;
-use super::request::{RequestState, no_room};
+use super::request::RequestState;
 
 /// An answer to be read, or the status of one that there is no room for.
 pub(super) fn guarded(response: Response<Body>, state: Arc<RequestState>) -> Response<Body> {
@@ -34,12 +34,20 @@ pub(super) fn guarded(response: Response<Body>, state: Arc<RequestState>) -> Res
         && let Ok(yielded) = frame.into_data()
         && load.hold(yielded, &state).is_err()
     {
-        return no_room(GivenUp).into_http();
+        return unread(GivenUp).into_http();
     }
     let held = Arc::new(HeldReply(Mutex::new(load)));
     let shared: Arc<dyn Cargo> = held.clone();
     held.load().carry_for(&shared);
     Response::from_parts(head, Body::new(ReplyBody { held, state }))
+}
+
+/// What is told instead of an answer that was given up. What was asked for may have been done: this must not look like
+/// the refusal of a request.
+fn unread(_: GivenUp) -> Status {
+    Status::unknown(
+        "the answer was given up: it was read too slowly, or others needed its room; what was asked for may have been done",
+    )
 }
 
 /// See the module's description.
@@ -131,7 +139,7 @@ impl ReplyLoad {
         }
         self.drop_if_given_up();
         if self.given_up {
-            return Poll::Ready(Some(Err(no_room(GivenUp))));
+            return Poll::Ready(Some(Err(unread(GivenUp))));
         }
         if !state.visitor().place().poll_room(context) {
             return Poll::Pending;
@@ -147,7 +155,7 @@ impl ReplyLoad {
             Ok(yielded) => {
                 if self.hold(yielded, state).is_err() {
                     self.given_up = true;
-                    return Poll::Ready(Some(Err(no_room(GivenUp))));
+                    return Poll::Ready(Some(Err(unread(GivenUp))));
                 }
                 let cargo: Arc<dyn Cargo> = cargo.clone();
                 self.carry_for(&cargo);
@@ -177,5 +185,61 @@ impl HttpBody for ReplyBody {
         let load = self.held.load();
         let inner = load.inner.as_ref();
         !load.given_up && load.rest.is_empty() && inner.is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::super::assembler::MessageRule;
+    use super::super::budget::ByteBudget;
+    use super::super::connection::AcceptedConnection;
+    use super::super::guard::RequestRule;
+    use super::super::limits::REQUEST_BASE_BYTES;
+    use super::super::places::{Guest, Places};
+    use super::*;
+    use crate::env::Env;
+
+    /// A body that is there at once.
+    struct Whole(Option<Bytes>);
+
+    impl HttpBody for Whole {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_given_up_is_in_doubt_and_looks_like_no_refusal() {
+        let clock = Env::real().clock;
+        let held = Places::new(1, true).take(clock.now()).expect("a place");
+        let (near, _far) = tokio::io::duplex(1);
+        let connection = AcceptedConnection::new(Box::new(near), "peer".into(), held, clock);
+        let rule = RequestRule {
+            guest: Guest::Producer,
+            accepts_by_answer: true,
+            is_stream: false,
+            messages: MessageRule {
+                first_bytes_max: 1,
+                bytes_max: 1,
+                lists: &[],
+            },
+        };
+        // Room for the request, and for no answer.
+        let budget = ByteBudget::new(REQUEST_BASE_BYTES);
+        let state = RequestState::begin(&budget, connection.visitor().clone(), rule);
+        let state = state.expect("room for it");
+        let answer = Whole(Some(vec![0; 2 * REPLY_PIECE_BYTES].into()));
+        let told = guarded(Response::new(Body::new(answer)), state);
+        let status = Status::from_header_map(told.headers()).expect("a status");
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(status.metadata().get("retry-after-ms").is_none());
     }
 }

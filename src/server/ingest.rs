@@ -23,23 +23,27 @@ use crate::wire::v1;
 use crate::wire::v1::ingest_server::Ingest;
 
 /// Commands of a stream that share one sync, if they are there.
-const STREAM_CHUNK_COMMANDS: usize = 512;
+pub(super) const STREAM_CHUNK_COMMANDS: usize = 512;
 
 /// Bytes of their bodies together; the last one may be larger.
 const STREAM_CHUNK_BYTES: usize = 1 << 20;
 
 /// Replies of a stream that may wait for a slow reader before no more is read from it.
-const STREAM_REPLIES_MAX: usize = 1_024;
+pub(super) const STREAM_REPLIES_MAX: usize = 1_024;
 
 /// Bytes of a command's headers, names and values together: half of what a frame has room for beside
 /// the body.
-const HEADERS_BYTES_MAX: usize = 32 << 10;
+pub(super) const HEADERS_BYTES_MAX: usize = 32 << 10;
 
 /// Headers of one command.
-const HEADERS_MAX: usize = 128;
+pub(super) const HEADERS_MAX: usize = 128;
 
 /// Route names listed when an unknown one is refused.
 const ROUTES_NAMED_MAX: usize = 10;
+
+/// Bytes of a refusal's text: it may name what a producer made up, and the replies to a batch must together stay below
+/// the 4 MiB that gRPC libraries accept by default.
+pub(super) const MESSAGE_BYTES_MAX: usize = 400;
 
 /// The metadata that says when to come again, in milliseconds.
 const RETRY_AFTER: &str = "retry-after-ms";
@@ -363,7 +367,8 @@ fn answer(result: Result<Enqueued, EnqueueError>) -> v1::enqueue_reply::Result {
     })
 }
 
-fn refusal(reason: v1::refusal::Reason, message: String) -> v1::Refusal {
+fn refusal(reason: v1::refusal::Reason, mut message: String) -> v1::Refusal {
+    message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
     v1::Refusal {
         reason: reason.into(),
         message,

@@ -1,5 +1,7 @@
 //! Both services over real connections and a real journal.
 
+mod producer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ struct ServerFixture {
     ingest: IngestClient<Channel>,
     admin: AdminClient<Channel>,
     phase: watch::Sender<Phase>,
+    channel: Channel,
     _folder: tempfile::TempDir,
 }
 
@@ -95,8 +98,9 @@ async fn fixture(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
     ServerFixture {
         queue,
         ingest: IngestClient::new(channel.clone()),
-        admin: AdminClient::new(channel),
+        admin: AdminClient::new(channel.clone()),
         phase,
+        channel,
         _folder: folder,
     }
 }
