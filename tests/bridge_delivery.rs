@@ -16,7 +16,11 @@ use leasebridge::observe::BreakerState;
 use leasebridge::queue::Failure;
 use leasebridge::receiver::HandlerError;
 use leasebridge::wire::InboxId;
+use leasebridge::wire::v1;
+use leasebridge::wire::v1::frame::Kind;
+use leasebridge::wire::v1::rollback_reply::State;
 use support::proxy::{Cut, Proxy};
+use support::raw::RawEndpoint;
 use support::rogue::{Manners, Rogue};
 use support::{
     Scripted, TestQueue, both, link_status, nowhere, receiver, receiver_with, route, route_status,
@@ -560,6 +564,90 @@ async fn an_endpoint_that_breaks_the_protocol_loses_its_link_and_no_command() {
     assert!(error.unwrap().contains("may not send `settled`"));
     rogue.behave(Manners::Done);
     queue.done("a", 1).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_hello_breaks_a_rule_is_told_which() {
+    let queue = TestQueue::open(&["a"]).await;
+    let mut endpoint = RawEndpoint::start().await;
+    let bridge = start(&queue, vec![route("a").socket(endpoint.address.clone())]);
+    let mut link = endpoint.accept().await;
+    let mut short = RawEndpoint::hello();
+    short.inbox_id.truncate(15);
+    link.say(Kind::Hello(short)).await;
+    let Some(Kind::Close(close)) = link.heard().await else {
+        panic!("it is not told")
+    };
+    assert!(
+        close.reason.contains("`inbox_id` has 15 bytes"),
+        "{close:?}"
+    );
+    assert_eq!(link.heard().await, None, "nothing follows a close");
+    // The same in the place of a first frame that is no `Hello`.
+    let mut link = endpoint.accept().await;
+    link.say(Kind::Settled(v1::Settled::default())).await;
+    let Some(Kind::Close(close)) = link.heard().await else {
+        panic!("it is not told")
+    };
+    assert!(close.reason.contains("`settled`"), "{close:?}");
+    let mut link = endpoint.accept().await;
+    link.say(Kind::Hello(RawEndpoint::hello())).await;
+    until("the third one is up", || {
+        link_status(&bridge, "a", Socket).counts.connects == 1
+    })
+    .await;
+}
+
+/// Taken back, a send is over: what an endpoint says of it afterwards is not the next one's answer.
+#[tokio::test]
+async fn a_rollback_goes_over_the_link_of_its_send_and_what_was_taken_back_decides_nothing() {
+    let queue = TestQueue::open(&["a"]).await;
+    let mut endpoint = RawEndpoint::start().await;
+    let mut options = route("a").socket(endpoint.address.clone());
+    options.first_sign_of_life = Duration::from_millis(50);
+    options.rollback = Duration::from_secs(5);
+    let bridge = start(&queue, vec![options]);
+    let mut link = endpoint.accept().await;
+    link.say(Kind::Hello(RawEndpoint::hello())).await;
+    queue.put("a", "x").await;
+    let Some(Kind::Command(first)) = link.heard().await else {
+        panic!("no command")
+    };
+    let Some(Kind::Rollback(rollback)) = link.heard().await else {
+        panic!("no rollback")
+    };
+    assert_eq!(
+        (rollback.delivery, rollback.send),
+        (first.delivery, first.send)
+    );
+    link.say(Kind::RollbackReply(v1::RollbackReply {
+        delivery: first.delivery,
+        send: first.send,
+        state: State::Unknown.into(),
+        result: Bytes::new(),
+    }))
+    .await;
+    let done = |command: &v1::Command| {
+        Kind::Reply(v1::Reply {
+            delivery: command.delivery,
+            send: command.send,
+            outcome: Some(v1::reply::Outcome::Done(v1::Done::default())),
+        })
+    };
+    link.say(done(&first)).await;
+    until("it is out of the endpoint's window", || {
+        let link = link_status(&bridge, "a", Socket);
+        link.in_flight == 0 && link.counts.unknown_replies == 1
+    })
+    .await;
+    let Some(Kind::Command(second)) = link.heard().await else {
+        panic!("it is sent again")
+    };
+    assert_eq!(second.delivery.unwrap().epoch, 2);
+    link.say(done(&second)).await;
+    queue.done("a", 1).await;
+    let link = link_status(&bridge, "a", Socket);
+    assert_eq!((link.counts.replies, link.in_flight), (1, 0));
 }
 
 #[tokio::test]

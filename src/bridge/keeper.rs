@@ -166,11 +166,7 @@ impl Keeper {
                     let death = self.watch(link, driver, &stop, since).await;
                     // A link that dies at once, again and again, is not hurried back.
                     let lasted = self.env.clock.now().saturating_since(since);
-                    failures = if lasted >= self.route.heartbeat {
-                        0
-                    } else {
-                        failures + 1
-                    };
+                    failures = failures_after(failures, lasted, self.route.heartbeat);
                     self.lose(death.to_string());
                 }
                 Err(error) => {
@@ -278,6 +274,14 @@ impl LinkStage {
     }
 }
 
+/// Failures in a row, when a link has ended that lasted so long. One that lasted for a heartbeat was none.
+fn failures_after(failures: u32, lasted: Duration, heartbeat: Duration) -> u32 {
+    match lasted >= heartbeat {
+        true => 0,
+        false => failures.saturating_add(1),
+    }
+}
+
 /// How long to wait before the next connect: doubling, between a half and the whole of it, so that the
 /// bridges of a restarted endpoint don't all come at once.
 fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
@@ -291,6 +295,14 @@ fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_lasted_for_a_heartbeat_ends_the_row_of_failures() {
+        let beat = Duration::from_secs(5);
+        assert_eq!(failures_after(7, beat, beat), 0);
+        assert_eq!(failures_after(7, beat - Duration::from_millis(1), beat), 8);
+        assert_eq!(failures_after(0, Duration::ZERO, beat), 1);
+    }
 
     #[test]
     fn reconnects_wait_longer_each_time_and_never_too_long() {

@@ -104,6 +104,8 @@ struct WaiterEntry {
     /// Set at the link's end: whether the frame may have been written.
     died: Option<bool>,
     abandoned: bool,
+    /// A rollback took it back: no answer comes, and none counts. It is out of the endpoint's window.
+    taken_back: bool,
     waker: Option<Waker>,
 }
 
@@ -165,6 +167,7 @@ impl Waiters {
             answer: None,
             died: None,
             abandoned: false,
+            taken_back: false,
             waker: None,
         };
         let before = table.entries.insert(key, entry);
@@ -273,7 +276,7 @@ impl Waiters {
         let Some(entry) = table.entries.get_mut(&key) else {
             return;
         };
-        let settled = entry.answer.is_some() || entry.died.is_some();
+        let settled = entry.answer.is_some() || entry.died.is_some() || entry.taken_back;
         // A rollback nobody waits for is of no account to the endpoint's window.
         let drop_it = settled
             || key.ask == Ask::RollBack
@@ -293,7 +296,10 @@ impl Table {
     fn remove(&mut self, key: Key) -> Option<WaiterEntry> {
         let entry = self.entries.remove(&key)?;
         // One that was answered, or died with its link, no longer counts.
-        let counted = key.ask == Ask::Execute && entry.answer.is_none() && entry.died.is_none();
+        let counted = key.ask == Ask::Execute
+            && entry.answer.is_none()
+            && entry.died.is_none()
+            && !entry.taken_back;
         self.in_flight -= usize::from(counted);
         Some(entry)
     }
@@ -349,7 +355,7 @@ impl Receiving<'_> {
         let Some(entry) = table.entries.get_mut(&key) else {
             return Receipt::Unknown;
         };
-        if entry.answer.is_some() {
+        if entry.answer.is_some() || entry.taken_back {
             return Receipt::Unknown;
         }
         self.freed |= key.ask == Ask::Execute;
@@ -368,10 +374,17 @@ impl Receiving<'_> {
     /// A rollback took this send back: the endpoint won't answer it.
     pub(super) fn forget(&mut self, key: Key) {
         let table = &mut **self.table.as_mut().expect("held until dropped");
-        if table.entries.get(&key).is_some_and(|entry| entry.abandoned) {
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return;
+        };
+        if entry.abandoned {
             table.remove(key);
-            self.freed = true;
+        } else if entry.answer.is_none() && entry.died.is_none() && !entry.taken_back {
+            // Whoever waits for it learns of the rollback by itself, and lets go of it then.
+            entry.taken_back = true;
+            table.in_flight -= usize::from(key.ask == Ask::Execute);
         }
+        self.freed = true;
     }
 }
 

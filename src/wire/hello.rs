@@ -375,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_ones_own_to_set_is_ignored() {
+        let odd = changed(bridge().to_kind(), |h| {
+            (h.in_flight_max, h.inbox_id) = (7, vec![1; 3].into());
+        });
+        assert_eq!(BridgeHello::from_kind(odd), Ok(bridge()));
+        let odd = changed(endpoint().to_kind(), |h| {
+            (h.route, h.credentials) = ("r".repeat(300), vec![1; 5_000].into());
+        });
+        assert_eq!(EndpointHello::from_kind(odd), Ok(endpoint()));
+    }
+
+    #[test]
     fn a_broken_hello_of_an_endpoint_is_refused_by_name() {
         let none = changed(endpoint().to_kind(), |h| h.in_flight_max = 0);
         assert_eq!(

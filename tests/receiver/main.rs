@@ -6,6 +6,7 @@ mod links;
 mod memory;
 mod place;
 mod syncs;
+mod words;
 mod work;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,7 @@ impl Handler for Worker {
                     self.gate.0.acquire().await.expect("never closed").forget();
                     Ok(Bytes::from_static(b"waited"))
                 }
+                b"route" => Ok(command.route.into()),
                 b"large" => Ok(vec![7; 3 << 20].into()),
                 body => Ok(Bytes::copy_from_slice(body)),
             }

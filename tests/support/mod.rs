@@ -2,6 +2,7 @@
 //! executes, an endpoint that misbehaves, and a proxy that cuts.
 
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod rogue;
 
 use std::collections::BTreeMap;

@@ -10,12 +10,12 @@ use super::driver::{Beat, Driver, LinkEnd, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
 use super::receive::Incoming;
 use crate::bridge::counters::LinkCounters;
-use crate::bridge::limits::WRITE_DEADLINE;
+use crate::bridge::limits::{LINGER, WRITE_DEADLINE};
 use crate::bridge::options::RouteOptions;
 use crate::core::event::TransportKind;
 use crate::env::{Address, Env, timeout};
 use crate::said::said;
-use crate::wire::v1::frame::Kind;
+use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{
     EndpointHello, FrameReader, FrameSender, HELLO_BYTES_MAX, HelloError, OutboxLimits, outbox,
 };
@@ -85,7 +85,13 @@ impl Connector {
             }
         };
         let first = timeout(&*self.env.clock, route.connect, first).await;
-        let hello = self.check_hello(route, first)?;
+        let hello = match self.check_hello(route, first) {
+            Ok(hello) => hello,
+            Err(error) => {
+                self.say_why(&error, &sender, outgoing).await;
+                return Err(error);
+            }
+        };
         if let Incoming::Socket(reader) = &mut incoming {
             reader.set_frame_bytes_max(route.hello(&self.software).frame_bytes_max);
         }
@@ -130,6 +136,23 @@ impl Connector {
                 Err(ConnectError::Died { address, death })
             }
             Ok(Err(death)) => Err(ConnectError::Died { address, death }),
+        }
+    }
+
+    /// Tells the endpoint which rule its first frame broke, if it broke one and the endpoint still listens.
+    async fn say_why(&self, error: &ConnectError, sender: &FrameSender, outgoing: Outgoing) {
+        let reason = match error {
+            ConnectError::Hello { error, .. } => error.to_string(),
+            ConnectError::Died {
+                death: LinkEnd::Violation(reason),
+                ..
+            } => reason.clone(),
+            _ => return,
+        };
+        if sender.try_send(Kind::Close(v1::Close { reason })).is_ok() {
+            sender.close();
+            // Whether it gets through or not, there is no link.
+            let _ = timeout(&*self.env.clock, LINGER, outgoing).await;
         }
     }
 

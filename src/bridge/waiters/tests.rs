@@ -191,6 +191,42 @@ async fn a_send_that_was_rolled_back_frees_its_place() {
     assert_eq!(waiters.in_flight(), 0);
 }
 
+/// Whoever rolls a send back still holds its question when the answer comes. The place was never given back: a link that
+/// had rolled back as many sends as the endpoint accepts took no more, and one never ended its drain.
+#[tokio::test]
+async fn a_send_that_was_rolled_back_frees_its_place_although_somebody_still_waits() {
+    let (waiters, mut source) = table(1);
+    let pending = execute(&waiters, 1);
+    take_one(&mut source);
+    let asked = key(1, Ask::Execute);
+    for _ in 0..2 {
+        waiters.receive(Mono::default()).forget(asked);
+        assert_eq!(waiters.in_flight(), 0);
+    }
+    let late = waiters.receive(Mono::default()).answer(asked, done());
+    assert_eq!(late, Receipt::Unknown, "it was taken back");
+    let next = execute(&waiters, 2);
+    assert_eq!(waiters.in_flight(), 1);
+    drop(pending);
+    assert_eq!(waiters.in_flight(), 1);
+    waiters.end();
+    drop(next);
+    assert_eq!(waiters.in_flight(), 0);
+}
+
+/// An answer that came before the rollback's is whose it is.
+#[tokio::test]
+async fn an_answer_that_crossed_the_rollback_is_kept() {
+    let (waiters, mut source) = table(1);
+    let mut pending = execute(&waiters, 1);
+    take_one(&mut source);
+    let asked = key(1, Ask::Execute);
+    waiters.receive(Mono::default()).answer(asked, done());
+    waiters.receive(Mono::default()).forget(asked);
+    assert_eq!(waiters.in_flight(), 0);
+    assert_eq!(pending.next().await, Sign::Answer(done()));
+}
+
 #[tokio::test]
 async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
     let (waiters, _source) = table(1);

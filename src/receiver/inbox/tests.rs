@@ -283,6 +283,21 @@ fn a_full_inbox_takes_nothing_new_and_keeps_what_it_has() {
     ));
 }
 
+/// Of a task that it knows a full inbox remembers the newest epoch; of another one nothing.
+#[test]
+fn what_finds_no_room_raises_the_epoch_of_a_known_task_alone() {
+    let mut inbox = inbox();
+    finish(&mut inbox, waiter(1, 1, 1), &rejected());
+    inbox.drain();
+    let refused = Decision::Full(Full::Draining);
+    assert_eq!(inbox.on_command(waiter(1, 3, 1)), refused);
+    let newest = Epoch::new(3).unwrap();
+    assert_eq!(inbox.on_command(waiter(1, 2, 1)), Decision::Stale(newest));
+    assert_eq!(inbox.on_command(waiter(2, 3, 1)), refused);
+    assert_eq!(inbox.on_command(waiter(2, 2, 1)), refused, "not stale");
+    assert_eq!(inbox.len(), 1);
+}
+
 #[test]
 fn results_count_by_their_bytes() {
     let mut inbox = inbox();
@@ -320,8 +335,11 @@ fn a_task_in_doubt_after_a_crash_is_refused_once_and_then_runs() {
     let mut inbox = inbox();
     inbox.remember(id(1), Epoch::FIRST, Remembered::InDoubt);
     let refusal = Decision::Answer(Err(HandlerError::Refused(IN_DOUBT_TEXT.into())));
+    // A rollback answers nobody: the person has not been asked yet.
+    let told = rollback(&mut inbox, waiter(1, 1, 1));
+    assert_eq!(told, RollbackDecision::Unknown);
     assert_eq!(inbox.on_command(waiter(1, 2, 1)), refusal);
-    assert_eq!(inbox.on_command(waiter(1, 2, 2)), refusal);
+    assert_eq!(inbox.on_command(waiter(1, 2, 2)), refusal, "its epoch");
     assert!(matches!(
         inbox.on_command(waiter(1, 3, 1)),
         Decision::Run(_)
