@@ -12,7 +12,7 @@ use leasebridge::core::{Epoch, Seq, TaskId, TaskState};
 use leasebridge::env::Disk;
 use leasebridge::queue::log::files::tools::{Salvage, salvage};
 use leasebridge::queue::{Failure, QueueOptions, SafeTaskQueue, TaskOptions};
-use leasebridge_sim::disk::{SimDisk, TokioSpawner};
+use leasebridge_sim::disk::{OpNumber, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 use queue_world::{DIR, life, open, options};
 
@@ -44,12 +44,15 @@ fn truth_of(queue: &Queue) -> BTreeMap<TaskId, Truth> {
     all.collect()
 }
 
-/// A log with tasks in every state, in several segments and two openings, closed in order.
-fn build(disk: &SimDisk) -> BTreeMap<TaskId, Truth> {
+/// A log with tasks in every state, in several segments and two openings, the second closed in order or killed.
+fn build(disk: &SimDisk, is_sealed: bool) -> BTreeMap<TaskId, Truth> {
     let mut all = BTreeMap::new();
     for boot in 0..2 {
         let truth = life(|| async {
             let queue = open(options(disk, boot)).await;
+            if boot == 1 {
+                queue.define_route("other").await.unwrap();
+            }
             let mut ids = Vec::new();
             for number in 0..90 {
                 let text = format!("{boot}-{number} {}", "x".repeat(200));
@@ -72,9 +75,17 @@ fn build(disk: &SimDisk) -> BTreeMap<TaskId, Truth> {
             }
             let held = queue.lease("default").await.unwrap();
             held.release().await.unwrap();
-            queue.close().await.unwrap();
-            (ids, truth_of(&queue))
+            let moved = queue.move_route("default", "other").await;
+            assert!(boot == 0 || moved.is_ok(), "{moved:?}");
+            let truth = truth_of(&queue);
+            if boot == 0 || is_sealed {
+                queue.close().await.unwrap();
+            } else {
+                disk.kill();
+            }
+            (ids, truth)
         });
+        disk.restart_process();
         let (ids, alive) = truth.expect("it ends");
         let gone = Truth {
             state: None,
@@ -125,10 +136,10 @@ fn rescue(disk: &SimDisk, done: &Harm) -> (Salvage, BTreeMap<TaskId, Truth>) {
             dir: RESCUED.into(),
             ..options(&disk, 9)
         };
-        let alive = match salvaged.kept + salvaged.doubtful.len() as u64 {
+        let alive = match salvaged.is_written {
             // What can't be read at all leaves nothing.
-            0 => BTreeMap::new(),
-            _ => truth_of(&open(options).await),
+            false => BTreeMap::new(),
+            true => truth_of(&open(options).await),
         };
         (salvaged, alive)
     });
@@ -192,7 +203,7 @@ fn segments(disk: &SimDisk) -> Vec<(PathBuf, u64)> {
 #[test]
 fn a_whole_log_is_rescued_as_it_is() {
     let disk = SimDisk::new(Seed(5), TokioSpawner);
-    let truth = build(&disk);
+    let truth = build(&disk, true);
     let salvaged = check(&truth, &Harm::Nothing, "nothing", &disk);
     let living = truth.values().filter(|truth| truth.state.is_some()).count();
     assert_eq!(salvaged.kept, living as u64);
@@ -203,9 +214,21 @@ fn a_whole_log_is_rescued_as_it_is() {
 }
 
 #[test]
-fn no_damage_makes_a_task_disappear_unsaid_or_run_twice() {
+fn no_damage_to_a_sealed_log_makes_a_task_disappear_unsaid_or_run_twice() {
+    sweep(true);
+}
+
+#[test]
+fn no_damage_to_an_unsealed_log_makes_a_task_disappear_unsaid_or_run_twice() {
+    sweep(false);
+}
+
+fn sweep(is_sealed: bool) {
     let disk = SimDisk::new(Seed(5), TokioSpawner);
-    let truth = build(&disk);
+    let truth = build(&disk, is_sealed);
+    let mark = PathBuf::from(DIR).join("mark");
+    let unmarked = check(&truth, &Harm::File(mark), "without the mark", &disk);
+    assert!(!unmarked.gaps.is_empty(), "nobody knows where it ended");
     let segments = segments(&disk);
     assert!(segments.len() > 3, "{segments:?}");
     let (mut kept, mut doubtful) = (0, 0);
@@ -231,10 +254,51 @@ fn no_damage_makes_a_task_disappear_unsaid_or_run_twice() {
     assert!(kept > 0 && doubtful > 0, "{kept} {doubtful}");
 }
 
+/// Broken off, it leaves nothing that could be taken for the whole.
+#[test]
+fn a_salvage_that_dies_leaves_no_log_that_is_taken() {
+    let disk = SimDisk::new(Seed(5), TokioSpawner);
+    build(&disk, true);
+    let first = disk.last_op().0;
+    let mut seen = 0;
+    for op in (first + 1..).step_by(3) {
+        let dying = disk.fork(TokioSpawner);
+        dying.crash_at(OpNumber(op));
+        let done = life(|| async {
+            let reading: Arc<dyn Disk> = Arc::new(dying.clone());
+            salvage(&reading, Path::new(DIR), Path::new(RESCUED))
+                .await
+                .unwrap()
+        });
+        if done.is_some() {
+            break;
+        }
+        dying.restart_process();
+        seen += 1;
+        let opened = life(|| async {
+            let options = QueueOptions {
+                dir: RESCUED.into(),
+                ..options(&dying, 9)
+            };
+            let opened = Queue::open(options).await;
+            opened
+                .map(|queue| queue.list().len())
+                .map_err(|error| error.to_string())
+        });
+        match opened.expect("it ends") {
+            // Nothing was begun yet, or all of it was there.
+            Ok(0) => {}
+            Ok(tasks) => panic!("operation {op}: {tasks} tasks are taken for all"),
+            Err(error) => assert!(error.contains("broken off"), "{error}"),
+        }
+    }
+    assert!(seen > 3, "{seen}");
+}
+
 #[test]
 fn the_old_folder_is_left_as_it_is_and_the_new_one_must_be_free() {
     let disk = SimDisk::new(Seed(5), TokioSpawner);
-    build(&disk);
+    build(&disk, true);
     let before: Vec<_> = segments(&disk)
         .into_iter()
         .map(|(path, _)| (disk.bytes(&path), path))

@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync + 'static {
     /// When no thread can be started.
     fn run(&self, name: &str, driver: BoxFuture<'static, ()>) -> io::Result<()>;
 
-    /// Opens a file for reading and writing; with `create`, makes it if it isn't there, for its owner alone.
+    /// Opens a file for reading and writing, or, on a file system that is read-only, for reading; with `create`, makes it if it isn't there, for its owner alone.
     fn open<'a>(
         &'a self,
         path: &'a Path,

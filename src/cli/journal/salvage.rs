@@ -31,11 +31,19 @@ pub(super) struct SalvageArgs {
 pub(super) async fn run(args: SalvageArgs, context: &Context) -> CommandResult {
     let given = args.folder.folder;
     let folder = given.unwrap_or_else(|| context.config.data.clone());
-    let to = args.to.unwrap_or_else(|| {
-        let mut name = folder.clone().into_os_string();
-        name.push(".salvaged");
-        name.into()
-    });
+    let to = match args.to {
+        Some(to) => to,
+        None => beside(&folder).ok_or_else(|| {
+            CommandFailure::usage(
+                "the folder has no name of its own: say where to with --to FOLDER",
+            )
+        })?,
+    };
+    if to.starts_with(&folder) && to != folder {
+        return Err(CommandFailure::usage(
+            "the new journal must not stand inside the old one's folder: name another with --to FOLDER",
+        ));
+    }
     let target = to.clone();
     let salvaged = on_disk(&context.env, move |disk| {
         Box::pin(async move { tools::salvage(&disk, &folder, &target).await })
@@ -47,6 +55,13 @@ pub(super) async fn run(args: SalvageArgs, context: &Context) -> CommandResult {
     }
     out::complain(&in_words(&salvaged, &to));
     Ok(Exit::Done)
+}
+
+/// The folder's name and `.salvaged`, whatever stands behind that name.
+fn beside(folder: &Path) -> Option<PathBuf> {
+    let mut name = folder.file_name()?.to_owned();
+    name.push(".salvaged");
+    Some(folder.with_file_name(name))
 }
 
 /// Each task that does not go on as it stood, with what is known of it.
@@ -76,6 +91,9 @@ fn in_words(salvaged: &Salvage, to: &Path) -> String {
         strangers,
         unknown,
         keys,
+        forgets_keys,
+        made_up_routes,
+        is_written,
     } = salvaged;
     let mut lines = Vec::new();
     for gap in gaps {
@@ -123,9 +141,22 @@ fn in_words(salvaged: &Salvage, to: &Path) -> String {
             words::number(lost)
         ));
     }
-    lines.push(match gaps.is_empty() {
-        true => "nothing is damaged; the old journal can go on being used".to_owned(),
-        false => format!("set `data` to {}, and keep the old folder", to.display()),
+    if *forgets_keys && *is_written {
+        lines.push("the secret of the keys is lost: no old key is recognised".to_owned());
+    }
+    for route in made_up_routes {
+        lines.push(format!(
+            "a route's name is lost, its tasks are on `{}` now: `leasebridge route move` takes them to the right one",
+            words::safe(route)
+        ));
+    }
+    let to = to.display();
+    lines.push(match (is_written, gaps.is_empty()) {
+        (false, _) => "there is nothing that could be believed, and no new journal".to_owned(),
+        (true, true) => {
+            format!("nothing is damaged; the old journal can go on being used, {to} is a copy")
+        }
+        (true, false) => format!("set `data` to {to}, and keep the old folder"),
     });
     lines.join("\n")
 }
@@ -162,13 +193,26 @@ mod tests {
             strangers: vec![(id(11), "granted")],
             unknown: vec![(Seq(20), Some(Seq(22))), (Seq(40), None)],
             keys: 1_000,
+            forgets_keys: true,
+            made_up_routes: vec!["lost-route-2".into()],
+            is_written: true,
         };
         let to = Path::new("leasebridge-data.salvaged");
         let whole = Salvage {
             kept: 3,
+            is_written: true,
             ..Salvage::default()
         };
-        let both = [in_words(&salvaged, to), in_words(&whole, to)];
-        insta::assert_snapshot!(both.join("\n\n"));
+        let nothing = Salvage::default();
+        let all = [&salvaged, &whole, &nothing].map(|salvaged| in_words(salvaged, to));
+        insta::assert_snapshot!(all.join("\n\n"));
+    }
+
+    #[test]
+    fn the_new_folder_stands_beside_the_old_one() {
+        let beside = |folder| beside(Path::new(folder)).map(|path| path.display().to_string());
+        assert_eq!(beside("a/data/").as_deref(), Some("a/data.salvaged"));
+        assert_eq!(beside("data").as_deref(), Some("data.salvaged"));
+        assert_eq!(beside("."), None);
     }
 }

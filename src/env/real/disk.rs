@@ -56,13 +56,20 @@ impl Disk for StdDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
-            let file = OpenOptions::new()
+            let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(create)
                 .truncate(false)
                 .mode(FILE_MODE)
-                .open(path)?;
+                .open(path);
+            let file = match opened {
+                // What can't be written can still be looked at.
+                Err(error) if !create && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                    File::open(path)?
+                }
+                opened => opened?,
+            };
             Ok(Arc::new(StdFile(file)) as Arc<dyn DiskFile>)
         })
     }

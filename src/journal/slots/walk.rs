@@ -34,6 +34,15 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The newest opening that has written a batch of this segment into `bytes`, as far as batches say so.
+    pub fn opening_of(bytes: &[u8], segment: SegmentNo) -> Option<Generation> {
+        let starts =
+            (SEGMENT_HEADER_BYTES as usize..bytes.len()).step_by(BATCH_ALIGN_BYTES as usize);
+        let headers = starts.filter_map(|at| BatchHeader::decode(&bytes[at..]));
+        let ours = headers.filter(|(header, _)| header.segment == segment);
+        ours.map(|(header, _)| header.generation).max()
+    }
+
     /// Where the next batch starts, or would.
     pub fn offset(&self) -> u32 {
         self.at

@@ -37,7 +37,7 @@ pub struct EffectLine {
 pub enum LineError {
     /// The first line does not say that this is an effect file.
     #[error(
-        "not an effect file: its first line is not `# leasebridge-inbox 1 ` and 32 hexadecimal digits; name another file"
+        "not an effect file: its first line is not `# leasebridge-inbox`, its version (1 or 2) and 32 hexadecimal digits; name another file"
     )]
     Header,
     /// Five fields make a line, and a sixth may hold its checksum.

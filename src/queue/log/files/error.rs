@@ -49,6 +49,14 @@ pub enum FolderOpenError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A salvage into this folder was broken off.
+    #[error(
+        "the journal in {} is not whole: writing it was broken off; remove the folder, and salvage again", dir.display()
+    )]
+    Unfinished {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// There is no log to look at.
     #[error("no journal in {}; name the folder that `data` of the configuration names", dir.display())]
     NoLog {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::FolderOpenError;
-use super::mark::MARK_FILE;
+use super::mark::FoundMark;
 use crate::env::Disk;
 use crate::journal::SlotNo;
 
@@ -58,7 +58,15 @@ impl NewLog {
 
     /// Marks the folder, in which a log has been begun durably, if it is to be marked and isn't yet.
     pub(super) async fn mark(self, disk: &dyn Disk, dir: &Path) {
-        let (Self::BeginAndMark | Self::UnlessMarked, Some(marker)) = (self, marker_of(dir)) else {
+        let (Self::BeginAndMark | Self::UnlessMarked) = self else {
+            return;
+        };
+        let Some(marker) = marker_of(dir) else {
+            tracing::info!(
+                dir = %dir.display(),
+                "the journal's folder has no name of its own, so that no marker can stand beside it: set \
+                 `require_existing` once there is a journal"
+            );
             return;
         };
         if let Err(error) = write(disk, &marker).await {
@@ -82,7 +90,11 @@ pub(super) async fn holds_log(disk: &dyn Disk, dir: &Path) -> Result<bool, Folde
     let mut names = paths
         .iter()
         .filter_map(|path| path.file_name().and_then(|name| name.to_str()));
-    Ok(names.any(|name| name == MARK_FILE || SlotNo::from_file_name(name).is_some()))
+    if names.any(|name| SlotNo::from_file_name(name).is_some()) {
+        return Ok(true);
+    }
+    // A mark in which nothing stands was left by an opening that came no further.
+    Ok(FoundMark::read(disk, dir, &paths).await?.mark()?.is_some())
 }
 
 /// None for a folder that has no name of its own, such as `.` or the root.

@@ -21,6 +21,7 @@ mod segments;
 mod slots;
 mod store;
 pub mod tools;
+mod unfinished;
 
 pub use error::{DiskFailure, FolderOpenError, FolderReadError, SpareError};
 pub use folder::{Folder, LOCK_FILE};

@@ -8,6 +8,7 @@ use super::folder::{Folder, LOCK_FILE};
 use super::marker::NewLog;
 use super::segments::SegmentFiles;
 use super::slots::{LiveSlot, SlotTable};
+use super::unfinished;
 use crate::coverage::{Site, reached, sometimes};
 use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::slots::LastBatch;
@@ -45,6 +46,18 @@ pub struct OpenReport {
 /// # Errors
 /// [`FolderOpenError`] says what is wrong, where, and what to do.
 pub async fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    geometry: Geometry,
+    new_log: NewLog,
+    fold: &mut (dyn Fold + Send),
+) -> Result<Opened, FolderOpenError> {
+    unfinished::check(&*disk, dir).await?;
+    open_unfinished(disk, dir, geometry, new_log, fold).await
+}
+
+/// As [`open`], whether the log is whole or not: for whoever writes it.
+pub(super) async fn open_unfinished(
     disk: Arc<dyn Disk>,
     dir: &Path,
     geometry: Geometry,

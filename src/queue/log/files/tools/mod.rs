@@ -12,11 +12,13 @@ mod repair;
 mod salvage;
 mod tail;
 
+use std::io;
 use std::path::Path;
 
 use super::error::FolderOpenError;
 use super::folder::{Folder, LOCK_FILE};
 use super::marker::holds_log;
+use super::unfinished;
 use crate::core::Event;
 use crate::core::event::Base;
 use crate::env::{Disk, DiskLock, LockError};
@@ -56,6 +58,7 @@ pub async fn verify(
 
 /// Opens a folder that holds a log.
 async fn existing(disk: &dyn Disk, dir: &Path) -> Result<Folder, FolderOpenError> {
+    unfinished::check(disk, dir).await?;
     let folder = Folder::open(disk, dir).await?;
     if holds_log(disk, dir).await? {
         return Ok(folder);
@@ -80,6 +83,8 @@ async fn lock_if_there(
         Err(LockError::Held) => Err(FolderOpenError::Locked {
             dir: dir.to_owned(),
         }),
+        // Where nothing can be written nobody writes.
+        Err(LockError::Io(error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(None),
         Err(LockError::Io(error)) => Err(FolderOpenError::io("locking", &path, error)),
     }
 }

@@ -13,19 +13,18 @@ use std::sync::Arc;
 use super::super::error::FolderOpenError;
 use super::super::folder::Folder;
 use super::super::marker::{NewLog, holds_log};
-use super::super::open::{Opened, open};
+use super::super::open::{Opened, open_unfinished};
 use super::super::segments::SegmentFiles;
+use super::super::unfinished;
 use super::{AnyEvents, existing, lock_if_there};
 use crate::core::event::{Base, Event};
 use crate::core::ids::{BodyRef, SegmentNo, Seq, TaskId};
 use crate::env::Disk;
 use crate::journal::slots::{PlannedSegment, Survey, Walk};
 use crate::journal::{
-    Geometry, GeometryOptions, IntactBatch, LogRecord, Position, Sealer, SegmentHeader, Witness,
-    Writer,
+    Control, FormatVersion, Generation, Geometry, GeometryOptions, IntactBatch, LogRecord,
+    Position, Sealer, SegmentHeader, Witness, Writer,
 };
-use crate::queue::BODY_BYTES_LIMIT;
-use crate::queue::envelope::ENVELOPE_BYTES_MAX;
 use belief::{Belief, Survivor};
 
 /// A place of a log that can't be read.
@@ -53,11 +52,17 @@ pub struct Salvage {
     pub unknown: Vec<(Seq, Option<Seq>)>,
     /// Keys of tasks that are over, which go on being known.
     pub keys: u64,
+    /// Whether the secret of the keys is lost, so that no old key is recognised.
+    pub forgets_keys: bool,
+    /// Routes whose names are lost, as they are called now.
+    pub made_up_routes: Vec<String>,
+    /// Whether there was anything to write: without it there is no new log.
+    pub is_written: bool,
 }
 
 /// Reads the log in `dir` as far as it can be read, and writes what can be believed to a new log in the folder `to`, which
-/// must not hold one. `dir` is not changed. Broken off halfway it leaves a log in `to` that is not closed: remove that
-/// folder, and begin again.
+/// must not hold one. `dir` is not changed. Broken off halfway it leaves a folder that no opening takes: remove it, and
+/// begin again.
 ///
 /// # Errors
 /// [`FolderOpenError::NoLog`] if there is none in `dir`, [`FolderOpenError::Locked`] if somebody has it open,
@@ -83,12 +88,17 @@ pub async fn salvage(
         gaps,
         strangers: belief.strangers().collect(),
         unknown: belief.unknown().collect(),
+        forgets_keys: belief.forgets_keys(),
+        made_up_routes: belief.made_up_routes(),
         ..Salvage::default()
     };
     if let Some(base) = belief.base() {
-        let segment_bytes = super::repair::segment_bytes(&survey);
-        let writing = Writing::begin(Arc::clone(disk), to, segment_bytes, base).await?;
+        let geometry = geometry(&belief, super::repair::segment_bytes(&survey));
+        unfinished::begin(&**disk, to).await?;
+        let writing = Writing::begin(Arc::clone(disk), to, geometry, base).await?;
         write(writing, &folder, &segments, &belief, &mut salvage).await?;
+        unfinished::end(&**disk, to).await?;
+        salvage.is_written = true;
     }
     Ok(salvage)
 }
@@ -99,13 +109,6 @@ async fn needed(folder: &Folder, survey: &Survey) -> Result<Vec<PlannedSegment>,
     let mut needed: Vec<_> = all
         .filter(|planned| planned.header.segment >= survey.oldest)
         .collect();
-    let mut generations: Vec<_> = needed
-        .iter()
-        .map(|planned| planned.header.generation)
-        .collect();
-    generations.extend(folder.mark().mark()?.map(|mark| mark.generation));
-    generations.sort_unstable();
-    generations.dedup();
     let mut bytes = Vec::new();
     for (slot, segment) in &survey.headless {
         let is_known = needed.iter().any(|known| known.header.segment == *segment);
@@ -113,15 +116,11 @@ async fn needed(folder: &Folder, survey: &Survey) -> Result<Vec<PlannedSegment>,
             continue;
         }
         folder.read(*slot, &mut bytes).await?;
-        // Its batches say which opening wrote them, to whoever asks for the right one.
-        let wrote = generations.iter().find(|generation| {
-            let mut walk = Walk::new(&bytes, *segment, **generation);
-            walk.clone().next().is_some() || walk.skip_damage().is_some()
-        });
-        if let Some(generation) = wrote {
+        // Its batches say which opening wrote them.
+        if let Some(generation) = Walk::opening_of(&bytes, *segment) {
             let header = SegmentHeader {
                 segment: *segment,
-                generation: *generation,
+                generation,
                 oldest: survey.oldest,
                 segment_bytes: super::repair::segment_bytes(survey),
                 previous_end: Position::default(),
@@ -142,6 +141,12 @@ struct Reading<'a> {
     gaps: Vec<LogGap>,
     /// The end of what was read.
     end: Position,
+    /// Where the log goes on, if the last batch says so.
+    rolls_to: Option<SegmentNo>,
+    /// The newest opening of which a batch was read.
+    newest: Generation,
+    /// Whether a batch was read that is written only after a mark.
+    needs_mark: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -151,6 +156,9 @@ impl<'a> Reading<'a> {
             belief: Belief::default(),
             gaps: Vec::new(),
             end: Position::default(),
+            rolls_to: None,
+            newest: Generation::default(),
+            needs_mark: false,
         }
     }
 
@@ -177,12 +185,22 @@ impl<'a> Reading<'a> {
                 durable = durable.max(witness.durable);
             }
         }
-        // Nothing in a log tells that its end is missing; what stands beside it does.
-        let mark = self.folder.mark().mark()?.map(|mark| mark.end);
-        if durable.max(mark.unwrap_or_default()) > self.end {
+        let newest = needed.iter().map(|planned| planned.header.generation).max();
+        self.newest = self.newest.max(newest.unwrap_or_default());
+        let last = needed.last().map(|planned| planned.header.segment);
+        if durable > self.end || self.rolls_to > last || self.is_short()? {
             self.gap(None);
         }
         Ok(())
+    }
+
+    /// Nothing in a log tells that its end is missing. The mark beside it does: how far it went, and which opening was the
+    /// last. Without one nobody knows.
+    fn is_short(&self) -> Result<bool, FolderOpenError> {
+        Ok(match self.folder.mark().mark()? {
+            None => self.needs_mark,
+            Some(mark) => mark.end > self.end || mark.generation > self.newest,
+        })
     }
 
     /// Reads a segment, not past the end that the one behind it names.
@@ -217,6 +235,8 @@ impl<'a> Reading<'a> {
         planned: &PlannedSegment,
         batch: &IntactBatch<'_>,
     ) -> Result<(), FolderOpenError> {
+        self.needs_mark |= batch.header.format >= FormatVersion::Two;
+        self.rolls_to = None;
         let before = batch.header.previous_end;
         if before != self.end {
             self.gap(Some(before));
@@ -237,6 +257,10 @@ impl<'a> Reading<'a> {
             let believed = match placed.record {
                 LogRecord::Base(base) => self.belief.take_base(base),
                 LogRecord::Event(event) => self.belief.take(event),
+                LogRecord::Control(Control::Roll { next }) => {
+                    self.rolls_to = Some(next);
+                    Ok(())
+                }
                 LogRecord::Control(_) => Ok(()),
             };
             believed.map_err(|impossible| FolderOpenError::Corrupt {
@@ -329,11 +353,10 @@ impl Writing {
     async fn begin(
         disk: Arc<dyn Disk>,
         to: &Path,
-        segment_bytes: u32,
+        geometry: Geometry,
         base: Base,
     ) -> Result<Self, FolderOpenError> {
-        let geometry = geometry(segment_bytes);
-        let opened = open(disk, to, geometry, NewLog::Begin, &mut AnyEvents).await?;
+        let opened = open_unfinished(disk, to, geometry, NewLog::Begin, &mut AnyEvents).await?;
         let Opened {
             files, start, lock, ..
         } = opened;
@@ -379,17 +402,18 @@ impl Writing {
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: u32 = 1 << 20;
 
-/// Segments as large as those that were, and larger only if the largest body would not fit.
-fn geometry(segment_bytes: u32) -> Geometry {
+/// Segments as large as those that were, for bodies as large as those that go on.
+fn geometry(belief: &Belief, segment_bytes: u32) -> Geometry {
+    let bodies = belief.alive().filter_map(|id| belief.survivor(id));
+    let largest = bodies.map(|survivor| survivor.body.len).max();
     let options = |segment_bytes| GeometryOptions {
         segment_bytes,
-        body_bytes_max: BODY_BYTES_LIMIT.saturating_add(ENVELOPE_BYTES_MAX),
+        body_bytes_max: largest.unwrap_or_default(),
     };
-    let as_before = Geometry::new(options(segment_bytes));
-    as_before.unwrap_or_else(|_| {
+    Geometry::new(options(segment_bytes)).unwrap_or_else(|_| {
         Geometry::new(options(SEGMENT_BYTES_ROOMY)).expect("it holds the largest body")
     })
 }
 
-/// A segment that holds the largest body.
+/// A segment that holds the largest body there can be.
 const SEGMENT_BYTES_ROOMY: u32 = 32 << 20;

@@ -14,6 +14,7 @@ use crate::core::event::{
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, KeyHash, RouteId, Seq, TaskId};
 use crate::core::{Impossible, QueueState};
+use crate::queue::DEFAULT_ROUTE;
 
 /// By how much the epoch of a task that goes on is raised. A grant that is lost was given to an endpoint under an epoch
 /// that nobody may give out a second time; no task is leased a million times in one gap.
@@ -59,8 +60,9 @@ impl Belief {
     /// Something between the last event and the next one can't be read.
     pub(super) fn gap(&mut self) {
         self.gaps += 1;
-        let next = self.state.as_ref().map(QueueState::next_seq);
-        self.unknown_from = self.unknown_from.or(next);
+        // Without a beginning nobody knows which of all commands lived in what is lost.
+        let next = self.state.as_ref().map_or(Seq(1), QueueState::next_seq);
+        self.unknown_from.get_or_insert(next);
     }
 
     /// Commands that were enqueued in gaps, by the numbers of the first and the last; nothing else is known of them.
@@ -78,6 +80,19 @@ impl Belief {
     /// What every segment of the new log begins with; none if there is nothing to believe.
     pub(super) fn base(&self) -> Option<Base> {
         self.state.as_ref().map(QueueState::base)
+    }
+
+    /// Routes whose names are lost, as they are called in the new log.
+    pub(super) fn made_up_routes(&self) -> Vec<String> {
+        let routes = self.base().map(|base| base.routes).unwrap_or_default();
+        let named = (0..).zip(routes).skip(1);
+        let made_up = named.filter(|(number, (name, _))| **name == *made_up(RouteId(*number)));
+        made_up.map(|(_, (name, _))| name.into()).collect()
+    }
+
+    /// Whether the secret that keys are hashed with is lost: then none is recognised.
+    pub(super) fn forgets_keys(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.salt() == 0)
     }
 
     /// The tasks that live, in the order of their ids.
@@ -131,11 +146,7 @@ impl Belief {
     /// In words, when it contradicts what was read without a gap.
     pub(super) fn take_base(&mut self, base: Base) -> Result<(), Impossible> {
         let Some(state) = &self.state else {
-            if self.gaps > 0 {
-                // The log's beginning is lost: who knows which of the commands before this lived in it.
-                self.unknown_from = Some(Seq(1));
-                self.number_seen(base.next_seq);
-            }
+            self.number_seen(base.next_seq);
             self.state = Some(QueueState::from_base(base));
             return Ok(());
         };
@@ -169,10 +180,14 @@ impl Belief {
     /// # Errors
     /// When it fits nothing, however it is turned.
     pub(super) fn take(&mut self, event: Event) -> Result<(), Impossible> {
-        let Some(state) = &mut self.state else {
-            // Nothing begins without a base; what stands before the first one is lost.
-            return Ok(());
-        };
+        let state = self.state.get_or_insert_with(|| {
+            // The log's beginning is lost, and with it the salt of the keys, unless a later segment tells it.
+            self.gaps = self.gaps.max(1);
+            QueueState::from_base(Base {
+                next_seq: Seq(1),
+                ..Base::default()
+            })
+        });
         if self.gaps == 0 {
             state.replay(&event)?;
             self.told_of(&event);
@@ -225,6 +240,8 @@ impl Belief {
                 (Some(image.id), image.key.map(|(key, _)| key))
             }
             Event::KeyMoved { key, .. } => (None, Some(key.key)),
+            // It says where a task belongs, and not whether it waits or was executed.
+            Event::Rerouted { .. } => (None, None),
             event => (origin_of(event).map(|(id, _)| id), None),
         };
         self.keys.extend(key);
@@ -278,6 +295,8 @@ impl Belief {
 #[derive(Clone, Copy, Debug)]
 enum Needed {
     Anything,
+    /// Anything but leased.
+    Free,
     /// Ready or delayed, after a lease of this epoch.
     Waiting(Option<Epoch>),
     /// Ready or delayed.
@@ -297,9 +316,10 @@ fn origin_of(event: &Event) -> Option<(TaskId, Needed)> {
             let delivery = settled.delivery;
             Some((delivery.task, Needed::Held(delivery.epoch)))
         }
-        Event::Expired { id, .. } => Some((*id, Needed::WaitingAnyhow)),
+        Event::Expired { id, .. } | Event::TooOld { id, .. } => Some((*id, Needed::WaitingAnyhow)),
         Event::Requeued { id, .. } => Some((*id, Needed::Poison)),
-        Event::Removed { id, .. } | Event::Rerouted { id, .. } => Some((*id, Needed::Anything)),
+        Event::Removed { id, .. } => Some((*id, Needed::Anything)),
+        Event::Rerouted { id, .. } => Some((*id, Needed::Free)),
         _ => None,
     }
 }
@@ -313,6 +333,8 @@ fn coax(state: &mut QueueState, id: TaskId, needed: Needed) -> Result<(), Imposs
     let held = matches!(image.life, LifeImage::Leased { .. });
     match needed {
         Needed::Anything => return Ok(()),
+        Needed::Free if !held => return Ok(()),
+        Needed::Free => image.life = LifeImage::Ready,
         Needed::Waiting(before) if waits && image.epoch == before => return Ok(()),
         Needed::Waiting(before) => {
             image.life = LifeImage::Ready;
@@ -356,6 +378,14 @@ fn insert(state: &mut QueueState, image: TaskImage, body: BodyRef) -> Result<(),
     state.replay(&Event::Restored { image, body })
 }
 
+/// The name of a route whose own is lost. A queue defines its default route before any other.
+fn made_up(route: RouteId) -> String {
+    match route.0 {
+        0 => DEFAULT_ROUTE.to_owned(),
+        number => format!("lost-route-{number}"),
+    }
+}
+
 /// A gap may hold a route's definition: until a base tells its name it has one of our own.
 fn need_route(state: &mut QueueState, route: RouteId) -> Result<(), Impossible> {
     while state.route_ids().count() <= route.0 as usize {
@@ -363,7 +393,7 @@ fn need_route(state: &mut QueueState, route: RouteId) -> Result<(), Impossible> 
         let number = RouteId(u32::try_from(known).expect("few routes"));
         state.replay(&Event::RouteDefined {
             route: number,
-            name: format!("lost-route-{known}").into(),
+            name: made_up(number).into(),
         })?;
     }
     Ok(())
