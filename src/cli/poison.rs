@@ -214,7 +214,7 @@ fn list_text(tasks: &[v1::TaskInfo], total: u64, terminal: &Terminal) -> String 
     });
     let shown = tasks.len() as u64;
     let room = Room {
-        squeezed: "LAST ERROR",
+        squeezed: &["LAST ERROR"],
         dropped: &["EPOCH", "BODY", "ENQUEUED", "KEY", "ROUTE"],
     };
     let mut text = render_for(terminal, &columns, rows.collect(), room);

@@ -224,7 +224,7 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> S
         (weight, cells)
     });
     let room = Room {
-        squeezed: "ROUTE",
+        squeezed: &["ROUTE"],
         dropped: &["IN/S", "DELAYED", "DONE/S", "LEASED"],
     };
     render_for(terminal, &columns, rows.collect(), room)
@@ -280,7 +280,7 @@ fn totals(routes: &[RouteStatus], terminal: &Terminal) -> String {
         (Weight::Plain, cells)
     });
     let room = Room {
-        squeezed: "ROUTE",
+        squeezed: &["ROUTE"],
         dropped: &["99 %", "NOT SENT", "TOOK", "REFUSED", "REJECTED"],
     };
     render_for(terminal, &columns, rows.collect(), room)
@@ -321,7 +321,7 @@ fn links(routes: &[&BridgeRouteStatus], terminal: &Terminal) -> String {
         })
     });
     let room = Room {
-        squeezed: "ADDRESS",
+        squeezed: &["ROUTE", "ADDRESS"],
         dropped: &["99 %", "SENT", "SIGN", "BREAKER"],
     };
     render_for(terminal, &columns, rows.collect(), room)

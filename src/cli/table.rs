@@ -27,8 +27,8 @@ impl Column {
 /// What gives way where a table is wider than the terminal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// This column's text is squeezed first.
-    pub(crate) squeezed: &'static str,
+    /// The texts of these columns are squeezed first, one after the other.
+    pub(crate) squeezed: &'static [&'static str],
     /// Then these go, one after the other.
     pub(crate) dropped: &'static [&'static str],
 }
@@ -94,25 +94,47 @@ fn fitted(
         if excess == 0 {
             return shown;
         }
-        if let Some(at) = position(&columns, room.squeezed) {
-            let cells = rows.iter().map(|row| row[at].chars().count());
-            let now = cells.max().unwrap_or_default();
-            let kept = now.saturating_sub(excess).max(SQUEEZED_CHARS_MIN);
-            if kept < now && now - kept >= excess {
-                for row in &mut rows {
-                    row[at] = squeezed(&row[at], kept);
-                }
-                continue;
-            }
+        if can_be_squeezed(&columns, &rows, room) >= excess {
+            squeeze(&columns, &mut rows, room, excess);
+            continue;
         }
         let Some(name) = dropped.next() else {
-            return shown;
+            // It stays too wide, and as narrow as it can be.
+            squeeze(&columns, &mut rows, room, excess);
+            return render(&columns, rows);
         };
         if let Some(at) = position(&columns, name) {
             columns.remove(at);
             for row in &mut rows {
                 row.remove(at);
             }
+        }
+    }
+}
+
+/// The widest text of a column, and how much of that can go.
+fn slack(columns: &[Column], rows: &[Vec<String>], name: &str) -> Option<(usize, usize, usize)> {
+    let at = position(columns, name)?;
+    let widths = rows.iter().map(|row| row[at].chars().count());
+    let widest = widths.max().unwrap_or_default();
+    Some((at, widest, widest.saturating_sub(SQUEEZED_CHARS_MIN)))
+}
+
+fn can_be_squeezed(columns: &[Column], rows: &[Vec<String>], room: Room) -> usize {
+    let names = room.squeezed.iter();
+    let slacks = names.filter_map(|name| slack(columns, rows, name));
+    slacks.map(|(_, _, slack)| slack).sum()
+}
+
+fn squeeze(columns: &[Column], rows: &mut [Vec<String>], room: Room, mut excess: usize) {
+    for name in room.squeezed {
+        let Some((at, widest, slack)) = slack(columns, rows, name) else {
+            continue;
+        };
+        let gone = slack.min(excess);
+        excess -= gone;
+        for row in &mut *rows {
+            row[at] = squeezed(&row[at], widest - gone);
         }
     }
 }
@@ -137,7 +159,7 @@ mod tests {
     ];
 
     const ROOM: Room = Room {
-        squeezed: "ROUTE",
+        squeezed: &["ROUTE"],
         dropped: &["IN/S", "READY"],
     };
 

@@ -24,7 +24,7 @@ pub(crate) enum RunEnd {
     /// The bridge stayed away or said that it is no use.
     Stopped(SendError),
     /// Nobody reads what is told of the lines any more.
-    Untold(CommandFailure),
+    Untold,
     /// The input could not be read to its end.
     InputFailed(io::Error),
 }
@@ -44,8 +44,10 @@ pub(crate) struct Account {
     blank: u64,
     /// Read and never sent.
     not_sent: u64,
-    /// Sent, and no answer: first line to (last line, number of commands).
-    unanswered: BTreeMap<u64, (u64, u64)>,
+    /// Sent, and no answer, by the first line of each batch.
+    unanswered: BTreeMap<u64, Unanswered>,
+    /// Read and never sent, with their keys.
+    kept_back: Vec<(u64, String)>,
     /// The last line that went out.
     last_sent: u64,
     /// The last line that was read.
@@ -54,6 +56,20 @@ pub(crate) struct Account {
     pub(crate) took: Duration,
     /// Whether the same command run again adds only what is missing.
     resumes: bool,
+}
+
+/// A batch that went out and has not been answered.
+#[derive(Debug)]
+struct Unanswered {
+    /// How many of its lines are commands, or were refused here.
+    commands: u64,
+    /// The numbers and the keys of its commands.
+    keys: Vec<(u64, String)>,
+}
+
+fn keys_of(batch: &Batch) -> Vec<(u64, String)> {
+    let keys = batch.requests.iter().map(|request| request.key.clone());
+    batch.numbers.iter().copied().zip(keys).collect()
 }
 
 impl Account {
@@ -72,7 +88,11 @@ impl Account {
         self.blank += batch.blank;
         // Lines refused here wait with their batch, so that complaints come in the input's order.
         let waiting = (batch.requests.len() + batch.refused.len()) as u64;
-        self.unanswered.insert(batch.first, (batch.last, waiting));
+        let unanswered = Unanswered {
+            commands: waiting,
+            keys: keys_of(batch),
+        };
+        self.unanswered.insert(batch.first, unanswered);
     }
 
     /// A batch was read and will not go out.
@@ -80,12 +100,34 @@ impl Account {
         self.last_read = batch.last;
         self.blank += batch.blank;
         self.not_sent += (batch.requests.len() + batch.refused.len()) as u64;
+        self.kept_back.extend(keys_of(batch));
+    }
+
+    /// The lines whose commands nobody has answered for, in order: those that may be in the queue, and those that were
+    /// never sent. The same key again doubles none of them.
+    pub(crate) fn unsettled(&self) -> Vec<LineEnd> {
+        let unknown = self.unanswered.values().flat_map(|batch| &batch.keys);
+        let unknown = unknown.map(|line| (line, LineFate::Unknown));
+        let kept_back = self.kept_back.iter().map(|line| (line, LineFate::NotSent));
+        let ends = unknown
+            .chain(kept_back)
+            .map(|((number, key), fate)| LineEnd {
+                number: *number,
+                fate,
+                task: None,
+                key: key.clone(),
+            });
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable_by_key(|end| end.number);
+        ends
     }
 
     /// No connection ever came up, so that no line has left.
     pub(crate) fn nothing_left(&mut self) {
         self.not_sent += self.unanswered();
-        self.unanswered.clear();
+        for (_, batch) in std::mem::take(&mut self.unanswered) {
+            self.kept_back.extend(batch.keys);
+        }
         self.last_sent = 0;
     }
 
@@ -116,6 +158,7 @@ impl Account {
                 LineFate::AlreadyThere => &mut self.already_there,
                 LineFate::NeverRun(_) => &mut self.never_run,
                 LineFate::Refused(_) => &mut self.refused,
+                LineFate::Unknown | LineFate::NotSent => continue,
             } += 1;
         }
         ends
@@ -140,7 +183,7 @@ impl Account {
     }
 
     fn unanswered(&self) -> u64 {
-        self.unanswered.values().map(|(_, lines)| lines).sum()
+        self.unanswered.values().map(|batch| batch.commands).sum()
     }
 
     /// Prints the account and says how the process ends.
@@ -158,7 +201,9 @@ impl Account {
             RunEnd::Complete => Ok(Exit::Done),
             RunEnd::Interrupted(exit) => Ok(*exit),
             RunEnd::Stopped(error) => Err(CommandFailure::new(error.exit(), error.to_string())),
-            RunEnd::Untold(failure) => Err(CommandFailure::new(failure.exit, failure.to_string())),
+            RunEnd::Untold => Err(CommandFailure::failed(
+                "stdout is closed, and with it what is told of the lines: not all of the input was sent",
+            )),
             RunEnd::InputFailed(error) => Err(CommandFailure::failed(format!(
                 "the input can't be read behind line {}: {error}",
                 self.last_read
@@ -208,13 +253,17 @@ impl Account {
         count(self.not_sent, false, "not sent", "read, never sent");
         if !matches!(ended, RunEnd::Complete) {
             text.push_str(&match self.settled_through() {
+                0 if lines > 0 => "\nthe first line is not settled, and later ones are".to_owned(),
                 0 => "\nno line is settled yet".to_owned(),
                 1 => "\nline 1 is settled".to_owned(),
                 last => format!("\nlines 1 to {last} are settled"),
             });
             text.push_str(match self.resumes {
                 true => "; run the same command on the same input again for the rest, nothing is doubled",
-                false => "; send the rest from there on (with --resume the same command would do)",
+                false => {
+                    "; sent again they get other keys, and what is unknown may be doubled: --json tells each line's \
+                     end and key, and --resume from the first run on makes keys that stay"
+                }
             });
         }
         text
@@ -225,7 +274,7 @@ impl Account {
             "ended": match ended {
                 RunEnd::Complete => "complete",
                 RunEnd::Interrupted(_) => "interrupted",
-                RunEnd::Stopped(_) | RunEnd::Untold(_) => "stopped",
+                RunEnd::Stopped(_) | RunEnd::Untold => "stopped",
                 RunEnd::InputFailed(_) => "input failed",
             },
             "accepted": self.accepted,

@@ -263,7 +263,7 @@ impl Feed {
         let replies = result.map_err(RunEnd::Stopped)?;
         let ends = account.settled(&batch, &replies);
         let told = self.telling.tell(&ends, progress);
-        told.map_err(RunEnd::Untold)
+        told.map_err(|_closed| RunEnd::Untold)
     }
 }
 

@@ -35,8 +35,8 @@ use told::Telling;
 
 /// Hand commands to the running bridge, one a line
 ///
-/// Run twice, it enqueues twice. With --resume it adds what is missing: after a crash, run the same command with
-/// --resume on the same input again, and what the bridge has is counted as `already there`.
+/// Run twice, it enqueues twice. With --resume, from the first run on, it adds what is missing: after a crash, run the
+/// same command on the same input again, and what the bridge has is counted as `already there`.
 ///
 /// Each line is the body of one command; empty lines are skipped. With NDJSON each line is an object:
 ///
@@ -169,6 +169,10 @@ pub(crate) async fn run(args: EnqueueArgs, context: Context) -> CommandResult {
         account.nothing_left();
     }
     account.took = context.env.clock.now().saturating_since(started);
+    if args.json {
+        // A stdout that is gone has ended the run already, or nothing is left to tell.
+        let _told = Telling::new(true, true).tell(&account.unsettled(), &progress);
+    }
     account.report(&ended, args.json, args.quiet)
 }
 

@@ -34,6 +34,10 @@ pub(super) enum LineFate {
     NeverRun(String),
     /// It was refused.
     Refused(String),
+    /// It was sent, and nobody answered: it may be in the queue.
+    Unknown,
+    /// It was read, and never sent.
+    NotSent,
 }
 
 impl LineEnd {
@@ -41,7 +45,9 @@ impl LineEnd {
     pub(super) fn complaint(&self) -> Option<String> {
         let number = self.number;
         match &self.fate {
-            LineFate::Accepted | LineFate::AlreadyThere => None,
+            LineFate::Accepted | LineFate::AlreadyThere | LineFate::Unknown | LineFate::NotSent => {
+                None
+            }
             LineFate::NeverRun(why) => Some(format!("line {number}: {why}")),
             LineFate::Refused(why) => Some(format!("line {number}: refused: {why}")),
         }
@@ -53,6 +59,8 @@ impl LineEnd {
             LineFate::AlreadyThere => ("already_there", None),
             LineFate::NeverRun(why) => ("never_run", Some(why)),
             LineFate::Refused(why) => ("refused", Some(why)),
+            LineFate::Unknown => ("unknown", None),
+            LineFate::NotSent => ("not_sent", None),
         };
         let mut told = json!({ "line": self.number, "result": result, "key": self.key });
         if self.task.is_some() {
@@ -105,10 +113,16 @@ impl Telling {
                 });
             }
         }
-        match text.is_empty() {
-            true => Ok(()),
-            false => progress.suspended(|| out::print(&text)),
+        if text.is_empty() {
+            return Ok(());
         }
+        let printed = progress.suspended(|| out::print(&text));
+        if self.as_json {
+            return printed;
+        }
+        // A person has seen enough, or a pager was closed: the rest is sent all the same.
+        self.is_quiet |= printed.is_err();
+        Ok(())
     }
 }
 
@@ -142,6 +156,8 @@ mod tests {
             end(2, LineFate::AlreadyThere, Some(task)),
             end(3, LineFate::NeverRun("it is in poison".into()), Some(task)),
             end(4, LineFate::Refused("no such route".into()), None),
+            end(5, LineFate::Unknown, None),
+            end(6, LineFate::NotSent, None),
         ];
         let told = ends.iter().map(|end| {
             let complaint = end.complaint().unwrap_or_default();
