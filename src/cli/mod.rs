@@ -9,6 +9,7 @@ mod check_config;
 mod client;
 mod config;
 mod demo;
+mod descriptors;
 mod enqueue;
 mod exit;
 mod explain;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     /// The checked configuration.
     pub(crate) config: Config,
+    /// Files and connections that the process may have open; zero if there is no limit.
+    pub(crate) open_files_max: u64,
 }
 
 /// Runs the program.
@@ -67,6 +70,7 @@ pub(crate) fn main() -> ExitCode {
 /// Checks everything that can be checked, then runs the subcommand.
 fn start(cli: Cli) -> CommandResult {
     let config = config::load(cli.config.as_deref())?;
+    let open_files_max = descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -77,6 +81,7 @@ fn start(cli: Cli) -> CommandResult {
         let context = Context {
             env: Env::real(),
             config,
+            open_files_max,
         };
         dispatch(cli.command, cli.config, context).await
     });

@@ -19,7 +19,7 @@ use leasebridge::receiver::{
 use super::exit::{CommandFailure, CommandResult, Exit};
 use super::history::{HistorySink, Past, ToldEffects, ToldHandler, ToldStore, Writer};
 use super::signals::Signals;
-use super::{Context, words};
+use super::{Context, descriptors, words};
 
 /// How often it says what it has executed, if anything.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -145,12 +145,19 @@ fn build(
     let config = &context.config.receiver;
     let socket = args.socket.clone().unwrap_or_else(|| config.socket.clone());
     let grpc = args.grpc.clone().unwrap_or_else(|| config.grpc.clone());
+    let defaults = ReceiverOptions::new(socket);
     let options = ReceiverOptions {
         grpc: Some(grpc),
+        connections_max: descriptors::connections(
+            context.open_files_max,
+            0,
+            2,
+            defaults.connections_max,
+        ),
         credentials: Bytes::from(config.credentials.0.clone()),
         body_bytes_max: config.max_body.to_u32(),
         heartbeat: config.heartbeat.get(),
-        ..ReceiverOptions::new(socket)
+        ..defaults
     };
     let receiver = match &args.out {
         Some(path) => {

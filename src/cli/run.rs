@@ -6,10 +6,10 @@ use clap::Args;
 use leasebridge::node::{MissingRoute, Node, NodeFailure, OpenNode, StartError};
 use leasebridge::queue::log::files::NewLog;
 
-use super::Context;
 use super::exit::{CommandFailure, CommandResult, Exit};
 use super::history::{self, Follower, HistorySink, QueueEnd};
 use super::signals::Signals;
+use super::{Context, descriptors};
 
 /// Run the bridge: take commands from producers and deliver them to the routes' endpoints
 ///
@@ -76,6 +76,10 @@ async fn open(
         }
     };
     let mut options = context.config.node_options();
+    options.open_files_max = context.open_files_max;
+    let others = descriptors::of_bridge(&options);
+    options.connections_max =
+        descriptors::connections(context.open_files_max, others, 1, options.connections_max);
     if args.new {
         options.queue.new_log = NewLog::BeginAndMark;
     }

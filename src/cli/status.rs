@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use leasebridge::observe::{
-    BreakerState, BridgeRouteStatus, Distribution, LinkState, LinkStatus, QueueStatus, RouteStatus,
-    Snapshot,
+    BreakerState, BridgeRouteStatus, Distribution, LinkState, LinkStatus, ListenerStatus,
+    QueueStatus, RouteStatus, Snapshot,
 };
 use leasebridge::wire::v1;
 
@@ -187,11 +187,26 @@ fn to_text(snapshot: &Snapshot, terminal: &Terminal) -> String {
         parts.push(errors);
     }
     parts.push(journal(queue, terminal));
+    let listener = snapshot.listener.as_ref();
+    parts.extend(listener.map(|listener| connections(snapshot, listener)));
     parts.push(format!(
         "poison store: {}",
         words::safe(&queue.poison_queue_name)
     ));
     parts.join("\n\n")
+}
+
+fn connections(snapshot: &Snapshot, listener: &ListenerStatus) -> String {
+    let mut text = format!(
+        "connections: {} of {}",
+        words::number(listener.connections),
+        words::number(listener.connections_max)
+    );
+    let files = snapshot.process.open_files_max;
+    if files > 0 {
+        text.push_str(&format!("; open files: at most {}", words::number(files)));
+    }
+    text
 }
 
 fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> String {
@@ -520,7 +535,13 @@ mod tests {
                 version: "0.1.0".into(),
                 uptime_ms: 3_780_000,
                 draining: true,
+                open_files_max: 65_536,
             },
+            listener: Some(ListenerStatus {
+                connections: 3,
+                connections_max: 1_024,
+                ..ListenerStatus::default()
+            }),
             queue: Some(queue),
             bridge: Some(BridgeStatus {
                 routes: deliveries(),

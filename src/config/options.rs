@@ -20,6 +20,7 @@ impl Config {
             bridge: self.bridge_options(),
             listen: self.listen.clone(),
             connections_max: CONNECTIONS_DEFAULT,
+            open_files_max: 0,
             on_missing_route: self.on_missing_route,
             drain_timeout: self.drain_timeout.get(),
         }

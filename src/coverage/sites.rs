@@ -100,6 +100,8 @@ catalogue! {
         RefusedByPoison = "refused_by_poison": "an enqueue was refused: the poison store is full",
         RefusedByBacklog = "refused_by_backlog": "an enqueue was refused: too much waits for the disk",
         RefusedByDisk = "refused_by_disk": "an enqueue was refused: the log's share of the disk is used up",
+        NoFileForSpare = "no_file_for_spare": "no file could be opened for another segment, and nothing else happened",
+        RollWaitedForFile = "roll_waited_for_file": "a batch that ends its segment waited for a file to be opened",
         NoSpaceForSpare = "no_space_for_spare": "the file system had no room for another segment",
         SyncFailed = "sync_failed": "a sync failed, which ended the journal's life",
         WriteFailed = "write_failed": "a write failed, which ended the journal's life",

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::BoxFuture;
 
@@ -44,6 +45,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the directory's entries durable.
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
+    /// Waits inside a driver: as long as this, and for nothing else.
+    fn pause(&self, duration: Duration) -> BoxFuture<'_, ()>;
+
     /// Takes the exclusive advisory lock on `path`, creating the file if needed, without waiting.
     /// Held until the returned guard is dropped or the process dies.
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>>;
@@ -72,6 +76,20 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Whether whoever opens `path` now finds this file. An open file goes on taking writes after it, its folder or the
     /// file system below it was removed, renamed or hidden by another one; nobody finds them then.
     fn is_at<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<bool>>;
+}
+
+/// Whether an operation that failed so did nothing, because the process or the system has used up what comes back by
+/// itself: descriptors, memory, threads. Only asked of operations that come before any write, such as an opening: tried
+/// again later, they do all that they were to do.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    /// As Linux, macOS and the BSDs number them: the system's files, and the process's.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+        || matches!(
+            error.kind(),
+            io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock
+        )
 }
 
 /// Proof of a held lock; dropping it releases the lock.

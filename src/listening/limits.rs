@@ -27,8 +27,7 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after a failed accept: it fails for want of file descriptors, which take time to come back.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Streams of one connection. A producer needs one or a few; a bridge needs one for each route that it serves over one
-/// connection.
+/// Streams of one connection: a producer needs one or a few.
 pub(crate) const STREAMS_MAX: u32 = 32;
 
 /// Bytes of the headers of one request: ours need a few hundred.

@@ -100,6 +100,7 @@ impl OpenNode {
             }),
             phase: watching,
             connections_max: options.connections_max,
+            open_files_max: options.open_files_max,
         };
         let services = serve(env.clone(), listener, queue.clone(), server_options);
         Ok(Node {

@@ -24,6 +24,8 @@ pub struct NodeOptions {
     pub listen: Address,
     /// Connections of producers and operators at once. 1,024.
     pub connections_max: usize,
+    /// Files and connections that the process may have open, to be shown; zero if that is not known.
+    pub open_files_max: u64,
     /// What to do with tasks whose route is not among the bridge's.
     pub on_missing_route: OnMissingRoute,
     /// How long a drain waits for what is in flight. 20 s. The rest of a drain takes 10 s at most.
@@ -49,6 +51,7 @@ impl NodeOptions {
             bridge: BridgeOptions::new(routes),
             listen,
             connections_max: CONNECTIONS_DEFAULT,
+            open_files_max: 0,
             on_missing_route: OnMissingRoute::default(),
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
         }

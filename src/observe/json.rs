@@ -14,12 +14,16 @@ impl Snapshot {
         let Self {
             taken,
             process,
+            listener,
             queue,
             bridge: _in_the_routes,
             receiver,
         } = self;
         let mut shown = object(json!(process));
         shown.extend(object(json!(taken)));
+        if let Some(listener) = listener {
+            shown.insert("listener".into(), json!(listener));
+        }
         if let Some(queue) = queue {
             let QueueStatus {
                 poison_queue_name,

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub taken: Moment,
     /// What is known of the process itself.
     pub process: ProcessStatus,
+    /// Where producers and operators connect.
+    pub listener: Option<ListenerStatus>,
     /// Its queue, with routes and journal.
     pub queue: Option<QueueStatus>,
     /// Its bridge, with links.
@@ -79,6 +81,8 @@ pub struct ProcessStatus {
     pub uptime_ms: u64,
     /// It takes nothing new and finishes what is in flight.
     pub draining: bool,
+    /// Files and connections that it may have open; zero if that is not known.
+    pub open_files_max: u64,
 }
 
 impl Snapshot {

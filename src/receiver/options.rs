@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::inbox::InboxLimits;
 use crate::env::Address;
+use crate::listening::CONNECTIONS_DEFAULT;
 use crate::wire::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, HEARTBEAT_DEFAULT, HEARTBEAT_MAX,
     HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT,
@@ -72,7 +73,7 @@ impl ReceiverOptions {
             in_flight_max: 1_024,
             handlers_max: 256,
             handler_wait_max: Duration::from_secs(10),
-            connections_max: 256,
+            connections_max: CONNECTIONS_DEFAULT,
             inbox: InboxLimits {
                 // About 200 bytes each beside the results.
                 entries_max: 1_000_000,

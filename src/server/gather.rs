@@ -1,10 +1,12 @@
 //! The one place that gathers what is seen of the process.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use super::rates::Samples;
 use super::{Besides, Phase, ServerOptions};
 use crate::env::{Env, Mono};
+use crate::listening::Reception;
 use crate::observe::{Beside, Moment, ProcessStatus, Snapshot};
 use crate::queue::{Command, SafeTaskQueue};
 use tokio::sync::watch;
@@ -15,18 +17,27 @@ pub(super) struct Gatherer {
     queue: SafeTaskQueue<Command>,
     beside: Besides,
     phase: watch::Receiver<Phase>,
+    reception: Arc<Reception>,
+    open_files_max: u64,
     started: Mono,
     samples: Samples,
 }
 
 impl Gatherer {
     /// A gatherer for a process that starts to serve now.
-    pub(super) fn new(env: &Env, queue: &SafeTaskQueue<Command>, options: &ServerOptions) -> Self {
+    pub(super) fn new(
+        env: &Env,
+        queue: &SafeTaskQueue<Command>,
+        options: &ServerOptions,
+        reception: &Arc<Reception>,
+    ) -> Self {
         Self {
             env: env.clone(),
             queue: queue.clone(),
             beside: options.beside.clone(),
             phase: options.phase.clone(),
+            reception: Arc::clone(reception),
+            open_files_max: options.open_files_max,
             started: env.clock.now(),
             samples: Samples::default(),
         }
@@ -53,7 +64,9 @@ impl Gatherer {
                 version: env!("CARGO_PKG_VERSION").into(),
                 uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
                 draining: *self.phase.borrow() > Phase::Serving,
+                open_files_max: self.open_files_max,
             },
+            listener: Some(self.reception.status()),
             queue: Some(queue),
             bridge,
             receiver,

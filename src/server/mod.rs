@@ -51,6 +51,8 @@ pub struct ServerOptions {
     pub phase: watch::Receiver<Phase>,
     /// Connections at once, of producers and operators together. Neither takes the last sixteenth from the other.
     pub connections_max: usize,
+    /// Files and connections that the process may have open, to be shown; zero if that is not known.
+    pub open_files_max: u64,
 }
 
 /// What the bridge is about.
@@ -76,8 +78,8 @@ pub async fn serve(
     queue: SafeTaskQueue<Command>,
     options: ServerOptions,
 ) -> Result<(), tonic::transport::Error> {
-    let connections_max = options.connections_max;
-    let gatherer = Arc::new(Gatherer::new(&env, &queue, &options));
+    let reception = Reception::new(&env, options.connections_max, Speech::Http2);
+    let gatherer = Arc::new(Gatherer::new(&env, &queue, &options, &reception));
     let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let mut phase = options.phase.clone();
@@ -91,7 +93,6 @@ pub async fn serve(
         gatherer: Arc::clone(&gatherer),
         env: env.clone(),
     });
-    let reception = Reception::new(&env, connections_max, Speech::Http2);
     let serving = reception
         .server(Arc::new(rules::of))
         // Windows begin small and grow with what is taken: what arrives ahead of its stream is bounded by them.

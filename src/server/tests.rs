@@ -85,6 +85,7 @@ async fn fixture(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
         beside: Arc::new(beside),
         phase: watching,
         connections_max: 64,
+        open_files_max: 4_096,
     };
     let any_port = Address::tcp("127.0.0.1", 0);
     let listener = env.transport.bind(&any_port).await.unwrap();

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::v1;
 use crate::core::{LaneCounts, LaneTotals};
 use crate::observe::{
-    BackpressureStatus, BridgeStatus, Bucket, CacheStatus, FeedStatus, LinkCounts, Moment,
-    ProcessStatus, QueueStatus, ReceiverStats, RouteCounts, RouteStatus, Snapshot,
+    BackpressureStatus, BridgeStatus, Bucket, CacheStatus, FeedStatus, LinkCounts, ListenerStatus,
+    Moment, ProcessStatus, QueueStatus, ReceiverStats, RouteCounts, RouteStatus, Snapshot,
 };
 
 /// Structs of numbers that have the same names on both sides.
@@ -51,6 +51,9 @@ same! {
         connects, connect_failures, sends, replies, late_replies, unknown_replies, violations, heartbeat_deaths,
         rollbacks, rollbacks_unanswered,
     }
+    ListenerStatus = ListenerStatus {
+        connections, connections_max, request_bytes, request_bytes_max, accepted, refused, given_up, requests_given_up,
+    }
     ReceiverStats = ReceiverCounts {
         connections, connections_refused, links, links_dead, commands, executed, not_executed, panics, joined,
         duplicates, stale, settled, unavailable, too_large, rolled_back, rollbacks, rollbacks_unanswered,
@@ -63,6 +66,7 @@ impl From<&Snapshot> for v1::StatusReply {
         let Snapshot {
             taken,
             process,
+            listener,
             queue,
             bridge: _in_the_routes,
             receiver,
@@ -72,6 +76,7 @@ impl From<&Snapshot> for v1::StatusReply {
             version,
             uptime_ms,
             draining,
+            open_files_max,
         } = process.clone();
         let routes = queue.iter().flat_map(|queue| &queue.routes);
         let route = |route: &RouteStatus| route::to_wire(route, snapshot.delivery(&route.route));
@@ -88,6 +93,8 @@ impl From<&Snapshot> for v1::StatusReply {
                 .map_or_else(String::new, |queue| queue.poison_queue_name.clone()),
             queue: queue.as_ref().map(Into::into),
             receiver: receiver.as_ref().map(Into::into),
+            listener: listener.map(Into::into),
+            open_files_max,
         }
     }
 }
@@ -105,6 +112,8 @@ impl From<v1::StatusReply> for Snapshot {
             poison_queue_name,
             queue,
             receiver,
+            listener,
+            open_files_max,
         } = reply;
         let (routes, deliveries): (Vec<_>, Vec<_>) =
             routes.into_iter().map(route::from_wire).unzip();
@@ -142,7 +151,9 @@ impl From<v1::StatusReply> for Snapshot {
                 version,
                 uptime_ms,
                 draining,
+                open_files_max,
             },
+            listener: listener.map(Into::into),
             queue: has_queue.then_some(queue),
             bridge: (!deliveries.is_empty()).then_some(BridgeStatus { routes: deliveries }),
             receiver: receiver.map(Into::into),

@@ -1,5 +1,6 @@
 //! No room: producers are told, wait, and go on when there is room again.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -104,4 +105,43 @@ impl Drop for SmallDisk {
 fn succeeds(mut command: Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// An idle flood took the last descriptor, and the journal ended with "making 000007.seg: Too many open files".
+#[test]
+fn a_process_without_descriptors_goes_on_when_it_has_some_again() {
+    let house = House::with(
+        "",
+        "max_body = \"64KiB\"",
+        "[journal]\nsegment_size = \"2MiB\"\nmax_size = \"128MiB\"\n",
+    );
+    let mut bridge = house.ready_bridge();
+    let mut enqueue = house.enqueue_pipe(&["--batch", "16"]);
+    let mut lines = enqueue.stdin();
+    let mut line = move |number: u64| {
+        writeln!(lines, "{number:0BODY_BYTES$}").expect("it reads");
+        lines.flush().expect("it reads");
+    };
+    for number in 1..=16 {
+        line(number);
+    }
+    until("the first are accepted", || house.route()["ready"] == 16);
+    // Nothing more can be opened from here on, and nobody accepted.
+    let before = bridge.limit_files(Some(bridge.open_files()));
+    let writing = std::thread::spawn(move || (17..=LINES).for_each(&mut line));
+    bridge.until_it_says("no file can be opened for another segment");
+    assert!(bridge.runs(), "the journal goes on");
+    bridge.limit_files(before);
+    writing.join().expect("no panic");
+    let account = enqueue.end().with(0).json();
+    assert_eq!(account["accepted"], LINES, "{account}");
+    bridge.until_it_says("files can be opened again for the journal");
+    let _receiver = house.receiver();
+    house.until_idle();
+    house.executed().assert_each_number_once(LINES);
+    assert!(bridge.runs());
+    let status = house.status();
+    assert_eq!(status["open_files_max"].as_u64(), before, "{status}");
+    let connections = status["listener"]["connections_max"].as_u64();
+    assert!(connections >= Some(8), "{status}");
 }

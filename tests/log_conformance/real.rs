@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use leasebridge::env::real::StdDisk;
 use leasebridge::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
@@ -175,6 +176,10 @@ impl Disk for MortalDisk {
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(self.0.lives(StdDisk.sync_dir(dir)))
+    }
+
+    fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move { StdDisk.pause(duration).await })
     }
 
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {

@@ -108,6 +108,10 @@ impl Disk for Gated {
         self.inner.sync_dir(dir)
     }
 
+    fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        self.inner.pause(duration)
+    }
+
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         self.inner.lock(path)
     }

@@ -10,6 +10,9 @@ use crate::history::What;
 use crate::plan::{DiskFault, FaultId, Micros};
 use crate::seed::Draws;
 
+/// How the names of segments end: whatever else is made at an opening is not what this fault is about.
+const SEGMENT_SUFFIX: &str = ".seg";
+
 /// A disk fault that is on.
 pub(super) struct Damage {
     host: Arc<Host>,
@@ -54,6 +57,7 @@ impl Damage {
             DiskFault::ReadError => Fault::ReadError,
             DiskFault::WriteError => Fault::WriteError,
             DiskFault::MisdirectedWrite => Fault::MisdirectedWrite,
+            DiskFault::NoFiles => Fault::NoFiles,
             DiskFault::SlowSync { min, max } => Fault::Slow {
                 min: min.as_duration(),
                 max: max.as_duration(),
@@ -83,6 +87,9 @@ impl Damage {
         let mut rule = FaultRule::new(kind).one_in(one_in);
         if times > 0 {
             rule = rule.times(times);
+        }
+        if kind == Fault::NoFiles {
+            rule = rule.path_suffix(SEGMENT_SUFFIX);
         }
         if let Fault::Slow { .. } = kind {
             rule = rule.on(OpKind::Sync);

@@ -355,6 +355,9 @@ impl Host {
 
     fn journal_failed(&self, world: &World, failure: &LogFailure) {
         let why = failure.what().to_string();
+        if let Some(gauge) = history::ended_for_want_of_files(&why) {
+            world.record(&self.name, gauge);
+        }
         world.record(&self.name, What::JournalFailed { why });
     }
 

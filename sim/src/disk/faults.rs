@@ -30,6 +30,8 @@ pub enum Fault {
     SyncLies,
     /// EIO from a create, rename or remove, which did not happen.
     NameError,
+    /// EMFILE from an open that would make its file, which did not happen: the process has no descriptor left.
+    NoFiles,
     /// The operation takes this long before it returns. Without a clock it lets every other task
     /// have one turn instead. A delay adds to whatever another rule does.
     Slow {
@@ -53,6 +55,7 @@ impl Fault {
             Self::SyncError => "sync_error",
             Self::SyncLies => "sync_lies",
             Self::NameError => "name_error",
+            Self::NoFiles => "no_files",
             Self::Slow { .. } => "slow",
         }
     }
@@ -66,6 +69,7 @@ impl Fault {
             Self::NameError => {
                 matches!(kind, OpKind::Create | OpKind::Rename | OpKind::Remove)
             }
+            Self::NoFiles => kind == OpKind::Create,
             Self::Slow { .. } => true,
         }
     }

@@ -172,6 +172,10 @@ impl Disk for SimDisk {
         })
     }
 
+    fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.wait(duration))
+    }
+
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {
         Box::pin(async move {
             self.gate.opened().await;

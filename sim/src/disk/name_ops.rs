@@ -7,6 +7,9 @@ use super::faults::{Fault, OpKind, Strike};
 use super::names::{Inode, NameChange};
 use super::state::{Begun, Dead, DiskState, EIO, ProcessNo, SyncLeft, sync_result};
 
+/// `EMFILE` as Linux and macOS number it.
+const EMFILE: i32 = 24;
+
 impl DiskState {
     /// Opens the file at `path`. Counts as an operation only if it makes the file.
     pub(super) fn open(
@@ -138,6 +141,7 @@ fn not_found(path: &Path) -> io::Error {
 
 fn name_error(strike: &Strike) -> io::Result<()> {
     match strike.fault {
+        Some((Fault::NoFiles, _)) => Err(io::Error::from_raw_os_error(EMFILE)),
         Some(_) => Err(io::Error::from_raw_os_error(EIO)),
         None => Ok(()),
     }

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::operator::obey;
 use super::seat::{HostOrder, Seat};
 use super::shared::{ProcessEnd, Shared};
-use crate::history::{Counts, What, fed, opened};
+use crate::history::{self, Counts, What, fed, opened};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
 
@@ -81,7 +81,12 @@ async fn live(
 fn failed(shared: &Shared, seat: &Seat, failure: &NodeFailure) -> ProcessEnd {
     let why = failure.to_string();
     match failure {
-        NodeFailure::Journal(_) => shared.record(&seat.name, What::JournalFailed { why }),
+        NodeFailure::Journal(_) => {
+            if let Some(gauge) = history::ended_for_want_of_files(&why) {
+                shared.record(&seat.name, gauge);
+            }
+            shared.record(&seat.name, What::JournalFailed { why });
+        }
         NodeFailure::Unsealed => shared.note(&seat.name, why),
         // Nothing in a plan breaks these.
         NodeFailure::Closed | NodeFailure::Services(_) | NodeFailure::Bridge(_) => panic!("{why}"),

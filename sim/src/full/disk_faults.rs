@@ -5,6 +5,9 @@ use super::shared::Shared;
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
 use crate::plan::{DiskFault, FaultSpec};
 
+/// How the names of segments end: whatever else is made at an opening is not what this fault is about.
+const SEGMENT_SUFFIX: &str = ".seg";
+
 /// A disk fault that is on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DiskOn {
@@ -34,6 +37,7 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
         DiskFault::ReadError => Fault::ReadError,
         DiskFault::WriteError => Fault::WriteError,
         DiskFault::MisdirectedWrite => Fault::MisdirectedWrite,
+        DiskFault::NoFiles => Fault::NoFiles,
         DiskFault::SlowSync { min, max } => Fault::Slow {
             min: min.as_duration(),
             max: max.as_duration(),
@@ -57,8 +61,10 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
         }
     };
     let mut rule = FaultRule::new(fault).one_in(manner.one_in);
-    if matches!(fault, Fault::Slow { .. }) {
-        rule = rule.on(OpKind::Sync);
+    match fault {
+        Fault::Slow { .. } => rule = rule.on(OpKind::Sync),
+        Fault::NoFiles => rule = rule.path_suffix(SEGMENT_SUFFIX),
+        _ => {}
     }
     if manner.times > 0 {
         rule = rule.times(manner.times);

@@ -91,6 +91,7 @@ fn disk(fault: &DiskFault) -> String {
         DiskFault::ReadError => "read error".to_owned(),
         DiskFault::WriteError => "write error".to_owned(),
         DiskFault::NoSpace { percent } => format!("no room beyond {percent} % of the log's limit"),
+        DiskFault::NoFiles => "no descriptor for another segment".to_owned(),
         DiskFault::BitFlip => "bit flip".to_owned(),
         DiskFault::MisdirectedWrite => "misdirected write".to_owned(),
         DiskFault::SlowSync { min, max } => format!("slow sync, {min} to {max}"),

@@ -4,9 +4,11 @@
 //! `leasebridge receiver` and `leasebridge enqueue` write too. What is shared is the form alone: nothing that judges
 //! comes from the product.
 
+mod files;
 mod found;
 mod log;
 
+pub use files::ended_for_want_of_files;
 pub use found::found;
 pub use leasebridge::history::{
     Counts, HISTORY_FORMAT, Header, HistoryError, LeaseEnd, Record, RouteTerms, TaskName, What,

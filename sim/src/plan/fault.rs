@@ -240,6 +240,8 @@ pub enum DiskFault {
         /// How many percent of the log's limit.
         percent: u32,
     },
+    /// No segment can be made: the process has no descriptor left.
+    NoFiles,
     /// A bit of the log flips where it lies (`times` of them).
     BitFlip,
     /// A write lands elsewhere in its file.

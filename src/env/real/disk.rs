@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
-use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
+use super::reserve;
+use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError, is_exhausted};
 
 /// The file system of the machine. Its futures do their work when polled, blocking their thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +21,20 @@ const FILE_MODE: u32 = 0o600;
 
 /// Who may use a folder that is made here: its owner.
 const DIR_MODE: u32 = 0o700;
+
+/// The pause before a folder is opened again that could not be for want of descriptors.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Opens, if need be with a descriptor that was kept for this.
+fn opened(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    match open() {
+        Err(error) if is_exhausted(&error) && reserve::release_one() => open(),
+        opened => {
+            reserve::refill();
+            opened
+        }
+    }
+}
 
 /// Wakes the driver's thread from its sleep.
 struct Unpark(Thread);
@@ -56,19 +72,19 @@ impl Disk for StdDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
-            let opened = OpenOptions::new()
+            let mut options = OpenOptions::new();
+            options
                 .read(true)
                 .write(true)
                 .create(create)
                 .truncate(false)
-                .mode(FILE_MODE)
-                .open(path);
-            let file = match opened {
+                .mode(FILE_MODE);
+            let file = match opened(|| options.open(path)) {
                 // What can't be written can still be looked at.
                 Err(error) if !create && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                    File::open(path)?
+                    opened(|| File::open(path))?
                 }
-                opened => opened?,
+                found => found?,
             };
             Ok(Arc::new(StdFile(file)) as Arc<dyn DiskFile>)
         })
@@ -106,7 +122,20 @@ impl Disk for StdDisk {
     }
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { File::open(dir)?.sync_all() })
+        Box::pin(async move {
+            // Only the opening is tried again: after a failed sync another one proves nothing.
+            let folder = loop {
+                match opened(|| File::open(dir)) {
+                    Err(error) if is_exhausted(&error) => thread::sleep(AGAIN),
+                    folder => break folder?,
+                }
+            };
+            folder.sync_all()
+        })
+    }
+
+    fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move { thread::sleep(duration) })
     }
 
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Box<dyn DiskLock>, LockError>> {

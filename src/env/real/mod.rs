@@ -11,6 +11,7 @@ mod clock;
 mod connect;
 mod disk;
 mod entropy;
+mod reserve;
 mod resolve;
 mod transport;
 

@@ -16,6 +16,9 @@ use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
 use crate::wire::weigh::FRAME;
 use crate::wire::{FrameSource, HELLO_BYTES_MAX, OutboxLimits, frame_bytes_for, outbox, v1};
 
+/// Links per connection: a bridge needs one per route.
+const STREAMS_MAX: u32 = 64;
+
 /// The path of the one method.
 const EXECUTE_COMMAND: &str = "/leasebridge.v1.Endpoint/ExecuteCommand";
 
@@ -36,6 +39,7 @@ pub(super) async fn serve(engine: Arc<Engine>, listener: Box<dyn Listener>) {
     let [_, reception] = &engine.receptions;
     let served = reception
         .server(rules(frame_bytes_max))
+        .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(options.heartbeat))
         .http2_keepalive_timeout(Some(
             options.heartbeat.saturating_mul(options.heartbeat_misses),

@@ -1228,6 +1228,34 @@ pub struct StatusReply {
     /// Present if the process runs a receiver, too.
     #[prost(message, optional, tag = "10")]
     pub receiver: ::core::option::Option<ReceiverStatus>,
+    /// Where producers and operators connect.
+    #[prost(message, optional, tag = "11")]
+    pub listener: ::core::option::Option<ListenerStatus>,
+    /// Files and connections that the process may have open; 0 if that is not known.
+    #[prost(uint64, tag = "12")]
+    pub open_files_max: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListenerStatus {
+    #[prost(uint64, tag = "1")]
+    pub connections: u64,
+    #[prost(uint64, tag = "2")]
+    pub connections_max: u64,
+    /// Of requests that are not accepted yet, and of answers that nobody has read.
+    #[prost(uint64, tag = "3")]
+    pub request_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub request_bytes_max: u64,
+    /// Since the start: connections accepted, turned away, and closed because they did nothing or made room.
+    #[prost(uint64, tag = "5")]
+    pub accepted: u64,
+    #[prost(uint64, tag = "6")]
+    pub refused: u64,
+    #[prost(uint64, tag = "7")]
+    pub given_up: u64,
+    /// Requests and answers that were too slow, or made room.
+    #[prost(uint64, tag = "8")]
+    pub requests_given_up: u64,
 }
 /// All that ends in `_total` counts since this start and never falls.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -7,7 +7,7 @@ use super::*;
 use crate::core::event::TransportKind;
 use crate::observe::{
     BreakerState, BridgeRouteStatus, Distribution, InboxStatus, JournalStatus, LinkState,
-    LinkStatus, Rates, ReceiverStatus,
+    LinkStatus, ListenerStatus, Rates, ReceiverStatus,
 };
 
 /// Numbers that are all different.
@@ -49,7 +49,18 @@ fn full(numbers: &DistinctNumbers) -> Snapshot {
             version: numbers.text(),
             uptime_ms: n(),
             draining: true,
+            open_files_max: n(),
         },
+        listener: Some(ListenerStatus {
+            connections: n(),
+            connections_max: n(),
+            request_bytes: n(),
+            request_bytes_max: n(),
+            accepted: n(),
+            refused: n(),
+            given_up: n(),
+            requests_given_up: n(),
+        }),
         queue: Some(QueueStatus {
             poison_queue_name: numbers.text(),
             counts: lane_counts(numbers),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::{PATIENCE, holds_within};
 
@@ -89,6 +89,23 @@ impl Process {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
+    /// Files and connections that it has open.
+    pub(crate) fn open_files(&self) -> u64 {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(path).expect("it runs, on Linux").count() as u64
+    }
+
+    /// From now on it may have no more than `files` open; returns how many it might before.
+    pub(crate) fn limit_files(&self, files: Option<u64>) -> Option<u64> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit {
+            current: files,
+            maximum: files_hard(),
+        };
+        let before = prlimit(pid, Resource::Nofile, limit);
+        before.expect("it is our child").current
+    }
+
     /// Bytes of memory that it has now.
     pub(crate) fn memory(&self) -> u64 {
         self.memory_line("VmRSS:")
@@ -171,6 +188,11 @@ impl Ended {
         let last = self.stdout.trim_end().lines().last().unwrap_or_default();
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
+}
+
+/// As many files as the system lets this process, and its children, ever have open.
+fn files_hard() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
 }
 
 /// No input at all.

@@ -116,6 +116,7 @@ fn disk(kind: DiskWhat, draws: &mut Draws) -> DiskFault {
         DiskWhat::NoSpace(percent) => DiskFault::NoSpace {
             percent: percent.draw(draws),
         },
+        DiskWhat::NoFiles => DiskFault::NoFiles,
         DiskWhat::BitFlip => DiskFault::BitFlip,
         DiskWhat::MisdirectedWrite => DiskFault::MisdirectedWrite,
         DiskWhat::SlowSync(range) => {

@@ -124,6 +124,8 @@ pub enum DiskWhat {
     WriteError,
     /// Room for so many percent of the log's limit.
     NoSpace(Between<u32>),
+    /// No segment can be made for want of descriptors.
+    NoFiles,
     /// Bits flip at rest.
     BitFlip,
     /// A write lands elsewhere.
@@ -207,6 +209,7 @@ impl DiskWhat {
             Self::ReadError => "read_error",
             Self::WriteError => "write_error",
             Self::NoSpace(_) => "no_space",
+            Self::NoFiles => "no_files",
             Self::BitFlip => "bit_flip",
             Self::MisdirectedWrite => "misdirected_write",
             Self::SlowSync(_) => "slow_sync",

@@ -77,6 +77,7 @@ fn kinds() -> Vec<(&'static str, FaultTemplate)> {
         once(DiskWhat::LostEntry),
         while_on(DiskWhat::SyncLies, Between::new(1, 4)),
         while_on(DiskWhat::NoSpace(Between::new(20, 90)), always),
+        while_on(DiskWhat::NoFiles, always),
         while_on(DiskWhat::SlowSync(millis(5, 500)), always),
         FaultTemplate::Disk {
             kind: DiskWhat::ReadError,

@@ -156,6 +156,9 @@ pub enum SpareError {
     /// The file system has no room for one. Nothing was left behind; ask again later.
     #[error("no space for another segment")]
     NoSpace,
+    /// No file can be opened just now. Nothing was done; ask again later.
+    #[error("no file can be opened for another segment: {0}")]
+    Exhausted(io::Error),
     /// The disk failed, which ends this opening.
     #[error(transparent)]
     Io(io::Error),

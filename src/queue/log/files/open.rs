@@ -191,7 +191,7 @@ async fn begin(files: &SegmentFiles, header: &SegmentHeader) -> Result<(), Folde
                     source: std::io::ErrorKind::StorageFull.into(),
                 });
             }
-            Err(SpareError::Io(error)) => {
+            Err(SpareError::Io(error) | SpareError::Exhausted(error)) => {
                 return Err(FolderOpenError::io("making a segment in", &dir, error));
             }
         }

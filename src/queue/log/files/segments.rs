@@ -1,7 +1,9 @@
 //! The open files of a log: writing batches, and making, recycling and counting segments.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 use std::{fmt, io};
 
 use super::error::{DiskFailure, FolderOpenError, SpareError, is_full};
@@ -10,9 +12,12 @@ use super::mark::MarkFile;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, reached};
-use crate::env::{Disk, DiskFile, DiskLock};
+use crate::env::{Disk, DiskFile, DiskLock, is_exhausted};
 use crate::journal::{Geometry, Mark, MarkState, SealedBatch, SegmentHeader, SlotNo, Witness};
 use crate::queue::log::Room;
+
+/// The pause before a file is opened again that could not be for want of descriptors or memory.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Written again and again when a segment is made.
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
@@ -32,6 +37,8 @@ pub struct SegmentFiles {
     /// The folder's lock, which somebody else lets go of.
     lock: Weak<dyn DiskLock>,
     failed: OnceLock<DiskFailure>,
+    /// The last segment that was wanted could not be made, because no file could be opened: said once.
+    is_exhausted: AtomicBool,
 }
 
 impl fmt::Debug for SegmentFiles {
@@ -63,6 +70,7 @@ impl SegmentFiles {
             geometry,
             table: Mutex::new(table),
             failed: OnceLock::new(),
+            is_exhausted: AtomicBool::new(false),
         }
     }
 
@@ -160,13 +168,32 @@ impl SegmentFiles {
     /// Makes one more spare segment: zeros, synced, in a synced folder.
     ///
     /// # Errors
-    /// [`SpareError::NoSpace`] changes nothing and may be tried again; anything else ends this opening.
+    /// [`SpareError::NoSpace`] and [`SpareError::Exhausted`] change nothing and may be tried again; anything else ends
+    /// this opening.
     pub async fn make_spare(&self) -> Result<(), SpareError> {
         self.check()?;
         let slot = self.table().take_next();
         let path = self.path(slot);
-        match self.make_file(&path).await {
+        let file = match self.disk.open(&path, true).await {
+            Err(error) if is_exhausted(&error) && !planted!(Bug::NoFilesIsTheEnd) => {
+                reached!(Site::NoFileForSpare);
+                self.table().forget(slot);
+                if !self.is_exhausted.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "no file can be opened for another segment; the journal tries again");
+                }
+                return Err(SpareError::Exhausted(error));
+            }
+            opened => opened,
+        };
+        let made = match file {
+            Ok(file) => self.fill(file).await,
+            Err(error) => Err(("making", error)),
+        };
+        match made {
             Ok(file) => {
+                if self.is_exhausted.swap(false, Ordering::Relaxed) {
+                    tracing::info!("files can be opened again for the journal");
+                }
                 let bytes = u64::from(self.geometry.segment_bytes());
                 self.table().add_spare(SlotFile { slot, file, bytes });
                 Ok(())
@@ -286,21 +313,29 @@ impl SegmentFiles {
         Ok(false)
     }
 
-    /// A batch that ends its segment can't wait for a spare: nothing behind it could be written, not
-    /// even what makes room.
+    /// A batch that ends its segment can't wait for room: nothing behind it could be written, not even what makes
+    /// room. It does wait for a file: nothing of the batch is written yet, and all else here waits as well.
     async fn make_spare_for_roll(&self) -> Result<(), DiskFailure> {
-        self.make_spare().await.map_err(|error| match error {
-            SpareError::NoSpace => {
-                let full = io::ErrorKind::StorageFull.into();
-                self.fail("making a segment in", &self.dir, full)
-            }
-            SpareError::Io(error) => self.fail("making a segment in", &self.dir, error),
-        })
+        loop {
+            let error = match self.make_spare().await {
+                Ok(()) => return Ok(()),
+                Err(SpareError::Exhausted(_)) => {
+                    reached!(Site::RollWaitedForFile);
+                    self.disk.pause(AGAIN).await;
+                    continue;
+                }
+                Err(SpareError::NoSpace) => io::ErrorKind::StorageFull.into(),
+                Err(SpareError::Io(error)) => error,
+            };
+            return Err(self.fail("making a segment in", &self.dir, error));
+        }
     }
 
-    async fn make_file(&self, path: &Path) -> Result<Arc<dyn DiskFile>, (&'static str, io::Error)> {
-        let file = self.disk.open(path, true).await;
-        let file = file.map_err(|error| ("making", error))?;
+    /// Makes a segment's file its size, durably.
+    async fn fill(
+        &self,
+        file: Arc<dyn DiskFile>,
+    ) -> Result<Arc<dyn DiskFile>, (&'static str, io::Error)> {
         let bytes = self.geometry.segment_bytes() as usize;
         let mut written = 0;
         while written < bytes {

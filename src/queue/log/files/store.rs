@@ -163,6 +163,8 @@ impl Log for SegmentFiles {
                     reached!(Site::NoSpaceForSpare);
                     Ok(false)
                 }
+                // The segments that are kept ready last for a while; each refusal, and each roll, asks again.
+                Err(SpareError::Exhausted(_)) => Ok(false),
                 Err(SpareError::Io(error)) => {
                     Err(LogFailure::Disk(format!("a spare segment: {error}").into()))
                 }
