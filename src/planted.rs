@@ -90,6 +90,8 @@ catalogue! {
         "a lease is handed out before its epoch is durable, to save the wait",
     DuplicateToldEarly = "duplicate_told_early" in "queue":
         "what appends nothing is not made to wait, though it tells of what was appended before",
+    SharesIgnored = "shares_ignored" in "queue":
+        "an enqueue is admitted for as long as the queue as a whole has room, whoever has filled it",
     SegmentReusedEarly = "segment_reused_early" in "queue":
         "compaction gives a segment back without waiting for what replaces it to be durable",
     KeysNotCarried = "keys_not_carried" in "queue":

@@ -53,6 +53,7 @@ const TOKENS: &[&str] = &[
     "backoff_min",
     "backoff_max",
     "poison_capacity",
+    "guaranteed_percent",
     "dedupe_window",
     "dedupe_keys_max",
     "segment_size",

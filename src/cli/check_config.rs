@@ -29,10 +29,11 @@ fn report(file: Option<&Path>, config: &Config) -> String {
     ];
     let queue = &config.queue;
     lines.push(format!(
-        "queue              capacity {} (poison {}), lease {} (held at most {}), {} retries, {} in doubt, \
+        "queue              capacity {} (poison {}), {} % of them guaranteed to routes, lease {} (held at most {}), {} retries, {} in doubt, \
          backoff {}, {} to {} after doubts, tasks up to {}, keys {} or {}",
         queue.capacity,
         queue.poison_capacity,
+        queue.guaranteed_percent,
         queue.lease,
         queue.max_hold,
         queue.max_retries,
@@ -90,6 +91,9 @@ fn own_limits(route: &RouteConfig) -> Option<String> {
         max_in_doubt,
         backoff,
         max_age,
+        capacity,
+        poison_capacity,
+        max_size,
         ..
     } = route;
     let own = [
@@ -97,6 +101,9 @@ fn own_limits(route: &RouteConfig) -> Option<String> {
         max_in_doubt.map(|count| format!("{count} in doubt")),
         backoff.as_ref().map(|backoff| format!("backoff {backoff}")),
         max_age.map(|_| format!("tasks up to {}", age(*max_age))),
+        capacity.map(|count| format!("capacity {count}")),
+        poison_capacity.map(|count| format!("poison {count}")),
+        max_size.map(|size| format!("{size} of the log")),
     ];
     let own: Vec<String> = own.into_iter().flatten().collect();
     (!own.is_empty()).then(|| format!("of its own: {}", own.join(", ")))
@@ -114,12 +121,12 @@ mod tests {
     #[test]
     fn what_a_route_has_of_its_own_is_reported_with_it() {
         let text = "routes.a = { grpc = \"h:1\", max_retries = 9, backoff = [\"5s\", \"1h\"], max_age = \"2d\" }\n\
-                    routes.b = { grpc = \"h:1\", max_in_doubt = 0, backoff = \"exponential\" }";
+                    routes.b = { grpc = \"h:1\", max_in_doubt = 0, backoff = \"exponential\", capacity = 5, max_size = \"1MiB\" }";
         let config = leasebridge::config::parse(Path::new("x.toml"), text).expect("it is good");
         let own: Vec<_> = config.routes.values().filter_map(own_limits).collect();
         let expected = [
             "of its own: 9 retries, backoff 5s, 1h (each ± 20 %), tasks up to 2d old",
-            "of its own: 0 in doubt, backoff exponential",
+            "of its own: 0 in doubt, backoff exponential, capacity 5, 1MiB of the log",
         ];
         assert_eq!(own, expected);
     }

@@ -218,6 +218,7 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> S
         Number("DELAYED"),
         Number("LEASED"),
         Number("POISON"),
+        Number("FULL"),
         Number("OLDEST"),
         Number("IN/S"),
         Number("DONE/S"),
@@ -232,6 +233,7 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> S
             words::number(route.counts.delayed),
             words::number(route.counts.leased),
             words::number(route.counts.poison),
+            full(route),
             oldest.map_or_else(|| "-".into(), words::age),
             words::rate(route.rates.enqueued),
             words::rate(route.rates.done),
@@ -240,9 +242,25 @@ fn depths(snapshot: &Snapshot, routes: &[RouteStatus], terminal: &Terminal) -> S
     });
     let room = Room {
         squeezed: &["ROUTE"],
-        dropped: &["IN/S", "DELAYED", "DONE/S", "LEASED"],
+        dropped: &["IN/S", "DELAYED", "FULL", "DONE/S", "LEASED"],
     };
     render_for(terminal, &columns, rows.collect(), room)
+}
+
+/// How much of what it may hold at most a route holds, of that of which it is the most: pending tasks, tasks in poison,
+/// or bytes of the log.
+fn full(route: &RouteStatus) -> String {
+    let (counts, share) = (route.counts, route.share);
+    let held = [
+        (counts.pending(), share.tasks_max),
+        (counts.poison, share.poison_max),
+        (route.live_bytes, share.bytes_max),
+    ];
+    let percent = |(held, max): (u64, u64)| (max > 0).then(|| held.saturating_mul(100) / max);
+    match held.into_iter().filter_map(percent).max() {
+        None => "-".into(),
+        Some(percent) => format!("{percent} %"),
+    }
 }
 
 /// One word or two on how the route fares.

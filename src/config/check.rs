@@ -53,6 +53,7 @@ pub(super) fn check(config: &Config, source: &ConfigText<'_>) -> Result<(), Conf
     }
     for (name, route_config) in &config.routes {
         route(name, route_config, source)?;
+        share(name, route_config, config, source)?;
     }
     Ok(())
 }
@@ -82,6 +83,12 @@ fn queue(config: &Config, source: &ConfigText<'_>) -> Result<(), ConfigError> {
                 format!("{count} is not allowed: from 1 to {CAPACITY_MAX}"),
             ));
         }
+    }
+    if queue.guaranteed_percent > 100 {
+        return Err(source.not_allowed(
+            &["queue", "guaranteed_percent"],
+            format!("{} is not allowed: from 0 to 100", queue.guaranteed_percent),
+        ));
     }
     not_below(("lease", queue.lease), ("max_hold", queue.max_hold))?;
     not_below(
@@ -182,6 +189,37 @@ fn route(name: &str, route: &RouteConfig, source: &ConfigText<'_>) -> Result<(),
     heartbeat(route.heartbeat, &field("heartbeat"), source)?;
     secret(&route.credentials, &field("credentials"), source)?;
     body_limit(route.max_body, &field("max_body"), source)
+}
+
+/// What a route may fill is a part of what there is: more would never be a limit.
+fn share(
+    name: &str,
+    route: &RouteConfig,
+    config: &Config,
+    source: &ConfigText<'_>,
+) -> Result<(), ConfigError> {
+    let queue = &config.queue;
+    for (key, own, all) in [
+        ("capacity", route.capacity, queue.capacity),
+        (
+            "poison_capacity",
+            route.poison_capacity,
+            queue.poison_capacity,
+        ),
+    ] {
+        if let Some(own) = own.filter(|own| own.get() > all.get()) {
+            let what = format!("{own} is not allowed: at most `queue.{key}`, {all}");
+            return Err(source.not_allowed(&["routes", name, key], what));
+        }
+    }
+    let all = config.journal.max_size;
+    match route.max_size.filter(|own| *own > all) {
+        None => Ok(()),
+        Some(own) => {
+            let what = format!("{own} is not allowed: at most `journal.max_size`, {all}");
+            Err(source.not_allowed(&["routes", name, "max_size"], what))
+        }
+    }
 }
 
 fn body_limit(size: Size, field: &[&str], source: &ConfigText<'_>) -> Result<(), ConfigError> {

@@ -266,7 +266,11 @@ fn in_our_words(message: &str) -> String {
     let kind = match message.split('`').next() {
         Some("unknown field ") => "unknown key",
         Some("unknown variant ") => "not allowed here",
-        _ => return message.replace("expected u16", "expected a whole number from 0 to 65535"),
+        _ => {
+            let message =
+                message.replace("expected u16", "expected a whole number from 0 to 65535");
+            return message.replace("expected u8", "expected a whole number from 0 to 255");
+        }
     };
     let known: Vec<&str> = quoted.collect();
     let mut words = format!("`{found}` is {kind}");

@@ -109,6 +109,8 @@ pub struct QueueConfig {
     pub max_age: Option<Span>,
     /// Tasks in poison from which on enqueues are refused.
     pub poison_capacity: Count,
+    /// The part of both and of the log, in percent, that is guaranteed to the routes, to each as much.
+    pub guaranteed_percent: u8,
     /// How long an idempotency key is remembered.
     pub dedupe_window: Span,
     /// How many keys of finished tasks are remembered.
@@ -155,6 +157,12 @@ pub struct RouteConfig {
     pub backoff: Option<Backoff>,
     /// How old a task may get. Left out: as the queue says.
     pub max_age: Option<Span>,
+    /// Tasks that may wait or be in flight. Left out: what the others leave.
+    pub capacity: Option<Count>,
+    /// Tasks in poison from which on its enqueues are refused. Left out: what the others leave.
+    pub poison_capacity: Option<Count>,
+    /// What its tasks may take of the log. Left out: what the others leave.
+    pub max_size: Option<Size>,
 }
 
 /// The table `[receiver]`: what `leasebridge receiver` listens on and executes.
@@ -228,6 +236,7 @@ impl Default for QueueConfig {
             backoff_max: Span::from_secs(300),
             max_age: None,
             poison_capacity: Count::new(1 << 20),
+            guaranteed_percent: 50,
             dedupe_window: Span::from_secs(24 * 3_600),
             dedupe_keys_max: Count::new(1_000_000),
         }
@@ -259,6 +268,9 @@ impl Default for RouteConfig {
             max_in_doubt: None,
             backoff: None,
             max_age: None,
+            capacity: None,
+            poison_capacity: None,
+            max_size: None,
         }
     }
 }

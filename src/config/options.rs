@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Backoff, Config, RouteConfig, Span};
+use super::{Backoff, Config, Count, RouteConfig, Size, Span};
 use crate::bridge::{BridgeOptions, Credentials, RouteOptions};
 use crate::listening::CONNECTIONS_DEFAULT;
 use crate::node::NodeOptions;
@@ -49,6 +49,7 @@ impl Config {
                 .collect(),
             capacity: queue.capacity.get(),
             poison_capacity: queue.poison_capacity.get(),
+            guaranteed_percent: queue.guaranteed_percent,
             dedupe_window: queue.dedupe_window.get(),
             dedupe_keys_max: queue.dedupe_keys_max.to_usize(),
             body_bytes_max: body_bytes_max
@@ -78,6 +79,9 @@ fn limits(config: &RouteConfig) -> RouteLimits {
         max_in_doubt: config.max_in_doubt,
         backoff: config.backoff.as_ref().map(Backoff::get),
         max_age: config.max_age.map(Span::get),
+        capacity: config.capacity.map(Count::get),
+        poison_capacity: config.poison_capacity.map(Count::get),
+        log_bytes_max: config.max_size.map(Size::bytes),
     }
 }
 

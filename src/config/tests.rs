@@ -35,6 +35,7 @@ fn a_full_file_is_understood() {
         backoff = ["5s", "1h30m"]
         backoff_max = "10s"
         max_age = "2d"
+        guaranteed_percent = 80
         [journal]
         segment_size = "2MiB"
         max_size = "64MiB"
@@ -45,6 +46,9 @@ fn a_full_file_is_understood() {
         max_in_doubt = 0
         backoff = "exponential"
         max_age = "1h"
+        capacity = 7
+        poison_capacity = 8
+        max_size = "1MiB"
         on_lost_inbox = "hold"
         [receiver]
         grpc = "127.0.0.1:0"
@@ -62,7 +66,11 @@ fn a_full_file_is_understood() {
         max_in_doubt: Some(0),
         backoff: Some(Backoff::Exponential),
         max_age: Some(hour),
+        capacity: Some(7),
+        poison_capacity: Some(8),
+        log_bytes_max: Some(1 << 20),
     };
+    assert_eq!(queue.guaranteed_percent, 80);
     assert_eq!(
         queue.routes.into_iter().collect::<Vec<_>>(),
         [("lamps".to_owned(), own)]
@@ -89,6 +97,11 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         "[queue]\nbackoff = [\"1s\", 10]\n",
         "[queue]\nbackoff = [\"1s\", \"0s\"]\n",
         "[queue]\nmax_age = 0\n",
+        "[queue]\nguaranteed_percent = 101\n",
+        "[queue]\nguaranteed_percent = 300\n",
+        "[queue]\ncapacity = 5\n[routes.lamps]\nsocket = \"host:1\"\ncapacity = 6\n",
+        "[routes.lamps]\nsocket = \"host:1\"\npoison_capacity = 0\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nmax_size = \"9GiB\"\n",
         "[routes.lamps]\nsocket = \"host:1\"\nbackoff = true\n",
         "[routes.lamps]\nsocket = \"host:1\"\nmax_in_doubt = 70000\n",
         "[queue]\nlease = \"2h\"\n\n[journal]\n",

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a configuration or a clock, so that recovery ends where live traffic stood.
 
+use super::bodies::live_bytes;
 use super::event::{
     Budgets, Enqueued, Event, Isolation, LeaseOutcome, LeaseTimes, LifeImage, Next, PoisonCause,
     Removal, Settled, TaskImage,
@@ -133,7 +134,11 @@ impl QueueState {
                 self.known_route(*route)?;
                 let slot = self.known(*id)?;
                 let life = self.leave(slot);
-                self.tasks[slot as usize].route = *route;
+                let task = &mut self.tasks[slot as usize];
+                let bytes = live_bytes(task.body);
+                let from = std::mem::replace(&mut task.route, *route);
+                self.lane_mut(from).live_bytes -= bytes;
+                self.lane_mut(*route).live_bytes += bytes;
                 self.enter(slot, life);
             }
             Event::Restored { image, body } => {
@@ -453,8 +458,12 @@ impl QueueState {
         if let Some(key) = task.key {
             self.keys.rehome(key, body.segment);
         }
+        let route = task.route;
         self.bodies.release(old);
         self.bodies.add(body);
+        let lane = self.lane_mut(route);
+        lane.live_bytes -= live_bytes(old);
+        lane.live_bytes += live_bytes(body);
     }
 
     /// Changes how old a route's tasks may get, and with it when its waiting ones are given up.

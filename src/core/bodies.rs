@@ -10,6 +10,11 @@ use super::ids::{BodyRef, SegmentNo};
 /// Bytes a record takes beside its body, about: what a live task costs when compaction moves it.
 const RECORD_OVERHEAD_BYTES: u64 = 96;
 
+/// What a live task takes of the log, about.
+pub(super) fn live_bytes(body: BodyRef) -> u64 {
+    u64::from(body.len) + RECORD_OVERHEAD_BYTES
+}
+
 /// What of a log segment is still needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyUse {
@@ -32,7 +37,7 @@ pub(super) struct Bodies {
 
 impl Bodies {
     pub(super) fn add(&mut self, body: BodyRef) {
-        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
+        let bytes = live_bytes(body);
         let used = self.take_in_hand(body.segment);
         used.tasks += 1;
         used.bytes += bytes;
@@ -42,7 +47,7 @@ impl Bodies {
     /// # Panics
     /// When more is released than was added.
     pub(super) fn release(&mut self, body: BodyRef) {
-        let bytes = u64::from(body.len) + RECORD_OVERHEAD_BYTES;
+        let bytes = live_bytes(body);
         let used = self.take_in_hand(body.segment);
         let tasks = used.tasks.checked_sub(1);
         used.tasks = tasks.expect("the segment of a live body is counted");

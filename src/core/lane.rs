@@ -20,6 +20,8 @@ pub(crate) struct QueueLane {
     pub(crate) grants: u64,
     /// Answers so far.
     pub(crate) answers: u64,
+    /// Bytes of log that its live tasks need, about; those in poison too.
+    pub(crate) live_bytes: u64,
     /// How old its tasks may get; volatile.
     pub(crate) age_max: Option<SpanMs>,
     pub(crate) totals: LaneTotals,
@@ -113,6 +115,7 @@ impl QueueLane {
             counts: LaneCounts::default(),
             grants: 0,
             answers: 0,
+            live_bytes: 0,
             age_max: None,
             totals: LaneTotals::default(),
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::bodies::{Bodies, BodyUse};
+use super::bodies::{Bodies, BodyUse, live_bytes};
 use super::ends::LeaseEnds;
 use super::event::{Base, Carried, Isolation, LifeImage, PoisonCause, TaskImage};
 use super::history::TaskHistory;
@@ -245,6 +245,11 @@ impl QueueState {
     /// Bytes of log that live tasks need, about.
     pub fn live_bytes(&self) -> u64 {
         self.bodies.bytes()
+    }
+
+    /// The same of one route's tasks, those in poison too.
+    pub fn live_bytes_of(&self, route: RouteId) -> u64 {
+        self.lane(route).live_bytes
     }
 
     /// What of a segment is still needed by tasks.
@@ -487,6 +492,7 @@ impl QueueState {
     /// Adds a task and its place in the index; the caller puts it where its life says.
     pub(super) fn add_task(&mut self, mut task: Task, carried: &Carried) -> Slot {
         let (id, body) = (task.id, task.body);
+        self.lane_mut(task.route).live_bytes += live_bytes(body);
         task.carries = !carried.is_empty();
         let slot = Slot::try_from(self.tasks.insert(task)).expect("fewer than 2^32 tasks");
         let tasks = &self.tasks;
@@ -507,6 +513,7 @@ impl QueueState {
             entry.remove();
         }
         self.bodies.release(task.body);
+        self.lane_mut(task.route).live_bytes -= live_bytes(task.body);
         if task.carries {
             self.carried.remove(&slot);
         }

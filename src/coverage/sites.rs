@@ -97,6 +97,7 @@ catalogue! {
     }
     "queue": {
         RefusedByCapacity = "refused_by_capacity": "an enqueue was refused: as many commands pend as may",
+        RefusedByShare = "refused_by_share": "a route was refused more than its share while others had room",
         RefusedByPoison = "refused_by_poison": "an enqueue was refused: the poison store is full",
         RefusedByBacklog = "refused_by_backlog": "an enqueue was refused: too much waits for the disk",
         RefusedByDisk = "refused_by_disk": "an enqueue was refused: the log's share of the disk is used up",

@@ -60,7 +60,7 @@ pub enum What {
     Declined {
         /// The number of the enqueue that was offered.
         op: OpId,
-        /// `full`, `key_conflict`, `deadline_passed`, `closed`, `unknown_route`, `too_large`.
+        /// `full`, `no_room` (of disk or memory), `key_conflict`, `deadline_passed`, `closed`, `unknown_route`, `too_large`.
         why: String,
     },
     /// No answer: it may have been kept or not.

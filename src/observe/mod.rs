@@ -30,7 +30,8 @@ pub use bridge::{
 pub use distribution::{BUCKETS, Bucket, Distribution, Histogram};
 pub use listener::ListenerStatus;
 pub use queue::{
-    BackpressureStatus, CacheStatus, FeedStatus, JournalStatus, QueueStatus, Rates, RouteStatus,
+    BackpressureStatus, CacheStatus, FeedStatus, JournalStatus, QueueStatus, Rates, RouteShare,
+    RouteStatus,
 };
 pub use receiver::{InboxStatus, ReceiverStats, ReceiverStatus};
 

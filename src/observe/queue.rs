@@ -57,9 +57,31 @@ pub struct RouteStatus {
     pub rates: Rates,
     /// Leasing was stopped by an operator.
     pub paused: bool,
+    /// Bytes of the log that its tasks need, about, those in poison too.
+    pub live_bytes: u64,
+    /// What it may hold: tasks that are pending, tasks in poison, and those bytes.
+    #[serde(flatten)]
+    pub share: RouteShare,
     /// From a lease's grant to its end, whoever ended it: the holder, its deadline, or the queue's close. In whole
     /// milliseconds.
     pub lease_to_settle: Distribution,
+}
+
+/// What a route may hold of its queue: so much in any case, and so much at most, were the others empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteShare {
+    /// Pending tasks that it may have, whatever others hold.
+    pub tasks_guaranteed: u64,
+    /// Pending tasks that it may have at most.
+    pub tasks_max: u64,
+    /// Tasks in poison with which it is still taken from, whatever others hold.
+    pub poison_guaranteed: u64,
+    /// The same at most.
+    pub poison_max: u64,
+    /// Bytes of the log that its tasks may need, whatever others hold.
+    pub bytes_guaranteed: u64,
+    /// The same at most.
+    pub bytes_max: u64,
 }
 
 /// Commands a second, over the last ten seconds.

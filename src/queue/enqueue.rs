@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::engine::{Core, Engine, Page, Wanted};
+use super::engine::{Core, Engine, Page, WantedByRoute};
 use super::envelope;
 use super::error::EnqueueError;
 use super::options::{KEY_BYTES_MAX, TaskOptions};
@@ -33,6 +33,17 @@ struct Prepared {
     deadline: Option<Wall>,
     /// Where its record stands in its page.
     record: Range<usize>,
+}
+
+impl Prepared {
+    /// Asks for what it needs if it is new. A route that nobody knows refuses it later, and needs no room.
+    fn wants(&self, core: &Core, now: Now, bytes: usize, wanted: &mut WantedByRoute) {
+        if !core.knows(now, self.key)
+            && let Some(route) = core.state.route(&self.route)
+        {
+            wanted.add(route, bytes as u64);
+        }
+    }
 }
 
 /// Bytes of a page, in which records of one batch stand side by side. Eighty records of 100 bytes share one
@@ -80,13 +91,10 @@ impl Incoming {
     }
 
     /// What those ask for that the queue doesn't know yet.
-    fn wanted(&self, core: &Core, now: Now) -> Wanted {
-        let mut wanted = Wanted::default();
+    fn wanted(&self, core: &Core, now: Now) -> WantedByRoute {
+        let mut wanted = WantedByRoute::default();
         for command in &self.commands {
-            if !core.knows(now, command.key) {
-                wanted.commands += 1;
-                wanted.bytes += command.record.len() as u64;
-            }
+            command.wants(core, now, command.record.len(), &mut wanted);
         }
         wanted
     }
@@ -103,27 +111,27 @@ impl<T: Payload> SafeTaskQueue<T> {
         let engine = &self.owner.engine;
         // Whoever finds room waits for no news of it, and need not be told any.
         match self.submit_one(&command, &mut record).await {
-            Err(EnqueueError::Full { .. }) => {}
+            Err(error) if error.room_after().is_some() => {}
             other => return other,
         }
         loop {
             let mut room = std::pin::pin!(engine.room.notified());
             room.as_mut().enable();
-            match self.submit_one(&command, &mut record).await {
-                Err(EnqueueError::Full { retry_after, .. }) => {
-                    // Disk and backlog have no news of their own: look again by the clock as well.
-                    let again = engine.env.clock.sleep(retry_after);
-                    tokio::select! { biased; () = room => {} () = again => {} }
-                }
-                other => return other,
-            }
+            let tried = self.submit_one(&command, &mut record).await;
+            let Some(retry_after) = tried.as_ref().err().and_then(EnqueueError::room_after) else {
+                return tried;
+            };
+            // Disk and backlog have no news of their own: look again by the clock as well.
+            let again = engine.env.clock.sleep(retry_after);
+            tokio::select! { biased; () = room => {} () = again => {} }
         }
     }
 
     /// Enqueues one command if there is room now. Returns once it is durable.
     ///
     /// # Errors
-    /// [`EnqueueError::Full`] when there is none; otherwise as [`SafeTaskQueue::enqueue`].
+    /// [`EnqueueError::Full`] or [`EnqueueError::RouteFull`] when there is none; otherwise as
+    /// [`SafeTaskQueue::enqueue`].
     pub async fn try_enqueue(
         &self,
         value: T,
@@ -137,7 +145,8 @@ impl<T: Payload> SafeTaskQueue<T> {
     /// refused by itself; the replies are in order.
     ///
     /// # Errors
-    /// [`EnqueueError::Full`], [`EnqueueError::Closed`] or [`EnqueueError::InDoubt`] for the whole batch.
+    /// [`EnqueueError::Full`], [`EnqueueError::RouteFull`] (of the first route that has no room for its part),
+    /// [`EnqueueError::Closed`] or [`EnqueueError::InDoubt`] for the whole batch.
     pub async fn enqueue_batch(
         &self,
         commands: impl IntoIterator<Item = (T, TaskOptions)>,
@@ -228,13 +237,13 @@ impl<T: Payload> SafeTaskQueue<T> {
     /// Has commands accepted once it is known that there is room for all of them.
     async fn submit<R>(
         &self,
-        wanted: impl FnOnce(&Core, Now) -> Wanted,
+        wanted: impl FnOnce(&Core, Now) -> WantedByRoute,
         accept: impl FnOnce(&mut Core, Now) -> R,
     ) -> Result<R, EnqueueError> {
         let engine = &self.owner.engine;
         let accepted = engine.durably(|core, now| {
             let wanted = wanted(core, now);
-            core.admit(&engine.options, wanted)?;
+            core.admit_routes(&engine.options, &wanted)?;
             Ok(accept(core, now))
         });
         match accepted.await {
@@ -250,12 +259,10 @@ impl<T: Payload> SafeTaskQueue<T> {
     ) -> Result<Enqueued, EnqueueError> {
         let engine = &self.owner.engine;
         let bytes = record.len();
-        let wanted = |core: &Core, now| match core.knows(now, command.key) {
-            true => Wanted::default(),
-            false => Wanted {
-                commands: 1,
-                bytes: bytes as u64,
-            },
+        let wanted = |core: &Core, now| {
+            let mut wanted = WantedByRoute::default();
+            command.wants(core, now, bytes, &mut wanted);
+            wanted
         };
         let mut page = Page::new(bytes);
         let accept = |core: &mut Core, now| core.enqueue(engine, now, command, record, &mut page);

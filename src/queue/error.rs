@@ -61,6 +61,16 @@ pub enum EnqueueError {
         /// The queue's `capacity`.
         capacity: u64,
     },
+    /// A route holds as much as its share of the queue allows; nothing was kept. Others have room for theirs.
+    #[error("route `{route}` is full: {why}; commands for other routes are taken")]
+    RouteFull {
+        /// The route whose commands find no room.
+        route: String,
+        /// What it has used up.
+        why: RouteFullBecause,
+        /// A guess at when to try again.
+        retry_after: Duration,
+    },
     /// No such route.
     #[error("there is no route `{0}`")]
     UnknownRoute(String),
@@ -100,7 +110,17 @@ impl EnqueueError {
 
     /// Whether the same command may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Closed | Self::InDoubt(_))
+        self.room_after().is_some() || matches!(self, Self::Closed | Self::InDoubt(_))
+    }
+
+    /// If there was no room: a guess at when to try again.
+    pub fn room_after(&self) -> Option<Duration> {
+        match self {
+            Self::Full { retry_after, .. } | Self::RouteFull { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -119,6 +139,26 @@ pub enum FullBecause {
     /// More is waiting to be written than fits in memory.
     #[error("the disk can't keep up")]
     Backlog,
+}
+
+/// What a route has used up of its share of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteFullBecause {
+    /// As many of its tasks are pending as may be.
+    #[error(
+        "as many of its tasks wait as its share of the queue's `capacity` allows: see to its endpoint, or move them"
+    )]
+    Capacity,
+    /// As many of its tasks are in the poison store as may be.
+    #[error(
+        "as many of its tasks are in poison as its share of `poison_capacity` allows: requeue or purge them"
+    )]
+    Poison,
+    /// Its tasks take as much of the log as they may.
+    #[error(
+        "its tasks take up its share of the log: see to its endpoint, or purge what is in poison"
+    )]
+    Bytes,
 }
 
 /// An operation on leases or tasks did not happen, or it isn't known whether it did.

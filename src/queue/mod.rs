@@ -34,7 +34,7 @@ pub use backpressure::BackpressureSignal;
 pub use command::Command;
 pub use drain::{Drained, DrainedTask};
 pub use enqueue::Enqueued;
-pub use error::{EnqueueError, FullBecause, LeaseError, OpenError};
+pub use error::{EnqueueError, FullBecause, LeaseError, OpenError, RouteFullBecause};
 pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
 pub use lease::{Extension, Failure, Lease, Sends};
 pub use log::LogFailure;

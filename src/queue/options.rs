@@ -65,6 +65,9 @@ pub struct QueueOptions {
     pub capacity: u64,
     /// Tasks in the poison store from which on new commands are refused. 1,048,576.
     pub poison_capacity: u64,
+    /// The part of `capacity`, of `poison_capacity` and of the log, in percent, that is guaranteed to the routes that were
+    /// defined, to each as much; the rest is there for whoever comes first. 50, at most 100.
+    pub guaranteed_percent: u8,
     /// Waiting tasks (ready or delayed) from which on the queue signals backpressure. None: never.
     pub high_watermark: Option<u64>,
     /// Waiting tasks at which the signal clears again. None: half of the high watermark.
@@ -104,6 +107,7 @@ impl QueueOptions {
             routes: BTreeMap::new(),
             capacity: 1 << 20,
             poison_capacity: 1 << 20,
+            guaranteed_percent: 50,
             high_watermark: None,
             low_watermark: None,
             dedupe_window: Duration::from_secs(24 * 3600),
@@ -146,6 +150,11 @@ impl QueueOptions {
             "must be at least `backoff_min`",
         )?;
         self.validate_routes()?;
+        check(
+            self.guaranteed_percent <= 100,
+            "guaranteed_percent",
+            "must be at most 100",
+        )?;
         check(self.capacity > 0, "capacity", "must be above 0")?;
         check(
             self.capacity <= CAPACITY_MAX,
@@ -193,6 +202,16 @@ impl QueueOptions {
         {
             let allowed = "must be exponential, or from 1 to 64 steps of at least 1 ms";
             check(backoff.is_sensible(), "backoff", allowed)?;
+        }
+        for own in self.routes.values() {
+            check(own.capacity != Some(0), "capacity", "must be above 0")?;
+            let poison = own.poison_capacity != Some(0);
+            check(poison, "poison_capacity", "must be above 0")?;
+            check(
+                own.log_bytes_max != Some(0),
+                "log_bytes_max",
+                "must be above 0",
+            )?;
         }
         Ok(())
     }
@@ -297,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn every_senseless_option_is_refused_by_name() {
         assert_eq!(QueueOptions::new("/x").validate(), Ok(()));
-        let spoils: [Spoil; 16] = [
+        let spoils: [Spoil; 18] = [
             (|o| o.name = "  ".into(), "name"),
             (|o| o.poison_queue_name.clear(), "poison_queue_name"),
             (|o| o.lease = Duration::ZERO, "lease"),
@@ -310,6 +329,17 @@ mod tests {
                 "backoff",
             ),
             (|o| o.max_age = Some(Duration::ZERO), "max_age"),
+            (|o| o.guaranteed_percent = 101, "guaranteed_percent"),
+            (
+                |o| {
+                    let limits = RouteLimits {
+                        poison_capacity: Some(0),
+                        ..RouteLimits::default()
+                    };
+                    o.routes = BTreeMap::from([("a".to_owned(), limits)]);
+                },
+                "poison_capacity",
+            ),
             (
                 |o| {
                     let limits = RouteLimits {

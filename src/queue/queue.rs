@@ -150,7 +150,8 @@ impl<T> SafeTaskQueue<T> {
     /// [`LeaseError::UnknownRoute`] when its name is empty or too long, or the log's segments have no room
     /// for more routes.
     pub async fn define_route(&self, name: &str) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.define_route(now, name))
+        let options = self.options();
+        self.operate(|core, now| core.define_route(options, now, name))
             .await
             .map(drop)
     }
@@ -166,7 +167,7 @@ impl<T> SafeTaskQueue<T> {
                 if core.stage == QueueStage::Closed {
                     return Err(failed(name, LeaseError::Closed));
                 }
-                core.define_route(now, name)
+                core.define_route(self.options(), now, name)
                     .map_err(|refusal| failed(name, refusal.into()))?;
             }
             Ok(())

@@ -1,4 +1,5 @@
-//! What failed attempts cost, how long their tasks wait, and how old tasks may get: of the queue, and of single routes.
+//! What single routes have of their own: what failed attempts cost, how long their tasks wait, how old tasks may get,
+//! and how much they may fill.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,6 +66,12 @@ pub struct RouteLimits {
     pub backoff: Option<Backoff>,
     /// How old a task may get.
     pub max_age: Option<Duration>,
+    /// Tasks that may be pending on it. None: what others leave.
+    pub capacity: Option<u64>,
+    /// Tasks of it in the poison store from which on new commands for it are refused. None: what others leave.
+    pub poison_capacity: Option<u64>,
+    /// Bytes of the log that its tasks may need, about, those in poison too. None: what others leave.
+    pub log_bytes_max: Option<u64>,
 }
 
 impl QueueOptions {

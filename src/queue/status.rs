@@ -1,9 +1,9 @@
 //! How a queue is doing: everything it counts, gathered under one hold of the lock.
 
-use super::engine::{JournalNumbers, Written};
+use super::engine::{JournalNumbers, Share, Written};
 use super::queue::SafeTaskQueue;
 use crate::core::LaneCounts;
-use crate::observe::{JournalStatus, QueueStatus, Rates, RouteStatus};
+use crate::observe::{JournalStatus, QueueStatus, Rates, RouteShare, RouteStatus};
 
 impl<T> SafeTaskQueue<T> {
     /// How the queue is doing now.
@@ -48,6 +48,8 @@ impl<T> SafeTaskQueue<T> {
                     .map(|enqueued_at| now.queue.since(enqueued_at).as_duration()),
                 rates: Rates::default(),
                 paused: state.is_paused(route),
+                live_bytes: state.live_bytes_of(route),
+                share: share(core.shares(options, route)),
                 lease_to_settle: core.times.lease_to_settle(route),
             };
             let routes: Vec<RouteStatus> = state.route_ids().map(status).collect();
@@ -69,5 +71,16 @@ impl<T> SafeTaskQueue<T> {
     /// How many tasks of all routes are where.
     pub fn counts(&self) -> LaneCounts {
         self.owner.engine.look(|core, _| core.state.counts_of_all())
+    }
+}
+
+fn share([tasks, poison, bytes]: [Share; 3]) -> RouteShare {
+    RouteShare {
+        tasks_guaranteed: tasks.guaranteed,
+        tasks_max: tasks.max,
+        poison_guaranteed: poison.guaranteed,
+        poison_max: poison.max,
+        bytes_guaranteed: bytes.guaranteed,
+        bytes_max: bytes.max,
     }
 }

@@ -90,7 +90,10 @@ impl IngestService {
                     replies.extend(more);
                     piece = piece.saturating_mul(2);
                 }
-                Err(EnqueueError::Full { retry_after, .. }) => {
+                Err(
+                    EnqueueError::Full { retry_after, .. }
+                    | EnqueueError::RouteFull { retry_after, .. },
+                ) => {
                     reached!(Site::IngestWaited);
                     // A piece larger than the whole queue would wait for ever.
                     piece = (piece.min(checked.len()) / 2).max(1);
@@ -348,6 +351,9 @@ fn answer(result: Result<Enqueued, EnqueueError>) -> v1::enqueue_reply::Result {
     let reason = match &error {
         EnqueueError::Full {
             retry_after: after, ..
+        }
+        | EnqueueError::RouteFull {
+            retry_after: after, ..
         } => {
             retry_after = *after;
             Reason::QueueFull
@@ -380,7 +386,7 @@ fn refusal(reason: v1::refusal::Reason, mut message: String) -> v1::Refusal {
 fn refused_all(error: &EnqueueError) -> Status {
     let text = error.to_string();
     match error {
-        EnqueueError::Full { retry_after, .. } => {
+        EnqueueError::Full { retry_after, .. } | EnqueueError::RouteFull { retry_after, .. } => {
             reached!(Site::IngestExhausted);
             let mut status = Status::resource_exhausted(text);
             status

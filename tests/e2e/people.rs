@@ -105,8 +105,9 @@ fn a_route_without_a_link_is_not_called_active() {
 
 #[test]
 fn an_endpoint_in_trouble_can_be_played() {
-    let house =
-        House::with_top("[queue]\nbackoff_min = \"1ms\"\nbackoff_max = \"2ms\"\nmax_retries = 2\n");
+    let house = House::with_top(
+        "[queue]\nbackoff = \"exponential\"\nbackoff_min = \"1ms\"\nbackoff_max = \"2ms\"\nmax_retries = 2\n",
+    );
     let _bridge = house.ready_bridge();
     let line = house.write("line.txt", b"1\n");
     for (play, count) in [

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leasebridge::core::TaskId;
 use leasebridge::env::{Clock, Wall};
-use leasebridge::queue::{EnqueueError, Enqueued, TaskOptions};
+use leasebridge::queue::{EnqueueError, Enqueued, FullBecause, RouteFullBecause, TaskOptions};
 
 use super::host::{Host, Process};
 use super::workload::print;
@@ -173,7 +173,17 @@ impl Enqueue {
 
     fn declined(&self, world: &World, error: &EnqueueError) -> OfferTry {
         let (why, outcome) = match error {
-            EnqueueError::Full { .. } => ("full", OfferTry::Again),
+            EnqueueError::Full {
+                why: FullBecause::Capacity | FullBecause::Poison,
+                ..
+            }
+            | EnqueueError::RouteFull {
+                why: RouteFullBecause::Capacity | RouteFullBecause::Poison,
+                ..
+            } => ("full", OfferTry::Again),
+            EnqueueError::Full { .. } | EnqueueError::RouteFull { .. } => {
+                ("no_room", OfferTry::Again)
+            }
             EnqueueError::BatchTooLarge { .. } => ("batch_too_large", OfferTry::Settled),
             EnqueueError::Closed => ("closed", OfferTry::Again),
             EnqueueError::KeyConflict { .. } => ("key_conflict", OfferTry::Settled),

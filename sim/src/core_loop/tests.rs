@@ -180,7 +180,7 @@ fn a_full_disk_refuses_commands_and_what_is_there_still_drains() {
         disk(DiskFault::NoSpace { percent: 40 }, 1, 0),
     )];
     let ran = ran(&plan);
-    let full = |what: &What| matches!(what, What::Declined { why, .. } if why == "full");
+    let full = |what: &What| matches!(what, What::Declined { why, .. } if why == "no_room");
     assert!(count(&ran, full) > 0, "{}", text(&ran));
     assert_eq!(accepted(&ran).len(), 120);
 }

@@ -299,7 +299,10 @@ fn judge(status: &Status) -> EnqueueAnswer {
     let says = |words: &str| status.message().contains(words);
     match status.code() {
         Code::ResourceExhausted if says("full") => EnqueueAnswer::Declined {
-            why: "full",
+            why: match says("the log") || says("the disk") {
+                true => "no_room",
+                false => "full",
+            },
             again: true,
         },
         Code::Unavailable if says("takes nothing new") || says("the queue is closed") => {

@@ -37,6 +37,7 @@ mod lost;
 mod once;
 mod order;
 mod rules;
+mod shares;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -160,6 +161,7 @@ impl Groups {
         self.order.see(sight, findings);
         self.fairness.see(sight, findings);
         self.liveness.see(sight, findings);
+        shares::see(sight, findings);
         bounded::see(sight, findings);
         inbox::see(sight, findings);
         self.keys.see(sight, findings);

@@ -12,6 +12,9 @@ use crate::plan::{
     OpKind, OpSpec, Plan, Step,
 };
 
+/// The part of a queue's capacity that is shared out among its routes, by the product's default.
+const GUARANTEED_PERCENT: u64 = 50;
+
 /// How long a fault may wait for something in flight before it strikes.
 const IN_FLIGHT_WAIT: Micros = Micros::from_secs(1);
 
@@ -30,6 +33,8 @@ pub struct Rules {
     pub key_window: Option<Micros>,
     /// Leases that a route may hold at once.
     pub window: Option<u32>,
+    /// Tasks that each route may hold, whatever others hold; `None` if nobody knows.
+    pub guaranteed: Option<u64>,
     /// For how long a lease is granted, and extended, at most.
     pub lease: Option<Micros>,
     /// How long a lease may be held in all.
@@ -112,6 +117,9 @@ impl Rules {
                 .collect(),
             key_window: Some(plan.knobs.key_window),
             window: Some(plan.knobs.window),
+            guaranteed: (topology.routes.len() as u64)
+                .checked_sub(1)
+                .map(|others| plan.knobs.capacity * GUARANTEED_PERCENT / 100 / (others + 1)),
             lease: Some(plan.knobs.lease),
             max_hold: Some(plan.knobs.max_hold),
             commands: plan.ops.iter().filter_map(command).collect(),

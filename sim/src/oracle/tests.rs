@@ -14,5 +14,6 @@ mod lost;
 mod once;
 mod order;
 mod real;
+mod shares;
 mod suspects;
 mod waits;

@@ -111,7 +111,10 @@ pub(super) async fn produce(cast: &DemoCast) -> Result<(), CommandFailure> {
         };
         match answered {
             Ok(answers) => take_down(cast, answers)?,
-            Err(EnqueueError::Full { retry_after, .. }) => {
+            Err(
+                EnqueueError::Full { retry_after, .. }
+                | EnqueueError::RouteFull { retry_after, .. },
+            ) => {
                 cast.env.clock.sleep(retry_after).await;
             }
             Err(EnqueueError::Closed | EnqueueError::InDoubt(_)) => {

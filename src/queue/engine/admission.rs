@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::error::{EnqueueError, FullBecause};
+use super::super::error::{EnqueueError, FullBecause, RouteFullBecause};
 use super::super::options::QueueOptions;
-use super::{Core, Engine, QueueStage};
+use super::{Core, Engine, QueueStage, Share};
 use crate::core::ids::{Fingerprint, KeyHash};
 use crate::core::{Input, Now, Refusal, Reply, RouteId};
 use crate::coverage::{Site, reached};
@@ -30,6 +30,42 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(crate) struct Wanted {
     pub(crate) commands: u64,
     pub(crate) bytes: u64,
+}
+
+impl Wanted {
+    /// What its records take of the log, about.
+    fn record_bytes(self) -> u64 {
+        self.bytes + self.commands * RECORD_OVERHEAD_BYTES
+    }
+}
+
+/// The same by routes: mostly there is one.
+#[derive(Debug, Default)]
+pub(crate) struct WantedByRoute(Vec<(RouteId, Wanted)>);
+
+impl WantedByRoute {
+    /// One command more, of so many bytes.
+    pub(crate) fn add(&mut self, route: RouteId, bytes: u64) {
+        let at = self.0.iter().rposition(|(known, _)| *known == route);
+        let at = at.unwrap_or_else(|| {
+            self.0.push((route, Wanted::default()));
+            self.0.len() - 1
+        });
+        let wanted = &mut self.0[at].1;
+        wanted.commands += 1;
+        wanted.bytes += bytes;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (RouteId, Wanted)> + '_ {
+        self.0.iter().copied()
+    }
+
+    fn all(&self) -> Wanted {
+        self.iter().fold(Wanted::default(), |all, (_, one)| Wanted {
+            commands: all.commands + one.commands,
+            bytes: all.bytes + one.bytes,
+        })
+    }
 }
 
 /// The log's share of the disk.
@@ -112,9 +148,13 @@ impl Space {
     fn has_room(&self, in_use: u32, live: u64, bytes: u64) -> bool {
         let ahead = self.ahead(in_use);
         let needed = u32::try_from(bytes / self.segment_bytes).unwrap_or(u32::MAX);
-        let total = u64::from((in_use + ahead).saturating_sub(RESERVED_SEGMENTS));
-        ahead > RESERVED_SEGMENTS.saturating_add(needed)
-            && live + bytes <= total * self.segment_bytes / 2
+        ahead > RESERVED_SEGMENTS.saturating_add(needed) && live + bytes <= self.live_max(in_use)
+    }
+
+    /// Bytes that live commands may take.
+    fn live_max(&self, in_use: u32) -> u64 {
+        let total = (in_use + self.ahead(in_use)).saturating_sub(RESERVED_SEGMENTS);
+        u64::from(total) * self.segment_bytes / 2
     }
 }
 
@@ -124,8 +164,61 @@ impl Core {
         key.is_some_and(|(key, _)| self.state.remembers(key, &self.policy, now))
     }
 
-    /// Whether commands may be accepted now. All of them or none. Nothing is asked for where all are known: their
-    /// producers learn that, however full the queue is.
+    /// Whether commands of these routes may be accepted now. All of them or none. Nothing is asked for where all are
+    /// known: their producers learn that, however full the queue is.
+    pub(crate) fn admit_routes(
+        &mut self,
+        options: &QueueOptions,
+        wanted: &WantedByRoute,
+    ) -> Result<(), EnqueueError> {
+        if self.stage != QueueStage::Open {
+            return Err(EnqueueError::Closed);
+        }
+        let all = wanted.all();
+        let (commands, capacity) = (all.commands, options.capacity);
+        if commands > capacity {
+            return Err(EnqueueError::BatchTooLarge { commands, capacity });
+        }
+        let live_max = self.space.live_max(self.tail.in_use());
+        for (route, wanted) in wanted.iter() {
+            let more = (wanted.commands, wanted.record_bytes());
+            let why = self
+                .shares
+                .refuse(&self.state, options, live_max, route, more);
+            if let Some(why) = why {
+                return Err(self.route_full(route, why));
+            }
+        }
+        match all.commands {
+            0 => Ok(()),
+            _ => self.admit_bytes(options, all),
+        }
+    }
+
+    /// Why the route takes no more. Where there is one alone, it is the whole queue that is full.
+    fn route_full(&mut self, route: RouteId, why: RouteFullBecause) -> EnqueueError {
+        let (site, whole) = match why {
+            RouteFullBecause::Capacity => (Site::RefusedByCapacity, FullBecause::Capacity),
+            RouteFullBecause::Poison => (Site::RefusedByPoison, FullBecause::Poison),
+            RouteFullBecause::Bytes => (Site::RefusedByDisk, FullBecause::Disk),
+        };
+        reached!(site);
+        let retry_after = RETRY_AFTER;
+        if !self.shares.are_several() {
+            self.space.full |= whole == FullBecause::Disk;
+            let why = whole;
+            return EnqueueError::Full { why, retry_after };
+        }
+        reached!(Site::RefusedByShare);
+        let route = self.state.route_name(route).to_owned();
+        EnqueueError::RouteFull {
+            route,
+            why,
+            retry_after,
+        }
+    }
+
+    /// Whether tasks that come from elsewhere have room in the queue as a whole: no route's share binds them.
     pub(crate) fn admit(
         &mut self,
         options: &QueueOptions,
@@ -156,12 +249,23 @@ impl Core {
             reached!(Site::RefusedByPoison);
             return full(FullBecause::Poison);
         }
+        self.admit_bytes(options, wanted)
+    }
+
+    /// Whether there is room in memory and in the log.
+    fn admit_bytes(&mut self, options: &QueueOptions, wanted: Wanted) -> Result<(), EnqueueError> {
+        let full = |why| {
+            Err(EnqueueError::Full {
+                why,
+                retry_after: RETRY_AFTER,
+            })
+        };
         let backlog_max = PENDING_BYTES_MAX.min(options.log_bytes_max / PENDING_SHARE);
         if self.tail.pending_bytes() > backlog_max {
             reached!(Site::RefusedByBacklog);
             return full(FullBecause::Backlog);
         }
-        let bytes = wanted.bytes + wanted.commands * RECORD_OVERHEAD_BYTES;
+        let bytes = wanted.record_bytes();
         let in_use = self.tail.in_use();
         let has_room = self.space.has_room(in_use, self.state.live_bytes(), bytes);
         self.space.full = !has_room;
@@ -174,7 +278,12 @@ impl Core {
     }
 
     /// Makes a route known. Each has a line at the head of every segment, so small segments take few.
-    pub(crate) fn define_route(&mut self, now: Now, name: &str) -> Result<Reply, Refusal> {
+    pub(crate) fn define_route(
+        &mut self,
+        options: &QueueOptions,
+        now: Now,
+        name: &str,
+    ) -> Result<Reply, Refusal> {
         let is_new = self.state.route(name).is_none();
         if is_new && self.state.route_ids().count() >= self.tail.routes_max() {
             let why = "another one: `segment_bytes` leaves no room for more routes";
@@ -183,8 +292,15 @@ impl Core {
         let defined = self.run(now, Input::DefineRoute { name }, &[])?;
         if let Reply::Route(route) = defined {
             self.adopt(now, route);
+            self.shares.serve(options, route, name);
         }
         Ok(defined)
+    }
+
+    /// What a route may hold: of tasks, of tasks in poison, of bytes in the log.
+    pub(crate) fn shares(&self, options: &QueueOptions, route: RouteId) -> [Share; 3] {
+        let live_max = self.space.live_max(self.tail.in_use());
+        self.shares.of(&self.state, options, live_max, route)
     }
 
     /// Lets what the route has of its own hold from now on.

@@ -15,7 +15,9 @@ use super::compaction::Compaction;
 use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
-use super::{Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, reading, time};
+use super::{
+    Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, reading, shares, time,
+};
 use crate::core::{
     DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Reply, Report, Settlement,
 };
@@ -179,6 +181,7 @@ impl Owner {
             clock: time::QueueClock::new(&*env.clock, state.at()),
             state,
             tail: Tail::new(writer),
+            shares: shares::Shares::new(&options),
             space: admission::Space::new(&options, log.room().ready),
             compaction: Compaction::default(),
             bodies: cache::BodyCache::new(options.cache_bytes),
@@ -280,7 +283,13 @@ impl Engine {
             opened.expect("an opening is never refused");
             let name = DEFAULT_ROUTE;
             match core.run(now, Input::DefineRoute { name }, &[]) {
-                Ok(Reply::Route(route)) => core.adopt(now, route),
+                Ok(Reply::Route(route)) => {
+                    core.adopt(now, route);
+                    // Otherwise it is in service once somebody defines it, as any other.
+                    if self.options.routes.contains_key(name) {
+                        core.shares.serve(&self.options, route, name);
+                    }
+                }
                 other => unreachable!("its name is good, and the first: {other:?}"),
             }
         })

@@ -16,6 +16,7 @@ mod locked;
 mod moving;
 mod notice;
 mod reading;
+mod shares;
 mod tail;
 mod time;
 mod times;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::commit::{CommitEnd, CommitQueue};
-use super::error::{EnqueueError, FullBecause};
+use super::error::{EnqueueError, FullBecause, RouteFullBecause};
 use super::log::{Log, LogFailure};
 use super::options::QueueOptions;
 use super::route_limits::RoutePolicies;
@@ -37,11 +38,12 @@ use crate::core::{
 use crate::env::{Env, Wall};
 use crate::journal::Position;
 
-pub(crate) use admission::Wanted;
+pub(crate) use admission::{Wanted, WantedByRoute};
 pub(crate) use cache::Page;
 pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
 pub(crate) use reading::Unread;
+pub(crate) use shares::Share;
 pub(crate) use tail::Written;
 
 /// See the module.
@@ -85,6 +87,8 @@ pub(crate) struct Core {
     broken: bool,
     /// The log's writing end: events are appended here.
     tail: tail::Tail,
+    /// What part of the queue each route may fill.
+    shares: shares::Shares,
     /// How much more the log may take.
     space: admission::Space,
     /// Which segment goes next, and when.
@@ -298,6 +302,9 @@ impl Engine {
             error,
             EnqueueError::Full {
                 why: FullBecause::Disk,
+                ..
+            } | EnqueueError::RouteFull {
+                why: RouteFullBecause::Bytes,
                 ..
             }
         ) {

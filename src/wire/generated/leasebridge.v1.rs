@@ -1425,6 +1425,23 @@ pub struct RouteStatus {
     /// What the bridge does on this route; absent if it does not serve it.
     #[prost(message, optional, tag = "27")]
     pub delivery: ::core::option::Option<RouteDelivery>,
+    /// Bytes of the log that its tasks need, about, those in poison too.
+    #[prost(uint64, tag = "28")]
+    pub live_bytes: u64,
+    /// What it may hold: pending tasks, tasks in poison, and those bytes. So much whatever others hold, and so much at
+    /// most, were the others empty. Beyond it its commands are refused, and nobody else's.
+    #[prost(uint64, tag = "29")]
+    pub tasks_guaranteed: u64,
+    #[prost(uint64, tag = "30")]
+    pub tasks_max: u64,
+    #[prost(uint64, tag = "31")]
+    pub poison_guaranteed: u64,
+    #[prost(uint64, tag = "32")]
+    pub poison_max: u64,
+    #[prost(uint64, tag = "33")]
+    pub bytes_guaranteed: u64,
+    #[prost(uint64, tag = "34")]
+    pub bytes_max: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RouteDelivery {

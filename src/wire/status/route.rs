@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{bridge, millis};
 use crate::core::event::TransportKind;
 use crate::core::{LaneCounts, LaneTotals};
-use crate::observe::{BridgeRouteStatus, LinkStatus, Rates, RouteStatus};
+use crate::observe::{BridgeRouteStatus, LinkStatus, Rates, RouteShare, RouteStatus};
 use crate::wire::v1;
 
 pub(super) fn to_wire(
@@ -25,6 +25,16 @@ pub(super) fn to_wire(
         oldest_ready,
         rates,
         paused,
+        live_bytes,
+        share:
+            RouteShare {
+                tasks_guaranteed,
+                tasks_max,
+                poison_guaranteed,
+                poison_max,
+                bytes_guaranteed,
+                bytes_max,
+            },
         lease_to_settle,
     } = route;
     let LaneTotals {
@@ -64,6 +74,13 @@ pub(super) fn to_wire(
         enqueued_per_second: rates.enqueued,
         done_per_second: rates.done,
         paused: *paused,
+        live_bytes: *live_bytes,
+        tasks_guaranteed: *tasks_guaranteed,
+        tasks_max: *tasks_max,
+        poison_guaranteed: *poison_guaranteed,
+        poison_max: *poison_max,
+        bytes_guaranteed: *bytes_guaranteed,
+        bytes_max: *bytes_max,
         lease_to_settle: Some(lease_to_settle.into()),
         breaker: delivery
             .map_or("", |delivery| delivery.breaker.as_str())
@@ -98,6 +115,13 @@ pub(super) fn from_wire(route: v1::RouteStatus) -> (RouteStatus, Option<BridgeRo
         enqueued_per_second,
         done_per_second,
         paused,
+        live_bytes,
+        tasks_guaranteed,
+        tasks_max,
+        poison_guaranteed,
+        poison_max,
+        bytes_guaranteed,
+        bytes_max,
         lease_to_settle,
         breaker,
         sent_socket_total,
@@ -151,6 +175,15 @@ pub(super) fn from_wire(route: v1::RouteStatus) -> (RouteStatus, Option<BridgeRo
             done: done_per_second,
         },
         paused,
+        live_bytes,
+        share: RouteShare {
+            tasks_guaranteed,
+            tasks_max,
+            poison_guaranteed,
+            poison_max,
+            bytes_guaranteed,
+            bytes_max,
+        },
         lease_to_settle: lease_to_settle.unwrap_or_default().into(),
     };
     (status, delivery)

@@ -7,7 +7,7 @@ use super::*;
 use crate::core::event::TransportKind;
 use crate::observe::{
     BreakerState, BridgeRouteStatus, Distribution, InboxStatus, JournalStatus, LinkState,
-    LinkStatus, ListenerStatus, Rates, ReceiverStatus,
+    LinkStatus, ListenerStatus, Rates, ReceiverStatus, RouteShare,
 };
 
 /// Numbers that are all different.
@@ -143,6 +143,15 @@ fn lane(numbers: &DistinctNumbers, name: &str) -> RouteStatus {
             done: numbers.next() as f64,
         },
         paused: true,
+        live_bytes: numbers.next(),
+        share: RouteShare {
+            tasks_guaranteed: numbers.next(),
+            tasks_max: numbers.next(),
+            poison_guaranteed: numbers.next(),
+            poison_max: numbers.next(),
+            bytes_guaranteed: numbers.next(),
+            bytes_max: numbers.next(),
+        },
         lease_to_settle: numbers.times(),
     }
 }
