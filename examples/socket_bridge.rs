@@ -156,7 +156,10 @@ impl Socket {
                 biased;
                 tick = ticker.tick() => {
                     sequence += 1;
-                    let beat = Kind::Heartbeat(v1::Heartbeat { sequence });
+                    let beat = Kind::Heartbeat(v1::Heartbeat {
+                        sequence,
+                        received_bytes: 0,
+                    });
                     // A writer that is gone or that takes nothing fails the heartbeat.
                     let sent = timeout(&*env.clock, HEARTBEAT, self.sender.send(beat)).await;
                     if tick.is_none() || !matches!(sent, Ok(Ok(_))) {
@@ -170,8 +173,11 @@ impl Socket {
                             let _unheard = told.send(outcome);
                         }
                     }
-                    Ok(Some(Kind::Heartbeat(v1::Heartbeat { sequence }))) => {
-                        let ack = v1::HeartbeatAck { sequence };
+                    Ok(Some(Kind::Heartbeat(v1::Heartbeat { sequence, .. }))) => {
+                        let ack = v1::HeartbeatAck {
+                            sequence,
+                            received_bytes: 0,
+                        };
                         // No room means that the next heartbeat decides.
                         let _full = self.sender.try_send(Kind::HeartbeatAck(ack));
                     }
@@ -339,6 +345,7 @@ fn hello() -> BridgeHello {
         body_bytes_max: BODY_BYTES_DEFAULT,
         credentials: Bytes::new(),
         heartbeat: HEARTBEAT,
+        tells_received: false,
     }
 }
 

@@ -62,6 +62,7 @@ fn the_hellos_are_as_shown() {
         body_bytes_max,
         credentials: Bytes::from_static(b"secret"),
         heartbeat,
+        tells_received: true,
     };
     check("bridge-hello", bridge.to_kind());
     assert!(BridgeHello::from_kind(bridge.to_kind()).is_ok());
@@ -72,6 +73,7 @@ fn the_hellos_are_as_shown() {
         in_flight_max: 64,
         inbox_id: InboxId(std::array::from_fn(|at| u8::try_from(at).unwrap())),
         heartbeat,
+        tells_received: true,
     };
     check("endpoint-hello", endpoint.to_kind());
     assert!(EndpointHello::from_kind(endpoint.to_kind()).is_ok());
@@ -117,7 +119,16 @@ fn a_rollback_and_the_heartbeats_are_as_shown() {
         result: Bytes::new(),
     };
     check("rollback-reply", Kind::RollbackReply(reply));
-    check("heartbeat", Kind::Heartbeat(v1::Heartbeat { sequence: 1 }));
-    let ack = v1::HeartbeatAck { sequence: 1 };
+    check(
+        "heartbeat",
+        Kind::Heartbeat(v1::Heartbeat {
+            sequence: 1,
+            received_bytes: 122,
+        }),
+    );
+    let ack = v1::HeartbeatAck {
+        sequence: 1,
+        received_bytes: 91,
+    };
     check("heartbeat-ack", Kind::HeartbeatAck(ack));
 }

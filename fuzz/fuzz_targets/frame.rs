@@ -83,6 +83,7 @@ fn kind(choices: &mut Choices<'_>) -> Kind {
     match choices.byte() % 4 {
         0 => Kind::Heartbeat(v1::Heartbeat {
             sequence: u64::from(choices.edgy()) << 32 | u64::from(choices.edgy()),
+            received_bytes: u64::from(choices.edgy()),
         }),
         1 => Kind::Hello(v1::Hello {
             version: choices.edgy(),
@@ -90,6 +91,7 @@ fn kind(choices: &mut Choices<'_>) -> Kind {
             route: text(choices),
             frame_bytes_max: choices.edgy(),
             credentials: body(choices),
+            tells_received: choices.byte() % 2 == 1,
             ..Default::default()
         }),
         2 => Kind::Command(v1::Command {

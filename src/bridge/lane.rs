@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::breaker::BreakerPass;
 use super::delivery::{AttemptVerdict, Finished, deliver};
 use super::feed::{DeliveryEnd, DeliveryFeed};
+use super::limits::COMMAND_BYTES_GUESS;
 use super::link::Link;
 use super::result::TaskResult;
 use super::route::Route;
@@ -45,6 +46,8 @@ pub(super) struct DeliveryLane {
     settling: usize,
     announcer: Announcer,
     feed: DeliveryFeed,
+    /// How large a command usually is.
+    command_bytes: usize,
     /// The queue has closed, or its journal has failed.
     over: bool,
 }
@@ -72,12 +75,13 @@ impl DeliveryLane {
         queue: SafeTaskQueue<Command>,
         feed: DeliveryFeed,
     ) -> Result<Self, AdapterError> {
-        let name = &route.options.name;
-        let concurrency = route.options.window;
+        let options = &route.options;
+        let (name, concurrency) = (&options.name, options.window);
         let adapter =
             TaskQueueChannelAdapter::create_for_route(queue.clone(), name, concurrency, false)?;
         // Shut until a link is up: nothing is taken that can't be sent.
         adapter.set_open(false);
+        adapter.set_ahead((options.window_bytes / COMMAND_BYTES_GUESS).max(1));
         Ok(Self {
             gate: LaneGate::new(Arc::clone(&route)),
             route,
@@ -88,6 +92,7 @@ impl DeliveryLane {
             settling: 0,
             announcer: Announcer::default(),
             feed,
+            command_bytes: COMMAND_BYTES_GUESS,
             over: false,
         })
     }
@@ -145,12 +150,32 @@ impl DeliveryLane {
             return window;
         }
         let busy = self.deliveries.len() + self.settling;
-        let mine = window.saturating_sub(busy);
+        let mine = window.saturating_sub(busy).min(self.bytes_allow());
         let theirs = self
             .gate
             .in_flight_max()
             .saturating_sub(self.deliveries.len());
         self.gate.limit(mine.min(theirs))
+    }
+
+    /// How many more commands of the usual size may be on their way, one at the least.
+    fn bytes_allow(&self) -> usize {
+        let left = self
+            .gate
+            .open_link()
+            .map_or(0, |link| link.byte_room_left());
+        (left / self.command_bytes).max(1)
+    }
+
+    /// A command of so many bytes is sent: that is what the next ones are taken to be like, by and by. What is leased
+    /// ahead is limited by it, so that no lease waits for minutes behind others on a slow link.
+    fn learn_size(&mut self, bytes: usize) {
+        let usual = self.command_bytes - self.command_bytes / 8 + bytes.div_ceil(8);
+        self.command_bytes = usual.max(1);
+        let ahead = self.route.options.window_bytes / self.command_bytes;
+        // In powers of two, so that it changes now and then only.
+        let ahead = (ahead.max(1) + 1).next_power_of_two() / 2;
+        self.adapter.set_ahead(ahead);
     }
 
     fn start(&mut self, leases: Vec<Result<Lease<Command>, LeaseError>>) {
@@ -162,6 +187,7 @@ impl DeliveryLane {
         for lease in leases {
             match lease {
                 Ok(lease) if self.gate.is_open() => {
+                    self.learn_size(lease.value().body.len());
                     let pass = self.gate.pass();
                     let delivery = deliver(Arc::clone(&self.route), lease, by_grpc, now);
                     self.deliveries

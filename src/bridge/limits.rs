@@ -6,6 +6,33 @@ use std::time::Duration;
 /// durable settlement this carries 50 000 commands a second.
 pub(super) const WINDOW_DEFAULT: usize = 1024;
 
+/// Bytes of commands on their way to one link's endpoint unless configured otherwise: at 320 Mbit/s they take a tenth of
+/// a second, at 2 Mbit/s a quarter of a minute.
+pub(super) const WINDOW_BYTES_DEFAULT: usize = 4 << 20;
+
+/// The most that anybody may configure: as much as an endpoint's largest bodies take, some dozens of times.
+pub const WINDOW_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes on their way to an endpoint that doesn't tell what it has received: what the transport has taken counts as
+/// left there, and lies in somebody's buffer for so long at the most.
+pub(super) const WINDOW_BYTES_UNTOLD_MAX: usize = 256 << 10;
+
+/// Such an endpoint is sent a heartbeat behind so many bytes: its acknowledgement shows that they have arrived.
+pub(super) const PROBE_BYTES: usize = 64 << 10;
+
+/// Heartbeats whose acknowledgement is remembered to show something.
+pub(super) const PROBES_MAX: usize = 64;
+
+/// How large a lane takes a command to be before it has seen any: it leases few at first rather than too many.
+pub(super) const COMMAND_BYTES_GUESS: usize = 256 << 10;
+
+/// How long a link may seem to stand still at the least: an endpoint tells twice a second how far it has come, and
+/// that takes a second to arrive.
+pub(super) const STALL_MIN: Duration = Duration::from_secs(2);
+
+/// How long undoing a send may take in all. Its own patience ends long before, unless the link goes on and on.
+pub(super) const UNDO_MAX: Duration = Duration::from_secs(3600);
+
 /// The largest window anybody may configure: each command in flight holds its body in memory.
 pub const WINDOW_MAX: usize = 65_536;
 

@@ -9,20 +9,23 @@ mod driver;
 mod grpc;
 mod pace;
 mod receive;
+mod tallied;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::counters::LinkCounters;
-use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters};
+use super::limits::{PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
+use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters, WindowLimits};
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, IdRange, SendNumber};
 use crate::env::{Clock, Mono};
 use crate::wire::v1::{self, frame::Kind};
-use crate::wire::{EndpointHello, FrameSender, InboxId};
+use crate::wire::{EndpointHello, FrameSender, InboxId, ReceivedCount, Ticket};
 
 pub(super) use connect::Connector;
 pub(super) use driver::{Driver, LinkEnd};
@@ -45,6 +48,8 @@ pub(super) struct Link {
     sender: FrameSender,
     waiters: Arc<Waiters>,
     clock: Arc<dyn Clock>,
+    received: ReceivedCount,
+    whole: Mutex<WholeFrames>,
     /// The endpoint asked for nothing new, or this side closes.
     draining: AtomicBool,
     heart: Heart,
@@ -55,6 +60,23 @@ pub(super) struct Link {
     drains: Notify,
 }
 
+/// Up to where what arrived was whole frames, and when that was.
+#[derive(Clone, Copy, Debug)]
+struct WholeFrames {
+    bytes: u64,
+    at: Mono,
+}
+
+/// What a link is made of once both sides have said hello.
+struct LinkParts {
+    transport: TransportKind,
+    hello: EndpointHello,
+    sender: FrameSender,
+    received: ReceivedCount,
+    /// Bytes of commands that may be on their way.
+    window_bytes: usize,
+}
+
 /// Heartbeats sent and answered.
 #[derive(Default)]
 struct Heart {
@@ -63,27 +85,52 @@ struct Heart {
     /// Told at each answer and at the link's end.
     beat: Notify,
     stopped: AtomicBool,
-    /// Whether anything has arrived since the last beat.
-    heard: AtomicBool,
+    probes: Mutex<HeartbeatProbes>,
+}
+
+/// Heartbeats in the outbox: whoever acknowledges one has received what left before it.
+#[derive(Default)]
+struct HeartbeatProbes {
+    waiting: VecDeque<(u64, Ticket)>,
+    /// Bytes of commands queued since the last one that was queued behind them.
+    bytes_since: usize,
 }
 
 impl Link {
     fn new(
-        transport: TransportKind,
-        hello: EndpointHello,
-        sender: FrameSender,
+        parts: LinkParts,
         counters: Arc<LinkCounters>,
         changed: Arc<Notify>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let LinkParts {
+            transport,
+            hello,
+            sender,
+            received,
+            window_bytes,
+        } = parts;
         sender.set_frame_bytes_max(hello.frame_bytes_max);
-        let in_flight_max = usize::try_from(hello.in_flight_max).unwrap_or(usize::MAX);
+        let bytes = match hello.tells_received {
+            true => {
+                sender.is_told();
+                window_bytes
+            }
+            false => window_bytes.min(WINDOW_BYTES_UNTOLD_MAX),
+        };
+        let commands = usize::try_from(hello.in_flight_max).unwrap_or(usize::MAX);
+        let whole = WholeFrames {
+            bytes: received.bytes(),
+            at: clock.now(),
+        };
         Self {
             transport,
-            waiters: Waiters::new(sender.clone(), in_flight_max),
+            waiters: Waiters::new(sender.clone(), WindowLimits { commands, bytes }),
             hello,
             sender,
             clock,
+            received,
+            whole: Mutex::new(whole),
             draining: AtomicBool::new(false),
             heart: Heart::default(),
             counters,
@@ -102,6 +149,10 @@ impl Link {
 
     pub(super) fn hello(&self) -> &EndpointHello {
         &self.hello
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     pub(super) fn counters(&self) -> &LinkCounters {
@@ -123,14 +174,62 @@ impl Link {
         self.heart.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits until the outbox has room or is closed. Cancel safe.
+    /// Waits until the outbox has room for a command, and more bytes may be on their way, or the link is closed.
+    /// Cancel safe.
     pub(super) async fn room(&self) {
         self.sender.room().await;
+        self.waiters.byte_room().await;
     }
 
-    /// Waits until the endpoint accepts one more command or the link is dead. Cancel safe.
+    /// Waits until one more command may be sent or the link is dead. Cancel safe.
     pub(super) async fn window(&self) {
         self.waiters.room().await;
+    }
+
+    /// Whether one more command may be sent now.
+    ///
+    /// # Errors
+    /// [`NotAsked`]: what is full.
+    pub(super) fn has_window(&self) -> Result<(), NotAsked> {
+        self.waiters.has_room()
+    }
+
+    /// How many bytes of commands more may be on their way.
+    pub(super) fn byte_room_left(&self) -> usize {
+        self.waiters.byte_room_left()
+    }
+
+    /// When a frame was seen to have left, as far as can be known.
+    pub(super) fn left_at(&self, ticket: Ticket) -> Option<Mono> {
+        self.sender.left_at(ticket)
+    }
+
+    /// When what is sent was last seen to go on.
+    pub(super) fn went_on_at(&self) -> Option<Mono> {
+        self.sender.went_on_at()
+    }
+
+    /// How many bytes have arrived, if they end in the middle of a frame that began by `due`.
+    pub(super) fn arriving_since_before(&self, due: Mono) -> Option<u64> {
+        let bytes = self.received.bytes();
+        let whole = *self.whole();
+        (bytes > whole.bytes && whole.at <= due).then_some(bytes)
+    }
+
+    /// All that has arrived was whole frames.
+    fn arrived_whole(&self) {
+        let bytes = self.received.bytes();
+        let at = self.clock.now();
+        *self.whole() = WholeFrames { bytes, at };
+    }
+
+    fn whole(&self) -> MutexGuard<'_, WholeFrames> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn probes(&self) -> MutexGuard<'_, HeartbeatProbes> {
+        let probes = self.heart.probes.lock();
+        probes.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a command. `now` is what its answer's time is counted from.
@@ -149,6 +248,7 @@ impl Link {
             send,
             ask: Ask::Execute,
         };
+        let bytes = command.body.len();
         let frame = Kind::Command(v1::Command {
             delivery: Some(delivery.into()),
             send: send.get(),
@@ -160,7 +260,25 @@ impl Link {
         });
         let pending = self.waiters.ask(key, frame, now)?;
         self.counters.sends.increment();
+        if !self.hello.tells_received {
+            self.probe_behind(bytes);
+        }
         Ok(pending)
+    }
+
+    /// A command of so many bytes was queued for an endpoint that doesn't tell what it has received: now and then a
+    /// heartbeat follows, whose acknowledgement tells it.
+    fn probe_behind(&self, bytes: usize) {
+        let mut probes = self.probes();
+        probes.bytes_since += bytes;
+        if probes.bytes_since < PROBE_BYTES {
+            return;
+        }
+        probes.bytes_since = 0;
+        let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Ok(ticket) = self.sender.force_behind(self.heartbeat(sequence)) {
+            probes.note(sequence, ticket);
+        }
     }
 
     /// Asks to forget one send.
@@ -242,11 +360,29 @@ impl Link {
         self.sender.close();
     }
 
-    /// Queues a heartbeat; its number, or `None` if the outbox is full or closed.
+    /// Queues a heartbeat; its number, or `None` if the outbox is full of such or closed.
     fn beat(&self) -> Option<u64> {
+        let mut probes = self.probes();
         let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
-        let frame = Kind::Heartbeat(v1::Heartbeat { sequence });
-        self.sender.try_send(frame).ok().map(|_ticket| sequence)
+        let ticket = self.sender.try_send(self.heartbeat(sequence)).ok()?;
+        probes.note(sequence, ticket);
+        Some(sequence)
+    }
+
+    fn heartbeat(&self, sequence: u64) -> Kind {
+        let received_bytes = self.received_bytes();
+        Kind::Heartbeat(v1::Heartbeat {
+            sequence,
+            received_bytes,
+        })
+    }
+
+    /// What the endpoint is told to have arrived; zero if it doesn't want to know.
+    fn received_bytes(&self) -> u64 {
+        match self.hello.tells_received {
+            true => self.received.bytes(),
+            false => 0,
+        }
     }
 
     /// The link is dead and its writer gone.
@@ -258,6 +394,23 @@ impl Link {
         if !planted!(Bug::DeadLinkUntold) {
             self.waiters.end();
         }
+    }
+}
+
+impl HeartbeatProbes {
+    fn note(&mut self, sequence: u64, ticket: Ticket) {
+        self.waiting.push_back((sequence, ticket));
+        if self.waiting.len() > PROBES_MAX {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// The heartbeat with this number was acknowledged; where it stood in the outbox, if that is remembered. Numbers
+    /// aren't acknowledged in their order: one may have overtaken what another stood behind.
+    fn acknowledged(&mut self, sequence: u64) -> Option<Ticket> {
+        let mut waiting = self.waiting.iter();
+        let index = waiting.position(|(number, _)| *number == sequence)?;
+        self.waiting.remove(index).map(|(_, ticket)| ticket)
     }
 }
 

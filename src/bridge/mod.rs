@@ -21,6 +21,7 @@ mod lane;
 mod limits;
 mod link;
 mod options;
+mod patience;
 mod result;
 mod route;
 mod running;
@@ -30,7 +31,7 @@ mod waiters;
 
 pub use breaker::BreakerOptions;
 pub use feed::{DeliveryEnd, DeliveryEnds, DeliveryNews};
-pub use limits::WINDOW_MAX;
+pub use limits::{WINDOW_BYTES_MAX, WINDOW_MAX};
 pub use options::{BridgeOptions, BridgeOptionsError, Credentials, OnLostInbox, RouteOptions};
 pub use result::{RESULT_BYTES_MAX, TaskResult};
 pub use running::{Bridge, DrainReport, RunningBridge, StartError};

@@ -35,11 +35,15 @@ pub struct RouteOptions {
     pub grpc: Option<Address>,
     /// How many commands may be in flight, until settled. The endpoint's own limit holds as well.
     pub window: usize,
-    /// How long the socket waits for the first sign of life of a command.
+    /// How many bytes of commands may be on their way over one link, until the endpoint is known to have received them.
+    /// The last command may overshoot it, so that none is too large. To an endpoint that doesn't tell what it has
+    /// received, 256 KiB at most.
+    pub window_bytes: usize,
+    /// How long the socket waits for the first sign of life of a command, once that has left.
     pub first_sign_of_life: Duration,
-    /// How long a rollback may take.
+    /// How long a rollback may take, once it has left.
     pub rollback: Duration,
-    /// How long one try over gRPC waits for a sign of life.
+    /// How long one try over gRPC waits for a sign of life, once the command has left.
     pub grpc_try: Duration,
     /// How often gRPC is tried for one lease.
     pub grpc_tries: u32,
@@ -152,6 +156,7 @@ impl RouteOptions {
             socket: None,
             grpc: None,
             window: limits::WINDOW_DEFAULT,
+            window_bytes: limits::WINDOW_BYTES_DEFAULT,
             first_sign_of_life: limits::FIRST_SIGN_OF_LIFE_DEFAULT,
             rollback: limits::ROLLBACK_DEFAULT,
             grpc_try: limits::GRPC_TRY_DEFAULT,
@@ -233,6 +238,10 @@ impl RouteOptions {
             let problem = format!("must lie in 1..={}", limits::WINDOW_MAX);
             return Err(self.wrong("window", problem));
         }
+        if !(1..=limits::WINDOW_BYTES_MAX).contains(&self.window_bytes) {
+            let problem = format!("must lie in 1..={}", limits::WINDOW_BYTES_MAX);
+            return Err(self.wrong("window_bytes", problem));
+        }
         if !(1..=limits::SENDS_MAX).contains(&self.sends_max) {
             let problem = format!("must lie in 1..={}", limits::SENDS_MAX);
             return Err(self.wrong("sends_max", problem));
@@ -272,6 +281,7 @@ impl RouteOptions {
             body_bytes_max: self.body_bytes_max,
             credentials: self.credentials.0.clone(),
             heartbeat: self.heartbeat,
+            tells_received: true,
         }
     }
 
@@ -317,10 +327,11 @@ mod tests {
     #[test]
     fn each_wrong_option_is_named() {
         type Change = fn(&mut RouteOptions);
-        let cases: [(&str, Change); 15] = [
+        let cases: [(&str, Change); 16] = [
             ("name", |r| r.name = " ".into()),
             ("socket", |r| r.socket = None),
             ("window", |r| r.window = 0),
+            ("window_bytes", |r| r.window_bytes = 0),
             ("first_sign_of_life", |r| {
                 r.first_sign_of_life = Duration::ZERO
             }),

@@ -5,6 +5,9 @@
 //! the entry stays, abandoned, and counts as in flight until its answer comes: the endpoint counts it
 //! too. When the link dies each waiter learns whether its frame had certainly never left.
 //!
+//! What is in flight is bounded twice: in commands, until they are answered, and in bytes, until the endpoint is known
+//! to have received them. One frame always passes when nothing is on its way.
+//!
 //! Invariants: at most `in_flight_max` sends have an entry; an entry is answered once; after the end
 //! nothing is added.
 
@@ -82,6 +85,9 @@ pub(super) enum NotAsked {
     /// The endpoint accepts no more unanswered commands.
     #[error("not sent: the endpoint has as many unanswered commands as it accepts")]
     Window,
+    /// As many bytes are on their way as may be.
+    #[error("not sent: as many bytes are on their way as may be")]
+    Bytes,
 }
 
 /// How an answer was received.
@@ -113,8 +119,17 @@ struct Table {
     entries: BTreeMap<Key, WaiterEntry>,
     /// Sends that have an entry without an answer.
     in_flight: usize,
-    in_flight_max: usize,
+    limits: WindowLimits,
     dead: bool,
+}
+
+/// How much may be in flight on one link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowLimits {
+    /// Commands without an answer.
+    pub(super) commands: usize,
+    /// Bytes of commands that are on their way. The last frame may overshoot it.
+    pub(super) bytes: usize,
 }
 
 /// See the module's description.
@@ -126,13 +141,13 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// A table for the link behind `sender`, whose peer accepts `in_flight_max` unanswered commands.
-    pub(super) fn new(sender: FrameSender, in_flight_max: usize) -> Arc<Self> {
+    /// A table for the link behind `sender`.
+    pub(super) fn new(sender: FrameSender, limits: WindowLimits) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::new(Table {
                 entries: BTreeMap::new(),
                 in_flight: 0,
-                in_flight_max,
+                limits,
                 dead: false,
             }),
             sender,
@@ -154,8 +169,8 @@ impl Waiters {
         if table.dead {
             return Err(NotSent::Closed.into());
         }
-        if key.ask == Ask::Execute && table.in_flight >= table.in_flight_max {
-            return Err(NotAsked::Window);
+        if key.ask == Ask::Execute {
+            self.look_for_room(&table)?;
         }
         // The number of frames is bounded by the windows, so that the outbox need not be asked for
         // room here; the lane asks it before it takes another lease.
@@ -181,14 +196,49 @@ impl Waiters {
         })
     }
 
+    /// Whether another send may be asked now.
+    ///
+    /// # Errors
+    /// [`NotAsked`]: what is full.
+    pub(super) fn has_room(&self) -> Result<(), NotAsked> {
+        self.look_for_room(&self.lock())
+    }
+
+    fn look_for_room(&self, table: &Table) -> Result<(), NotAsked> {
+        if table.in_flight >= table.limits.commands {
+            return Err(NotAsked::Window);
+        }
+        match self.sender.on_way_bytes() < table.limits.bytes {
+            true => Ok(()),
+            false => Err(NotAsked::Bytes),
+        }
+    }
+
     /// Waits until another send may be asked or the link is dead. Cancel safe.
     pub(super) async fn room(&self) {
+        self.until(|table| self.look_for_room(table).is_ok()).await;
+    }
+
+    /// Waits until more bytes may be on their way or the link is dead. Cancel safe.
+    pub(super) async fn byte_room(&self) {
+        self.until(|table| self.look_for_room(table) != Err(NotAsked::Bytes))
+            .await;
+    }
+
+    /// How many bytes more may be on their way.
+    pub(super) fn byte_room_left(&self) -> usize {
+        let most = self.lock().limits.bytes;
+        most.saturating_sub(self.sender.on_way_bytes())
+    }
+
+    /// Waits until the table is so, or the link is dead.
+    async fn until(&self, is_so: impl Fn(&Table) -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             {
                 let table = self.lock();
-                if table.dead || table.in_flight < table.in_flight_max {
+                if table.dead || is_so(&table) {
                     return;
                 }
             }
@@ -203,17 +253,7 @@ impl Waiters {
 
     /// Waits until no send is without an answer, or the link is dead. Cancel safe.
     pub(super) async fn idle(&self) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let table = self.lock();
-                if table.dead || table.in_flight == 0 {
-                    return;
-                }
-            }
-            changed.await;
-        }
+        self.until(|table| table.in_flight == 0).await;
     }
 
     /// Takes the table for the answers that arrived together, by `now`.
@@ -223,6 +263,8 @@ impl Waiters {
             table: Some(self.lock()),
             now,
             quickest: None,
+            newest: None,
+            received_bytes: 0,
             wakers: Vec::new(),
             freed: false,
         }
@@ -313,6 +355,10 @@ pub(super) struct Receiving<'a> {
     now: Mono,
     /// How long the quickest of the answers took.
     quickest: Option<Duration>,
+    /// The newest frame that the endpoint has shown to have received.
+    newest: Option<Ticket>,
+    /// How many bytes it says to have received, if it says so.
+    received_bytes: u64,
     wakers: Vec<Waker>,
     freed: bool,
 }
@@ -323,12 +369,23 @@ impl Receiving<'_> {
         self.quickest
     }
 
+    /// The endpoint says how many bytes it has received since the start of the link; zero says nothing.
+    pub(super) fn received(&mut self, bytes: u64) {
+        self.received_bytes = self.received_bytes.max(bytes);
+    }
+
+    /// The endpoint has answered this frame, which nobody waits for.
+    pub(super) fn shown(&mut self, ticket: Ticket) {
+        self.newest = self.newest.max(Some(ticket));
+    }
+
     /// The endpoint executes a command.
     pub(super) fn working(&mut self, key: Key) -> Receipt {
         let table = self.table.as_mut().expect("held until dropped");
         let Some(entry) = table.entries.get_mut(&key) else {
             return Receipt::Unknown;
         };
+        self.newest = self.newest.max(Some(entry.ticket));
         if entry.answer.is_some() {
             return Receipt::Unknown;
         }
@@ -355,6 +412,7 @@ impl Receiving<'_> {
         let Some(entry) = table.entries.get_mut(&key) else {
             return Receipt::Unknown;
         };
+        self.newest = self.newest.max(Some(entry.ticket));
         if entry.answer.is_some() || entry.taken_back {
             return Receipt::Unknown;
         }
@@ -391,7 +449,14 @@ impl Receiving<'_> {
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
         self.table = None;
-        if self.freed {
+        let sender = &self.waiters.sender;
+        if let Some(newest) = self.newest {
+            sender.received_through(newest, self.now);
+        }
+        if self.received_bytes > 0 {
+            sender.received(self.received_bytes, self.now);
+        }
+        if self.freed || self.newest.is_some() || self.received_bytes > 0 {
             self.waiters.changed.notify_waiters();
         }
         self.wakers.drain(..).for_each(Waker::wake);
@@ -411,6 +476,17 @@ impl PendingQuestion {
     /// and this never completes again. Cancel safe.
     pub(super) async fn next(&mut self) -> Sign {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Whether an answer or the link's end was taken: there is nothing more to learn.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// The place of its frame in the outbox.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        let table = self.waiters.lock();
+        table.entries.get(&self.key).map(|entry| entry.ticket)
     }
 
     /// Takes the frame back if it has not left. `true`: too late, it may have been written.

@@ -2,7 +2,7 @@
 
 use super::error::ConfigText;
 use super::{Config, ConfigError, RouteConfig, Secret, Size, Span};
-use crate::bridge::WINDOW_MAX;
+use crate::bridge::{WINDOW_BYTES_MAX, WINDOW_MAX};
 use crate::core::limits::{ROUTE_NAME_BYTES_MAX, ROUTES_MAX};
 use crate::env::Address;
 use crate::queue::{CAPACITY_MAX, DEFAULT_ROUTE};
@@ -185,6 +185,12 @@ fn route(name: &str, route: &RouteConfig, source: &ConfigText<'_>) -> Result<(),
             &field("window"),
             format!("{window} is not allowed: from 1 to {WINDOW_MAX}"),
         ));
+    }
+    let window_bytes = route.window_bytes;
+    if !(1..=WINDOW_BYTES_MAX as u64).contains(&window_bytes.bytes()) {
+        let most = Size::from_bytes(WINDOW_BYTES_MAX as u64);
+        let why = format!("{window_bytes} is not allowed: from 1 byte to {most}");
+        return Err(source.not_allowed(&field("window_bytes"), why));
     }
     heartbeat(route.heartbeat, &field("heartbeat"), source)?;
     secret(&route.credentials, &field("credentials"), source)?;

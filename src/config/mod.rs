@@ -139,6 +139,8 @@ pub struct RouteConfig {
     pub grpc: Option<Address>,
     /// Commands in flight at once.
     pub window: Count,
+    /// Bytes of commands on their way over one link, until the endpoint is known to have received them.
+    pub window_bytes: Size,
     /// The largest body this route takes.
     pub max_body: Size,
     /// What to do with a command in doubt when the endpoint's inbox has lost its memory.
@@ -259,6 +261,7 @@ impl Default for RouteConfig {
             socket: None,
             grpc: None,
             window: Count::new(1_024),
+            window_bytes: Size::from_bytes(4 << 20),
             max_body: Size::from_bytes(1 << 20),
             on_lost_inbox: OnLostInbox::Redeliver,
             first_sign_of_life: Span::from_secs(3),

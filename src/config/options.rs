@@ -90,6 +90,7 @@ fn route(name: &str, config: &RouteConfig) -> RouteOptions {
         socket: config.socket.clone(),
         grpc: config.grpc.clone(),
         window: config.window.to_usize(),
+        window_bytes: usize::try_from(config.window_bytes.bytes()).unwrap_or(usize::MAX),
         first_sign_of_life: config.first_sign_of_life.get(),
         heartbeat: config.heartbeat.get(),
         body_bytes_max: config.max_body.to_u32(),

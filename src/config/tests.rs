@@ -117,6 +117,7 @@ fn every_fault_names_its_line_its_field_and_what_is_allowed() {
         "[routes]\n",
         "[routes.lamps]\nsocket = \"host:1\"\nmax_body = \"17MiB\"\n",
         "[routes.lamps]\nsocket = \"host:1\"\nwindow = 1_000_000\n",
+        "[routes.lamps]\nsocket = \"host:1\"\nwindow_bytes = \"2GiB\"\n",
         "routes = { lamps = { sockett = \"host:1\" } }\n",
         "[journal]\nsegment_size = \"1KiB\"\n",
         "[journal]\nsegment_size = \"16MiB\"\nmax_size = \"32MiB\"\n",

@@ -16,6 +16,7 @@ use super::limits::RETRY_AFTER;
 use super::places::Guest;
 use super::reply;
 use super::request::{RequestBody, RequestState, no_room};
+use crate::wire::ReceivedCount;
 
 /// What holds for requests of one kind.
 #[derive(Clone, Copy)]
@@ -82,7 +83,10 @@ where
             Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
         };
         let read = Arc::clone(&state);
-        let request = request.map(|body| Body::new(RequestBody::new(body, read)));
+        let count = ReceivedCount::default();
+        let counted = count.clone();
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, read, counted)));
+        request.extensions_mut().insert(count);
         #[cfg(feature = "server")]
         let request = charged(request, &state);
         let answering = self.inner.call(request);

@@ -15,6 +15,7 @@ use super::budget::{ByteBudget, GivenUp, Share, Stage};
 use super::connection::Visitor;
 use super::guard::RequestRule;
 use super::limits::{REQUEST_BASE_BYTES, RETRY_AFTER};
+use crate::wire::ReceivedCount;
 
 /// What is known of a request as long as anything of it lives.
 pub(super) struct RequestState {
@@ -126,6 +127,8 @@ impl RequestCharge {
 /// See the module's description.
 pub(super) struct RequestBody {
     inner: Body,
+    /// Told of bytes as they arrive, before their message is whole. An extension of the request.
+    count: ReceivedCount,
     state: Arc<RequestState>,
     assembler: Assembler,
     /// Bytes of a message that is not whole, as they are charged.
@@ -136,9 +139,10 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Body, state: Arc<RequestState>) -> Self {
+    pub(super) fn new(inner: Body, state: Arc<RequestState>, count: ReceivedCount) -> Self {
         Self {
             inner,
+            count,
             assembler: Assembler::new(state.rule.messages),
             state,
             charged: 0,
@@ -150,6 +154,7 @@ impl RequestBody {
     fn take(&mut self, piece: Bytes) -> Result<(), Status> {
         let before = self.assembler.messages();
         let arrived = piece.len();
+        self.count.add(arrived);
         self.assembler.push(piece)?;
         let partial = self.assembler.partial_bytes();
         if self.is_settled && partial == 0 {

@@ -44,6 +44,7 @@ pub struct TaskQueueChannelAdapter<T> {
     leases: mpsc::Receiver<Result<Lease<T>, LeaseError>>,
     credits: Arc<Credits>,
     open: watch::Sender<bool>,
+    ahead: watch::Sender<usize>,
     pump: JoinHandle<()>,
     queue: SafeTaskQueue<T>,
     owns_queue: bool,
@@ -82,6 +83,7 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
         let (sender, leases) = mpsc::channel(concurrency + 1);
         let credits = Arc::new(Credits::new(concurrency));
         let (open, is_open) = watch::channel(true);
+        let (ahead, ahead_max) = watch::channel(concurrency);
         let kept = Arc::new(KeptLeases::default());
         let keeper = KeptLeases::keep(
             Arc::downgrade(&kept),
@@ -96,6 +98,8 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
             sender,
             credits: credits.clone(),
             is_open,
+            concurrency,
+            ahead_max,
             kept,
         };
         let pump = tokio::spawn(pump.run());
@@ -103,6 +107,7 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
             leases,
             credits,
             open,
+            ahead,
             pump,
             queue,
             owns_queue,
@@ -129,6 +134,12 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
     pub fn set_open(&self, open: bool) {
         self.open
             .send_if_modified(|now| std::mem::replace(now, open) != open);
+    }
+
+    /// So many leases may be taken ahead of the reader, within what the adapter was made for. Those that are there stay.
+    pub fn set_ahead(&self, leases: usize) {
+        self.ahead
+            .send_if_modified(|now| std::mem::replace(now, leases) != leases);
     }
 
     /// Ends the pump and gives back what nobody has read; with `owns_queue`, closes the queue.
@@ -178,17 +189,36 @@ struct Pump<T> {
     sender: mpsc::Sender<Result<Lease<T>, LeaseError>>,
     credits: Arc<Credits>,
     is_open: watch::Receiver<bool>,
+    concurrency: usize,
+    /// How many leases may lie in the channel.
+    ahead_max: watch::Receiver<usize>,
     kept: Arc<KeptLeases>,
 }
 
 impl<T: Payload> Pump<T> {
+    /// Waits until a lease may be taken and says how many may be; `None` once the adapter is gone.
+    async fn room(&mut self) -> Option<usize> {
+        loop {
+            let most = *self.ahead_max.borrow_and_update();
+            // Of so many places that many stay free.
+            let kept_free = self.concurrency.saturating_sub(most.max(1));
+            tokio::select! {
+                biased;
+                free = self.credits.more_than(kept_free) => return Some(free - kept_free),
+                changed = self.ahead_max.changed() => changed.ok()?,
+            }
+        }
+    }
+
     async fn run(mut self) {
         loop {
             if self.is_open.wait_for(|open| *open).await.is_err() {
                 return;
             }
             // Room first, then leases: what is leased always has a place to go.
-            let room = self.credits.available().await;
+            let Some(room) = self.room().await else {
+                return;
+            };
             let leasing = self
                 .queue
                 .lease_for(self.id, &self.route, room, Some(&self.kept));

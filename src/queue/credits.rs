@@ -28,10 +28,13 @@ impl Credits {
         }
     }
 
-    /// Waits until at least one place is free and says how many are. Takes none yet: see
+    /// Waits until more than so many places are free and says how many are. Takes none yet: see
     /// [`Credits::spend`]. Cancel safe.
-    pub(crate) fn available(&self) -> Available<'_> {
-        Available { credits: self }
+    pub(crate) fn more_than(&self, free: usize) -> Available<'_> {
+        Available {
+            credits: self,
+            free,
+        }
     }
 
     /// The pump has filled `places` of those it was told are free.
@@ -56,10 +59,11 @@ impl Credits {
     }
 }
 
-/// The future of [`Credits::available`]: over once there is a free place.
+/// The future of [`Credits::more_than`]: over once there are so many free places.
 #[derive(Debug)]
 pub(crate) struct Available<'a> {
     credits: &'a Credits,
+    free: usize,
 }
 
 impl Future for Available<'_> {
@@ -67,7 +71,7 @@ impl Future for Available<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<usize> {
         let mut inner = lock(&self.credits.inner);
-        if inner.free > 0 {
+        if inner.free > self.free {
             return Poll::Ready(inner.free);
         }
         inner.pump = Some(context.waker().clone());
@@ -107,7 +111,7 @@ mod loom_tests {
             };
             let mut left = LEASES;
             while left > 0 {
-                let places = block_on(credits.available()).min(left);
+                let places = block_on(credits.more_than(0)).min(left);
                 credits.spend(places);
                 let before = filled.fetch_add(places, Ordering::AcqRel);
                 assert!(before + places <= PLACES);

@@ -357,8 +357,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells the bridge of `link` what is being worked on for long enough.
-    pub(super) fn tell_working(&self, link: LinkId, now: Mono) {
+    /// Tells the bridge of `link` what is being worked on for long enough, and how many bytes it was sent have arrived.
+    pub(super) fn tell_working(&self, link: LinkId, now: Mono, received_bytes: u64) {
         let mut state = self.state();
         let Some(link) = state.links.get_mut(&link) else {
             return;
@@ -370,6 +370,7 @@ impl Engine {
                 let working = v1::Working {
                     delivery: Some((*delivery).into()),
                     send: send.get(),
+                    received_bytes,
                 };
                 // A link that is gone needs no sign of life.
                 let _ = link.sender.force(Kind::Working(working));

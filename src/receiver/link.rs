@@ -18,8 +18,8 @@ use crate::listening::{AcceptedConnection, Guest, Visitor};
 use crate::said::said;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
-    BridgeHello, EndpointHello, FrameError, FrameReader, FrameSender, HelloError, check_frame,
-    frame_bytes_for, kind_name, v1,
+    BridgeHello, EndpointHello, FrameError, FrameReader, FrameSender, HelloError, ReceivedCount,
+    TELL_RECEIVED_BYTES, TELL_RECEIVED_EVERY, check_frame, frame_bytes_for, kind_name, v1,
 };
 
 /// How often a link looks for commands that have been worked on for long, for silence, and for its next
@@ -35,7 +35,7 @@ const SOFTWARE: &str = concat!("leasebridge-receiver/", env!("CARGO_PKG_VERSION"
 /// Where frames come from.
 pub(super) enum Input {
     Socket(FrameReader<ReadHalf<AcceptedConnection>>),
-    Grpc(tonic::Streaming<v1::Frame>),
+    Grpc(tonic::Streaming<v1::Frame>, ReceivedCount),
 }
 
 impl Input {
@@ -43,7 +43,7 @@ impl Input {
     async fn next(&mut self) -> Result<Option<Kind>, LinkEnd> {
         match self {
             Self::Socket(reader) => Ok(reader.next().await?),
-            Self::Grpc(stream) => match stream.message().await {
+            Self::Grpc(stream, _) => match stream.message().await {
                 Ok(Some(frame)) => Ok(Some(check_frame(frame)?)),
                 Ok(None) => Ok(None),
                 // How tonic says that a message is too long or doesn't decode.
@@ -59,7 +59,15 @@ impl Input {
     fn next_buffered(&mut self) -> Result<Option<Kind>, FrameError> {
         match self {
             Self::Socket(reader) => reader.next_buffered(),
-            Self::Grpc(_) => Ok(None),
+            Self::Grpc(..) => Ok(None),
+        }
+    }
+
+    /// Counts what arrives, also in the middle of a frame.
+    fn count(&self) -> &ReceivedCount {
+        match self {
+            Self::Socket(reader) => reader.count(),
+            Self::Grpc(_, count) => count,
         }
     }
 
@@ -77,7 +85,7 @@ impl Input {
                 let mut scratch = [0; 4 << 10];
                 while matches!(reader.get_mut().read(&mut scratch).await, Ok(1..)) {}
             }
-            Self::Grpc(stream) => while matches!(stream.message().await, Ok(Some(_))) {},
+            Self::Grpc(stream, _) => while matches!(stream.message().await, Ok(Some(_))) {},
         }
     }
 }
@@ -148,7 +156,7 @@ pub(super) async fn serve(
         Ok(hello) => {
             greeted = true;
             visitor.accept(Guest::Bridge);
-            let mut link = GreetedLink::new(engine, &sender);
+            let mut link = GreetedLink::new(engine, &sender, input.count(), &hello);
             tracing::info!(
                 peer,
                 route = said(&hello.route),
@@ -221,9 +229,13 @@ async fn greet(
         in_flight_max: options.in_flight_max,
         inbox_id: engine.inbox_id,
         heartbeat: options.heartbeat,
+        tells_received: true,
     };
     let sent = sender.force(answer.to_kind());
     sent.map_err(|_| LinkEnd::WriterGone)?;
+    if hello.tells_received {
+        sender.is_told();
+    }
     Ok(hello)
 }
 
@@ -234,7 +246,12 @@ struct GreetedLink<'a> {
     id: LinkId,
     phase: watch::Receiver<Phase>,
     heard: Mono,
-    /// How many frames the writer had taken, and when that was seen to change.
+    received: ReceivedCount,
+    /// How much of it was there when something was last heard: bytes are a sign of life in the middle of a frame, too.
+    received_seen: u64,
+    /// How much the bridge was told to have arrived, and when, if it wants to know.
+    told: Option<(u64, Mono)>,
+    /// How far the outbox had come, and when that was seen to change.
     written: (u64, Mono),
     next_heartbeat: Mono,
     heartbeats: u64,
@@ -251,7 +268,12 @@ enum Turn {
 }
 
 impl<'a> GreetedLink<'a> {
-    fn new(engine: &'a Arc<Engine>, sender: &'a FrameSender) -> Self {
+    fn new(
+        engine: &'a Arc<Engine>,
+        sender: &'a FrameSender,
+        received: &ReceivedCount,
+        hello: &BridgeHello,
+    ) -> Self {
         let now = engine.env.clock.now();
         Self {
             engine,
@@ -259,6 +281,9 @@ impl<'a> GreetedLink<'a> {
             id: engine.add_link(sender.clone()),
             phase: engine.phase.subscribe(),
             heard: now,
+            received: received.clone(),
+            received_seen: 0,
+            told: hello.tells_received.then_some((0, now)),
             written: (0, now),
             next_heartbeat: now + engine.options.heartbeat,
             heartbeats: 0,
@@ -319,7 +344,7 @@ impl<'a> GreetedLink<'a> {
         {
             self.take(kind)?;
         }
-        Ok(())
+        self.tell_received(self.heard)
     }
 
     fn take(&mut self, kind: Kind) -> Result<(), LinkEnd> {
@@ -327,12 +352,16 @@ impl<'a> GreetedLink<'a> {
             Kind::Command(command) => self.engine.on_command(self.id, command)?,
             Kind::Rollback(rollback) => self.engine.on_rollback(self.id, rollback)?,
             Kind::Settled(settled) => self.engine.on_settled(settled)?,
-            Kind::Heartbeat(v1::Heartbeat { sequence }) => {
-                let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
+            Kind::Heartbeat(heartbeat) => {
+                self.sender.received(heartbeat.received_bytes, self.heard);
+                let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck {
+                    sequence: heartbeat.sequence,
+                    received_bytes: self.telling(self.heard),
+                });
                 let sent = self.sender.force(acknowledged);
                 sent.map_err(|_| LinkEnd::WriterGone)?;
             }
-            Kind::HeartbeatAck(_) => {}
+            Kind::HeartbeatAck(ack) => self.sender.received(ack.received_bytes, self.heard),
             // The bridge sends nothing new; what it sent is answered, and it ends the link.
             Kind::Drain(_) => {}
             Kind::Close(v1::Close { reason }) => return Err(LinkEnd::Closed(said(&reason))),
@@ -348,13 +377,17 @@ impl<'a> GreetedLink<'a> {
 
     fn on_tick(&mut self, now: Mono) -> Result<(), LinkEnd> {
         let options = &self.engine.options;
-        let taken = self.sender.taken();
-        if self.sender.has_room() || taken != self.written.0 {
-            self.written = (taken, now);
+        let progress = self.sender.progress();
+        if self.sender.has_room() || progress != self.written.0 {
+            self.written = (progress, now);
         } else if now.saturating_since(self.written.1) >= options.write_deadline {
             return Err(LinkEnd::Stalled(options.write_deadline));
         }
         let silence_max = options.heartbeat.saturating_mul(options.heartbeat_misses);
+        let received = self.received.bytes();
+        if std::mem::replace(&mut self.received_seen, received) != received {
+            self.heard = now;
+        }
         if !self.sender.has_room() {
             // Not reading is our own choice: it is not held against the peer.
             self.heard = now;
@@ -362,16 +395,46 @@ impl<'a> GreetedLink<'a> {
             return Err(LinkEnd::Dead(silence_max));
         }
         if now >= self.next_heartbeat {
-            self.next_heartbeat = now + options.heartbeat;
-            self.heartbeats += 1;
-            let sequence = self.heartbeats;
-            let sent = self
-                .sender
-                .force(Kind::Heartbeat(v1::Heartbeat { sequence }));
-            sent.map_err(|_| LinkEnd::WriterGone)?;
+            self.beat(now)?;
+        } else {
+            self.tell_received(now)?;
         }
         self.engine.turn_away(now);
-        self.engine.tell_working(self.id, now);
+        let received = self.telling(now);
+        self.engine.tell_working(self.id, now, received);
+        Ok(())
+    }
+
+    fn beat(&mut self, now: Mono) -> Result<(), LinkEnd> {
+        self.next_heartbeat = now + self.engine.options.heartbeat;
+        self.heartbeats += 1;
+        let heartbeat = Kind::Heartbeat(v1::Heartbeat {
+            sequence: self.heartbeats,
+            received_bytes: self.telling(now),
+        });
+        let sent = self.sender.force(heartbeat);
+        sent.map(drop).map_err(|_| LinkEnd::WriterGone)
+    }
+
+    /// How much has arrived, for a frame that tells it; zero if the bridge doesn't want to know.
+    fn telling(&mut self, now: Mono) -> u64 {
+        let Some(told) = &mut self.told else {
+            return 0;
+        };
+        *told = (self.received.bytes(), now);
+        told.0
+    }
+
+    /// Tells how much has arrived if there is much to tell, or the last time is a while ago.
+    fn tell_received(&mut self, now: Mono) -> Result<(), LinkEnd> {
+        let Some((told, at)) = self.told else {
+            return Ok(());
+        };
+        let untold = self.received.bytes().saturating_sub(told);
+        let is_late = now.saturating_since(at) >= TELL_RECEIVED_EVERY;
+        if untold >= TELL_RECEIVED_BYTES || (untold > 0 && is_late) {
+            self.beat(now)?;
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::arrival::ReceivedCount;
 use super::limits::LENGTH_BYTES;
 use super::v1;
 use super::weigh::{FRAME, TooManyItems, weigh};
@@ -207,6 +208,7 @@ pub struct FrameReader<R> {
     decoder: FrameDecoder,
     /// How much one read fetches at most.
     read_bytes_max: u64,
+    count: ReceivedCount,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -216,6 +218,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             stream,
             decoder: FrameDecoder::new(frame_bytes_max),
             read_bytes_max: u64::MAX,
+            count: ReceivedCount::default(),
         }
     }
 
@@ -234,6 +237,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Changes the limit for the frames not yet taken, as after a `Hello`.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: u32) {
         self.decoder.set_frame_bytes_max(frame_bytes_max);
+    }
+
+    /// Counts what arrives, also in the middle of a frame.
+    pub fn count(&self) -> &ReceivedCount {
+        &self.count
     }
 
     /// The stream itself, past whatever frames are buffered.
@@ -267,7 +275,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 buffer.reserve(READ_BYTES);
             }
             let mut stream = (&mut self.stream).take(self.read_bytes_max);
-            if stream.read_buf(buffer).await? == 0 {
+            let read = stream.read_buf(buffer).await?;
+            self.count.add(read);
+            if read == 0 {
                 self.decoder.finish()?;
                 return Ok(None);
             }

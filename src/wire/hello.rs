@@ -34,6 +34,8 @@ pub struct BridgeHello {
     pub credentials: Bytes,
     /// How often the bridge sends a heartbeat.
     pub heartbeat: Duration,
+    /// It tells how many bytes it has received, if the endpoint does, too.
+    pub tells_received: bool,
 }
 
 /// What an endpoint answers.
@@ -51,6 +53,8 @@ pub struct EndpointHello {
     pub inbox_id: InboxId,
     /// How often the endpoint sends a heartbeat.
     pub heartbeat: Duration,
+    /// It tells how many bytes it has received, if the bridge does, too.
+    pub tells_received: bool,
 }
 
 /// A first message that no link can be built on. Definite: nothing else was exchanged.
@@ -134,6 +138,7 @@ impl BridgeHello {
             body_bytes_max: self.body_bytes_max,
             credentials: self.credentials.clone(),
             heartbeat_ms: millis(self.heartbeat),
+            tells_received: self.tells_received,
             ..Default::default()
         })
     }
@@ -159,6 +164,7 @@ impl BridgeHello {
             body_bytes_max: hello.body_bytes_max,
             credentials: hello.credentials,
             heartbeat: Duration::from_millis(hello.heartbeat_ms.into()),
+            tells_received: hello.tells_received,
         })
     }
 
@@ -192,6 +198,7 @@ impl EndpointHello {
             in_flight_max: self.in_flight_max,
             inbox_id: Bytes::copy_from_slice(&self.inbox_id.0),
             heartbeat_ms: millis(self.heartbeat),
+            tells_received: self.tells_received,
             ..Default::default()
         })
     }
@@ -214,6 +221,7 @@ impl EndpointHello {
             in_flight_max: hello.in_flight_max,
             inbox_id: InboxId(inbox_id),
             heartbeat: Duration::from_millis(hello.heartbeat_ms.into()),
+            tells_received: hello.tells_received,
         })
     }
 }
@@ -319,6 +327,7 @@ mod tests {
             body_bytes_max: BODY_BYTES_DEFAULT,
             credentials: Bytes::from_static(b"secret"),
             heartbeat: HEARTBEAT_DEFAULT,
+            tells_received: true,
         }
     }
 
@@ -330,6 +339,7 @@ mod tests {
             in_flight_max: 1,
             inbox_id: InboxId([7; 16]),
             heartbeat: HEARTBEAT_DEFAULT,
+            tells_received: true,
         }
     }
 
@@ -367,7 +377,7 @@ mod tests {
         assert!(from(|h| h.frame_bytes_max = h.body_bytes_max).contains("`frame_bytes_max`"));
         assert!(from(|h| h.heartbeat_ms = 0).contains("`heartbeat_ms` 0"));
         assert!(from(|h| h.heartbeat_ms = 60_001).contains("`heartbeat_ms` 60001"));
-        let first = Kind::Heartbeat(v1::Heartbeat { sequence: 0 });
+        let first = Kind::Heartbeat(v1::Heartbeat::default());
         assert_eq!(
             BridgeHello::from_kind(first),
             Err(HelloError::NotHello { got: "heartbeat" })

@@ -8,6 +8,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Bytes of the length that precedes each frame on the socket: one big-endian `u32`.
 pub const LENGTH_BYTES: usize = 4;
 
+/// Bytes that gRPC puts before each frame: a flag and a length.
+pub const GRPC_PREFIX_BYTES: usize = 5;
+
 /// The largest command body accepted unless configured otherwise: 1 MiB, as the design sets it.
 pub const BODY_BYTES_DEFAULT: u32 = 1 << 20;
 
@@ -43,6 +46,13 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 
 /// After how many heartbeat intervals without any frame a link is dead.
 pub const HEARTBEAT_MISSES_DEFAULT: u32 = 3;
+
+/// How often a side that tells what it has received tells it anew while bytes arrive, at the least: often enough that
+/// whoever waits for it by the second is never far behind.
+pub const TELL_RECEIVED_EVERY: Duration = Duration::from_millis(500);
+
+/// After how many bytes it is told before that: the other side's budget for what is on its way is freed by it.
+pub const TELL_RECEIVED_BYTES: u64 = 256 << 10;
 
 /// Bytes of encoded frames that may wait for a link's writer before senders have to wait: enough to
 /// keep a fast link busy during one round of its writer, little enough to bound what a dead one holds.

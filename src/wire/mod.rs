@@ -5,6 +5,7 @@
 //! [`v1::Frame`] travels over the socket (through [`FrameReader`] and [`FrameSource::write_to`]) and
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
+mod arrival;
 #[cfg(any(feature = "receiver", feature = "server"))]
 mod date;
 mod frame;
@@ -16,6 +17,9 @@ pub(crate) mod outcome;
 mod status;
 pub(crate) mod weigh;
 
+pub use arrival::ReceivedCount;
+#[cfg(feature = "bridge")]
+pub(crate) use arrival::count_response;
 #[cfg(any(feature = "receiver", feature = "server"))]
 pub(crate) use date::dated;
 pub use frame::{FrameDecoder, FrameError, FrameReader, check_frame, encode_frame, kind_name};
@@ -23,12 +27,12 @@ pub use hello::{BridgeHello, EndpointHello, HelloError, InboxId};
 pub use ids::{EmptyRange, IdError, delivery_and_send};
 pub use limits::{
     BODY_BYTES_DEFAULT, BODY_BYTES_MAX, CREDENTIALS_BYTES_MAX, FRAME_OVERHEAD_BYTES,
-    HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT, HELLO_BYTES_MAX,
-    LENGTH_BYTES, OUTBOX_BYTES_DEFAULT, PROTOCOL_VERSION, ROUTE_BYTES_MAX, SOFTWARE_BYTES_MAX,
-    frame_bytes_for,
+    GRPC_PREFIX_BYTES, HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN, HEARTBEAT_MISSES_DEFAULT,
+    HELLO_BYTES_MAX, LENGTH_BYTES, OUTBOX_BYTES_DEFAULT, PROTOCOL_VERSION, ROUTE_BYTES_MAX,
+    SOFTWARE_BYTES_MAX, TELL_RECEIVED_BYTES, TELL_RECEIVED_EVERY, frame_bytes_for,
 };
 pub use outbox::{
-    Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, outbox,
+    Fate, FrameSender, FrameSource, NotSent, OutboxLimits, Ticket, WriteError, WriteTally, outbox,
 };
 pub use outcome::{EndpointAnswer, ExecutionOutcome, HandlerError};
 

@@ -5,10 +5,20 @@
 //! frames that were certainly never written from those that may have been. That line is drawn where
 //! the writer *takes* a frame: before it nothing has left this process, behind it anything may have.
 //!
-//! Invariants: frames leave in the order of their tickets; a frame is in doubt only once taken; after
+//! Signs of life and rollbacks overtake commands and replies that were not taken yet: behind a megabyte on a slow link
+//! they would come too late to mean anything. What says goodbye overtakes nothing.
+//!
+//! Taken is not left: how far the stream has come is known from the peer, if it tells what it has received
+//! ([`FrameSender::received`]), else from the transport. By that somebody who waits for a sign knows when his patience
+//! starts, and by what is still on its way it is decided whether more may be sent.
+//!
+//! Invariants: frames of one line leave in the order of their tickets; a frame is in doubt only once taken; after
 //! the [`FrameSource`] is gone nothing is taken any more.
 
+mod line;
+mod passage;
 mod source;
+mod tally;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +28,15 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::Notify;
 
-use super::limits::{LENGTH_BYTES, OUTBOX_BYTES_DEFAULT};
-use super::v1;
+use super::limits::{GRPC_PREFIX_BYTES, LENGTH_BYTES, OUTBOX_BYTES_DEFAULT};
+use super::v1::{self, frame::Kind};
 use crate::coverage::{Site, reached};
 use crate::env::{Point, Points};
+use line::{Lane, Line, Queued};
+use passage::Passage;
 
 pub use source::{FrameSource, WriteError};
+pub use tally::WriteTally;
 
 /// How much one write gathers: beyond this a larger call saves nothing, and what was taken is in
 /// doubt if the link dies.
@@ -41,6 +54,8 @@ pub struct OutboxLimits {
     pub write_deadline: Duration,
     /// How much one write gathers.
     pub write_bytes: usize,
+    /// What precedes each frame on the stream, in bytes.
+    pub prefix_bytes: usize,
 }
 
 impl OutboxLimits {
@@ -51,6 +66,16 @@ impl OutboxLimits {
             frame_bytes_max,
             write_deadline,
             write_bytes: WRITE_BYTES,
+            prefix_bytes: LENGTH_BYTES,
+        }
+    }
+
+    /// The same, for frames that gRPC carries.
+    #[must_use]
+    pub fn over_grpc(self) -> Self {
+        Self {
+            prefix_bytes: GRPC_PREFIX_BYTES,
+            ..self
         }
     }
 
@@ -70,7 +95,10 @@ impl OutboxLimits {
 
 /// The place of one frame in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
+pub struct Ticket {
+    lane: Lane,
+    number: u64,
+}
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +134,11 @@ pub enum NotSent {
 pub fn outbox(limits: OutboxLimits) -> (FrameSender, FrameSource) {
     let shared = Arc::new(OutboxShared {
         state: Mutex::new(OutboxState {
-            frames: VecDeque::new(),
-            taken: 0,
+            lines: <[Line; 2]>::default(),
+            passage: Passage::default(),
             queued_bytes: 0,
+            urgent_bytes: 0,
+            on_way_bytes: 0,
             limits,
             waker: None,
             senders_closed: false,
@@ -127,21 +157,19 @@ struct OutboxShared {
 }
 
 struct OutboxState {
-    /// What waits, in order; `None` was withdrawn.
-    frames: VecDeque<Option<Queued>>,
-    /// How many were taken since the start: the ticket of `frames[0]`.
-    taken: u64,
+    /// By [`Lane`].
+    lines: [Line; 2],
+    passage: Passage,
     queued_bytes: usize,
+    /// Of the queued bytes, those in the urgent line.
+    urgent_bytes: usize,
+    /// Bytes of the commands that wait, or were taken and are not known to have been received.
+    on_way_bytes: usize,
     limits: OutboxLimits,
     waker: Option<Waker>,
     senders_closed: bool,
     /// Nothing is taken any more: the source was dropped, or the outbox abandoned.
     source_gone: bool,
-}
-
-struct Queued {
-    frame: v1::Frame,
-    bytes: usize,
 }
 
 impl OutboxShared {
@@ -152,10 +180,15 @@ impl OutboxShared {
 }
 
 impl OutboxState {
+    fn line(&self, ticket: Ticket) -> &Line {
+        &self.lines[ticket.lane as usize]
+    }
+
     fn index_of(&self, ticket: Ticket) -> Option<usize> {
-        let index = usize::try_from(ticket.0.checked_sub(self.taken)?).ok()?;
+        let line = self.line(ticket);
+        let index = usize::try_from(ticket.number.checked_sub(line.taken())?).ok()?;
         assert!(
-            self.source_gone || index < self.frames.len(),
+            self.source_gone || index < line.waiting.len(),
             "a ticket of another outbox"
         );
         Some(index)
@@ -189,8 +222,8 @@ impl FrameSender {
     ///
     /// # Errors
     /// [`NotSent::Closed`] or [`NotSent::TooLong`]; definite.
-    pub async fn send(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
-        let frame = v1::Frame { kind: Some(kind) };
+    pub async fn send(&self, kind: Kind) -> Result<Ticket, NotSent> {
+        let (frame, lane) = framed(kind);
         let bytes = frame.encoded_len();
         loop {
             let mut room = std::pin::pin!(self.0.0.room.notified());
@@ -198,8 +231,8 @@ impl FrameSender {
             room.as_mut().enable();
             {
                 let state = self.0.0.state();
-                if state.has_room() {
-                    return self.push(state, frame, bytes);
+                if state.admits(lane) {
+                    return self.push(state, lane, frame, bytes);
                 }
                 state.check(bytes)?;
             }
@@ -208,20 +241,20 @@ impl FrameSender {
         }
     }
 
-    /// Queues a frame if there is room.
+    /// Queues a frame if there is room. What is urgent asks only what is urgent: it overtakes the rest.
     ///
     /// # Errors
     /// [`NotSent`]; definite.
-    pub fn try_send(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
-        let frame = v1::Frame { kind: Some(kind) };
+    pub fn try_send(&self, kind: Kind) -> Result<Ticket, NotSent> {
+        let (frame, lane) = framed(kind);
         let bytes = frame.encoded_len();
         let state = self.0.0.state();
-        if !state.has_room() {
+        if !state.admits(lane) {
             state.check(bytes)?;
             reached!(Site::OutboxWaited);
             return Err(NotSent::Full);
         }
-        self.push(state, frame, bytes)
+        self.push(state, lane, frame, bytes)
     }
 
     /// Queues a frame whether there is room or not: for frames whose number is bounded elsewhere,
@@ -229,10 +262,20 @@ impl FrameSender {
     ///
     /// # Errors
     /// [`NotSent::Closed`] or [`NotSent::TooLong`]; definite.
-    pub fn force(&self, kind: v1::frame::Kind) -> Result<Ticket, NotSent> {
-        let frame = v1::Frame { kind: Some(kind) };
+    pub fn force(&self, kind: Kind) -> Result<Ticket, NotSent> {
+        let (frame, lane) = framed(kind);
         let bytes = frame.encoded_len();
-        self.push(self.0.0.state(), frame, bytes)
+        self.push(self.0.0.state(), lane, frame, bytes)
+    }
+
+    /// The same for a frame that is to stand behind all that waits already, though it might overtake it.
+    ///
+    /// # Errors
+    /// As [`FrameSender::force`].
+    pub fn force_behind(&self, kind: Kind) -> Result<Ticket, NotSent> {
+        let (frame, _) = framed(kind);
+        let bytes = frame.encoded_len();
+        self.push(self.0.0.state(), Lane::Ordinary, frame, bytes)
     }
 
     /// Waits until there is room or the outbox is closed. Cancel safe.
@@ -263,10 +306,19 @@ impl FrameSender {
         }
     }
 
-    /// How many frames the writer has taken since the start: unchanged while frames wait, the peer
-    /// reads nothing.
+    /// How many frames the writer has taken since the start.
     pub fn taken(&self) -> u64 {
-        self.0.0.state().taken
+        self.0.0.state().lines.iter().map(Line::taken).sum()
+    }
+
+    /// A number that is another one whenever the stream has gone on: unchanged while frames wait, the peer reads
+    /// nothing.
+    pub fn progress(&self) -> u64 {
+        let state = self.0.0.state();
+        let passage = &state.passage;
+        [passage.taken, passage.written, passage.received]
+            .into_iter()
+            .fold(0, u64::wrapping_add)
     }
 
     /// Whether [`FrameSender::send`] would not have to wait for room.
@@ -282,7 +334,7 @@ impl FrameSender {
         match state.index_of(ticket) {
             None => Fate::MaybeSent,
             Some(_) if state.source_gone => Fate::NeverSent,
-            Some(index) if state.frames[index].is_none() => Fate::NeverSent,
+            Some(index) if state.line(ticket).waiting[index].is_none() => Fate::NeverSent,
             Some(_) => Fate::Waiting,
         }
     }
@@ -297,8 +349,10 @@ impl FrameSender {
                 Some(_) if state.source_gone => Fate::NeverSent,
                 Some(_) if planted!(Bug::WithdrawnStillWritten) => Fate::NeverSent,
                 Some(index) => {
-                    if let Some(queued) = state.frames[index].take() {
-                        state.queued_bytes -= queued.bytes;
+                    let line = &mut state.lines[ticket.lane as usize];
+                    if let Some(queued) = line.waiting[index].take() {
+                        state.unqueued(ticket.lane, queued.bytes);
+                        state.on_way_bytes -= queued.weight;
                     }
                     Fate::NeverSent
                 }
@@ -345,31 +399,64 @@ impl FrameSender {
     fn push(
         &self,
         mut state: MutexGuard<'_, OutboxState>,
+        lane: Lane,
         frame: v1::Frame,
         bytes: usize,
     ) -> Result<Ticket, NotSent> {
         state.check(bytes)?;
-        let ticket = Ticket(state.taken + state.frames.len() as u64);
-        let bytes = bytes + LENGTH_BYTES;
+        let bytes = bytes + state.limits.prefix_bytes;
+        let weight = match frame.kind {
+            Some(Kind::Command(_)) => bytes,
+            _ => 0,
+        };
         state.queued_bytes += bytes;
-        state.frames.push_back(Some(Queued { frame, bytes }));
+        state.urgent_bytes += bytes * usize::from(lane == Lane::Urgent);
+        state.on_way_bytes += weight;
+        let line = &mut state.lines[lane as usize];
+        let number = line.next();
+        line.waiting.push_back(Some(Queued {
+            frame,
+            bytes,
+            weight,
+        }));
         let waker = state.waker.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
-        Ok(ticket)
+        Ok(Ticket { lane, number })
     }
+}
+
+fn framed(kind: Kind) -> (v1::Frame, Lane) {
+    let lane = Lane::of(&kind);
+    (v1::Frame { kind: Some(kind) }, lane)
 }
 
 impl OutboxState {
     /// Nothing is taken any more. Returns what waited, to be dropped outside of the lock.
-    fn end(&mut self) -> VecDeque<Option<Queued>> {
+    fn end(&mut self) -> [VecDeque<Option<Queued>>; 2] {
         self.source_gone = true;
         self.queued_bytes = 0;
-        std::mem::take(&mut self.frames)
+        self.urgent_bytes = 0;
+        self.on_way_bytes = 0;
+        Lane::ALL.map(|lane| std::mem::take(&mut self.lines[lane as usize].waiting))
+    }
+
+    /// A frame of `lane` no longer waits.
+    fn unqueued(&mut self, lane: Lane, bytes: usize) {
+        self.queued_bytes -= bytes;
+        self.urgent_bytes -= bytes * usize::from(lane == Lane::Urgent);
     }
 
     fn has_room(&self) -> bool {
         self.queued_bytes < self.limits.queued_bytes_max
+    }
+
+    fn admits(&self, lane: Lane) -> bool {
+        let waiting = match lane {
+            Lane::Urgent => self.urgent_bytes,
+            Lane::Ordinary => self.queued_bytes,
+        };
+        waiting < self.limits.queued_bytes_max
     }
 
     fn check(&self, bytes: usize) -> Result<(), NotSent> {

@@ -37,6 +37,7 @@ pub(crate) fn hello() -> BridgeHello {
         body_bytes_max: BODY_BYTES_MAX,
         credentials: Bytes::new(),
         heartbeat: HEARTBEAT_DEFAULT,
+        tells_received: false,
     }
 }
 

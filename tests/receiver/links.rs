@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasebridge::env::Env;
-use leasebridge::wire::v1;
 use leasebridge::wire::v1::frame::Kind;
+use leasebridge::wire::{LENGTH_BYTES, v1};
 
 use crate::client::{Client, command, delivery, done, hello};
 use crate::{eventually, options, patiently, start};
@@ -129,6 +129,7 @@ async fn a_frame_that_only_endpoints_send_is_a_violation() {
         let working = v1::Working {
             delivery: Some(delivery(1, 1)),
             send: 1,
+            received_bytes: 0,
         };
         client.send(Kind::Working(working)).await;
         let reason = client.close_reason().await;
@@ -188,9 +189,15 @@ async fn a_silent_link_is_dead_after_three_heartbeats_and_a_speaking_one_is_not(
     while clock.now() < until {
         sequence += 1;
         speaking
-            .send(Kind::Heartbeat(v1::Heartbeat { sequence }))
+            .send(Kind::Heartbeat(v1::Heartbeat {
+                sequence,
+                received_bytes: 0,
+            }))
             .await;
-        let answer = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
+        let answer = Kind::HeartbeatAck(v1::HeartbeatAck {
+            sequence,
+            received_bytes: 0,
+        });
         assert_eq!(speaking.next().await, Some(answer));
         clock.sleep(Duration::from_millis(50)).await;
     }
@@ -247,13 +254,17 @@ async fn heartbeats_are_sent_on_both_transports() {
     let Client::Socket { reader, .. } = &mut socket else {
         panic!("a socket")
     };
+    let beat = v1::Heartbeat {
+        sequence: 1,
+        received_bytes: 0,
+    };
     let first = patiently(reader.next()).await.unwrap();
-    assert_eq!(first, Some(Kind::Heartbeat(v1::Heartbeat { sequence: 1 })));
+    assert_eq!(first, Some(Kind::Heartbeat(beat)));
     let Client::Grpc { incoming, .. } = &mut grpc else {
         panic!("gRPC")
     };
     let first = patiently(incoming.message()).await.unwrap().unwrap().kind;
-    assert_eq!(first, Some(Kind::Heartbeat(v1::Heartbeat { sequence: 1 })));
+    assert_eq!(first, Some(Kind::Heartbeat(beat)));
 }
 
 #[tokio::test]
@@ -304,4 +315,41 @@ async fn a_first_frame_is_small_over_either_transport() {
     greeted.send(Kind::Command(large)).await;
     let (_, _, _, outcome) = greeted.reply().await;
     assert!(matches!(outcome, v1::reply::Outcome::Done(_)));
+}
+
+/// What has arrived in the middle of a frame is told, and is a sign of life.
+#[tokio::test]
+async fn bytes_that_arrive_are_told_and_keep_a_link_alive_in_the_middle_of_a_frame() {
+    let mut options = options();
+    options.heartbeat = Duration::from_millis(200);
+    let (receiver, _) = start(options).await;
+    let mut client = Client::raw(&receiver).await;
+    let mut said = hello();
+    said.tells_received = true;
+    let frame = v1::Frame {
+        kind: Some(said.to_kind()),
+    };
+    let mut sent = (prost::Message::encoded_len(&frame) + LENGTH_BYTES) as u64;
+    assert!(client.greet(&said).await.tells_received);
+    client.send_bytes(&[0, 1, 0, 0]).await;
+    sent += 4;
+    let clock = Env::real().clock;
+    // Five times as long as it may be silent.
+    for _ in 0..30 {
+        client.send_bytes(&[0x12]).await;
+        sent += 1;
+        clock.sleep(Duration::from_millis(100)).await;
+    }
+    let Client::Socket { reader, .. } = &mut client else {
+        panic!("a socket")
+    };
+    loop {
+        match patiently(reader.next()).await.unwrap() {
+            Some(Kind::Heartbeat(beat)) if beat.received_bytes == sent => break,
+            Some(Kind::Heartbeat(beat)) => assert!(beat.received_bytes < sent, "{beat:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let reason = client.close_reason().await;
+    assert!(reason.contains("nothing was heard"), "{reason}");
 }

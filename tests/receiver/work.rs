@@ -185,6 +185,7 @@ async fn a_long_execution_gives_signs_of_life_again_and_again() {
             let working = v1::Working {
                 delivery: Some(delivery(seq, 1)),
                 send: 1,
+                received_bytes: 0,
             };
             assert_eq!(client.next().await, Some(Kind::Working(working)));
         }

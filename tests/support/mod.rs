@@ -4,6 +4,7 @@
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod rogue;
+pub(crate) mod shaping;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

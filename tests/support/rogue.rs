@@ -107,14 +107,19 @@ async fn serve(
             in_flight_max: 1024,
             inbox_id,
             heartbeat: Duration::from_millis(200),
+            tells_received: false,
         };
         let _ = sender.force(hello.to_kind());
     }
     while let Ok(Some(kind)) = reader.next().await {
         let manners = *manners.borrow();
         match kind {
-            Kind::Heartbeat(v1::Heartbeat { sequence }) if manners != Manners::Mute => {
-                let _ = sender.force(Kind::HeartbeatAck(v1::HeartbeatAck { sequence }));
+            Kind::Heartbeat(v1::Heartbeat { sequence, .. }) if manners != Manners::Mute => {
+                let ack = v1::HeartbeatAck {
+                    sequence,
+                    received_bytes: 0,
+                };
+                let _ = sender.force(Kind::HeartbeatAck(ack));
             }
             Kind::Rollback(rollback) if manners == Manners::DoneAtRollback => {
                 let _ = sender.force(Kind::RollbackReply(v1::RollbackReply {

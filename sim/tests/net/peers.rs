@@ -73,6 +73,7 @@ async fn bridge(env: Env, log: Log) {
         body_bytes_max: 1 << 10,
         credentials: bytes::Bytes::new(),
         heartbeat: secs(1),
+        tells_received: false,
     };
     let mut say = async |kind: Kind| {
         let mut bytes = BytesMut::new();
@@ -82,7 +83,11 @@ async fn bridge(env: Env, log: Log) {
     say(hello.to_kind()).await;
     for number in 1..=12 {
         say(command(number)).await;
-        say(Kind::Heartbeat(v1::Heartbeat { sequence: number })).await;
+        say(Kind::Heartbeat(v1::Heartbeat {
+            sequence: number,
+            received_bytes: 0,
+        }))
+        .await;
         let end = env.clock.now() + secs(1);
         loop {
             let left = end.saturating_since(env.clock.now());

@@ -8,6 +8,7 @@ use super::send::{OpenSend, Unanswered};
 use super::{AttemptVerdict, Evidence, SendingEnd, sends};
 use crate::bridge::breaker::BreakerPass;
 use crate::bridge::keeper::Keeper;
+use crate::bridge::limits::UNDO_MAX;
 use crate::bridge::link::Link;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
@@ -188,9 +189,9 @@ impl<'a> DeliveryAttempt<'a> {
         })
     }
 
-    /// Runs the compensations of a scope, last first.
+    /// Runs the compensations of a scope, last first. Each rollback has a patience of its own.
     async fn undo(&self, scope: &mut Context) {
-        if let Err(errors) = scope.compensate(self.route.options.rollback).await {
+        if let Err(errors) = scope.compensate(UNDO_MAX).await {
             let counter = &self.route.counters.compensation_failures;
             counter.add(errors.failures.len());
             tracing::debug!(delivery = %self.delivery, %errors, "a send could not be rolled back");

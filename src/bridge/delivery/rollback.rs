@@ -1,12 +1,15 @@
 //! Taking a send back, and what the endpoint says to that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::bridge::link::Link;
+use crate::bridge::patience::Patience;
 use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{KeptAnswer, RollbackState, Sign};
 use crate::core::{DeliveryId, SendNumber};
 use crate::coverage::{Site, reached};
+use crate::env::timeout;
 use crate::pipeline::{BoxError, Context};
 
 /// What rollbacks have found out about one delivery.
@@ -18,6 +21,8 @@ struct RollbackFindings {
     /// One of them found the command executed: nothing is rolled back any more.
     done: Option<TaskResult>,
     last: Option<RollbackState>,
+    /// Sends that were taken back before they left, one bit each.
+    withdrawn: u64,
 }
 
 impl Learned {
@@ -29,6 +34,15 @@ impl Learned {
     /// What the last rollback found, if it was answered.
     pub(super) fn take_last(&self) -> Option<RollbackState> {
         self.found().last.take()
+    }
+
+    /// This send never left: there is nothing to roll back.
+    pub(super) fn withdrawn(&self, send: u32) {
+        self.found().withdrawn |= 1 << (send % u64::BITS);
+    }
+
+    fn was_withdrawn(&self, send: u32) -> bool {
+        self.found().withdrawn & (1 << (send % u64::BITS)) != 0
     }
 
     fn note(&self, state: RollbackState) {
@@ -55,6 +69,23 @@ impl Learned {
 #[error("the link died before the rollback of send {0} was answered")]
 struct LinkDied(SendNumber);
 
+/// The endpoint's silence to a rollback.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer to the rollback of send {send} within {after:?}")]
+struct NoAnswer {
+    send: SendNumber,
+    after: Duration,
+}
+
+/// How long a rollback waits.
+#[derive(Clone, Copy)]
+pub(super) struct RollbackWaits {
+    /// For its answer, once it has left.
+    pub(super) limit: Duration,
+    /// For a link that stands still, before that.
+    pub(super) stall: Duration,
+}
+
 /// Registers the rollback of one send. Run, it asks the endpoint over the same link, if that lives, and
 /// notes the answer.
 pub(super) fn register(
@@ -63,11 +94,12 @@ pub(super) fn register(
     delivery: DeliveryId,
     send: SendNumber,
     learned: &Arc<Learned>,
+    waits: RollbackWaits,
 ) {
     let link = Arc::clone(link);
     let learned = Arc::clone(learned);
     scope.register_compensation("roll back a send", move || async move {
-        roll_back(&link, delivery, send, &learned).await
+        roll_back(&link, delivery, send, &learned, waits).await
     });
 }
 
@@ -76,18 +108,34 @@ async fn roll_back(
     delivery: DeliveryId,
     send: SendNumber,
     learned: &Learned,
+    waits: RollbackWaits,
 ) -> Result<(), BoxError> {
-    if learned.done().is_some() {
+    if learned.done().is_some() || learned.was_withdrawn(send.get()) {
         return Ok(());
     }
     let Ok(mut pending) = link.roll_back(delivery, send) else {
         // The link is dead: nobody can be asked, which is no fault of the compensation.
         return Ok(());
     };
-    // Counted as unanswered until it is: the deadline drops this future.
+    // Counted as unanswered until it is, whatever drops this future.
     let unanswered = &link.counters().rollbacks_unanswered;
     let open = UnlessAnswered(Some(unanswered));
-    match pending.next().await {
+    let clock = link.clock();
+    let mut patience = Patience::new(link, clock.now(), waits.limit, waits.stall);
+    let mut wait = patience.at_first();
+    let sign = loop {
+        match timeout(&**clock, wait, pending.next()).await {
+            Ok(sign) => break sign,
+            Err(_) => match patience.goes_on(link, pending.ticket(), clock.now()) {
+                Some(more) => wait = more,
+                None => {
+                    let after = waits.limit;
+                    return Err(Box::new(NoAnswer { send, after }));
+                }
+            },
+        }
+    };
+    match sign {
         Sign::Answer(KeptAnswer::RolledBack(state)) => {
             open.answered();
             learned.note(state);

@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::SendingEnd;
 use super::attempt::DeliveryAttempt;
-use super::rollback::register;
+use super::rollback::{RollbackWaits, register};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::link::{Link, Outbound};
+use crate::bridge::patience::Patience;
 use crate::bridge::result::TaskResult;
 use crate::bridge::waiters::{KeptAnswer, NotAsked, PendingQuestion, Sign};
 use crate::core::SendNumber;
@@ -59,6 +60,86 @@ pub(super) struct OpenSend {
     pub(super) in_progress: bool,
 }
 
+/// Why a command was not queued at once.
+enum NotAskedNow {
+    /// The link has no room for it.
+    Full(NotAsked),
+    Ended(Unanswered),
+}
+
+impl From<Unanswered> for NotAskedNow {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Ended(unanswered)
+    }
+}
+
+/// A send that is listened to. Whoever stops to listen before it has left takes it back: then there is nothing to roll
+/// back, and nothing in doubt.
+struct ListenedSend<'a, 'b> {
+    /// Gone once it is known that it left, or was given up.
+    pending: Option<PendingQuestion>,
+    attempt: &'a DeliveryAttempt<'b>,
+}
+
+impl ListenedSend<'_, '_> {
+    fn pending(&mut self) -> &mut PendingQuestion {
+        self.pending.as_mut().expect("it is there until its end")
+    }
+
+    /// No sign came for long enough.
+    fn silent(&mut self, transport: &str, working: bool, after: Duration) -> Unanswered {
+        let mut pending = self.pending.take().expect("it is there until its end");
+        if !pending.withdraw() {
+            reached!(Site::WithdrawnUnsent);
+            return Unanswered::NeverSent {
+                why: format!("the {transport} took nothing for {after:?}"),
+                silent: true,
+            };
+        }
+        reached!(match working {
+            true => Site::SilentAfterWorking,
+            false => Site::SilentFromStart,
+        });
+        let what = if working { "word" } else { "sign of life" };
+        Unanswered::InDoubt {
+            why: format!("no {what} over {transport} within {after:?}"),
+            open: Some(pending),
+            silent: !working,
+        }
+    }
+}
+
+impl Drop for ListenedSend<'_, '_> {
+    fn drop(&mut self) {
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        if !pending.is_over() && !pending.withdraw() {
+            reached!(Site::WithdrawnUnsent);
+            let mut progress = self.attempt.progress();
+            self.attempt.learned.withdrawn(progress.sends);
+            progress.sends -= 1;
+            progress.listening = None;
+        }
+    }
+}
+
+fn died(transport: &str, maybe_sent: bool) -> Unanswered {
+    if maybe_sent {
+        reached!(Site::LinkDiedUnderSend);
+        return Unanswered::InDoubt {
+            why: format!("the {transport} link died before an answer came"),
+            open: None,
+            silent: false,
+        };
+    }
+    reached!(Site::LinkDiedBeforeSend);
+    Unanswered::NeverSent {
+        why: format!("the {transport} link died before the command left"),
+        silent: false,
+    }
+}
+
 impl DeliveryAttempt<'_> {
     /// One send on `link`, until an answer, the link's death, or silence. `patience` bounds the first
     /// sign of life; after it the endpoint has to repeat it.
@@ -103,44 +184,81 @@ impl DeliveryAttempt<'_> {
             (progress.sends + 1, progress.starts.take())
         };
         let send = SendNumber::new(number).expect("sends are limited far below");
+        loop {
+            let full = match link.has_window() {
+                Ok(()) => match self.ask_now(link, scope, send, now) {
+                    Ok(asked) => return Ok(asked),
+                    Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
+                    Err(NotAskedNow::Full(full)) => full,
+                },
+                Err(full) => full,
+            };
+            reached!(Site::WindowWaited);
+            now = None;
+            if !Box::pin(self.window(link, patience)).await {
+                return Err(Unanswered::NeverSent {
+                    why: full.to_string(),
+                    silent: false,
+                });
+            }
+        }
+    }
+
+    /// Queues the command on `link` if that has room for it.
+    fn ask_now(
+        &self,
+        link: &Arc<Link>,
+        scope: &Context,
+        send: SendNumber,
+        now: Option<Mono>,
+    ) -> Result<(PendingQuestion, Mono), NotAskedNow> {
         if self.is_expired() {
-            return Err(Unanswered::Stop(SendingEnd::Expired));
+            return Err(Unanswered::Stop(SendingEnd::Expired).into());
         }
         if !self.mark_sent() {
-            return Err(Unanswered::Stop(SendingEnd::LeaseLost));
+            return Err(Unanswered::Stop(SendingEnd::LeaseLost).into());
         }
+        let at = now.unwrap_or_else(|| self.route.env.clock.now());
+        match link.execute(self.delivery, send, self.outbound(), at) {
+            Ok(pending) => {
+                // Queued and not yet polled away from here: the rollback is in place before
+                // anybody can learn of the send.
+                let options = &self.route.options;
+                let waits = RollbackWaits {
+                    limit: options.rollback,
+                    stall: options.first_sign_of_life,
+                };
+                register(scope, link, self.delivery, send, &self.learned, waits);
+                let mut progress = self.progress();
+                progress.sends = send.get();
+                progress.last = Some(link.transport());
+                progress.listening = Some(link.inbox_id());
+                Ok((pending, at))
+            }
+            Err(full @ (NotAsked::Window | NotAsked::Bytes)) => Err(NotAskedNow::Full(full)),
+            Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
+                Err(Unanswered::Stop(SendingEnd::Unsendable(error.to_string())).into())
+            }
+            Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => {
+                let (why, silent) = (error.to_string(), false);
+                Err(Unanswered::NeverSent { why, silent }.into())
+            }
+        }
+    }
+
+    /// Waits for room on `link`: for as long as it goes on, and so much longer. Whether there is any.
+    async fn window(&self, link: &Link, patience: Duration) -> bool {
+        let clock = &*self.route.env.clock;
+        let mut patience = Patience::new(link, clock.now(), patience, patience);
+        let mut wait = patience.at_first();
         loop {
-            let at = now.unwrap_or_else(|| self.route.env.clock.now());
-            let asked = link.execute(self.delivery, send, self.outbound(), at);
-            let closed = match asked {
-                Ok(pending) => {
-                    // Queued and not yet polled away from here: the rollback is in place before
-                    // anybody can learn of the send.
-                    register(scope, link, self.delivery, send, &self.learned);
-                    let mut progress = self.progress();
-                    progress.sends = number;
-                    progress.last = Some(link.transport());
-                    progress.listening = Some(link.inbox_id());
-                    return Ok((pending, at));
-                }
-                Err(NotAsked::Window) => {
-                    reached!(Site::WindowWaited);
-                    now = None;
-                    let room = timeout(&*self.route.env.clock, patience, link.window());
-                    match Box::pin(room).await {
-                        Ok(()) => continue,
-                        Err(_) => NotAsked::Window.to_string(),
-                    }
-                }
-                Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
-                    return Err(Unanswered::Stop(SendingEnd::Unsendable(error.to_string())));
-                }
-                Err(error @ NotAsked::Link(NotSent::Closed | NotSent::Full)) => error.to_string(),
-            };
-            return Err(Unanswered::NeverSent {
-                why: closed,
-                silent: false,
-            });
+            if timeout(clock, wait, link.window()).await.is_ok() {
+                return true;
+            }
+            match patience.goes_on(link, None, clock.now()) {
+                Some(more) => wait = more,
+                None => return false,
+            }
         }
     }
 
@@ -149,18 +267,24 @@ impl DeliveryAttempt<'_> {
         &self,
         keeper: &Keeper,
         link: &Link,
-        mut pending: PendingQuestion,
+        pending: PendingQuestion,
         asked: Mono,
         patience: Duration,
     ) -> Result<KeptAnswer, Unanswered> {
+        let clock = &*self.route.env.clock;
+        let mut listening = ListenedSend {
+            pending: Some(pending),
+            attempt: self,
+        };
         let transport = link.transport().as_str();
-        let mut limit = patience;
+        let mut patience = Patience::new(link, asked, patience, patience);
+        let mut wait = patience.at_first();
         let mut working = false;
         loop {
-            let sign = timeout(&*self.route.env.clock, limit, pending.next()).await;
+            let sign = timeout(clock, wait, listening.pending().next()).await;
             debug_assert!(
                 sign.is_ok() || !link.is_dead(),
-                "{} waited {limit:?} for a {transport} link that was dead: whoever waits for an answer is told of the \
+                "{} waited {wait:?} for a {transport} link that was dead: whoever waits for an answer is told of the \
                  link's death at once",
                 self.delivery
             );
@@ -182,41 +306,16 @@ impl DeliveryAttempt<'_> {
                     keeper.answered();
                     working = true;
                     let theirs = link.hello().heartbeat;
-                    limit = self.route.options.working_silence(theirs);
+                    wait = self.route.options.working_silence(theirs);
+                    patience.renew(clock.now(), wait);
                 }
-                Ok(Sign::LinkDied { maybe_sent: true }) => {
-                    reached!(Site::LinkDiedUnderSend);
-                    return Err(Unanswered::InDoubt {
-                        why: format!("the {transport} link died before an answer came"),
-                        open: None,
-                        silent: false,
-                    });
-                }
-                Ok(Sign::LinkDied { maybe_sent: false }) => {
-                    reached!(Site::LinkDiedBeforeSend);
-                    return Err(Unanswered::NeverSent {
-                        why: format!("the {transport} link died before the command left"),
-                        silent: false,
-                    });
-                }
-                Err(elapsed) if pending.withdraw() => {
-                    reached!(match working {
-                        true => Site::SilentAfterWorking,
-                        false => Site::SilentFromStart,
-                    });
-                    let what = if working { "word" } else { "sign of life" };
-                    return Err(Unanswered::InDoubt {
-                        why: format!("no {what} over {transport} within {:?}", elapsed.after),
-                        open: Some(pending),
-                        silent: !working,
-                    });
-                }
-                Err(elapsed) => {
-                    reached!(Site::WithdrawnUnsent);
-                    return Err(Unanswered::NeverSent {
-                        why: format!("the {transport} took nothing for {:?}", elapsed.after),
-                        silent: true,
-                    });
+                Ok(Sign::LinkDied { maybe_sent }) => return Err(died(transport, maybe_sent)),
+                Err(_) => {
+                    let ticket = listening.pending().ticket();
+                    match patience.goes_on(link, ticket, clock.now()) {
+                        Some(more) => wait = more,
+                        None => return Err(listening.silent(transport, working, patience.limit())),
+                    }
                 }
             }
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::io::split;
 use tokio::sync::Notify;
 
-use super::Link;
 use super::driver::{Beat, Driver, LinkEnd, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
 use super::receive::Incoming;
+use super::{Link, LinkParts};
 use crate::bridge::counters::LinkCounters;
 use crate::bridge::limits::{LINGER, WRITE_DEADLINE};
 use crate::bridge::options::RouteOptions;
@@ -17,7 +17,8 @@ use crate::env::{Address, Env, timeout};
 use crate::said::said;
 use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{
-    EndpointHello, FrameReader, FrameSender, HELLO_BYTES_MAX, HelloError, OutboxLimits, outbox,
+    EndpointHello, FrameReader, FrameSender, FrameSource, HELLO_BYTES_MAX, HelloError,
+    OutboxLimits, outbox,
 };
 
 /// Why no link came up. Definite: no command was sent.
@@ -98,7 +99,14 @@ impl Connector {
         let counters = Arc::clone(&self.counters);
         let changed = Arc::clone(&self.changed);
         let clock = Arc::clone(&self.env.clock);
-        let link = Link::new(self.transport, hello, sender, counters, changed, clock);
+        let parts = LinkParts {
+            transport: self.transport,
+            hello,
+            sender,
+            received: incoming.count().clone(),
+            window_bytes: route.window_bytes,
+        };
+        let link = Link::new(parts, counters, changed, clock);
         let link = Arc::new(link);
         let beat = Beat {
             interval: route.heartbeat,
@@ -163,7 +171,7 @@ impl Connector {
             .map_err(|elapsed| self.timed_out("connection", elapsed.after))?
             .map_err(|error| self.failed(&error))?;
         let (reading, writing) = split(stream);
-        let (sender, source) = self.outbox(route);
+        let (sender, source) = self.outbox(route, OutboxLimits::for_peer);
         let clock = Arc::clone(&self.env.clock);
         let outgoing = async move {
             let written = source.write_to(writing, &*clock).await;
@@ -180,11 +188,14 @@ impl Connector {
 
     async fn connect_grpc(&self, route: &RouteOptions) -> Result<Raw, ConnectError> {
         let address = || self.address.clone();
-        let (sender, source) = self.outbox(route);
+        let (sender, source) = self.outbox(route, |bytes, deadline| {
+            OutboxLimits::for_peer(bytes, deadline).over_grpc()
+        });
+        let tally = sender.tally();
         let (stream, guard) = outlet(source);
         let frame_bytes_max = route.hello(&self.software).frame_bytes_max;
         let calling = async {
-            let client = dial(&self.env, &self.address).await;
+            let client = dial(&self.env, &self.address, tally).await;
             let client = client.map_err(|error| self.failed(&error))?;
             let most = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
             let mut client = client.max_decoding_message_size(most);
@@ -193,7 +204,8 @@ impl Connector {
                 address: address(),
                 death: died(&status),
             })?;
-            Ok(GrpcFrames::new(frames.into_inner(), client))
+            let count = frames.extensions().get().cloned().unwrap_or_default();
+            Ok(GrpcFrames::new(frames.into_inner(), count, client))
         };
         let frames = timeout(&*self.env.clock, route.connect, calling)
             .await
@@ -210,9 +222,13 @@ impl Connector {
     }
 
     /// An outbox with our `Hello` as its first frame.
-    fn outbox(&self, route: &RouteOptions) -> (FrameSender, crate::wire::FrameSource) {
-        let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, WRITE_DEADLINE).at(&*self.env.points);
-        let (sender, source) = outbox(limits);
+    fn outbox(
+        &self,
+        route: &RouteOptions,
+        limits: fn(u32, std::time::Duration) -> OutboxLimits,
+    ) -> (FrameSender, FrameSource) {
+        let limits = limits(HELLO_BYTES_MAX, WRITE_DEADLINE);
+        let (sender, source) = outbox(limits.at(&*self.env.points));
         let hello = route.hello(&self.software).to_kind();
         sender
             .try_send(hello)

@@ -5,7 +5,6 @@
 //! are told, so that no frame can leave any more when they are: what never left is certain.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Link;
@@ -29,7 +28,7 @@ pub(in crate::bridge) enum LinkEnd {
     #[error("{0}")]
     Connection(String),
     /// Nothing arrived for too many heartbeats.
-    #[error("no frame for {misses} heartbeats of {interval:?}")]
+    #[error("nothing arrived for {misses} heartbeats of {interval:?}")]
     Heartbeat {
         /// How many in a row.
         misses: u32,
@@ -144,15 +143,18 @@ async fn written(outgoing: &mut Outgoing, env: &Env) -> LinkEnd {
     }
 }
 
-/// Sends heartbeats until too many went by without any frame from the endpoint.
+/// Sends heartbeats until too many went by without anything from the endpoint.
 async fn heart(link: &Link, env: &Env, beat: Beat) -> LinkEnd {
     let mut ticker = Ticker::new(env, beat.interval).expect("the interval was validated");
     let mut misses = 0;
+    let mut heard = link.received.bytes();
     loop {
         ticker.tick().await;
         // Counted tick by tick: after a pause of this very process one tick is late, not three, and
-        // what arrived meanwhile is read before the next.
-        if link.heart.heard.swap(false, Ordering::Relaxed) {
+        // what arrived meanwhile is read before the next. Bytes count in the middle of a frame, too: a large one may
+        // take longer to arrive than a few heartbeats.
+        let received = link.received.bytes();
+        if std::mem::replace(&mut heard, received) != received {
             misses = 0;
         } else {
             misses += 1;

@@ -8,39 +8,57 @@ use futures_core::Stream;
 use futures_util::FutureExt;
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
+use tower::util::MapResponse;
 
 use super::driver::LinkEnd;
+use super::tallied::TalliedStream;
 use crate::bridge::limits::GRPC_WINDOW_BYTES;
 use crate::env::{Address, Env};
 use crate::said::said;
 use crate::wire::v1::{self, endpoint_client::EndpointClient};
-use crate::wire::{BODY_BYTES_MAX, FrameSource, frame_bytes_for};
+use crate::wire::{
+    BODY_BYTES_MAX, FrameSource, ReceivedCount, WriteTally, count_response, frame_bytes_for,
+};
 
 /// Names the far side in HTTP/2 requests. Where to connect is the connector's business.
 const AUTHORITY: &str = "http://endpoint.leasebridge";
 
-/// A client over a fresh connection to `address`. Waits as long as the network pleases.
+/// A client whose responses count what arrives of them.
+pub(super) type CountedClient =
+    EndpointClient<MapResponse<Channel, fn(http::Response<Body>) -> http::Response<Body>>>;
+
+/// A client over a fresh connection to `address`; `tally` is told what the connection takes. Waits as long as the
+/// network pleases.
 pub(super) async fn dial(
     env: &Env,
     address: &Address,
-) -> Result<EndpointClient<Channel>, tonic::transport::Error> {
+    tally: WriteTally,
+) -> Result<CountedClient, tonic::transport::Error> {
     let transport = Arc::clone(&env.transport);
+    let clock = Arc::clone(&env.clock);
     let address = address.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let transport = Arc::clone(&transport);
         let address = address.clone();
-        async move { transport.connect(&address).await.map(TokioIo::new) }
+        let (tally, clock) = (tally.clone(), Arc::clone(&clock));
+        async move {
+            let stream = transport.connect(&address).await?;
+            let stream = TalliedStream::new(stream, tally, clock);
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
     });
     let channel = Endpoint::from_static(AUTHORITY)
         .initial_stream_window_size(GRPC_WINDOW_BYTES)
         .initial_connection_window_size(GRPC_WINDOW_BYTES)
         .connect_with_connector(connector)
         .await?;
+    let counted = MapResponse::new(channel, count_response as fn(_) -> _);
     // The outbox checks what is sent against the endpoint's own limit.
     let most = usize::try_from(frame_bytes_for(BODY_BYTES_MAX)).unwrap_or(usize::MAX);
-    Ok(EndpointClient::new(channel).max_encoding_message_size(most))
+    Ok(EndpointClient::new(counted).max_encoding_message_size(most))
 }
 
 /// The frames that arrive, and the client that keeps their connection.
@@ -48,16 +66,26 @@ pub(super) struct GrpcFrames {
     frames: Streaming<v1::Frame>,
     /// The end, when it was seen while looking for more.
     ended: Option<Option<LinkEnd>>,
-    _client: EndpointClient<Channel>,
+    count: ReceivedCount,
+    _client: CountedClient,
 }
 
 impl GrpcFrames {
-    pub(super) fn new(frames: Streaming<v1::Frame>, client: EndpointClient<Channel>) -> Self {
+    pub(super) fn new(
+        frames: Streaming<v1::Frame>,
+        count: ReceivedCount,
+        client: CountedClient,
+    ) -> Self {
         Self {
             frames,
+            count,
             ended: None,
             _client: client,
         }
+    }
+
+    pub(super) fn count(&self) -> &ReceivedCount {
+        &self.count
     }
 
     /// The next frame; `None` at a clean end. Cancel safe.

@@ -12,7 +12,8 @@ use crate::coverage::{Site, reached};
 use crate::said::said;
 use crate::wire::v1::{self, frame::Kind, rollback_reply::State};
 use crate::wire::{
-    self, FrameError, FrameReader, IdError, check_frame, delivery_and_send, kind_name,
+    self, FrameError, FrameReader, IdError, ReceivedCount, check_frame, delivery_and_send,
+    kind_name,
 };
 use tokio::io::ReadHalf;
 
@@ -28,6 +29,14 @@ pub(super) enum Incoming {
 }
 
 impl Incoming {
+    /// Counts what arrives, also in the middle of a frame.
+    pub(super) fn count(&self) -> &ReceivedCount {
+        match self {
+            Self::Socket(reader) => reader.count(),
+            Self::Grpc(frames) => frames.count(),
+        }
+    }
+
     /// The next frame; `None` at a clean end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Kind>, LinkEnd> {
         match self {
@@ -77,8 +86,8 @@ pub(super) async fn read(link: &Link, incoming: &mut Incoming) -> LinkEnd {
             Ok(None) => return LinkEnd::Ended,
             Err(death) => return death,
         }
-        link.heart.heard.store(true, Ordering::Relaxed);
         let outcome = gather(incoming, &mut batch);
+        link.arrived_whole();
         let frames = batch.len();
         let received = receive_batch(link, &mut batch);
         match received.and_then(|quickest| outcome.map(|()| quickest)) {
@@ -116,6 +125,7 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
     match kind {
         Kind::Working(working) => {
             let (delivery, send) = ids(working.delivery, working.send)?;
+            receiving.received(working.received_bytes);
             let ask = Ask::Execute;
             // One for a send that was answered meanwhile is no news.
             receiving.working(Key {
@@ -139,15 +149,22 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
         }
         Kind::RollbackReply(reply) => receive_rollback(link, receiving, reply)?,
         Kind::Heartbeat(heartbeat) => {
+            receiving.received(heartbeat.received_bytes);
             let sequence = heartbeat.sequence;
-            // With a full outbox the frames in it are sign enough.
-            let _ = link
-                .sender
-                .try_send(Kind::HeartbeatAck(v1::HeartbeatAck { sequence }));
+            let received_bytes = link.received_bytes();
+            // With an outbox full of such, those are sign enough.
+            let _ = link.sender.try_send(Kind::HeartbeatAck(v1::HeartbeatAck {
+                sequence,
+                received_bytes,
+            }));
         }
         Kind::HeartbeatAck(ack) => {
             let sent = link.heart.sent.load(Ordering::Relaxed);
             let answered = ack.sequence.min(sent);
+            receiving.received(ack.received_bytes);
+            if let Some(ticket) = link.probes().acknowledged(answered) {
+                receiving.shown(ticket);
+            }
             link.heart.answered.fetch_max(answered, Ordering::AcqRel);
             link.heart.beat.notify_waiters();
         }

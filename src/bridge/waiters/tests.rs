@@ -9,7 +9,11 @@ use crate::wire::{FrameSource, OutboxLimits, outbox, v1};
 
 fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
     let (sender, source) = outbox(OutboxLimits::for_peer(1 << 20, Duration::from_secs(1)));
-    (Waiters::new(sender, in_flight_max), source)
+    let limits = WindowLimits {
+        commands: in_flight_max,
+        bytes: 1 << 20,
+    };
+    (Waiters::new(sender, limits), source)
 }
 
 fn done() -> KeptAnswer {
@@ -31,7 +35,10 @@ fn key(seq: u64, ask: Ask) -> Key {
 }
 
 fn frame() -> Kind {
-    Kind::Heartbeat(v1::Heartbeat { sequence: 1 })
+    Kind::Heartbeat(v1::Heartbeat {
+        sequence: 1,
+        received_bytes: 0,
+    })
 }
 
 fn execute(waiters: &Arc<Waiters>, seq: u64) -> PendingQuestion {

@@ -43,6 +43,7 @@ fn answer(kind: Kind) -> Option<Kind> {
                 in_flight_max: IN_FLIGHT_MAX,
                 inbox_id: InboxId([7; 16]),
                 heartbeat: HEARTBEAT_DEFAULT,
+                tells_received: false,
             }
             .to_kind(),
         ),
@@ -58,8 +59,11 @@ fn answer(kind: Kind) -> Option<Kind> {
                 outcome: Some(done),
             }))
         }
-        Kind::Heartbeat(v1::Heartbeat { sequence }) => {
-            Some(Kind::HeartbeatAck(v1::HeartbeatAck { sequence }))
+        Kind::Heartbeat(v1::Heartbeat { sequence, .. }) => {
+            Some(Kind::HeartbeatAck(v1::HeartbeatAck {
+                sequence,
+                received_bytes: 0,
+            }))
         }
         _ => None,
     }

@@ -14,7 +14,9 @@ use crate::receiver::link::{self, Input};
 use crate::wire::dated;
 use crate::wire::v1::endpoint_server::{Endpoint, EndpointServer};
 use crate::wire::weigh::FRAME;
-use crate::wire::{FrameSource, HELLO_BYTES_MAX, OutboxLimits, frame_bytes_for, outbox, v1};
+use crate::wire::{
+    FrameSource, HELLO_BYTES_MAX, OutboxLimits, ReceivedCount, frame_bytes_for, outbox, v1,
+};
 
 /// Links per connection: a bridge needs one per route.
 const STREAMS_MAX: u32 = 64;
@@ -40,10 +42,9 @@ pub(super) async fn serve(engine: Arc<Engine>, listener: Box<dyn Listener>) {
     let served = reception
         .server(rules(frame_bytes_max))
         .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(options.heartbeat))
-        .http2_keepalive_timeout(Some(
-            options.heartbeat.saturating_mul(options.heartbeat_misses),
-        ))
+        // A link's own heartbeats say whether its bridge lives. The answer to a ping would wait behind a large command on
+        // a slow line, and end a connection that goes on. One whose links have ended gives way to whoever needs its place.
+        .http2_keepalive_interval(None)
         .serve_with_incoming_shutdown(service, reception.connections(listener), drained)
         .await;
     if let Err(error) = served {
@@ -84,9 +85,11 @@ impl Endpoint for Service {
         let visitor = request.extensions().get::<Visitor>();
         let visitor = visitor.expect("every connection has a place").clone();
         let limits = OutboxLimits::for_peer(HELLO_BYTES_MAX, engine.options.write_deadline);
-        let limits = limits.at(&*engine.env.points);
+        let limits = limits.over_grpc().at(&*engine.env.points);
         let (sender, source) = outbox(limits);
-        let input = Input::Grpc(request.into_inner());
+        let count = request.extensions().get::<ReceivedCount>();
+        let count = count.expect("every request is counted").clone();
+        let input = Input::Grpc(request.into_inner(), count);
         tokio::spawn(async move {
             let peer = format!("grpc {}", visitor.peer());
             link::serve(&engine, input, sender, &visitor, &peer).await;

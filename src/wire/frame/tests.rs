@@ -18,7 +18,10 @@ fn any_kind() -> impl Strategy<Value = Kind> {
     });
     let body = proptest::collection::vec(any::<u8>(), 0..600);
     prop_oneof![
-        any::<u64>().prop_map(|sequence| Kind::Heartbeat(v1::Heartbeat { sequence })),
+        any::<u64>().prop_map(|sequence| Kind::Heartbeat(v1::Heartbeat {
+            sequence,
+            received_bytes: sequence / 2,
+        })),
         (delivery.clone(), body.clone()).prop_map(|(delivery, result)| Kind::Reply(v1::Reply {
             delivery: Some(delivery),
             send: 1,
@@ -94,7 +97,10 @@ proptest! {
 }
 
 fn heartbeat() -> v1::Frame {
-    frame_of(Kind::Heartbeat(v1::Heartbeat { sequence: 7 }))
+    frame_of(Kind::Heartbeat(v1::Heartbeat {
+        sequence: 7,
+        received_bytes: 0,
+    }))
 }
 
 #[tokio::test]

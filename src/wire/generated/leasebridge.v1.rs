@@ -80,6 +80,9 @@ pub struct Hello {
     /// How often the sender sends Heartbeat, in milliseconds.
     #[prost(uint32, tag = "9")]
     pub heartbeat_ms: u32,
+    /// The sender tells how many bytes it has received, if the other side says this, too.
+    #[prost(bool, tag = "10")]
+    pub tells_received: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Header {
@@ -117,6 +120,9 @@ pub struct Working {
     pub delivery: ::core::option::Option<DeliveryId>,
     #[prost(uint32, tag = "2")]
     pub send: u32,
+    /// As in Heartbeat.
+    #[prost(uint64, tag = "3")]
+    pub received_bytes: u64,
 }
 /// Endpoint to bridge: the definite outcome of one delivery.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -180,12 +186,19 @@ pub struct Stale {
 pub struct Heartbeat {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+    /// What the sender has received on this link since its start, in bytes, if both sides said
+    /// tells_received; else 0.
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatAck {
     /// That of the heartbeat it answers.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+    /// As in Heartbeat.
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
 }
 /// Bridge to endpoint: forget this one send. Touches no later send, no newer epoch, no Done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -9,11 +9,19 @@ use bytes::BytesMut;
 use futures_core::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::line::Lane;
+use super::tally::WriteTally;
 use super::{OutboxShared, OutboxState, WRITE_BYTES};
 use crate::coverage::{Site, reached};
 use crate::env::{Clock, timeout};
 use crate::wire::frame::encode_frame;
 use crate::wire::v1;
+
+/// A write that takes longer meets a peer, or a way there, that is slow.
+const SLOW_WRITE: Duration = Duration::from_millis(50);
+
+/// How much is gathered for the write after a slow one.
+const SLOW_WRITE_BYTES: usize = 4 << 10;
 
 /// Why the writer gave up. Frames it had taken may have arrived; see [`super::FrameSender::fate`].
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +66,11 @@ impl FrameSource {
             reached!(Site::WriterStalled);
             WriteError::Stalled { after: limit }
         };
+        let tally = WriteTally(Arc::clone(&self.shared));
         let mut batch = BytesMut::new();
-        while std::future::poll_fn(|cx| self.poll_batch(cx, &mut batch)).await {
+        let mut gather = usize::MAX;
+        while std::future::poll_fn(|cx| self.poll_batch(cx, &mut batch, gather)).await {
+            let began = clock.now();
             let mut rest = &batch[..];
             while !rest.is_empty() {
                 let count = timeout(clock, limit, stream.write(rest))
@@ -69,10 +80,16 @@ impl FrameSource {
                     return Err(WriteError::Io(std::io::ErrorKind::WriteZero.into()));
                 }
                 rest = &rest[count..];
+                tally.wrote(count, clock.now());
             }
             timeout(clock, limit, stream.flush())
                 .await
                 .map_err(stalled)??;
+            // What is gathered can't be overtaken any more: with a peer that is slow to take it, that is little.
+            gather = match clock.now().saturating_since(began) > SLOW_WRITE {
+                true => SLOW_WRITE_BYTES,
+                false => usize::MAX,
+            };
             if batch.capacity() > 2 * WRITE_BYTES {
                 // One huge frame must not pin its memory for the life of the link.
                 batch = BytesMut::new();
@@ -87,11 +104,12 @@ impl FrameSource {
     }
 
     /// Ready with `true` and encoded frames in `batch`, or with `false` at the end.
-    fn poll_batch(&self, cx: &Context<'_>, batch: &mut BytesMut) -> Poll<bool> {
+    fn poll_batch(&self, cx: &Context<'_>, batch: &mut BytesMut, gather: usize) -> Poll<bool> {
         let taken = {
             let mut state = self.shared.state();
             let mut taken = false;
-            while batch.len() < state.limits.write_bytes
+            let most = state.limits.write_bytes.min(gather);
+            while batch.len() < most
                 && let Some(frame) = state.pop()
             {
                 encode_frame(&frame, batch);
@@ -109,10 +127,10 @@ impl FrameSource {
 
 impl OutboxState {
     fn pop(&mut self) -> Option<v1::Frame> {
-        while let Some(entry) = self.frames.pop_front() {
-            self.taken += 1;
-            if let Some(queued) = entry {
-                self.queued_bytes -= queued.bytes;
+        for lane in Lane::ALL {
+            if let Some(queued) = self.lines[lane as usize].pop(self.passage.taken) {
+                self.passage.taken += queued.bytes as u64;
+                self.unqueued(lane, queued.bytes);
                 return Some(queued.frame);
             }
         }

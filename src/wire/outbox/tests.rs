@@ -6,14 +6,17 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::io::AsyncWrite;
 
 use super::*;
-use crate::env::Env;
+use crate::env::{Env, Mono};
 use crate::wire::FrameReader;
 use v1::frame::Kind;
 
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 fn beat(sequence: u64) -> Kind {
-    Kind::Heartbeat(v1::Heartbeat { sequence })
+    Kind::Heartbeat(v1::Heartbeat {
+        sequence,
+        received_bytes: 0,
+    })
 }
 
 fn small() -> (FrameSender, FrameSource) {
@@ -192,4 +195,134 @@ async fn what_waits_in_an_abandoned_outbox_is_never_sent() {
     assert_eq!(sender.fate(second), Fate::NeverSent);
     assert_eq!(sender.force(beat(3)), Err(NotSent::Closed));
     assert_eq!(source.next().await, None);
+}
+
+fn command(bytes: usize) -> Kind {
+    Kind::Command(v1::Command {
+        body: vec![0; bytes].into(),
+        ..Default::default()
+    })
+}
+
+fn at(ms: u64) -> Mono {
+    Mono::from_start(Duration::from_millis(ms))
+}
+
+async fn taken(source: &mut FrameSource, count: usize) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    for _ in 0..count {
+        let frame = source.next().await.expect("a frame waits");
+        kinds.push(crate::wire::kind_name(&frame.kind.unwrap()));
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn what_is_urgent_overtakes_commands_and_what_says_goodbye_overtakes_nothing() {
+    let (sender, mut source) = outbox(OutboxLimits::for_peer(1 << 20, WRITE_DEADLINE));
+    let first = sender.force(command(10)).unwrap();
+    let second = sender.force(command(20)).unwrap();
+    sender.force(Kind::Drain(v1::Drain::default())).unwrap();
+    sender.force(beat(1)).unwrap();
+    sender.force_behind(beat(2)).unwrap();
+    let rollback = sender.force(Kind::Rollback(v1::Rollback::default()));
+    assert_eq!(
+        taken(&mut source, 3).await,
+        ["heartbeat", "rollback", "command"]
+    );
+    assert_eq!(sender.fate(rollback.unwrap()), Fate::MaybeSent);
+    assert_eq!(sender.fate(first), Fate::MaybeSent);
+    assert_eq!(sender.withdraw(second), Fate::NeverSent);
+    assert_eq!(taken(&mut source, 2).await, ["drain", "heartbeat"]);
+}
+
+#[test]
+fn a_full_outbox_takes_what_is_urgent_up_to_its_own_limit() {
+    let (sender, _source) = small();
+    sender.force(command(20)).unwrap();
+    assert_eq!(sender.try_send(command(1)), Err(NotSent::Full));
+    sender.try_send(beat(1)).unwrap();
+    sender.try_send(beat(2)).unwrap();
+    assert_eq!(sender.try_send(beat(3)), Err(NotSent::Full));
+}
+
+#[tokio::test]
+async fn a_frame_has_left_when_the_peer_tells_of_its_last_byte() {
+    let (sender, mut source) = outbox(OutboxLimits::for_peer(1 << 20, WRITE_DEADLINE));
+    sender.is_told();
+    let first = sender.force(command(100)).unwrap();
+    let second = sender.force(command(100)).unwrap();
+    let whole = sender.on_way_bytes() as u64;
+    taken(&mut source, 2).await;
+    sender.tally().wrote(1 << 20, at(1));
+    assert_eq!(
+        sender.left_at(first),
+        None,
+        "what the transport took is not there yet"
+    );
+    sender.received(whole / 2 - 1, at(100));
+    assert_eq!(
+        (sender.left_at(first), sender.went_on_at()),
+        (None, Some(at(100)))
+    );
+    sender.received(whole / 2, at(200));
+    assert_eq!(
+        (sender.left_at(first), sender.left_at(second)),
+        (Some(at(200)), None)
+    );
+    assert_eq!(sender.on_way_bytes() as u64, whole / 2);
+    // Told twice, or less than before, says nothing new; more than was sent is all of it.
+    sender.received(1, at(300));
+    assert_eq!(sender.went_on_at(), Some(at(200)));
+    sender.received(u64::MAX, at(400));
+    assert_eq!(
+        (sender.left_at(first), sender.left_at(second)),
+        (Some(at(200)), Some(at(400)))
+    );
+    assert_eq!(sender.on_way_bytes(), 0);
+}
+
+#[tokio::test]
+async fn of_a_peer_that_tells_nothing_a_frame_has_left_when_the_transport_took_it() {
+    let (sender, mut source) = outbox(OutboxLimits::for_peer(1 << 20, WRITE_DEADLINE));
+    let first = sender.force(command(100)).unwrap();
+    let second = sender.force(command(100)).unwrap();
+    let whole = sender.on_way_bytes();
+    taken(&mut source, 2).await;
+    let tally = sender.tally();
+    tally.wrote(whole / 2, at(100));
+    assert_eq!(
+        (sender.left_at(first), sender.left_at(second)),
+        (Some(at(100)), None)
+    );
+    assert_eq!(
+        sender.on_way_bytes(),
+        whole,
+        "nobody has said that it arrived"
+    );
+    tally.wrote(whole, at(200));
+    assert_eq!(sender.left_at(second), Some(at(200)));
+    sender.received_through(second, at(300));
+    assert_eq!(
+        sender.on_way_bytes(),
+        0,
+        "a later one shows the earlier ones"
+    );
+    assert_eq!(sender.left_at(first), Some(at(100)));
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_or_never_sent_is_not_on_its_way() {
+    let (sender, mut source) = outbox(OutboxLimits::for_peer(1 << 20, WRITE_DEADLINE));
+    let first = sender.force(command(100)).unwrap();
+    let second = sender.force(command(100)).unwrap();
+    let whole = sender.on_way_bytes();
+    sender.withdraw(first);
+    assert_eq!(sender.on_way_bytes(), whole / 2);
+    taken(&mut source, 1).await;
+    sender.received_through(second, at(1));
+    assert_eq!(sender.on_way_bytes(), 0);
+    sender.force(command(100)).unwrap();
+    drop(source);
+    assert_eq!(sender.on_way_bytes(), 0);
 }

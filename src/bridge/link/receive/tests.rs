@@ -10,6 +10,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::bridge::limits::REST_MAX;
+use crate::bridge::link::LinkParts;
 use crate::bridge::link::driver::{Beat, Driver, Outgoing};
 use crate::bridge::waiters::{PendingQuestion, Sign};
 use crate::core::event::TransportKind;
@@ -43,11 +44,17 @@ fn ends() -> Ends {
         in_flight_max: 8,
         inbox_id: InboxId([1; 16]),
         heartbeat: LONG,
+        tells_received: false,
     };
-    let link = Link::new(
-        TransportKind::Socket,
+    let parts = LinkParts {
+        transport: TransportKind::Socket,
         hello,
         sender,
+        received: ReceivedCount::default(),
+        window_bytes: 1 << 20,
+    };
+    let link = Link::new(
+        parts,
         Arc::default(),
         Arc::new(Notify::new()),
         Arc::clone(&env.clock),
@@ -144,16 +151,23 @@ async fn a_heartbeat_and_an_answer_wait_no_longer_than_the_rest() {
     let mut ends = Ends::resting().await;
     let mut second = ends.ask(2);
     let start = ends.now();
-    ends.say(Kind::Heartbeat(v1::Heartbeat { sequence: 7 }))
-        .await;
+    ends.say(Kind::Heartbeat(v1::Heartbeat {
+        sequence: 7,
+        received_bytes: 0,
+    }))
+    .await;
     ends.answer(2).await;
     assert!(matches!(second.next().await, Sign::Answer(_)));
     let waited = ends.now().saturating_since(start);
     assert!(waited >= REST_MAX, "it was read after {waited:?}");
     assert!(waited <= REST_MAX + TICK, "it was read after {waited:?}");
     let written = ends.written();
-    let acknowledged =
-        |kind: &Kind| matches!(kind, Kind::HeartbeatAck(v1::HeartbeatAck { sequence: 7 }));
+    let acknowledged = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::HeartbeatAck(v1::HeartbeatAck { sequence: 7, .. })
+        )
+    };
     assert!(written.iter().any(acknowledged), "{written:?}");
 }
 
@@ -203,7 +217,11 @@ async fn what_is_no_answer_gives_no_rest() {
     let _first = ends.ask(1);
     advance(LONG).await;
     for sequence in 1..=20 {
-        ends.say(Kind::Heartbeat(v1::Heartbeat { sequence })).await;
+        ends.say(Kind::Heartbeat(v1::Heartbeat {
+            sequence,
+            received_bytes: 0,
+        }))
+        .await;
         let mut acknowledged = false;
         while !acknowledged {
             let frame = ends.source.next().await.unwrap();
