@@ -114,9 +114,15 @@ async fn a_draining_receiver_listens_no_more_and_goes_on_reading() {
     }
     let sequence = 7;
     socket
-        .send(Kind::Heartbeat(v1::Heartbeat { sequence }))
+        .send(Kind::Heartbeat(v1::Heartbeat {
+            sequence,
+            received_bytes: 0,
+        }))
         .await;
-    let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
+    let acknowledged = Kind::HeartbeatAck(v1::HeartbeatAck {
+        sequence,
+        received_bytes: 0,
+    });
     assert_eq!(socket.next().await, Some(acknowledged));
     assert_eq!(socket.rollback(1, 1, 1).await, State::InProgress);
     assert_eq!(socket.rollback(2, 1, 1).await, State::Unknown);

@@ -53,6 +53,7 @@ impl RawEndpoint {
             in_flight_max: 16,
             inbox_id: InboxId([1; 16]),
             heartbeat: Duration::from_secs(1),
+            tells_received: false,
         };
         match hello.to_kind() {
             Kind::Hello(hello) => hello,
@@ -73,8 +74,11 @@ impl RawLink {
         loop {
             let next = timeout(&*Env::real().clock, PATIENCE, self.reader.next()).await;
             match next.expect("the bridge says something").unwrap() {
-                Some(Kind::Heartbeat(v1::Heartbeat { sequence })) => {
-                    let answer = Kind::HeartbeatAck(v1::HeartbeatAck { sequence });
+                Some(Kind::Heartbeat(v1::Heartbeat { sequence, .. })) => {
+                    let answer = Kind::HeartbeatAck(v1::HeartbeatAck {
+                        sequence,
+                        received_bytes: 0,
+                    });
                     self.say(answer).await;
                 }
                 other => return other,
