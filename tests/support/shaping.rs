@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leasebridge::env::{Address, Env};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 /// What lies between its near end and its far end, at the most.
@@ -70,7 +70,7 @@ impl Drop for ShapingProxy {
     clippy::disallowed_types,
     reason = "the size of a kernel's buffer is set on its socket"
 )]
-fn listen(buffer_bytes: Option<u32>) -> TcpListener {
+fn listen(buffer_bytes: Option<u32>) -> tokio::net::TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(bytes) = buffer_bytes {
         socket.set_recv_buffer_size(bytes).unwrap();
