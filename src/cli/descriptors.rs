@@ -62,7 +62,8 @@ mod tests {
         assert_eq!(connections(65_536, 100, 1, 1_024), 1_024);
         assert_eq!(connections(1_024, 30, 1, 1_024), 1_024 - 32 - 30);
         assert_eq!(connections(1_024, 0, 2, 1_024), (1_024 - 32) / 2);
-        assert_eq!(connections(64, 10, 1, 1_024), 8);
+        assert_eq!(connections(64, 10, 1, 1_024), 64 - 32 - 10);
+        assert_eq!(connections(64, 30, 1, 1_024), 8);
         assert_eq!(connections(0, 10, 1, 1_024), 1_024);
     }
 }
