@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_core::Stream;
+use leasebridge::core::event::PoisonCause;
 use leasebridge::core::{Epoch, TaskId, TaskState};
 use leasebridge::env;
 use leasebridge::queue::{
-    AdapterError, CONCURRENCY_MAX, EnqueueError, Failure, Json, Lease, LeaseError, QueueOptions,
-    SafeTaskQueue, TaskOptions, TaskQueueChannelAdapter,
+    AdapterError, CONCURRENCY_MAX, EnqueueError, Failure, Json, Lease, LeaseError, MovedRoute,
+    QueueOptions, RouteMove, SafeTaskQueue, TaskOptions, TaskQueueChannelAdapter,
 };
 use leasebridge::wire::v1::Header;
 use leasebridge_sim::disk::{Fault, FaultRule, OpKind, SimDisk, TokioSpawner};
@@ -383,6 +384,18 @@ fn routes_are_paused_over_restarts_and_emptied_into_others_but_for_what_is_in_do
         queue.define_route("old").await.unwrap();
         queue.define_route("new").await.unwrap();
         let mut ids = Vec::new();
+        let refused = queue
+            .enqueue("refused".into(), TaskOptions::route("old"))
+            .await
+            .unwrap()
+            .id;
+        queue
+            .lease("old")
+            .await
+            .unwrap()
+            .move_to_poison("no")
+            .await
+            .unwrap();
         for name in ["doubtful", "held", "free", "free too"] {
             let route = TaskOptions::route("old");
             ids.push(queue.enqueue(name.into(), route).await.unwrap().id);
@@ -412,11 +425,21 @@ fn routes_are_paused_over_restarts_and_emptied_into_others_but_for_what_is_in_do
         let held = leases.pop().unwrap();
         drop(leases);
         settle(&queue).await;
-        let moved = queue.move_route("old", "new").await.unwrap();
-        assert_eq!(
-            (moved.moved, moved.kept_in_doubt, moved.kept_leased),
-            (2, 1, 1)
-        );
+        let plan = RouteMove {
+            dry_run: true,
+            ..RouteMove::default()
+        };
+        let planned = queue.move_route("old", "new", plan).await.unwrap();
+        assert_eq!(queue.explain(ids[2]).await.unwrap().unwrap().route, "old");
+        let moved = queue.move_route("old", "new", RouteMove::default());
+        let moved = moved.await.unwrap();
+        let expected = MovedRoute {
+            moved: 2,
+            kept_in_doubt: 1,
+            kept_leased: 1,
+            kept_poison: 1,
+        };
+        assert_eq!((planned, moved), (expected, expected));
         let explained = queue.explain(ids[2]).await.unwrap().unwrap();
         assert_eq!(
             (explained.route.as_str(), explained.state),
@@ -427,9 +450,20 @@ fn routes_are_paused_over_restarts_and_emptied_into_others_but_for_what_is_in_do
         assert_eq!(queue.lease("new").await.unwrap().id(), ids[2]);
         held.ack().await.unwrap();
         assert!(queue.explain(ids[1]).await.unwrap().is_none());
+        let all = RouteMove {
+            with_poison: true,
+            ..RouteMove::default()
+        };
+        let moved = queue.move_route("old", "new", all).await.unwrap();
+        assert_eq!((moved.moved, moved.kept_poison), (1, 0));
+        let explained = queue.explain(refused).await.unwrap().unwrap();
+        assert_eq!(
+            (explained.route.as_str(), explained.state),
+            ("new", TaskState::Poison(PoisonCause::Refused))
+        );
         queue.close().await.unwrap();
         assert_eq!(
-            queue.move_route("new", "old").await,
+            queue.move_route("new", "old", all).await,
             Err(LeaseError::Closed)
         );
     });

@@ -6,12 +6,18 @@ use std::collections::BTreeMap;
 
 use leasebridge::core::TaskId;
 use leasebridge::queue::{
-    EnqueueError, Failure, FullBecause, QueueOptions, RouteFullBecause, RouteLimits, SafeTaskQueue,
-    TaskOptions,
+    EnqueueError, Failure, FullBecause, QueueOptions, RouteFullBecause, RouteLimits, RouteMove,
+    SafeTaskQueue, TaskOptions,
 };
 use leasebridge_sim::disk::{SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 use queue_world::{life, open, options};
+
+/// What may be moved to another route: what is in poison too.
+const ALL: RouteMove = RouteMove {
+    with_poison: true,
+    dry_run: false,
+};
 
 /// A queue with two routes, of which one is dead: nobody ever leases from it.
 async fn two(change: impl FnOnce(&mut QueueOptions)) -> SafeTaskQueue<String> {
@@ -141,7 +147,7 @@ fn tasks_in_poison_close_their_own_route_and_settlements_are_never_bound() {
             (0, RouteFullBecause::Poison)
         );
         let moved = queue
-            .move_route("dead", "healthy")
+            .move_route("dead", "healthy", ALL)
             .await
             .expect("both are known");
         assert_eq!(moved.moved, 30, "nor is a move bound");

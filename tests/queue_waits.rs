@@ -2,14 +2,15 @@
 
 mod queue_world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasebridge::core::event::Isolation;
+use leasebridge::core::event::{Isolation, Next};
 use leasebridge::core::{LaneCounts, TaskId};
 use leasebridge::env;
 use leasebridge::queue::{
-    EnqueueError, Failure, Heard, LeaseError, LifecycleFeed, LifecycleKind, QueueOptions,
-    SafeTaskQueue, TaskOptions,
+    EnqueueError, Failure, Heard, LeaseError, LifecycleEvent, LifecycleFeed, LifecycleKind,
+    QueueOptions, SafeTaskQueue, TaskOptions,
 };
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
@@ -281,6 +282,43 @@ async fn heard(feed: &mut LifecycleFeed, queue: &Queue) -> LifecycleKind {
         Some(Heard::Event(event)) => event.kind,
         other => panic!("{other:?}"),
     }
+}
+
+async fn told(feed: &mut LifecycleFeed, queue: &Queue) -> Arc<LifecycleEvent> {
+    match within(queue, feed.next()).await {
+        Some(Heard::Event(event)) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_event_says_when_it_was_and_on_which_route() {
+    let disk = disk();
+    let done = life(|| async {
+        let queue = open(options(&disk, 0)).await;
+        put(&queue, "x").await;
+        let mut feed = queue.subscribe();
+        let lease = queue.lease("default").await.unwrap();
+        lease.fail(Failure::Rejected("no".into())).await.unwrap();
+        let granted = told(&mut feed, &queue).await;
+        let rejected = told(&mut feed, &queue).await;
+        let Some(Next::Delayed(until)) = rejected.end.map(|end| end.next) else {
+            panic!("{rejected:?}");
+        };
+        assert!(granted.at <= rejected.at && rejected.at < until);
+        let due = told(&mut feed, &queue).await;
+        assert_eq!(due.kind, LifecycleKind::Due);
+        assert!(due.at >= until, "{due:?}, and it waited until {until:?}");
+        queue.pause("default").await.unwrap();
+        queue.resume("default").await.unwrap();
+        for kind in [LifecycleKind::Paused, LifecycleKind::Resumed] {
+            let event = told(&mut feed, &queue).await;
+            assert_eq!(event.kind, kind);
+            assert_eq!(event.route.as_deref(), Some("default"));
+            assert!(event.at >= due.at, "{event:?}");
+        }
+    });
+    assert!(done.is_some());
 }
 
 #[test]

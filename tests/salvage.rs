@@ -11,10 +11,16 @@ use leasebridge::core::event::PoisonCause;
 use leasebridge::core::{Epoch, Seq, TaskId, TaskState};
 use leasebridge::env::Disk;
 use leasebridge::queue::log::files::tools::{Salvage, salvage};
-use leasebridge::queue::{Failure, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Failure, QueueOptions, RouteMove, SafeTaskQueue, TaskOptions};
 use leasebridge_sim::disk::{OpNumber, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 use queue_world::{DIR, life, open, options};
+
+/// What may be moved to another route: what is in poison too.
+const ALL: RouteMove = RouteMove {
+    with_poison: true,
+    dry_run: false,
+};
 
 const RESCUED: &str = "/rescued";
 
@@ -75,7 +81,7 @@ fn build(disk: &SimDisk, is_sealed: bool) -> BTreeMap<TaskId, Truth> {
             }
             let held = queue.lease("default").await.unwrap();
             held.release().await.unwrap();
-            let moved = queue.move_route("default", "other").await;
+            let moved = queue.move_route("default", "other", ALL).await;
             assert!(boot == 0 || moved.is_ok(), "{moved:?}");
             let truth = truth_of(&queue);
             if boot == 0 || is_sealed {

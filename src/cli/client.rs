@@ -33,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const WINDOW_BYTES: u32 = 8 << 20;
 
 /// Where the bridge is.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct BridgeArgs {
     /// Where the running bridge listens: `host:port` or `unix:/path` [default: `listen` of the
     /// configuration, 127.0.0.1:7410]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use leasebridge::config::Span;
+use leasebridge::config::{Span, receiver_open};
 use leasebridge::env::{Address, BoxFuture, Env};
 use leasebridge::observe::ReceiverStats;
 use leasebridge::receiver::store::EffectLine;
@@ -108,6 +108,7 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> CommandResult {
         grpc = %running.grpc_address().map_or_else(|| "none".into(), ToString::to_string),
         "the receiver is ready"
     );
+    warn(&context, &running);
     let first = loop {
         tokio::select! {
             biased;
@@ -135,6 +136,17 @@ pub(crate) async fn run(args: ReceiverArgs, context: Context) -> CommandResult {
     }
     tracing::info!(executed = stats.executed, "the receiver has ended");
     Ok(Exit::Done)
+}
+
+/// Says what strangers can reach.
+fn warn(context: &Context, running: &RunningReceiver) {
+    let secret = &context.config.receiver.credentials;
+    let socket = receiver_open("receiver.socket", running.socket_address(), secret);
+    let grpc = running.grpc_address();
+    let grpc = grpc.and_then(|address| receiver_open("receiver.grpc", address, secret));
+    for warning in socket.into_iter().chain(grpc) {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn build(

@@ -12,7 +12,8 @@ use super::{Context, out, words};
 /// Examples:
 ///   leasebridge route pause lamps
 ///   leasebridge route resume lamps
-///   leasebridge route move lamps new-lamps
+///   leasebridge route move lamps new-lamps --dry-run
+///   leasebridge route move lamps new-lamps --poison
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct RouteArgs {
@@ -26,7 +27,7 @@ enum RouteAction {
     Pause(OneArgs),
     /// Lease again
     Resume(OneArgs),
-    /// Move the waiting tasks of one route to another; those whose outcome is in doubt stay
+    /// Move the waiting tasks of one route to another; those in poison, or whose outcome is in doubt, stay
     Move(MoveArgs),
 }
 
@@ -44,6 +45,12 @@ struct MoveArgs {
     from: String,
     /// The route that gets its tasks
     to: String,
+    /// Move what is in poison too; it stays in poison, and a requeue sends it to the new route's endpoint
+    #[arg(long)]
+    poison: bool,
+    /// Move nothing, say what would be moved
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     bridge: BridgeArgs,
 }
@@ -75,9 +82,11 @@ pub(crate) async fn run(args: RouteArgs, context: Context) -> CommandResult {
             let request = v1::MoveRouteRequest {
                 from: args.from.clone(),
                 to: args.to.clone(),
+                with_poison: args.poison,
+                dry_run: args.dry_run,
             };
             let reply = operator.ask(admin.move_route(request)).await?;
-            moved(&args.from, &args.to, &reply)
+            moved(&args, &reply)
         }
     };
     out::print(&text)?;
@@ -89,12 +98,13 @@ fn paused(route: &str, reply: &v1::RouteReply) -> String {
     format!("route {} is {state}", words::safe(route))
 }
 
-fn moved(from: &str, to: &str, reply: &v1::MoveRouteReply) -> String {
+fn moved(args: &MoveArgs, reply: &v1::MoveRouteReply) -> String {
     let mut text = format!(
-        "moved {} tasks from {} to {}",
+        "{} {} tasks from {} to {}",
+        if args.dry_run { "would move" } else { "moved" },
         words::number(reply.moved),
-        words::safe(from),
-        words::safe(to)
+        words::safe(&args.from),
+        words::safe(&args.to)
     );
     if reply.kept_in_doubt > 0 {
         text.push_str(&format!(
@@ -107,6 +117,12 @@ fn moved(from: &str, to: &str, reply: &v1::MoveRouteReply) -> String {
         text.push_str(&format!(
             "\n{} stay: they are in flight; move again when they are settled",
             words::number(reply.kept_leased)
+        ));
+    }
+    if reply.kept_poison > 0 {
+        text.push_str(&format!(
+            "\n{} stay: they are in poison; `--poison` moves them too",
+            words::number(reply.kept_poison)
         ));
     }
     text
@@ -122,7 +138,15 @@ mod tests {
             moved: 1_200,
             kept_in_doubt: 2,
             kept_leased: 1,
+            kept_poison: 7,
         };
-        insta::assert_snapshot!(moved("lamps", "new-lamps", &reply));
+        let args = MoveArgs {
+            from: "lamps".into(),
+            to: "new-lamps".into(),
+            poison: false,
+            dry_run: false,
+            bridge: BridgeArgs::default(),
+        };
+        insta::assert_snapshot!(moved(&args, &reply));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use leasebridge::config::bridge_open;
 use leasebridge::node::{MissingRoute, Node, NodeFailure, OpenNode, StartError};
 use leasebridge::queue::log::files::NewLog;
 
@@ -122,6 +123,9 @@ fn announce(context: &Context, node: &Node) {
         poison = counts.poison,
         "the bridge is ready"
     );
+    if let Some(warning) = bridge_open("listen", node.address()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Waits for the end and sees to it.

@@ -17,7 +17,7 @@ use super::{Context, out, words};
 ///
 /// Examples:
 ///   leasebridge watch
-///   leasebridge watch --route lamps --json | jq 'select(.kind == "poisoned")'
+///   leasebridge watch --route lamps --json | jq 'select(.kind == "rejected")'
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct WatchArgs {

@@ -35,6 +35,7 @@
 mod backoff;
 mod check;
 mod error;
+mod open;
 mod options;
 mod units;
 
@@ -50,6 +51,7 @@ use error::ConfigText;
 
 pub use backoff::Backoff;
 pub use error::ConfigError;
+pub use open::{bridge_open, receiver_open};
 pub use units::{Count, Size, Span, UnitError};
 
 /// Where producers and operators find the bridge unless told otherwise.

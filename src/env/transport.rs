@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -59,6 +60,18 @@ impl Address {
         Self::Tcp {
             host: host.into(),
             port,
+        }
+    }
+
+    /// Whether only this machine can reach it: a loopback address, `localhost`, or a Unix socket. What another name
+    /// leads to is not asked.
+    pub fn is_of_this_machine(&self) -> bool {
+        let Self::Tcp { host, .. } = self else {
+            return true;
+        };
+        match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
         }
     }
 }

@@ -64,15 +64,35 @@ pub struct Listed {
     pub left: Option<Duration>,
 }
 
-/// What became of a route's tasks.
+/// What [`SafeTaskQueue::move_route`] does beside moving what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteMove {
+    /// Tasks in poison are moved too: they stay in poison, and a requeue sends them to the new route's endpoint.
+    pub with_poison: bool,
+    /// Nothing is moved, only counted.
+    pub dry_run: bool,
+}
+
+/// What became of a route's tasks, or what would become of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MovedRoute {
-    /// Tasks that wait on the new route now.
+    /// Tasks that belong to the new route now.
     pub moved: u64,
     /// Left where they are: they may have been executed by the old route's endpoint.
     pub kept_in_doubt: u64,
     /// Left where they are: held just now.
     pub kept_leased: u64,
+    /// Left where they are: in poison, and only what waits was to be moved.
+    pub kept_poison: u64,
+}
+
+impl MovedRoute {
+    /// Of these tasks so many were moved; the others are in doubt.
+    fn count(&mut self, chosen: &[TaskId], moved: u64) {
+        self.moved = self.moved.saturating_add(moved);
+        let kept = (chosen.len() as u64).saturating_sub(moved);
+        self.kept_in_doubt = self.kept_in_doubt.saturating_add(kept);
+    }
 }
 
 /// Tasks rerouted under one hold of the lock.
@@ -123,29 +143,46 @@ impl<T> SafeTaskQueue<T> {
             .map(drop)
     }
 
-    /// Moves the waiting tasks of one route to another; those in doubt and those held stay.
+    /// Moves the waiting tasks of one route to another, and those in poison if told to; those in doubt and those held
+    /// stay.
     ///
     /// # Errors
     /// [`LeaseError::UnknownRoute`], or as elsewhere when the queue closes or fails meanwhile: then some
     /// have moved and the rest have not.
-    pub async fn move_route(&self, from: &str, to: &str) -> Result<MovedRoute, LeaseError> {
+    pub async fn move_route(
+        &self,
+        from: &str,
+        to: &str,
+        what: RouteMove,
+    ) -> Result<MovedRoute, LeaseError> {
         let (from, to) = (self.route_id(from)?, self.route_id(to)?);
         let engine = &self.owner.engine;
-        let (waiting, kept_leased) = engine.look(|core, _| {
-            let waiting = core
-                .state
-                .waiting(from)
-                .chain(core.state.poison(from, None));
-            (
-                waiting.map(|view| view.id).collect::<Vec<_>>(),
-                core.state.counts(from).leased,
-            )
+        let (chosen, mut result) = engine.look(|core, _| {
+            let poison = core.state.poison(from, None);
+            let poison = poison.filter(|_| what.with_poison);
+            let chosen = core.state.waiting(from).chain(poison);
+            let counts = core.state.counts(from);
+            let result = MovedRoute {
+                kept_leased: counts.leased,
+                kept_poison: if what.with_poison { 0 } else { counts.poison },
+                ..MovedRoute::default()
+            };
+            (chosen.map(|view| view.id).collect::<Vec<_>>(), result)
         });
-        let mut result = MovedRoute {
-            kept_leased,
-            ..MovedRoute::default()
-        };
-        for chunk in waiting.chunks(REROUTE_CHUNK) {
+        if what.dry_run {
+            for chunk in chosen.chunks(REROUTE_CHUNK) {
+                let moved = engine.look(|core, now| {
+                    let moved = chunk
+                        .iter()
+                        .filter(|id| core.would(now, Input::Reroute { id: **id, to }));
+                    moved.count() as u64
+                });
+                result.count(chunk, moved);
+            }
+            engine.holds().map_err(LeaseError::InDoubt)?;
+            return Ok(result);
+        }
+        for chunk in chosen.chunks(REROUTE_CHUNK) {
             let moved = engine.durably(|core, now| {
                 if core.stage == QueueStage::Closed {
                     return Err(LeaseError::Closed);
@@ -157,9 +194,7 @@ impl<T> SafeTaskQueue<T> {
                 Ok(chunk.iter().map(reroute).filter(|moved| *moved).count() as u64)
             });
             let moved = moved.await.map_err(LeaseError::InDoubt)??;
-            result.moved = result.moved.saturating_add(moved);
-            let kept = (chunk.len() as u64).saturating_sub(moved);
-            result.kept_in_doubt = result.kept_in_doubt.saturating_add(kept);
+            result.count(chunk, moved);
         }
         Ok(result)
     }

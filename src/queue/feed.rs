@@ -190,7 +190,7 @@ impl Feed {
         &mut self,
         position: Position,
         event: &Event,
-        news: impl FnOnce(TaskId) -> News,
+        news: impl FnOnce(Option<TaskId>) -> News,
     ) {
         let Some((kind, task, epoch)) = concerns(event) else {
             return;
@@ -200,13 +200,7 @@ impl Feed {
             self.listened_to = false;
             return;
         }
-        let (at, route) = match task {
-            Some(id) => {
-                let News { at, route } = news(id);
-                (at, route)
-            }
-            None => (QueueMs(0), None),
-        };
+        let News { at, route } = news(task);
         let detail = detail(event);
         let end = match event {
             Event::Settled(settled) => Some(LeaseEnd {

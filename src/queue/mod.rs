@@ -28,7 +28,7 @@ mod status;
 mod sync;
 
 pub use adapter::{AdapterError, CONCURRENCY_MAX, TaskQueueChannelAdapter};
-pub use admin::{Explained, Listed, MovedRoute};
+pub use admin::{Explained, Listed, MovedRoute, RouteMove};
 pub use backpressure::BackpressureSignal;
 #[cfg(feature = "wire")]
 pub use command::Command;

@@ -14,7 +14,7 @@ use super::story;
 use crate::core::{Seq, TaskId, TaskState};
 use crate::env::Env;
 use crate::listening::RequestCharge;
-use crate::queue::{Command, Heard, LeaseError, SafeTaskQueue};
+use crate::queue::{Command, Heard, LeaseError, RouteMove, SafeTaskQueue};
 use crate::wire::v1;
 use crate::wire::v1::admin_server::Admin;
 
@@ -315,7 +315,12 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::MoveRouteRequest>,
     ) -> Result<Response<v1::MoveRouteReply>, Status> {
-        let v1::MoveRouteRequest { from, to } = request.into_inner();
+        let v1::MoveRouteRequest {
+            from,
+            to,
+            with_poison,
+            dry_run,
+        } = request.into_inner();
         if from == to {
             return Err(Status::invalid_argument("the two routes are the same"));
         }
@@ -324,13 +329,20 @@ impl Admin for AdminService {
                 "route `{to}` is not configured: its tasks would wait for ever"
             )));
         }
-        let moved = self.queue.move_route(&from, &to).await;
+        let what = RouteMove {
+            with_poison,
+            dry_run,
+        };
+        let moved = self.queue.move_route(&from, &to, what).await;
         let moved = moved.map_err(|error| convert::status(&error))?;
-        tracing::info!(from, to, tasks = moved.moved, "moved by an operator");
+        if !dry_run {
+            tracing::info!(from, to, tasks = moved.moved, "moved by an operator");
+        }
         Ok(Response::new(v1::MoveRouteReply {
             moved: moved.moved,
             kept_in_doubt: moved.kept_in_doubt,
             kept_leased: moved.kept_leased,
+            kept_poison: moved.kept_poison,
         }))
     }
 

@@ -495,6 +495,7 @@ async fn tasks_move_only_to_a_route_that_is_configured() {
     let request = |from: &str, to: &str| v1::MoveRouteRequest {
         from: from.into(),
         to: to.into(),
+        ..v1::MoveRouteRequest::default()
     };
     for (from, to, code) in [
         ("lamps", "forgotten", Code::InvalidArgument),

@@ -10,7 +10,7 @@ use leasebridge::queue::LeaseError;
 use super::host::Process;
 use super::world::World;
 use crate::history::{TaskName, What};
-use crate::plan::{Micros, OpId, OpKind, OpSpec};
+use crate::plan::{MOVED, Micros, OpId, OpKind, OpSpec};
 
 /// Tasks listed at once.
 const PAGE: usize = 64;
@@ -36,7 +36,9 @@ pub(super) async fn run(world: Arc<World>, spec: OpSpec) {
         OpKind::Purge { route } => purge(&world, &process, &spec, route).await,
         OpKind::MoveRoute { route, to } => {
             // What has moved and what has not, the feed says.
-            let _moved = process.answer(process.queue.move_route(route, to)).await;
+            let _moved = process
+                .answer(process.queue.move_route(route, to, MOVED))
+                .await;
         }
         OpKind::Drain {
             route,

@@ -8,7 +8,7 @@ use leasebridge::queue::{Command, LeaseError, SafeTaskQueue};
 use super::seat::{HostOrder, Seat};
 use super::shared::Shared;
 use crate::history::{self, TaskName, What};
-use crate::plan::OpId;
+use crate::plan::{MOVED, OpId};
 
 /// Tasks of a poison store looked at together.
 const PAGE: usize = 256;
@@ -25,7 +25,11 @@ pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueu
             HostOrder::RequeueAll(op) => requeue_all(shared, seat, queue, *op).await,
             HostOrder::Purge(op, route) => purge(shared, seat, queue, *op, route).await,
             HostOrder::Move(from, to) => {
-                said(shared, seat, queue.move_route(from, to).await.map(drop));
+                said(
+                    shared,
+                    seat,
+                    queue.move_route(from, to, MOVED).await.map(drop),
+                );
             }
             HostOrder::Pause(route) => said(shared, seat, queue.pause(route).await),
             HostOrder::Resume(route) => said(shared, seat, queue.resume(route).await),

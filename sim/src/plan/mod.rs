@@ -20,7 +20,7 @@ pub use invariant::Invariant;
 /// What plans and histories name alike. A plan's hosts are simulated machines; shrinking keeps the numbers of operations
 /// and faults, so that a story stays the same.
 pub use leasebridge::history::{FaultId, HostName, OpId};
-pub use op::{Behaviour, OpKind, OpSpec, Step};
+pub use op::{Behaviour, MOVED, OpKind, OpSpec, Step};
 pub use text::PlanError;
 pub use time::Micros;
 pub(crate) use topology::in_flight_default;

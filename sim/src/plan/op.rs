@@ -2,9 +2,16 @@
 
 use std::fmt;
 
+use leasebridge::queue::RouteMove;
 use serde::{Deserialize, Serialize};
 
 use super::{HostName, Micros, OpId};
+
+/// What an operator moves from a route to another one: all that may be.
+pub const MOVED: RouteMove = RouteMove {
+    with_poison: true,
+    dry_run: false,
+};
 
 /// What a producer or an operator does once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +63,7 @@ pub enum OpKind {
         /// After so long it is resumed.
         span: Micros,
     },
-    /// An operator moves what waits on a route to another one.
+    /// An operator moves what waits on a route, and what is in poison there, to another one.
     MoveRoute {
         /// The route that they wait on.
         route: String,

@@ -145,6 +145,11 @@ impl Core {
         self.told.settled_range(id, &self.state, &self.tail)
     }
 
+    /// Whether this input would be accepted; nothing is written down.
+    pub(crate) fn would(&self, now: Now, input: Input<'_>) -> bool {
+        decide(&self.state, &self.policy, now, input, &mut Vec::new()).is_ok()
+    }
+
     /// Decides one input, writes its events down and applies them. `body` goes with an event that
     /// places one.
     pub(crate) fn run(
@@ -160,7 +165,7 @@ impl Core {
             self.tail.append(&self.state, event, body);
             let before = self.before(now, event);
             self.state.apply(event);
-            self.notice(before, event);
+            self.notice(now, before, event);
         }
         events.clear();
         self.events = events;

@@ -37,7 +37,7 @@ impl Core {
         }
     }
 
-    pub(super) fn notice(&mut self, before: Before, event: &Event) {
+    pub(super) fn notice(&mut self, now: Now, before: Before, event: &Event) {
         match event {
             Event::Enqueued(enqueued) => self.waiting.wake(enqueued.route),
             Event::Settled(settled) => {
@@ -85,7 +85,8 @@ impl Core {
             Event::RouteDefined { .. } => self.waiting.add_lane(),
             _ => {}
         }
-        self.told.note(event, before.route, &self.state, &self.tail);
+        self.told
+            .note(now, event, before.route, &self.state, &self.tail);
     }
 
     /// A task has left: its body may go, and there is room.

@@ -7,7 +7,7 @@ use super::super::backpressure::{Backpressure, BackpressureSignal};
 use super::super::feed::{Feed, LifecycleFeed, News};
 use super::leaving::Leaving;
 use super::tail::Tail;
-use crate::core::{Event, QueueState, RouteId, Seq, TaskId};
+use crate::core::{Event, Now, QueueState, RouteId, Seq, TaskId};
 use crate::journal::Position;
 use crate::observe::{BackpressureStatus, FeedStatus};
 
@@ -54,17 +54,18 @@ impl Told {
         self.backpressure.set(watermarks, depth(state));
     }
 
-    /// Takes in an event that was appended to `tail` and applied to `state`; `route` is its task's, if that
-    /// has left.
+    /// Takes in an event that was decided at `now`, appended to `tail` and applied to `state`; `route` is its task's,
+    /// if that has left.
     pub(super) fn note(
         &mut self,
+        now: Now,
         event: &Event,
         route: Option<RouteId>,
         state: &QueueState,
         tail: &Tail,
     ) {
         if self.feed.is_listened_to() {
-            self.tell(event, route, state, tail);
+            self.tell(now, event, route, state, tail);
         } else {
             self.feed.pass(event);
         }
@@ -73,12 +74,23 @@ impl Told {
         }
     }
 
-    fn tell(&mut self, event: &Event, route: Option<RouteId>, state: &QueueState, tail: &Tail) {
+    fn tell(
+        &mut self,
+        now: Now,
+        event: &Event,
+        route: Option<RouteId>,
+        state: &QueueState,
+        tail: &Tail,
+    ) {
         let position = tail.appended();
-        self.feed.take(position, event, |id: TaskId| {
-            let route = route.or_else(|| state.view(id).map(|view| view.route));
+        self.feed.take(position, event, |id: Option<TaskId>| {
+            let route = route.or_else(|| match event {
+                Event::RoutePaused { route, .. } => Some(*route),
+                _ => id.and_then(|id| state.view(id)).map(|view| view.route),
+            });
             News {
-                at: state.at(),
+                // Not every event has a time of its own; queue time never goes back.
+                at: now.queue.max(state.at()),
                 route: route.map(|route| state.route_name(route).into()),
             }
         });

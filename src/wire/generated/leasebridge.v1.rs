@@ -1847,6 +1847,12 @@ pub struct MoveRouteRequest {
     pub from: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub to: ::prost::alloc::string::String,
+    /// What is in poison is moved too; it stays in poison.
+    #[prost(bool, tag = "3")]
+    pub with_poison: bool,
+    /// Nothing is moved: the reply says what would be.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MoveRouteReply {
@@ -1856,6 +1862,8 @@ pub struct MoveRouteReply {
     pub kept_in_doubt: u64,
     #[prost(uint64, tag = "3")]
     pub kept_leased: u64,
+    #[prost(uint64, tag = "4")]
+    pub kept_poison: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
@@ -2116,7 +2124,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("leasebridge.v1.Admin", "ResumeRoute"));
             self.inner.unary(req, path, codec).await
         }
-        /// Moves the waiting tasks of one route to another; those whose outcome is in doubt stay.
+        /// Moves the waiting tasks of one route to another, and those in poison if told to; those whose outcome is in doubt
+        /// stay.
         pub async fn move_route(
             &mut self,
             request: impl tonic::IntoRequest<super::MoveRouteRequest>,
@@ -2209,7 +2218,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::RouteRequest>,
         ) -> std::result::Result<tonic::Response<super::RouteReply>, tonic::Status>;
-        /// Moves the waiting tasks of one route to another; those whose outcome is in doubt stay.
+        /// Moves the waiting tasks of one route to another, and those in poison if told to; those whose outcome is in doubt
+        /// stay.
         async fn move_route(
             &self,
             request: tonic::Request<super::MoveRouteRequest>,
