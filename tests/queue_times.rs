@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leasebridge::env::Mono;
 use leasebridge::observe::QueueStatus;
-use leasebridge::queue::{SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{QueueOptions, SafeTaskQueue, TaskOptions};
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 use queue_world::{life, open, options};
@@ -119,4 +119,41 @@ fn the_whole_of_a_queue_is_the_sum_of_its_routes() {
     assert_eq!((status.cache.hits, status.cache.misses), (2, 0));
     assert!(status.feed.events >= 5 && status.feed.listeners == 0);
     assert!(status.journal.segments_in_use <= status.journal.segments);
+}
+
+#[test]
+fn the_keys_of_finished_tasks_have_a_share_of_the_log_until_they_are_forgotten() {
+    let disk = SimDisk::new(Seed(5), TokioSpawner);
+    let shares = life(|| async {
+        let window = Duration::from_secs(60);
+        let queue = open(QueueOptions {
+            dedupe_window: window,
+            ..options(&disk, 0)
+        });
+        let queue = queue.await;
+        let share = || queue.status().journal.key_bytes;
+        let clock = queue.env().clock.clone();
+        for name in ["a", "b", "c"] {
+            let keyed = TaskOptions {
+                key: Some(name.to_owned()),
+                ..TaskOptions::default()
+            };
+            queue.enqueue(name.to_owned(), keyed).await.unwrap();
+        }
+        let alive = share();
+        let mut done = Vec::new();
+        for _ in 0..2 {
+            queue.lease("default").await.unwrap().ack().await.unwrap();
+            done.push(share());
+        }
+        clock.sleep(window * 2).await;
+        // The window is looked at when time does something else: a lease runs out.
+        let held = queue.lease("default").await.unwrap();
+        clock.sleep(window).await;
+        drop(held);
+        (alive, done, share())
+    });
+    let (alive, done, forgotten) = shares.expect("it ends");
+    assert_eq!((alive, forgotten), (0, 0));
+    assert!(done[0] > 0 && done[1] == 2 * done[0], "{done:?}");
 }

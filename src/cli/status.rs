@@ -391,11 +391,12 @@ fn journal(queue: &QueueStatus, terminal: &Terminal) -> String {
     let mut lines = vec![
         format!("journal: {}", words::safe(&journal.folder)),
         format!(
-            "{} in {} segments, at most {}; {} live",
+            "{} in {} segments, at most {}; {} live, {} for keys",
             words::bytes(journal.log_bytes),
             words::number(journal.segments.into()),
             words::bytes(journal.log_bytes_max),
             words::bytes(journal.live_bytes),
+            words::bytes(journal.key_bytes),
         ),
         format!(
             "{} records, {} syncs, {} written",
@@ -538,6 +539,7 @@ mod tests {
                 log_bytes: 192 << 20,
                 log_bytes_max: 4 << 30,
                 live_bytes: 150 << 20,
+                key_bytes: 9 << 20,
                 pending_bytes: 0,
                 syncs: 4_321,
                 records: 3_000_000,

@@ -159,6 +159,11 @@ impl KeyWindow {
         })
     }
 
+    /// How many keys outlive their tasks.
+    pub(crate) fn finished_len(&self) -> usize {
+        self.finished.len()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

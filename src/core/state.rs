@@ -242,6 +242,11 @@ impl QueueState {
         self.keys.len()
     }
 
+    /// How many of them outlive their tasks: each has a record of its own once its task's is gone.
+    pub fn finished_keys_len(&self) -> usize {
+        self.keys.finished_len()
+    }
+
     /// Bytes of log that live tasks need, about.
     pub fn live_bytes(&self) -> u64 {
         self.bodies.bytes()

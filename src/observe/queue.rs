@@ -147,6 +147,8 @@ pub struct JournalStatus {
     pub log_bytes_max: u64,
     /// Bytes that live tasks need, about.
     pub live_bytes: u64,
+    /// Bytes that the remembered keys of finished tasks need, about.
+    pub key_bytes: u64,
     /// Bytes appended and not yet on their way to the disk.
     pub pending_bytes: u64,
     /// Batches written and synced since the opening.

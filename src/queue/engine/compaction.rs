@@ -18,7 +18,7 @@ const GAIN_SHARE_MIN: u64 = 8;
 const COMPACTION_RESERVE: u32 = 3;
 
 /// What a remembered key costs in the log, about.
-const KEY_BYTES: u64 = 96;
+pub(super) const KEY_BYTES: u64 = 96;
 
 /// See the module. Remembers what it brought so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1614,6 +1614,9 @@ pub struct JournalStatus {
     pub pending_bytes: u64,
     #[prost(uint64, tag = "11")]
     pub written_bytes_total: u64,
+    /// What the remembered keys of finished tasks need.
+    #[prost(uint64, tag = "12")]
+    pub key_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiverStatus {

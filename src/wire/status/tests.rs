@@ -89,6 +89,7 @@ fn full(numbers: &DistinctNumbers) -> Snapshot {
                 log_bytes: n(),
                 log_bytes_max: n(),
                 live_bytes: n(),
+                key_bytes: n(),
                 pending_bytes: n(),
                 syncs: n(),
                 records: n(),
