@@ -80,6 +80,8 @@ catalogue! {
         "the steps of a schedule are taken as they are, so that what failed together comes again together",
     JitterDoubled = "jitter_doubled" in "core":
         "a fifth to both sides is taken for two fifths to each",
+    PurgeFreesAnyKey = "purge_frees_any_key" in "core":
+        "a purge lets the key go, whether the task may have been executed or not",
     RestartAssumesDone = "restart_assumes_done" in "core":
         "an opening takes what had been in the air for executed",
     RestartAssumesUnsent = "restart_assumes_unsent" in "core":

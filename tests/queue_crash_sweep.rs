@@ -41,6 +41,8 @@ struct Fact {
     epoch: Option<Epoch>,
     /// Rejections that were confirmed.
     rejected: u32,
+    /// Somebody began to purge it: nothing of it is in doubt, so that its key goes with it.
+    purged: bool,
 }
 
 /// All that the outside knows, by the command's text.
@@ -86,6 +88,7 @@ impl Client {
             finished: false,
             epoch: None,
             rejected: 0,
+            purged: false,
         };
         self.know(|known| known.0.insert(name.to_owned(), fact));
     }
@@ -168,6 +171,7 @@ impl Client {
             let name = self.name_of(id);
             let place = if requeue { Place::Pending } else { Place::Gone };
             self.know(|known| known.begin(&name, place));
+            self.know(|known| known.fact(&name).purged = !requeue);
             if requeue {
                 self.queue.requeue(id).await.unwrap();
             } else {
@@ -197,7 +201,12 @@ impl Client {
             self.enqueue(name(n), options).await;
         }
         self.enqueue(name(4), TaskOptions::default()).await;
-        let batch = (5..15).map(name).collect();
+        let batch = (5..9).map(name).collect();
+        self.enqueue_batch(batch, TaskOptions::default()).await;
+        // The one that is refused.
+        let options = TaskOptions::default().key(format!("key {wave}.9"));
+        self.enqueue(name(9), options).await;
+        let batch = (10..15).map(name).collect();
         self.enqueue_batch(batch, TaskOptions::default()).await;
         let batch = (15..20).map(name).collect();
         self.enqueue_batch(batch, TaskOptions::route("side")).await;
@@ -280,10 +289,13 @@ async fn check_places(queue: &Queue, known: &Known) {
         let allowed = place == fact.told || fact.maybe.contains(&place);
         assert!(allowed, "{name} is {place:?}, told was {fact:?}");
         if let Some(key) = &fact.key {
-            let found = queue.find_key(key).unwrap();
-            let found = found.expect("its key is remembered");
-            assert_eq!(found.0, id, "{key}");
-            assert_eq!(place_of(Some(found.1)), place, "{key}");
+            let found = queue.find_key("default", key).unwrap();
+            let goes = fact.purged && place == Place::Gone;
+            assert_eq!(found.is_none(), goes, "{key}: {fact:?}");
+            if let Some(found) = found {
+                assert_eq!(found.0, id, "{key}");
+                assert_eq!(place_of(Some(found.1)), place, "{key}");
+            }
         }
         let Some(explained) = queue.explain(id).await.unwrap() else {
             continue;
@@ -354,19 +366,22 @@ async fn check(disk: SimDisk, known: Known) {
             .await;
         assert!(ids.insert(new.unwrap().id), "an id was given twice");
     }
+    let mut new = 3_usize;
     for (name, fact) in &known.0 {
         if let (Some(key), Some(id)) = (&fact.key, fact.id) {
+            let went = fact.purged && queue.task_state(id).unwrap().is_none();
             let options = TaskOptions::default().key(key.clone());
             let again = queue.enqueue(name.clone(), options).await.unwrap();
-            assert_eq!((again.id, again.duplicate), (id, true));
+            assert_eq!((again.id == id, again.duplicate), (!went, !went));
+            new += usize::from(went);
         }
     }
-    check_gauges(&queue, 3);
+    check_gauges(&queue, new);
     queue.close().await.unwrap();
     drop(client);
     drop(queue);
     let queue = open(options(&disk, 101)).await;
-    check_gauges(&queue, 3);
+    check_gauges(&queue, new);
 }
 
 fn world() -> SimDisk {

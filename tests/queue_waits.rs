@@ -259,7 +259,7 @@ fn what_is_drained_keeps_all_it_had_and_waits_for_room_where_it_goes() {
             .try_enqueue("other".into(), TaskOptions::default())
             .await;
         assert!(matches!(other, Err(EnqueueError::Full { .. })));
-        assert_eq!(new.find_key("k").unwrap().unwrap().0, keyed);
+        assert_eq!(new.find_key("default", "k").unwrap().unwrap().0, keyed);
         let lease = new.lease("default").await.unwrap();
         assert_eq!((lease.id(), lease.delivery().epoch.get()), (keyed, 3));
         lease.ack().await.unwrap();

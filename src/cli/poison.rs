@@ -20,6 +20,7 @@ const PAGE_MAX: u32 = 1_000;
 ///   leasebridge poison show 42-00c0ffee00c0ffee
 ///   leasebridge poison requeue 42-00c0ffee00c0ffee
 ///   leasebridge poison purge --all --route lamps --yes
+///   leasebridge poison purge 42-00c0ffee00c0ffee --release-key
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PoisonArgs {
@@ -35,7 +36,7 @@ enum PoisonAction {
     Show(ShowArgs),
     /// Put tasks back to ready with fresh budgets; epoch and history stay
     Requeue(SelectArgs),
-    /// Remove tasks for good
+    /// Remove tasks for good; their keys go as well, unless they may have been executed
     Purge(PurgeArgs),
 }
 
@@ -94,6 +95,9 @@ struct PurgeArgs {
     /// Yes, I know that purged tasks are gone; needed with --all
     #[arg(long)]
     yes: bool,
+    /// Let their keys go even if they may have been executed, so that the same commands can be enqueued again
+    #[arg(long)]
+    release_key: bool,
 }
 
 impl SelectArgs {
@@ -102,11 +106,13 @@ impl SelectArgs {
             return v1::PoisonSelection {
                 tasks: Vec::new(),
                 all_of_route: self.route.clone().unwrap_or_else(|| "*".into()),
+                release_key: false,
             };
         }
         v1::PoisonSelection {
             tasks: self.ids.iter().map(|id| (*id).into()).collect(),
             all_of_route: String::new(),
+            release_key: false,
         }
     }
 }
@@ -130,9 +136,11 @@ pub(crate) async fn run(args: PoisonArgs, context: Context) -> CommandResult {
             }
             let operator = Operator::new(&args.select.bridge, &context);
             let mut admin = operator.admin.clone();
-            let result = operator
-                .ask(admin.purge_poison(args.select.selection()))
-                .await?;
+            let selection = v1::PoisonSelection {
+                release_key: args.release_key,
+                ..args.select.selection()
+            };
+            let result = operator.ask(admin.purge_poison(selection)).await?;
             changed("purged", &result)
         }
     }

@@ -567,8 +567,10 @@ impl QueueState {
         if why != Some(Removal::Drained) {
             self.settled.insert(task.id);
         }
-        if let Some(key) = task.key {
-            self.keys.finish(key, why);
+        match (task.key, why) {
+            (Some(key), Some(Removal::PurgedWithKey)) => self.keys.release(key),
+            (Some(key), why) => self.keys.finish(key, why),
+            (None, _) => {}
         }
     }
 

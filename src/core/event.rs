@@ -301,6 +301,8 @@ pub enum Removal {
     Purged,
     /// Drained out of the queue.
     Drained,
+    /// Purged from the poison store, and its key with it: nothing was executed, or somebody takes that upon himself.
+    PurgedWithKey,
 }
 
 /// A task with everything durable about it but its body.

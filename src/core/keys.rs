@@ -82,6 +82,11 @@ impl KeyWindow {
         self.finished.insert((entry.at, at));
     }
 
+    /// Forgets a live task's key at once: what comes under it from now on is another command.
+    pub(crate) fn release(&mut self, at: u32) {
+        self.forget(self.entries[at as usize].key);
+    }
+
     pub(crate) fn rehome(&mut self, at: u32, home: SegmentNo) {
         let old = std::mem::replace(&mut self.entries[at as usize].home, home);
         self.leave_home(old);

@@ -97,6 +97,8 @@ catalogue! {
     }
     "queue": {
         RefusedByCapacity = "refused_by_capacity": "an enqueue was refused: as many commands pend as may",
+        KeyReleased = "key_released": "a task was purged with its key: the same command may be enqueued again",
+        KeyOutlivedPurge = "key_outlived_purge": "a purged task may have been executed, and its key still stands for it",
         RefusedByShare = "refused_by_share": "a route was refused more than its share while others had room",
         RefusedByPoison = "refused_by_poison": "an enqueue was refused: the poison store is full",
         RefusedByBacklog = "refused_by_backlog": "an enqueue was refused: too much waits for the disk",

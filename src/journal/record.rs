@@ -192,6 +192,7 @@ fn put_small(out: &mut Vec<u8>, event: &Event) {
             out.put_u8(match why {
                 Removal::Purged => 0,
                 Removal::Drained => 1,
+                Removal::PurgedWithKey => 2,
             });
         }
         Event::Rerouted { id, route } => {
@@ -449,9 +450,16 @@ fn small(reader: &mut Reader<'_>, tag: u8) -> Result<Event, DecodeError> {
         tag::REMOVED => Event::Removed {
             id: task_id(reader)?,
             at: QueueMs(reader.u64()?),
-            why: match reader.bool("removal")? {
-                false => Removal::Purged,
-                true => Removal::Drained,
+            why: match reader.u8()? {
+                0 => Removal::Purged,
+                1 => Removal::Drained,
+                2 => Removal::PurgedWithKey,
+                value => {
+                    return Err(DecodeError::Value {
+                        field: "removal",
+                        value,
+                    });
+                }
             },
         },
         tag::REROUTED => Event::Rerouted {

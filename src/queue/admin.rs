@@ -109,12 +109,25 @@ impl<T> SafeTaskQueue<T> {
             .map(drop)
     }
 
-    /// Removes a task from the poison store for good.
+    /// Removes a task from the poison store for good. Its key goes with it, unless an attempt was ever in doubt: then it
+    /// may have been executed, and the key stands for it until the window passes.
     ///
     /// # Errors
     /// [`LeaseError::NotThere`] if it is not in poison.
     pub async fn purge(&self, id: TaskId) -> Result<(), LeaseError> {
-        self.operate(|core, now| core.run(now, Input::Purge { id }, &[]))
+        let release_key = false;
+        self.operate(|core, now| core.run(now, Input::Purge { id, release_key }, &[]))
+            .await
+            .map(drop)
+    }
+
+    /// The same, and lets its key go whatever happened to the task: the same command may be enqueued, and executed, again.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::purge`].
+    pub async fn purge_with_key(&self, id: TaskId) -> Result<(), LeaseError> {
+        let release_key = true;
+        self.operate(|core, now| core.run(now, Input::Purge { id, release_key }, &[]))
             .await
             .map(drop)
     }
@@ -199,13 +212,40 @@ impl<T> SafeTaskQueue<T> {
         Ok(result)
     }
 
-    /// The task a key stands for, and where it is. `None` if the key is not remembered.
+    /// The task a key stands for on a route, and where it is. `None` if the key is not remembered. A key that an older
+    /// program enqueued stands for its task whatever the route.
     ///
     /// # Errors
     /// [`LeaseError::InDoubt`] if the log may be another's by now: then that one knows.
-    pub fn find_key(&self, key: &str) -> Result<Option<(TaskId, TaskState)>, LeaseError> {
-        let hash = envelope::hash_key(self.owner.engine.salt(), key);
-        self.answer_from_memory(|core| core.state.by_key(hash))
+    pub fn find_key(
+        &self,
+        route: &str,
+        key: &str,
+    ) -> Result<Option<(TaskId, TaskState)>, LeaseError> {
+        let salt = self.owner.engine.salt();
+        let on_route = envelope::hash_key(salt, route, key);
+        let of_any_route = envelope::hash_key_of_any_route(salt, key);
+        self.answer_from_memory(|core| {
+            let state = &core.state;
+            state
+                .by_key(on_route)
+                .or_else(|| state.by_key(of_any_route))
+        })
+    }
+
+    /// The tasks that a key stands for, on whatever routes, and where they are.
+    ///
+    /// # Errors
+    /// As [`SafeTaskQueue::find_key`].
+    pub fn find_key_anywhere(&self, key: &str) -> Result<Vec<(TaskId, TaskState)>, LeaseError> {
+        let salt = self.owner.engine.salt();
+        self.answer_from_memory(|core| {
+            let state = &core.state;
+            let routes = state.route_ids().map(|route| state.route_name(route));
+            let hashes = routes.map(|route| envelope::hash_key(salt, route, key));
+            let hashes = hashes.chain([envelope::hash_key_of_any_route(salt, key)]);
+            hashes.filter_map(|hash| state.by_key(hash)).collect()
+        })
     }
 
     /// The live task with that sequence number, whatever its origin. Looks at every task.

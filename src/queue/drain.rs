@@ -173,7 +173,7 @@ impl<T: Payload + Clone> SafeTaskQueue<T> {
                 let whole = || Bytes::copy_from_slice(envelope::value_of(&record, Some(key)));
                 let identity = identity.unwrap_or_else(whole);
                 let fingerprint = envelope::fingerprint(salt, &task.route, &identity);
-                (envelope::hash_key(salt, key), fingerprint)
+                (envelope::hash_key(salt, &task.route, key), fingerprint)
             });
             coming.push((
                 TaskImage {

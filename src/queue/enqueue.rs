@@ -29,7 +29,7 @@ pub struct Enqueued {
 /// A command on its way in, encoded outside the lock.
 struct Prepared {
     route: Cow<'static, str>,
-    key: Option<(KeyHash, Fingerprint)>,
+    key: Option<KeyOnRoute>,
     deadline: Option<Wall>,
     /// Where its record stands in its page.
     record: Range<usize>,
@@ -38,10 +38,32 @@ struct Prepared {
 impl Prepared {
     /// Asks for what it needs if it is new. A route that nobody knows refuses it later, and needs no room.
     fn wants(&self, core: &Core, now: Now, bytes: usize, wanted: &mut WantedByRoute) {
-        if !core.knows(now, self.key)
+        if !core.knows(now, self.key.map(|key| key.known(core, now)))
             && let Some(route) = core.state.route(&self.route)
         {
             wanted.add(route, bytes as u64);
+        }
+    }
+}
+
+/// What a command's key comes to: a key's scope is its route.
+#[derive(Clone, Copy)]
+struct KeyOnRoute {
+    hash: KeyHash,
+    /// As logs of older programs may still have it.
+    of_any_route: KeyHash,
+    fingerprint: Fingerprint,
+}
+
+impl KeyOnRoute {
+    /// The hash under which the key is known, or will be. One of an older program stands for whatever it stood for
+    /// then, on any route: whether another route or another body came under it can't be told any more.
+    fn known(self, core: &Core, now: Now) -> (KeyHash, Fingerprint) {
+        let new = (self.hash, self.fingerprint);
+        let old = (self.of_any_route, self.fingerprint);
+        match !core.knows(now, Some(new)) && core.knows(now, Some(old)) {
+            true => old,
+            false => new,
         }
     }
 }
@@ -221,10 +243,11 @@ impl<T: Payload> SafeTaskQueue<T> {
             let salt = self.owner.engine.salt();
             let identity = value.identity();
             let identity = identity.as_deref().unwrap_or(encoded);
-            (
-                envelope::hash_key(salt, key),
-                envelope::fingerprint(salt, &route, identity),
-            )
+            KeyOnRoute {
+                hash: envelope::hash_key(salt, &route, key),
+                of_any_route: envelope::hash_key_of_any_route(salt, key),
+                fingerprint: envelope::fingerprint(salt, &route, identity),
+            }
         });
         Ok(Prepared {
             route,
@@ -303,7 +326,7 @@ impl Core {
         let deadline = command.deadline.map(|at| engine.queue_time(now, at));
         let input = Input::Enqueue {
             route,
-            key: command.key,
+            key: command.key.map(|key| key.known(self, now)),
             deadline,
         };
         match self.run(now, input, record) {

@@ -57,8 +57,19 @@ pub(crate) fn value_of<'a>(record: &'a [u8], key: Option<&str>) -> &'a [u8] {
 }
 
 /// A key's hash under the queue's salt (SipHash-1-3, Aumasson and Bernstein): nobody who doesn't know the salt
-/// can make two keys collide.
-pub(crate) fn hash_key(salt: u128, key: &str) -> KeyHash {
+/// can make two keys collide. A key's scope is its route: the same key on another one is another key.
+pub(crate) fn hash_key(salt: u128, route: &str, key: &str) -> KeyHash {
+    let mut hasher = SipHasher13x128::new_with_key(&salt.to_le_bytes());
+    // No text has this byte: what a key without a route is hashed from never begins like this.
+    hasher.write_u8(0xff);
+    hasher.write_usize(route.len());
+    hasher.write(route.as_bytes());
+    hasher.write(key.as_bytes());
+    KeyHash(hasher.finish128().as_u128())
+}
+
+/// The same as older programs made it, for whom a key was one over all routes.
+pub(crate) fn hash_key_of_any_route(salt: u128, key: &str) -> KeyHash {
     let mut hasher = SipHasher13x128::new_with_key(&salt.to_le_bytes());
     hasher.write(key.as_bytes());
     KeyHash(hasher.finish128().as_u128())
@@ -96,6 +107,8 @@ mod tests {
         assert_eq!(same, fingerprint(1, "a", b"bc"));
         assert_ne!(same, fingerprint(1, "ab", b"c"));
         assert_ne!(same, fingerprint(1, "a", b"bd"));
-        assert_ne!(hash_key(1, "k"), hash_key(2, "k"));
+        assert_ne!(hash_key(1, "a", "k"), hash_key(2, "a", "k"));
+        assert_ne!(hash_key(1, "a", "bk"), hash_key(1, "ab", "k"));
+        assert_ne!(hash_key(1, "", "k"), hash_key_of_any_route(1, "k"));
     }
 }

@@ -262,7 +262,7 @@ fn concerns(event: &Event) -> Option<Concern> {
         Event::Requeued { id, .. } => plain(Kind::Requeued, id),
         Event::Removed {
             id,
-            why: Removal::Purged,
+            why: Removal::Purged | Removal::PurgedWithKey,
             ..
         } => plain(Kind::Purged, id),
         Event::Removed {

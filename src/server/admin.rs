@@ -39,10 +39,11 @@ pub(super) struct AdminService {
 }
 
 /// What becomes of a selection.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Requeue,
     Purge,
+    PurgeWithKey,
 }
 
 impl AdminService {
@@ -86,6 +87,7 @@ impl AdminService {
         let v1::PoisonSelection {
             tasks,
             all_of_route,
+            release_key: _,
         } = selection;
         if tasks.is_empty() == all_of_route.is_empty() {
             return Err(Status::invalid_argument(
@@ -124,6 +126,7 @@ impl AdminService {
                 let changed = match change {
                     Change::Requeue => self.queue.requeue(id).await,
                     Change::Purge => self.queue.purge(id).await,
+                    Change::PurgeWithKey => self.queue.purge_with_key(id).await,
                 };
                 (id, changed)
             })
@@ -160,7 +163,11 @@ impl AdminService {
                 Ok((id, self.task_state(id)?))
             }
             By::Key(key) => {
-                let (id, state) = self.queue.find_key(&key).map_err(|error| convert::status(&error))?.ok_or_else(|| {
+                let found = self.queue.find_key_anywhere(&key);
+                let found = found.map_err(|error| convert::status(&error))?;
+                // The newest, if it stands for several: it is on several routes.
+                let newest = found.into_iter().max_by_key(|(id, _)| id.seq);
+                let (id, state) = newest.ok_or_else(|| {
                     Status::not_found(format!(
                         "the key `{key}` is not remembered: it was never enqueued, or longer ago than \
                          keys are kept"
@@ -284,8 +291,18 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::PoisonSelection>,
     ) -> Result<Response<v1::PoisonResult>, Status> {
-        let result = self.change(request.into_inner(), Change::Purge).await?;
-        tracing::warn!(tasks = result.changed, "purged from poison by an operator");
+        let selection = request.into_inner();
+        let change = match selection.release_key {
+            true => Change::PurgeWithKey,
+            false => Change::Purge,
+        };
+        let result = self.change(selection, change).await?;
+        let with_keys = change == Change::PurgeWithKey;
+        tracing::warn!(
+            tasks = result.changed,
+            with_keys,
+            "purged from poison by an operator"
+        );
         Ok(Response::new(result))
     }
 

@@ -55,6 +55,7 @@ mod tests {
         let all = v1::PoisonSelection {
             tasks: vec![id; crate::wire::limits::SELECTION_MAX],
             all_of_route: String::new(),
+            release_key: true,
         };
         assert!(prost::Message::encoded_len(&all) < OPERATOR_BYTES_MAX);
     }

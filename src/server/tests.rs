@@ -161,6 +161,7 @@ async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
             command("nowhere", "two", ""),
             command("lamps", "more than ten", ""),
             command("", "one", "k"),
+            command("", "other", "k"),
             command("lamps", "one", "k"),
             late,
             wide,
@@ -184,6 +185,7 @@ async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
             Ok(Reason::BodyTooLarge),
             Err(true),
             Ok(Reason::KeyConflict),
+            Err(false),
             Ok(Reason::DeadlinePassed),
             Ok(Reason::HeadersTooLarge),
             Ok(Reason::KeyTooLong),
@@ -191,7 +193,7 @@ async fn each_command_is_accepted_or_refused_by_itself_and_in_order() {
             Err(false),
         ]
     );
-    assert_eq!(fixture.queue.counts().ready, 2);
+    assert_eq!(fixture.queue.counts().ready, 3);
 }
 
 #[tokio::test]

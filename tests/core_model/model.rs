@@ -548,9 +548,13 @@ impl Model {
             .ok_or(Refused::NotThere)
     }
 
-    pub(crate) fn purge(&mut self, id: TaskId) -> Answer {
-        self.poisoned(id)?;
+    pub(crate) fn purge(&mut self, id: TaskId, release_key: bool) -> Answer {
+        let task = self.poisoned(id)?;
+        let (key, in_doubt) = (task.key, task.counts.in_doubt > 0);
         self.finish(id, TaskState::Removed);
+        if let Some(key) = key.filter(|_| release_key || !in_doubt) {
+            self.keys.remove(&key);
+        }
         Ok(Reply::Changed)
     }
 

@@ -132,7 +132,7 @@ impl World {
             16 => self.extend(a, b),
             17..=18 => self.send(a, b),
             19 => self.requeue(a),
-            20 => self.purge(a),
+            20 => self.purge(a, b),
             21 => self.pause(a, b),
             22 => self.reroute(a, b),
             23 => return self.drain_out(a, b),
@@ -346,10 +346,11 @@ impl World {
         self.agree(reply, expected, "requeue");
     }
 
-    fn purge(&mut self, a: u8) {
+    fn purge(&mut self, a: u8, b: u8) {
         let id = self.poisoned(a);
-        let reply = self.ask(Input::Purge { id });
-        let expected = self.model.purge(id);
+        let release_key = b.is_multiple_of(4);
+        let reply = self.ask(Input::Purge { id, release_key });
+        let expected = self.model.purge(id, release_key);
         self.agree(reply, expected, "purge");
     }
 

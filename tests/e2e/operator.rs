@@ -124,3 +124,61 @@ fn poison_survives_a_crash_of_the_bridge_with_its_history() {
     explained(&house);
     assert_eq!(endpoint.executed(), ["on 1", "on 2"]);
 }
+
+/// One command that was in doubt when its bridge was killed, alone in the air, is in poison after the restart.
+fn leave_in_doubt(house: &House, endpoint: &Endpoint, name: &str) -> String {
+    let bridge = house.ready_bridge();
+    let waiting = endpoint.waiting();
+    let line = format!("{{\"body\":\"wait {name}\",\"key\":\"{name}\"}}\n");
+    let file = house.write(name, line.as_bytes());
+    house.enqueue(&file, &["--format", "ndjson"]).end().with(0);
+    until("it is at work", || endpoint.waiting() == waiting + 1);
+    bridge.kill();
+    let _bridge = house.ready_bridge();
+    until("it is in poison", || !listed(house).is_empty());
+    id_of(&listed(house), name)
+}
+
+fn enqueue_again(house: &House, name: &str) -> crate::harness::process::Ended {
+    house
+        .enqueue(&house.path(name), &["--format", "ndjson"])
+        .end()
+}
+
+/// Told success, never run: a key that was refused and purged, enqueued again, gave exit 0, `already_there`, and nothing
+/// ran.
+#[test]
+fn a_purged_key_is_free_unless_its_command_may_have_been_executed() {
+    let house = House::with_top(&format!("{QUICK}max_in_doubt = 0\n"));
+    let endpoint = Endpoint::start(&house);
+    let id = leave_in_doubt(&house, &endpoint, "kept");
+    let bridge = house.ready_bridge();
+    house.cli(&["poison", "purge", &id]).with(0);
+    let told = enqueue_again(&house, "kept").with(3);
+    let says = "removed from the queue and may have been executed";
+    assert!(told.stderr.contains(says), "{told:#?}");
+    bridge.kill();
+
+    let id = leave_in_doubt(&house, &endpoint, "freed");
+    let _bridge = house.ready_bridge();
+    house
+        .cli(&["poison", "purge", &id, "--release-key"])
+        .with(0);
+    let told = enqueue_again(&house, "freed").with(0).json();
+    assert_eq!(told["accepted"], 1, "{told}");
+    endpoint.give_leave();
+    house.until_idle();
+
+    let refused = b"{\"body\":\"refuse 1\",\"key\":\"refused\"}\n";
+    let file = house.write("refused", refused);
+    let ndjson = ["--format", "ndjson"];
+    house.enqueue(&file, &ndjson).end().with(0);
+    until("it is in poison", || house.route()["poison"] == 1);
+    enqueue_again(&house, "refused").with(3);
+    endpoint.become_lenient();
+    let id = id_of(&listed(&house), "refused");
+    house.cli(&["poison", "purge", &id]).with(0);
+    enqueue_again(&house, "refused").with(0);
+    let ran = || endpoint.executed().contains(&"refuse 1".to_owned());
+    until("it is executed", ran);
+}

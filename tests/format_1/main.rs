@@ -282,7 +282,7 @@ async fn check_keys(queue: &SafeTaskQueue<String>, story: &Story, keys: &[String
         let again = queue.enqueue(value(key), options).await.unwrap();
         assert_eq!((again.duplicate, again.id), (true, id), "{key}");
     }
-    assert_eq!(queue.find_key("forgotten").unwrap(), None);
+    assert_eq!(queue.find_key("mail", "forgotten").unwrap(), None);
 }
 
 /// Opens a log of version 1 and goes on with it until nothing of that is left. Says what kinds of records it had.

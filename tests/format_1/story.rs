@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
-use leasebridge::core::event::{Doubt, Event, TransportKind};
+use leasebridge::core::event::{Doubt, Event, Removal, TransportKind};
 use leasebridge::core::ids::{Fingerprint, KeyHash, SegmentNo};
 use leasebridge::core::{
     DeliveryId, Input, MonoMs, Now, Origin, Policy, QueueMs, QueueState, RejectionWait, Reply,
@@ -125,11 +125,15 @@ impl Story {
         self.now.queue.0 += 10;
         let mut events = Vec::new();
         let reply = decide(&self.state, &policy(), self.now, input, &mut events);
-        for mut event in events {
-            log.append(&self.state, &mut event, body);
-            self.state.apply(&event);
+        for event in events {
+            self.happens(log, event, body);
         }
         reply.expect("nothing of the story is refused")
+    }
+
+    fn happens(&mut self, log: &mut dyn Log, mut event: Event, body: &[u8]) {
+        log.append(&self.state, &mut event, body);
+        self.state.apply(&event);
     }
 
     fn enqueue(
@@ -222,7 +226,11 @@ impl Story {
         }
         let id = self.enqueue(log, MAIL, "purged", Some("purged"), None);
         self.attempt(log, MAIL, Report::Refused);
-        self.run(log, Input::Purge { id });
+        // As it was purged then: its key stays.
+        self.now.mono.0 += 10;
+        self.now.queue.0 += 10;
+        let (at, why) = (self.now.queue, Removal::Purged);
+        self.happens(log, Event::Removed { id, at, why }, &[]);
         self.enqueue(log, MAIL, "not sent", None, None);
         self.attempt(log, MAIL, Report::NotSent);
     }

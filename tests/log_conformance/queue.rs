@@ -141,7 +141,10 @@ async fn a_queue_that_has_lost_its_log_says_nothing_more() {
         other => panic!("a duplicate is told from memory: {other:?}"),
     }
     let id = one.id();
-    assert!(old.find_key("k0").is_err_and(|error| is_in_doubt(&error)));
+    assert!(
+        old.find_key("default", "k0")
+            .is_err_and(|error| is_in_doubt(&error))
+    );
     assert!(old.find_seq(id.seq).is_err_and(|error| is_in_doubt(&error)));
     assert!(old.task_state(id).is_err_and(|error| is_in_doubt(&error)));
     assert!(
@@ -210,7 +213,7 @@ async fn while_the_table_is_away_nothing_is_told_and_nothing_is_lost() {
     ));
     assert!(held.mark_sent().is_err(), "it may be another's to send");
     assert!(held.extend().await.is_err(), "and to extend");
-    assert!(queue.find_key("k").is_err());
+    assert!(queue.find_key("default", "k").is_err());
     let waiting = {
         let queue = queue.clone();
         tokio::spawn(async move {

@@ -272,10 +272,10 @@ fn event(choices: &mut Choices<'_>, number: usize) -> (Event, Vec<u8>) {
         2 => Event::Removed {
             id,
             at,
-            why: if flag {
-                Removal::Purged
-            } else {
-                Removal::Drained
+            why: match (flag, kind & 32 != 0) {
+                (true, _) => Removal::Purged,
+                (false, true) => Removal::PurgedWithKey,
+                (false, false) => Removal::Drained,
             },
         },
         3 => Event::RouteDefined {

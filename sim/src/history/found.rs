@@ -16,7 +16,10 @@ pub async fn found<T: Payload>(queue: &SafeTaskQueue<T>, id: TaskId, key: Option
     let explained = queue.explain(id).await;
     match explained.expect(HELD) {
         Some(explained) => alive(&explained),
-        None => gone(id, key.and_then(|key| queue.find_key(key).expect(HELD))),
+        None => {
+            let known = key.map(|key| queue.find_key_anywhere(key).expect(HELD));
+            gone(id, &known.unwrap_or_default())
+        }
     }
 }
 
@@ -37,8 +40,8 @@ fn alive<T>(explained: &Explained<T>) -> What {
 }
 
 /// A task that no longer lives: *done* if its key still knows.
-fn gone(id: TaskId, by_key: Option<(TaskId, TaskState)>) -> What {
-    let is_done = by_key == Some((id, TaskState::Done));
+fn gone(id: TaskId, by_key: &[(TaskId, TaskState)]) -> What {
+    let is_done = by_key.contains(&(id, TaskState::Done));
     What::Found {
         task: TaskName::from(id),
         state: if is_done { "done" } else { "gone" }.to_owned(),

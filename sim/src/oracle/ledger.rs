@@ -374,7 +374,10 @@ impl Ledger {
     /// The operations that offer the same command: itself, and those under its key.
     pub(super) fn repetitions<'a>(&'a self, op: &'a OpFacts) -> impl Iterator<Item = &'a OpFacts> {
         let keyed = move |other: &&OpFacts| {
-            op.key.is_some() && other.queue == op.queue && other.key == op.key
+            op.key.is_some()
+                && other.queue == op.queue
+                && other.route == op.route
+                && other.key == op.key
         };
         let others = self.ops.values().filter(keyed);
         std::iter::once(op).chain(others)

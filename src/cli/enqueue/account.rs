@@ -319,7 +319,8 @@ fn why_never(first: &v1::Accepted) -> Option<String> {
             "not enqueued: its key stands for {id}, which is in poison (`leasebridge poison requeue {id}` runs it)"
         )),
         v1::TaskState::Removed => Some(format!(
-            "not enqueued: its key stands for {id}, which was removed from the queue; give it another key"
+            "not enqueued: its key stands for {id}, which was removed from the queue and may have been \
+             executed: give it another key"
         )),
         _ => None,
     }

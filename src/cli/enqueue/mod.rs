@@ -45,8 +45,8 @@ use told::Telling;
 /// `body` is text, or `body_base64` holds bytes. `deadline` is a duration from now ("10m"), a time
 /// ("2030-01-01T00:00:00Z") or Unix milliseconds. All but the body may be left out.
 ///
-/// The bridge knows a command by its key, for 24 hours by default, and takes it once. A key that a line names is
-/// used as it is. Every other line gets one: of this run, so that what is sent again because an answer stayed out
+/// The bridge knows a command by its route and key, for 24 hours by default, and takes it once. A key that a line
+/// names is used as it is. Every other line gets one: of this run, so that what is sent again because an answer stayed out
 /// is not doubled; with --resume of the input's name, all of the input up to and including the line, and its
 /// number. A line whose key stands for a command that will never run, because that is in poison or was removed, is
 /// reported, and the exit code is 3.

@@ -82,6 +82,8 @@ pub enum Input<'a> {
     Purge {
         /// A task in poison.
         id: TaskId,
+        /// Let its key go even if it may have been executed.
+        release_key: bool,
     },
     /// A leased task leaves by a drain.
     DrainOut {
@@ -297,7 +299,7 @@ pub fn decide(
         Input::Extend { delivery } => grant::extend(state, policy, now, delivery, out),
         Input::Send { delivery } => grant::send(state, now, delivery, out),
         Input::Requeue { id } => operate::requeue(state, now, id, out),
-        Input::Purge { id } => operate::purge(state, now, id, out),
+        Input::Purge { id, release_key } => operate::purge(state, now, id, release_key, out),
         Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),
         Input::Reroute { id, to } => operate::reroute(state, id, to, out),
         Input::Restore { image } => operate::restore(state, policy, now, image, out),

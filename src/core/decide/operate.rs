@@ -9,7 +9,7 @@ use super::super::state::QueueState;
 use super::super::task::{Task, TaskLife};
 use super::super::time::{Now, SpanMs};
 use super::{Refusal, Reply, grant};
-use crate::coverage::{Site, reached};
+use crate::coverage::{Site, reached, sometimes};
 
 type Decided = Result<Reply, Refusal>;
 
@@ -95,13 +95,28 @@ pub(super) fn requeue(state: &QueueState, now: Now, id: TaskId, out: &mut Vec<Ev
     Ok(Reply::Changed)
 }
 
-pub(super) fn purge(state: &QueueState, now: Now, id: TaskId, out: &mut Vec<Event>) -> Decided {
+pub(super) fn purge(
+    state: &QueueState,
+    now: Now,
+    id: TaskId,
+    release_key: bool,
+    out: &mut Vec<Event>,
+) -> Decided {
     in_poison(state, id)?;
     reached!(Site::Purged);
+    let task = state.slot(id).map(|slot| state.task(slot));
+    let keyed = task.filter(|task| task.key.is_some());
+    let released = keyed
+        .is_some_and(|task| release_key || !is_in_doubt(task) || planted!(Bug::PurgeFreesAnyKey));
+    sometimes!(Site::KeyOutlivedPurge, keyed.is_some() && !released);
+    sometimes!(Site::KeyReleased, released);
     out.push(Event::Removed {
         id,
         at: now.queue.max(state.at),
-        why: Removal::Purged,
+        why: match released {
+            true => Removal::PurgedWithKey,
+            false => Removal::Purged,
+        },
     });
     Ok(Reply::Changed)
 }

@@ -224,6 +224,14 @@ fn key_image() -> impl Strategy<Value = KeyImage> {
     })
 }
 
+fn removal() -> impl Strategy<Value = Removal> {
+    prop_oneof![
+        Just(Removal::Purged),
+        Just(Removal::Drained),
+        Just(Removal::PurgedWithKey),
+    ]
+}
+
 /// Any durable event, and a body for those that place one.
 pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
     let body = BodyRef::default();
@@ -255,15 +263,7 @@ pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
         id_at().prop_map(|(id, at)| Event::Expired { id, at }),
         id_at().prop_map(|(id, at)| Event::TooOld { id, at }),
         id_at().prop_map(|(id, at)| Event::Requeued { id, at }),
-        (id_at(), any::<bool>()).prop_map(|((id, at), purged)| Event::Removed {
-            id,
-            at,
-            why: if purged {
-                Removal::Purged
-            } else {
-                Removal::Drained
-            }
-        }),
+        (id_at(), removal()).prop_map(|((id, at), why)| Event::Removed { id, at, why }),
         (task_id(), any::<u32>()).prop_map(|(id, route)| Event::Rerouted {
             id,
             route: RouteId(route)

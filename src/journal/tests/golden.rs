@@ -145,6 +145,11 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
         }),
         plain(Event::KeysForgotten { before: at }),
         plain(Event::TooOld { id, at }),
+        plain(Event::Removed {
+            id,
+            at,
+            why: Removal::PurgedWithKey,
+        }),
     ]
 }
 

@@ -1825,6 +1825,9 @@ pub struct PoisonSelection {
     /// Instead of `tasks`: everything in poison on this route (`*` for all routes).
     #[prost(string, tag = "2")]
     pub all_of_route: ::prost::alloc::string::String,
+    /// With a purge: let the keys go even of tasks that may have been executed. Keys of the others go in any case.
+    #[prost(bool, tag = "3")]
+    pub release_key: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PoisonResult {

@@ -1,4 +1,6 @@
 use super::builder::*;
+use crate::history::Counts;
+use crate::oracle::Ask;
 use crate::oracle::Invariant::OneTaskPerKey;
 use crate::plan::FaultKind;
 
@@ -151,5 +153,83 @@ fn without_a_key_nothing_is_a_duplicate() {
         &rules(),
         OneTaskPerKey,
         &["op 1 has no key", "4.000 s"],
+    );
+}
+
+fn purged(first: Story) -> (Story, crate::oracle::Rules) {
+    let rules = asked(rules(), 1, Ask::Remove(1));
+    (first.told("purged", 1).operated("purge", 1), rules)
+}
+
+fn refused() -> Story {
+    let refused = ended("poison").because("refused");
+    bound().granted(1, 1).ended("refused", 1, 1, refused)
+}
+
+#[test]
+fn a_purge_takes_the_key_of_what_was_never_in_doubt_with_it() {
+    let (story, rules) = purged(refused());
+    let again = story.keyed(2, "k", 7);
+    accepts(
+        &again.clone().accepted(2, 2, false),
+        &rules,
+        &[OneTaskPerKey],
+    );
+    rejects(
+        &again.accepted(2, 1, true),
+        &rules,
+        OneTaskPerKey,
+        &["duplicate of 1-00000000000000aa, which was purged with its key"],
+    );
+}
+
+#[test]
+fn a_purge_leaves_the_key_of_what_may_have_been_executed() {
+    let in_doubt = ended("poison").because("in doubt spent");
+    let doubted = bound().granted(1, 1);
+    let doubted = doubted.ended("in doubt", 1, 1, in_doubt).budget(0);
+    let (story, rules) = purged(doubted);
+    let again = story.keyed(2, "k", 7);
+    accepts(
+        &again.clone().accepted(2, 1, true),
+        &rules,
+        &[OneTaskPerKey],
+    );
+    rejects(
+        &again.accepted(2, 2, false),
+        &rules,
+        OneTaskPerKey,
+        &["one key, two tasks"],
+    );
+}
+
+#[test]
+fn a_death_may_leave_a_doubt_that_nobody_was_told_of() {
+    let (story, rules) = purged(refused().restarted(Counts {
+        poison: 1,
+        ..Counts::default()
+    }));
+    let again = story.keyed(2, "k", 7);
+    accepts(
+        &again.clone().accepted(2, 1, true),
+        &rules,
+        &[OneTaskPerKey],
+    );
+    accepts(&again.accepted(2, 2, false), &rules, &[OneTaskPerKey]);
+}
+
+#[test]
+fn a_key_is_another_one_on_another_route() {
+    let other = bound().on("bills").keyed(2, "k", 9);
+    accepts(
+        &other.clone().accepted(2, 2, false),
+        &rules(),
+        &[OneTaskPerKey],
+    );
+    rejects(
+        &other.accepted(2, 1, true),
+        &rules(),
+        OneTaskPerKey,
+        &["its key was never offered before"],
     );
 }

@@ -112,6 +112,7 @@ fn event_json(event: &Event) -> Value {
             let why = match why {
                 Removal::Purged => "purged",
                 Removal::Drained => "drained",
+                Removal::PurgedWithKey => "purged with its key",
             };
             json!({ "task": id.to_string(), "at": at.0, "why": why })
         }

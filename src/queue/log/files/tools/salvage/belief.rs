@@ -115,13 +115,17 @@ impl Belief {
         let last = image.epoch;
         let told = self.told.get(&id).copied().unwrap_or_default();
         let is_poison = matches!(image.life, LifeImage::Poison { .. });
-        let is_doubtful = told < self.gaps && !is_poison;
+        // What was in poison may have left it in the gap, been sent, and come back.
+        let is_unknown = told < self.gaps;
+        let is_doubtful = is_unknown && !is_poison;
         image.epoch = Epoch::new(Epoch::or_zero(last).saturating_add(EPOCH_JUMP));
         if is_doubtful {
             image.life = LifeImage::Poison {
                 at: state.at(),
                 cause: PoisonCause::InDoubtSpent,
             };
+        }
+        if is_unknown {
             image.history.get_or_insert_default().push(Attempt {
                 epoch: last.unwrap_or(Epoch::FIRST),
                 at: state.at(),
