@@ -5,7 +5,7 @@ mod queue_world;
 use std::borrow::Cow;
 
 use leasebridge::core::{TaskId, TaskState};
-use leasebridge::queue::{Failure, QueueOptions, SafeTaskQueue, TaskOptions};
+use leasebridge::queue::{Failure, QueueOptions, RouteMove, SafeTaskQueue, TaskOptions};
 use leasebridge_sim::disk::{SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
 use queue_world::{SEGMENT_BYTES, life, open, options};
@@ -156,7 +156,8 @@ fn a_key_is_another_one_on_another_route() {
         let anywhere: Vec<_> = anywhere.into_iter().map(|(id, _)| id).collect();
         assert_eq!(anywhere, [here, there]);
         // It keeps its scope where it moves.
-        queue.move_route("lamps", ROUTE).await.unwrap();
+        let moved = queue.move_route("lamps", ROUTE, RouteMove::default());
+        moved.await.unwrap();
         assert_eq!(put(&queue, "lamps", "order").await.0, there);
     })
     .expect("it ends");

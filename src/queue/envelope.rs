@@ -62,7 +62,7 @@ pub(crate) fn hash_key(salt: u128, route: &str, key: &str) -> KeyHash {
     let mut hasher = SipHasher13x128::new_with_key(&salt.to_le_bytes());
     // No text has this byte: what a key without a route is hashed from never begins like this.
     hasher.write_u8(0xff);
-    hasher.write_usize(route.len());
+    hasher.write(&(route.len() as u64).to_le_bytes());
     hasher.write(route.as_bytes());
     hasher.write(key.as_bytes());
     KeyHash(hasher.finish128().as_u128())
@@ -78,7 +78,7 @@ pub(crate) fn hash_key_of_any_route(salt: u128, key: &str) -> KeyHash {
 /// What a key stands for: its route and its value's identity.
 pub(crate) fn fingerprint(salt: u128, route: &str, identity: &[u8]) -> Fingerprint {
     let mut hasher = SipHasher13::new_with_key(&salt.to_le_bytes());
-    hasher.write_usize(route.len());
+    hasher.write(&(route.len() as u64).to_le_bytes());
     hasher.write(route.as_bytes());
     hasher.write(identity);
     Fingerprint(hasher.finish())
