@@ -9,7 +9,6 @@ use super::event::{
 };
 use super::history::Attempt;
 use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
-use super::keys::{Fate, KeyEntry};
 use super::lane::{LaneCounts, LaneTotals};
 use super::limits::QUARANTINE_REST_MS;
 use super::order::Gate;
@@ -153,18 +152,7 @@ impl QueueState {
                 None => self.insert_image(image, *body)?,
             },
             Event::KeyMoved { key, body } => {
-                let fate = if key.done { Fate::Done } else { Fate::Removed };
-                let (id, at) = (key.id, key.at);
-                let home = body.segment;
-                let fingerprint = key.fingerprint;
-                self.keys.insert(KeyEntry {
-                    key: key.key,
-                    fingerprint,
-                    id,
-                    at,
-                    fate,
-                    home,
-                });
+                self.keys.insert_finished(key, body.segment);
             }
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
             Event::Due { id } => {
@@ -222,7 +210,7 @@ impl QueueState {
         let task = Task {
             id: *id,
             enqueued_at: *at,
-            deadline: *deadline,
+            deadline: (*deadline).into(),
             life: TaskLife::Ready,
             body: *body,
             history: None,
@@ -234,17 +222,9 @@ impl QueueState {
             carries: false,
         };
         let slot = self.add_task(task, carried);
-        if let Some((key, fingerprint)) = *key {
-            let (home, fate) = (body.segment, Fate::Live);
-            let entry = KeyEntry {
-                key,
-                fingerprint,
-                id: *id,
-                at: *at,
-                fate,
-                home,
-            };
-            self.tasks[slot as usize].key = Some(self.keys.insert(entry));
+        if let Some(key) = *key {
+            let no = self.keys.insert(key, body.segment, slot);
+            self.tasks[slot as usize].key = Some(no);
         }
         self.lane_mut(*route).totals.enqueued += 1;
         self.enter(slot, TaskLife::Ready);
@@ -399,7 +379,8 @@ impl QueueState {
         // Its age counts anew.
         task.history.get_or_insert_default().requeued_at = Some(at);
         // An expired command was asked for again by hand: its old deadline has had its say.
-        task.deadline = task.deadline.filter(|deadline| *deadline > at);
+        let deadline = task.deadline.get();
+        task.deadline = deadline.filter(|deadline| *deadline > at).into();
         let route = task.route;
         self.lane_mut(route).totals.requeued += 1;
         self.enter(slot, TaskLife::Ready);
@@ -414,7 +395,7 @@ impl QueueState {
         let task = Task {
             id: image.id,
             enqueued_at: image.enqueued_at,
-            deadline: image.deadline,
+            deadline: image.deadline.into(),
             life: TaskLife::Ready,
             body,
             history: image.history.clone(),
@@ -426,17 +407,9 @@ impl QueueState {
             carries: false,
         };
         let slot = self.add_task(task, &image.carried);
-        if let Some((key, fingerprint)) = image.key {
-            let (id, at, home) = (image.id, image.enqueued_at, body.segment);
-            let entry = KeyEntry {
-                key,
-                fingerprint,
-                id,
-                at,
-                fate: Fate::Live,
-                home,
-            };
-            self.tasks[slot as usize].key = Some(self.keys.insert(entry));
+        if let Some(key) = image.key {
+            let no = self.keys.insert(key, body.segment, slot);
+            self.tasks[slot as usize].key = Some(no);
         }
         match image.life {
             LifeImage::Ready => self.enter(slot, TaskLife::Ready),
@@ -569,7 +542,7 @@ impl QueueState {
         }
         match (task.key, why) {
             (Some(key), Some(Removal::PurgedWithKey)) => self.keys.release(key),
-            (Some(key), why) => self.keys.finish(key, why),
+            (Some(key), why) => self.keys.finish(key, &task, why),
             (None, _) => {}
         }
     }

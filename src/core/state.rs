@@ -8,10 +8,10 @@ use slab::Slab;
 
 use super::bodies::{Bodies, BodyUse, live_bytes};
 use super::ends::LeaseEnds;
-use super::event::{Base, Carried, Isolation, LifeImage, PoisonCause, TaskImage};
+use super::event::{Base, Carried, Isolation, KeyImage, LifeImage, PoisonCause, TaskImage};
 use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
-use super::keys::{Fate, KeyEntry, KeyWindow};
+use super::keys::{Fate, KeyWindow, KnownKey};
 use super::lane::{LaneCounts, LaneTotals, QueueLane};
 use super::order::Gate;
 use super::settled::SettledIds;
@@ -325,14 +325,32 @@ impl QueueState {
 
     /// What is known of the task behind a key.
     pub fn by_key(&self, key: KeyHash) -> Option<(TaskId, TaskState)> {
-        self.keys
-            .get(key)
-            .map(|entry| (entry.id, self.key_state(entry)))
+        self.known_key(key)
+            .map(|known| (known.id, self.key_state(&known)))
     }
 
     /// What is remembered of a key whose task is gone.
-    pub(crate) fn key_image(&self, key: KeyHash) -> Option<super::event::KeyImage> {
-        self.keys.image(key)
+    pub(crate) fn key_image(&self, key: KeyHash) -> Option<KeyImage> {
+        let known = self.known_key(key)?;
+        let KnownKey {
+            fingerprint,
+            id,
+            at,
+            fate,
+            ..
+        } = known;
+        (fate != Fate::Live).then_some(KeyImage {
+            key,
+            fingerprint,
+            id,
+            at,
+            done: fate == Fate::Done,
+        })
+    }
+
+    /// What a key stands for.
+    pub(super) fn known_key(&self, key: KeyHash) -> Option<KnownKey> {
+        self.keys.get(key, &self.tasks)
     }
 
     /// Tasks in the poison store of a route, oldest first, after `after`.
@@ -392,10 +410,7 @@ impl QueueState {
                 }
             }
         };
-        let key = task.key.map(|at| {
-            let entry = self.keys.entry(at);
-            (entry.key, entry.fingerprint)
-        });
+        let key = task.key.map(|no| self.keys.key(no));
         let carried = match task.carries {
             true => self.carried[&slot].clone(),
             false => Carried::default(),
@@ -411,7 +426,7 @@ impl QueueState {
         lease.queue_grants == Some(self.grants)
     }
 
-    pub(super) fn key_state(&self, entry: &KeyEntry) -> TaskState {
+    pub(super) fn key_state(&self, entry: &KnownKey) -> TaskState {
         match entry.fate {
             Fate::Done => TaskState::Done,
             Fate::Removed => TaskState::Removed,
@@ -454,7 +469,7 @@ impl QueueState {
 
     /// From when on a task is not granted any more, and what it goes to poison for then.
     pub(super) fn given_up_at(&self, task: &Task) -> Option<(QueueMs, PoisonCause)> {
-        let deadline = task.deadline.map(|at| (at, PoisonCause::Expired));
+        let deadline = task.deadline.get().map(|at| (at, PoisonCause::Expired));
         let age_max = self.lane(task.route).age_max;
         let outlived = age_max.map(|age| (task.since().after(age), PoisonCause::TooOld));
         deadline.into_iter().chain(outlived).min()
@@ -479,7 +494,7 @@ impl QueueState {
             },
             epoch: task.epoch,
             enqueued_at: task.enqueued_at,
-            deadline: task.deadline,
+            deadline: task.deadline.get(),
             body: task.body,
             retries: task.budgets.retries,
             in_doubt: task.budgets.in_doubt,

@@ -3,8 +3,9 @@
 use super::event::{Budgets, Carried, Isolation, LeaseTimes, LifeImage, PoisonCause, TaskImage};
 use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
+use super::keys::KeyNo;
 use super::order::{Priority, Rank};
-use super::time::QueueMs;
+use super::time::{MaybeMs, QueueMs};
 
 /// A task's place in the slab; stable while the task lives.
 pub(crate) type Slot = u32;
@@ -14,19 +15,23 @@ pub(crate) type Slot = u32;
 pub(crate) struct Task {
     pub(crate) id: TaskId,
     pub(crate) enqueued_at: QueueMs,
-    pub(crate) deadline: Option<QueueMs>,
+    pub(crate) deadline: MaybeMs,
     pub(crate) life: TaskLife,
     pub(crate) body: BodyRef,
     pub(crate) history: Option<Box<TaskHistory>>,
     pub(crate) route: RouteId,
     pub(crate) epoch: Option<Epoch>,
     /// The task's entry in the key window.
-    pub(crate) key: Option<u32>,
+    pub(crate) key: Option<KeyNo>,
     pub(crate) budgets: Budgets,
     pub(crate) isolation: Isolation,
     /// Whether it has fields that this program doesn't know: they are kept beside the tasks.
     pub(crate) carries: bool,
 }
+
+// A queue holds millions of them: a pending task with a key takes a line and a half of the processor's cache, its key
+// half a line.
+const _: () = assert!(size_of::<Task>() == 96);
 
 /// Where a task is. It is in exactly one of these, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +95,7 @@ impl Task {
             id: self.id,
             route: self.route,
             enqueued_at: self.enqueued_at,
-            deadline: self.deadline,
+            deadline: self.deadline.get(),
             key,
             carried,
             epoch: self.epoch,

@@ -57,6 +57,25 @@ impl QueueMs {
     }
 }
 
+/// A queue time or none, in the room of one: the last millisecond there is stands for none, and is told as the one
+/// before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeMs(u64);
+
+impl MaybeMs {
+    const NONE: u64 = u64::MAX;
+
+    pub(crate) fn get(self) -> Option<QueueMs> {
+        (self.0 != Self::NONE).then_some(QueueMs(self.0))
+    }
+}
+
+impl From<Option<QueueMs>> for MaybeMs {
+    fn from(time: Option<QueueMs>) -> Self {
+        Self(time.map_or(Self::NONE, |at| at.0.min(Self::NONE.saturating_sub(1))))
+    }
+}
+
 impl MonoMs {
     /// Later by `span`.
     pub fn after(self, span: SpanMs) -> Self {
@@ -81,6 +100,15 @@ pub struct Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_may_be_missing_is_told_as_it_was_set() {
+        for at in [None, Some(QueueMs(0)), Some(QueueMs(u64::MAX - 1))] {
+            assert_eq!(MaybeMs::from(at).get(), at);
+        }
+        let last = MaybeMs::from(Some(QueueMs(u64::MAX)));
+        assert_eq!(last.get(), Some(QueueMs(u64::MAX - 1)));
+    }
 
     #[test]
     fn no_moment_of_another_clock_is_too_far() {

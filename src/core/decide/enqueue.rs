@@ -2,7 +2,7 @@
 
 use super::super::event::{Carried, Enqueued, Event};
 use super::super::ids::{BodyRef, Fingerprint, KeyHash, RouteId, TaskId};
-use super::super::keys::{Fate, KeyEntry};
+use super::super::keys::{Fate, KnownKey};
 use super::super::policy::Policy;
 use super::super::state::QueueState;
 use super::super::time::{Now, QueueMs};
@@ -31,7 +31,7 @@ pub(super) fn enqueue(
         }
         reached!(Site::DuplicateAnswered);
         sometimes!(Site::DuplicateOfFinished, entry.fate != Fate::Live);
-        return Ok(Reply::Duplicate(entry.id, state.key_state(entry)));
+        return Ok(Reply::Duplicate(entry.id, state.key_state(&entry)));
     }
     let at = now.queue.max(state.at);
     if deadline.is_some_and(|deadline| deadline <= at) {
@@ -56,15 +56,10 @@ pub(super) fn enqueue(
 }
 
 /// What a key stands for, if it stands for anything: as long as its task lives, and for the window's time after.
-fn remembered<'a>(
-    state: &'a QueueState,
-    policy: &Policy,
-    now: Now,
-    key: KeyHash,
-) -> Option<&'a KeyEntry> {
-    let entry = state.keys.get(key)?;
-    let in_window = now.queue.max(state.at) < entry.at.after(policy.key_window);
-    (entry.fate == Fate::Live || in_window).then_some(entry)
+fn remembered(state: &QueueState, policy: &Policy, now: Now, key: KeyHash) -> Option<KnownKey> {
+    let known = state.known_key(key)?;
+    let in_window = now.queue.max(state.at) < known.at.after(policy.key_window);
+    (known.fate == Fate::Live || in_window).then_some(known)
 }
 
 impl QueueState {

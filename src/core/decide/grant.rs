@@ -58,7 +58,7 @@ pub(super) fn grant(
         deadline,
         body: task.body,
         enqueued_at: task.enqueued_at,
-        expires_at: task.deadline,
+        expires_at: task.deadline.get(),
     }))
 }
 

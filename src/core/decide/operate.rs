@@ -204,7 +204,7 @@ pub(super) fn restore(
     let mut image = Box::new(image.clone());
     // A key that has found another task meanwhile stays with that one.
     image.key = image.key.filter(|(key, _)| {
-        let known = state.keys.get(*key);
+        let known = state.known_key(*key);
         known.is_none_or(|known| known.id == image.id)
     });
     match &mut image.life {
@@ -255,8 +255,8 @@ pub(super) fn move_key(
     from: SegmentNo,
     out: &mut Vec<Event>,
 ) -> Reply {
-    let stands = state.keys.get(key).is_some_and(|entry| entry.home == from);
-    match state.keys.image(key).filter(|_| stands) {
+    let stands = state.known_key(key).is_some_and(|known| known.home == from);
+    match state.key_image(key).filter(|_| stands) {
         Some(key) => {
             reached!(Site::KeyMoved);
             out.push(Event::KeyMoved {
