@@ -244,20 +244,22 @@ impl DeliveryLane {
                 Ok(result)
             }
             AttemptVerdict::Failed(failure) => {
-                let (counter, why) = match &failure {
-                    Failure::Rejected(why) => (&counters.rejected, why),
-                    Failure::Refused(why) => (&counters.refused, why),
-                    Failure::Unavailable { reason, .. } => (&counters.unavailable, reason),
-                    Failure::InDoubt(why) => (&counters.in_doubt, why),
-                    Failure::NotSent(why) => (&counters.not_sent, why),
+                let (counter, outcome, why) = match &failure {
+                    Failure::Rejected(why) => (&counters.rejected, "rejected", why),
+                    Failure::Refused(why) => (&counters.refused, "refused", why),
+                    Failure::Unavailable { reason, .. } => {
+                        (&counters.unavailable, "unavailable", reason)
+                    }
+                    Failure::InDoubt(why) => (&counters.in_doubt, "in doubt", why),
+                    Failure::NotSent(why) => (&counters.not_sent, "not sent", why),
                 };
                 counter.increment();
-                self.route.note_error(why.clone());
+                self.route.note_failure(lease.delivery(), outcome, why);
                 Err(failure)
             }
             AttemptVerdict::Held(why) => {
                 counters.held.increment();
-                self.route.note_error(why.clone());
+                self.route.note_failure(lease.delivery(), "held", &why);
                 Err(Failure::Refused(why))
             }
             AttemptVerdict::Released => {

@@ -12,10 +12,13 @@ use super::doubts::Doubts;
 use super::keeper::{Keeper, KeeperOptions};
 use super::link::Link;
 use super::options::RouteOptions;
+use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
 use crate::env::{Env, Mono};
 use crate::observe::BridgeRouteStatus;
 use crate::pipeline::AbandonedCounter;
+use crate::repeated::Repeated;
+use crate::said::said;
 
 /// See the module's description.
 pub(super) struct Route {
@@ -34,6 +37,8 @@ pub(super) struct Route {
     breaker: Mutex<Breaker>,
     doubts: Mutex<Doubts>,
     last_error: Mutex<Option<String>>,
+    /// Deliveries that failed, as far as it was said.
+    failures: Repeated,
 }
 
 impl Route {
@@ -63,6 +68,7 @@ impl Route {
             breaker: Mutex::new(Breaker::new(options.route_breaker.clone())),
             doubts: Mutex::new(Doubts::default()),
             last_error: Mutex::new(None),
+            failures: Repeated::default(),
             options,
         }
     }
@@ -95,6 +101,16 @@ impl Route {
 
     pub(super) fn doubts(&self) -> MutexGuard<'_, Doubts> {
         self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A command was not delivered. What an endpoint may cause again and again is said once in a while.
+    pub(super) fn note_failure(&self, delivery: DeliveryId, outcome: &'static str, why: &str) {
+        if let Some(unsaid) = self.failures.happened(self.env.clock.now()) {
+            let route = &self.options.name;
+            let why = said(why);
+            tracing::warn!(route, %delivery, outcome, why, unsaid, "a command was not delivered");
+        }
+        self.note_error(why.to_owned());
     }
 
     pub(super) fn note_error(&self, error: String) {

@@ -45,7 +45,7 @@ where
         let error = match outcome.unwrap_or_else(|cut| Err(cut.into_error())) {
             Ok(value) => {
                 if number > TryNumber::FIRST {
-                    tracing::info!(tries = %number, "succeeded after a retry");
+                    tracing::debug!(tries = %number, "succeeded after a retry");
                 }
                 return Ok(value);
             }
@@ -59,7 +59,7 @@ where
         let next_at = ctx.env().clock.now() + delay;
         let too_late = ctx.deadline().is_some_and(|deadline| next_at >= deadline);
         if number >= policy.max_tries() || too_late {
-            tracing::warn!(tries = %number, too_late, in_doubt, %error, "gave up retrying");
+            tracing::debug!(tries = %number, too_late, in_doubt, %error, "gave up retrying");
             return Err(exhausted(error, number, in_doubt));
         }
         tracing::debug!(number = %number, ?delay, %error, "try failed, trying again");

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::harness::endpoint::Endpoint;
 use crate::harness::house::House;
 use crate::harness::process::Process;
+use crate::harness::until;
 
 /// How long a process may take to end once nothing holds it: far longer than it needs.
 const SOON: Duration = Duration::from_secs(20);
@@ -96,4 +97,34 @@ fn a_hangup_ends_nothing() {
     assert_eq!(endpoint.executed(), ["one"]);
     bridge.signal(Signal::TERM);
     bridge.end_within(SOON).with(0);
+}
+
+#[test]
+fn what_fails_again_and_again_is_said_once_in_a_while_and_with_the_task() {
+    let house = House::new();
+    let bridge = house.ready_bridge();
+    let receiver = house.start("receiver", house.command(&["receiver", "--refuse"]));
+    house.enqueue(&house.numbers(200), &[]).end().with(0);
+    until("all are refused", || {
+        house.route()["refused_total"].as_u64() == Some(200)
+    });
+    let log = bridge.log();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("a command was not delivered"))
+        .collect();
+    // An interval may have ended meanwhile.
+    assert!((1..20).contains(&told.len()), "{log}");
+    for part in [
+        "route=\"default\"",
+        "delivery=",
+        "outcome=\"refused\"",
+        "unsaid=",
+    ] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
+    for process in [receiver, bridge] {
+        process.signal(Signal::TERM);
+        process.end_within(SOON).with(0);
+    }
 }

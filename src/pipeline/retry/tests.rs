@@ -54,7 +54,7 @@ async fn the_third_try_succeeds_after_two_delays() {
     let again = "DEBUG try failed, trying again";
     assert_eq!(
         events.names(),
-        [again, again, "INFO succeeded after a retry"]
+        [again, again, "DEBUG succeeded after a retry"]
     );
 }
 
@@ -86,7 +86,7 @@ async fn an_operation_that_always_fails_is_tried_so_often_and_no_more() {
     // No delay after the last try.
     assert_eq!(ctx.env().clock.now(), start + DELAY * 2);
     let again = "DEBUG try failed, trying again";
-    assert_eq!(events.names(), [again, again, "WARN gave up retrying"]);
+    assert_eq!(events.names(), [again, again, "DEBUG gave up retrying"]);
 }
 
 #[tokio::test(start_paused = true)]
