@@ -140,10 +140,10 @@ pub mod planted;
 pub mod queue;
 #[cfg(feature = "receiver")]
 pub mod receiver;
-#[cfg(any(feature = "receiver", feature = "server"))]
+#[cfg(any(feature = "bridge", feature = "receiver", feature = "server"))]
 mod repeated;
 #[cfg(any(feature = "bridge", feature = "receiver", feature = "config"))]
-mod said;
+pub mod said;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "wire")]

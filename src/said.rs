@@ -2,21 +2,25 @@
 //! line with them nor drives a terminal.
 
 /// Bytes of a peer's words that are shown.
-#[cfg(any(feature = "bridge", feature = "receiver"))]
 const BYTES_MAX: usize = 512;
 
 /// A peer's words as they may be written to a log or a terminal: on one line, without escape sequences or marks that
 /// turn the direction of the text, and not more than 512 bytes of them.
-#[cfg(any(feature = "bridge", feature = "receiver"))]
-pub(crate) fn said(text: &str) -> String {
+pub fn said(text: &str) -> String {
     let kept = &text[..text.floor_char_boundary(BYTES_MAX)];
-    let mut shown = String::with_capacity(kept.len());
-    for c in kept.chars() {
-        push_escaped(&mut shown, c);
-    }
+    let mut shown = on_one_line(kept);
     let left = text.len().saturating_sub(kept.len());
     if left > 0 {
         shown.push_str(&format!("… ({left} bytes more)"));
+    }
+    shown
+}
+
+/// All of a text from outside, however long, with what would change how the text around it looks escaped.
+pub fn on_one_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_escaped(&mut shown, c);
     }
     shown
 }
@@ -38,7 +42,7 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-#[cfg(all(test, any(feature = "bridge", feature = "receiver")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

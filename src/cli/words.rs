@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasebridge::core::TaskId;
+use leasebridge::said::on_one_line;
 use leasebridge::wire::v1;
 
 /// The name of a task, as [`TaskId`] prints; `-` if there is none.
@@ -96,19 +97,9 @@ pub(crate) fn time(unix_ms: u64) -> String {
         .map_or_else(|| format!("{unix_ms} ms"), |at| format!("{at:.3}"))
 }
 
-/// Text from outside on one line: control characters and what turns the direction of writing are
-/// escaped, so that no error text of an endpoint can move a terminal's cursor.
+/// Text from outside on one line, so that no error text of an endpoint can move a terminal's cursor.
 pub(crate) fn safe(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || turns {
-            clean.extend(c.escape_default());
-        } else {
-            clean.push(c);
-        }
-    }
-    clean
+    on_one_line(text)
 }
 
 #[cfg(test)]
