@@ -91,6 +91,7 @@ impl World {
         self.openings += 1;
         self.now.mono = MonoMs(0);
         let (_, events) = self.decided(Input::Open {
+            is_cut: false,
             origin: Origin(self.openings),
             jitter: 0,
         });
@@ -247,6 +248,7 @@ impl World {
             .log
             .extend(life.into_iter().filter(Event::is_durable));
         let (_, opening) = crashed.decided(Input::Open {
+            is_cut: false,
             origin: Origin(crashed.openings + 1),
             jitter: 0,
         });

@@ -64,8 +64,12 @@ impl Queue {
     fn open(&mut self) {
         self.openings += 1;
         let origin = Origin(self.openings);
-        self.ask(Input::Open { origin, jitter: 0 })
-            .expect("an opening is never refused");
+        self.ask(Input::Open {
+            origin,
+            jitter: 0,
+            is_cut: false,
+        })
+        .expect("an opening is never refused");
     }
 
     /// The bridge dies and comes back.
@@ -416,7 +420,11 @@ fn delayed_suspects_are_quarantined_at_the_next_opening_too() {
         queue.openings += 1;
         let (origin, jitter) = (Origin(queue.openings), u64::MAX);
         queue
-            .ask(Input::Open { origin, jitter })
+            .ask(Input::Open {
+                origin,
+                jitter,
+                is_cut: false,
+            })
             .expect("an opening");
         if queue.spent(second).2 == Isolation::None {
             queue.pass(5_000);

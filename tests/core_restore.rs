@@ -22,7 +22,15 @@ fn ask(state: &mut QueueState, input: Input<'_>) -> Result<Reply, Refusal> {
 fn queue() -> QueueState {
     let mut state = QueueState::new(1);
     let (origin, jitter) = (Origin(7), 0);
-    ask(&mut state, Input::Open { origin, jitter }).unwrap();
+    ask(
+        &mut state,
+        Input::Open {
+            origin,
+            jitter,
+            is_cut: false,
+        },
+    )
+    .unwrap();
     ask(&mut state, Input::DefineRoute { name: "orders" }).unwrap();
     state
 }

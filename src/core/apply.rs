@@ -155,6 +155,11 @@ impl QueueState {
                 self.keys.insert_finished(key, body.segment);
             }
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
+            Event::EpochsRaised { by } => {
+                for (_, task) in &mut self.tasks {
+                    task.epoch = Epoch::raised(task.epoch, *by);
+                }
+            }
             Event::Due { id } => {
                 let slot = self.known(*id)?;
                 if !matches!(self.task(slot).life, TaskLife::Delayed(_)) {

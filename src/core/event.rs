@@ -53,6 +53,9 @@ pub enum Event {
     KeyMoved { key: KeyImage, body: BodyRef },
     /// The dedupe window let go of the keys of finished tasks enqueued before this time.
     KeysForgotten { before: QueueMs },
+    /// The end of the log was cut off: what stood there may have granted any task, with epochs that nobody knows. Those
+    /// of all tasks rise by so much, so that none is given out twice.
+    EpochsRaised { by: u32 },
     /// Volatile: a delay is over.
     Due { id: TaskId },
     /// Volatile: a holder asked for more time.

@@ -92,6 +92,15 @@ impl IdRange {
 pub struct Epoch(NonZeroU32);
 
 impl Epoch {
+    /// By how much epochs rise where some of them are lost. A grant that is lost was given to an endpoint under an epoch
+    /// that nobody may give out a second time; no task is leased a million times in one gap.
+    pub(crate) const JUMP: u32 = 1 << 20;
+
+    /// The epoch so much later than the last one of a task, if it had one.
+    pub(crate) fn raised(last: Option<Self>, by: u32) -> Option<Self> {
+        Self::new(Self::or_zero(last).saturating_add(by))
+    }
+
     /// A task's first lease.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 

@@ -72,6 +72,7 @@ catalogue! {
         DuplicateAnswered = "duplicate_answered": "an enqueue with a known key was answered with the first task",
         DuplicateOfFinished = "duplicate_of_finished": "such a first task had left already",
         KeyConflictRefused = "key_conflict_refused": "a known key came with another command",
+        EpochsRaised = "epochs_raised": "an opening raised all epochs, as the end of the log had been cut off",
         KeysForgotten = "keys_forgotten": "the key window forgot keys",
         EndpointSpared = "endpoint_spared": "an endpoint asked to be spared, and its task was delayed for free",
         UnsentFree = "unsent_free": "a lease ended as not sent, which cost its task nothing",

@@ -66,8 +66,12 @@ pub enum Newer {
 const SEGMENT_MAGIC: [u8; 8] = *b"LEASEBSG";
 const WITNESS_MAGIC: [u8; 4] = *b"LBW\xb6";
 
-/// The features of a segment, since version 2, that its reader must know, as bits. There is none yet.
-const FEATURES_KNOWN: u16 = 0;
+/// The features of a segment, since version 2, that its reader must know, as bits.
+const FEATURES_KNOWN: u16 = FEATURE_CUT;
+
+/// See [`SegmentHeader::is_cut`].
+const FEATURE_CUT: u16 = 1;
+
 const SEGMENT_CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
 const BATCH_CRC_AT: usize = BATCH_HEADER_BYTES as usize - 4;
 
@@ -161,6 +165,9 @@ pub struct SegmentHeader {
     pub previous_end: Position,
     /// The CRC of the last batch there.
     pub previous_crc: u32,
+    /// The log did not end there of itself: a repair cut off what followed, and no opening has written since that it
+    /// knows.
+    pub is_cut: bool,
 }
 
 /// Why a page is no usable [`SegmentHeader`].
@@ -189,7 +196,8 @@ impl SegmentHeader {
         page.put_u32(self.segment_bytes);
         page.put_u32(self.previous_crc);
         page.put_u64(self.previous_end.as_u64());
-        // No feature is in use: their bits stay zero.
+        page.put_u16(if self.is_cut { FEATURE_CUT } else { 0 });
+        // The features that a reader may pass over, of which there is none, and room.
         page.resize(SEGMENT_CRC_AT, 0);
         let crc = crc32c::crc32c(&page);
         page.put_u32(crc);
@@ -223,12 +231,14 @@ impl SegmentHeader {
             }
             None => return Err(HeaderError::Unreadable),
         };
-        let header = Self::read(&mut reader).map_err(short)?;
+        let mut header = Self::read(&mut reader).map_err(short)?;
         if format >= FormatVersion::Two {
-            let unknown = reader.u16().map_err(short)? & !FEATURES_KNOWN;
+            let features = reader.u16().map_err(short)?;
+            let unknown = features & !FEATURES_KNOWN;
             if unknown != 0 {
                 return Err(HeaderError::Newer(Newer::Features(unknown)));
             }
+            header.is_cut = features & FEATURE_CUT != 0;
         }
         Ok(header)
     }
@@ -242,6 +252,7 @@ impl SegmentHeader {
             segment_bytes: reader.u32()?,
             previous_crc: reader.u32()?,
             previous_end: Position::from_u64(reader.u64()?),
+            is_cut: false,
         })
     }
 }

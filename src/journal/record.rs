@@ -58,6 +58,7 @@ mod tag {
     pub(super) const KEY_MOVED: u8 = 28;
     pub(super) const KEYS_FORGOTTEN: u8 = 29;
     pub(super) const TOO_OLD: u8 = 30;
+    pub(super) const EPOCHS_RAISED: u8 = 33;
 }
 
 /// Bytes that every record without texts and history stays under.
@@ -203,6 +204,10 @@ fn put_small(out: &mut Vec<u8>, event: &Event) {
         Event::KeysForgotten { before } => {
             out.put_u8(tag::KEYS_FORGOTTEN);
             out.put_u64(before.0);
+        }
+        Event::EpochsRaised { by } => {
+            out.put_u8(tag::EPOCHS_RAISED);
+            out.put_u32(*by);
         }
         other => unreachable!("neither small nor durable: {other:?}"),
     }
@@ -469,6 +474,7 @@ fn small(reader: &mut Reader<'_>, tag: u8) -> Result<Event, DecodeError> {
         tag::KEYS_FORGOTTEN => Event::KeysForgotten {
             before: QueueMs(reader.u64()?),
         },
+        tag::EPOCHS_RAISED => Event::EpochsRaised { by: reader.u32()? },
         value => {
             return Err(DecodeError::Value {
                 field: "record tag",

@@ -93,6 +93,8 @@ pub struct Start {
     pub previous_end: Position,
     /// The CRC of its last batch.
     pub previous_crc: u32,
+    /// A repair has cut off what followed, and nothing was written since.
+    pub is_cut: bool,
 }
 
 /// Counts of what was read.

@@ -279,6 +279,7 @@ fn concerns(event: &Event) -> Option<Concern> {
         | Event::Moved { .. }
         | Event::KeyMoved { .. }
         | Event::KeysForgotten { .. }
+        | Event::EpochsRaised { .. }
         | Event::Sent { .. }
         | Event::Quarantined { .. }
         | Event::AgeLimited { .. } => None,

@@ -554,6 +554,7 @@ impl World {
         let origin = self.openings;
         self.limit_age();
         let reply = self.ask(Input::Open {
+            is_cut: false,
             origin: Origin(origin),
             jitter: origin << 60,
         });

@@ -358,10 +358,10 @@ fn what_a_newer_program_wrote_is_refused_by_name_and_is_not_damage() {
         version.ends_with("is of format version 3, newer than this program reads (2)"),
         "{version}"
     );
-    let features = words(FEATURES_AT, 1);
+    let features = words(FEATURES_AT, 2);
     assert!(
         features
-            .ends_with("format version 2 with features 0x0001, which this program does not know"),
+            .ends_with("format version 2 with features 0x0002, which this program does not know"),
         "{features}"
     );
     // Neither an opening nor a repair touches it.

@@ -108,7 +108,14 @@ impl Story {
         log.open();
         self.now.mono = MonoMs(0);
         let origin = Origin(0xfee1_0000 + origin);
-        self.run(log, Input::Open { origin, jitter: 5 });
+        self.run(
+            log,
+            Input::Open {
+                origin,
+                jitter: 5,
+                is_cut: false,
+            },
+        );
     }
 
     fn run(&mut self, log: &mut dyn Log, input: Input<'_>) -> Reply {

@@ -114,6 +114,7 @@ fn slot(choices: &mut Choices<'_>, chain: &mut Chain) -> Vec<u8> {
         },
         previous_end: chain.end,
         previous_crc: chain.crc,
+        is_cut: flags & 64 != 0,
     };
     let mut bytes = header.encode();
     for _ in 0..choices.below(BATCHES_MAX + 1) {

@@ -27,6 +27,8 @@ pub enum Input<'a> {
         origin: Origin,
         /// A random number, which draws the backoffs of what the dead process left in doubt.
         jitter: u64,
+        /// The end of the log was cut off by a repair.
+        is_cut: bool,
     },
     /// Make a route known. Changes nothing if it is.
     DefineRoute {
@@ -285,7 +287,17 @@ pub fn decide(
         "the events of the decision before were written down"
     );
     match input {
-        Input::Open { origin, jitter } => Ok(open::open(state, policy, now, origin, jitter, out)),
+        Input::Open {
+            origin,
+            jitter,
+            is_cut,
+        } => Ok(open::open(
+            state,
+            policy,
+            now,
+            (origin, jitter, is_cut),
+            out,
+        )),
         Input::DefineRoute { name } => operate::define_route(state, name, out),
         Input::PauseRoute { route, paused } => operate::pause(state, route, paused, out),
         Input::LimitAge { route, age_max } => operate::limit_age(state, route, age_max, out),

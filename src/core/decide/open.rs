@@ -1,7 +1,7 @@
 //! A new life of the journal: nobody holds a lease any more.
 
 use super::super::event::{Doubt, Event, Isolation, Next};
-use super::super::ids::Origin;
+use super::super::ids::{DeliveryId, Epoch, Origin};
 use super::super::limits::QUARANTINE_MS;
 use super::super::policy::Policy;
 use super::super::state::QueueState;
@@ -14,11 +14,14 @@ pub(super) fn open(
     state: &QueueState,
     policy: &Policy,
     now: Now,
-    origin: Origin,
-    jitter: u64,
+    (origin, jitter, is_cut): (Origin, u64, bool),
     out: &mut Vec<Event>,
 ) -> Reply {
     let at = now.queue.max(state.at);
+    if is_cut {
+        reached!(Site::EpochsRaised);
+        out.push(Event::EpochsRaised { by: Epoch::JUMP });
+    }
     out.push(Event::Opened { at, origin });
     let mut held: Vec<_> = state
         .lease_ends
@@ -38,7 +41,13 @@ pub(super) fn open(
         reached!(Site::HeldAtDeath);
         // Whether it had been sent died with the process: it may have been.
         let settlement = Settlement {
-            delivery: task.delivery(),
+            delivery: DeliveryId {
+                epoch: match is_cut {
+                    true => Epoch::raised(task.epoch, Epoch::JUMP).expect("it is above zero"),
+                    false => task.delivery().epoch,
+                },
+                ..task.delivery()
+            },
             report: match () {
                 () if planted!(Bug::RestartAssumesDone) => Report::Done,
                 () if planted!(Bug::RestartAssumesUnsent) => Report::Dropped,

@@ -293,6 +293,10 @@ impl Judge {
         self.check_complete(floor)?;
         let (next, generation) = self.successor(floor)?;
         let newest = self.survey.log.last().map(|last| last.header);
+        let written = self.replay.generation();
+        let is_cut = newest.is_some_and(|newest| {
+            newest.is_cut && written.is_none_or(|written| written < newest.generation)
+        });
         let mut live = self.live;
         live.retain(|segment| (floor..next).contains(&segment.segment));
         let mut abandoned = Vec::new();
@@ -314,12 +318,13 @@ impl Judge {
                 oldest: floor,
                 previous_end: self.replay.end(),
                 previous_crc: self.replay.crc(),
+                is_cut,
             },
             segments: live,
             spares,
             abandoned,
             newest: newest.map(|newest| (newest.segment, newest.generation)),
-            written: self.replay.generation(),
+            written,
             needs_mark: self.needs_mark,
             last_batch: self.last_batch,
             torn: self.cut.and_then(torn),

@@ -33,6 +33,8 @@ impl SegmentHeader {
             segment_bytes,
             previous_end: start.previous_end,
             previous_crc: start.previous_crc,
+            // Until its first batch is durable, which says so in a record.
+            is_cut: start.is_cut,
         }
     }
 
@@ -46,6 +48,7 @@ impl SegmentHeader {
             segment_bytes,
             previous_end: batch.end,
             previous_crc: batch.crc(),
+            is_cut: false,
         })
     }
 }

@@ -263,6 +263,7 @@ fn numbers_that_no_opening_can_follow_are_reported() {
         oldest: SegmentNo(1),
         previous_end: Position::default(),
         previous_crc: 0,
+        is_cut: false,
     };
     forged(&first).recover().expect("an ordinary beginning");
     let last = SegmentNo(u32::MAX);

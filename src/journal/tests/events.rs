@@ -270,6 +270,7 @@ pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
         }),
         key_image().prop_map(move |key| Event::KeyMoved { key, body }),
         queue_ms().prop_map(|before| Event::KeysForgotten { before }),
+        any::<u32>().prop_map(|by| Event::EpochsRaised { by }),
     ];
     prop_oneof![
         (placing, vec(any::<u8>(), 0..300)),

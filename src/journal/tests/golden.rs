@@ -150,6 +150,7 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
             at,
             why: Removal::PurgedWithKey,
         }),
+        plain(Event::EpochsRaised { by: 1 << 20 }),
     ]
 }
 

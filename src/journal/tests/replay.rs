@@ -19,6 +19,7 @@ impl Batches {
             oldest: SegmentNo(1),
             previous_end: end,
             previous_crc: replay.crc(),
+            is_cut: false,
         };
         let mut writer = Writer::new(geometry(), &start);
         let mut sealer = Sealer::new(&start);

@@ -157,8 +157,9 @@ impl Owner {
             let salt = u128::from(entropy.next_u64()) << 64;
             QueueState::new(salt | u128::from(entropy.next_u64()))
         });
+        let is_cut = opened.start.is_cut;
         let owner = Self::start(options, geometry, &*store, opened, state)?;
-        owner.engine.begin().await?;
+        owner.engine.begin(is_cut).await?;
         Ok(owner)
     }
 
@@ -271,7 +272,7 @@ impl Core {
 impl Engine {
     /// The first events of this opening: its origin, the end of the dead process's leases, the default
     /// route. Nothing is promised to anybody before they are durable.
-    async fn begin(&self) -> Result<(), LogFailure> {
+    async fn begin(&self, is_cut: bool) -> Result<(), LogFailure> {
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
         self.durably(|core, now| {
@@ -279,7 +280,15 @@ impl Engine {
             for route in core.state.route_ids() {
                 core.adopt(now, route);
             }
-            let opened = core.run(now, Input::Open { origin, jitter }, &[]);
+            let opened = core.run(
+                now,
+                Input::Open {
+                    origin,
+                    jitter,
+                    is_cut,
+                },
+                &[],
+            );
             opened.expect("an opening is never refused");
             let name = DEFAULT_ROUTE;
             match core.run(now, Input::DefineRoute { name }, &[]) {

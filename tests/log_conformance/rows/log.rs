@@ -64,6 +64,7 @@ impl LogStore for RowStore {
                 oldest,
                 previous_end: replay.end(),
                 previous_crc: replay.crc(),
+                is_cut: false,
             };
             let tail = Tail {
                 generation: replay.generation().unwrap_or_default(),

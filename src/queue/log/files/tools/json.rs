@@ -63,6 +63,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Moved { .. } => "moved",
         Event::KeyMoved { .. } => "key_moved",
         Event::KeysForgotten { .. } => "keys_forgotten",
+        Event::EpochsRaised { .. } => "epochs_raised",
         _ => "volatile",
     }
 }
@@ -122,6 +123,7 @@ fn event_json(event: &Event) -> Value {
         }
         Event::KeyMoved { key, .. } => key_json(key),
         Event::KeysForgotten { before } => json!({ "before": before.0 }),
+        Event::EpochsRaised { by } => json!({ "by": by }),
         _ => json!({}),
     }
 }

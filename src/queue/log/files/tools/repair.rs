@@ -227,6 +227,7 @@ async fn plan(
         segment_bytes: segment_bytes(survey),
         previous_end: cut,
         previous_crc: crc,
+        is_cut: true,
     };
     let behind = |planned: &&PlannedSegment| planned.header.segment >= segment;
     let whole = survey.segments.iter().chain(&survey.superseded);

@@ -125,6 +125,7 @@ async fn needed(folder: &Folder, survey: &Survey) -> Result<Vec<PlannedSegment>,
                 segment_bytes: super::repair::segment_bytes(survey),
                 previous_end: Position::default(),
                 previous_crc: 0,
+                is_cut: false,
             };
             let slot = *slot;
             needed.push(PlannedSegment { slot, header });

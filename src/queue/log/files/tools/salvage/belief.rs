@@ -16,10 +16,6 @@ use crate::core::ids::{BodyRef, Epoch, KeyHash, RouteId, Seq, TaskId};
 use crate::core::{Impossible, QueueState};
 use crate::queue::DEFAULT_ROUTE;
 
-/// By how much the epoch of a task that goes on is raised. A grant that is lost was given to an endpoint under an epoch
-/// that nobody may give out a second time; no task is leased a million times in one gap.
-const EPOCH_JUMP: u32 = 1 << 20;
-
 /// What stands in the history of a task that may have been executed in a gap.
 const MAY_HAVE_RUN: &str =
     "a part of the journal that can't be read may hold its execution: it may have been executed";
@@ -118,7 +114,7 @@ impl Belief {
         // What was in poison may have left it in the gap, been sent, and come back.
         let is_unknown = told < self.gaps;
         let is_doubtful = is_unknown && !is_poison;
-        image.epoch = Epoch::new(Epoch::or_zero(last).saturating_add(EPOCH_JUMP));
+        image.epoch = Epoch::raised(last, Epoch::JUMP);
         if is_doubtful {
             image.life = LifeImage::Poison {
                 at: state.at(),
