@@ -108,6 +108,10 @@ catalogue! {
         "an opening builds on the last batch as it reads it from the page cache",
     SettledToldEarly = "settled_told_early" in "queue":
         "endpoints are told of settled tasks whose records are still on their way to the disk",
+    EarlierLivesWhole = "earlier_lives_whole" in "core":
+        "what left in earlier lives is taken for all that was enqueued in them, whether it lives or not",
+    DrainedAnnounced = "drained_announced" in "core":
+        "what was drained counts as gone, though another queue may deliver it",
     DrainTakesAtOnce = "drain_takes_at_once" in "queue":
         "drained tasks leave the queue when they are taken, and not when that is committed",
     StaleBatchesFolded = "stale_batches_folded" in "journal":
@@ -120,6 +124,8 @@ catalogue! {
         "a step's success leaves its compensation registered, and the end of the attempt runs it",
     ReplyMatchedByTask = "reply_matched_by_task" in "bridge":
         "a reply finds its waiter by its task, whatever epoch and send it names",
+    EarlierLivesUntold = "earlier_lives_untold" in "bridge":
+        "endpoints are told of what is settled in this life of the bridge, and of no earlier one",
     DeadLinkNeverSent = "dead_link_never_sent" in "bridge":
         "when a link dies, what it had not had an answer to counts as never sent",
     DeadLinkUntold = "dead_link_untold" in "bridge":

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::{Breaker, BreakerPass};
 use super::counters::LinkCounters;
+use super::earlier::EarlierLives;
 use super::limits::{LINGER, RECONNECT_FIRST, RECONNECT_MAX};
 use super::link::{Connector, Driver, Link, LinkEnd};
 use super::options::RouteOptions;
@@ -30,6 +31,7 @@ pub(super) struct Keeper {
     first_sign: Histogram,
     /// Told whenever a link comes up or stops taking commands.
     changed: Arc<Notify>,
+    earlier: Arc<EarlierLives>,
 }
 
 struct Slot {
@@ -53,6 +55,8 @@ pub(super) struct KeeperOptions {
     pub(super) address: Address,
     pub(super) software: String,
     pub(super) changed: Arc<Notify>,
+    /// What its endpoint is told of the lives before this one.
+    pub(super) earlier: Arc<EarlierLives>,
 }
 
 impl Keeper {
@@ -79,6 +83,7 @@ impl Keeper {
             counters,
             first_sign: Histogram::default(),
             changed: options.changed,
+            earlier: options.earlier,
         }
     }
 
@@ -201,9 +206,14 @@ impl Keeper {
         self.tell("link up");
         self.changed.notify_one();
         let mut running = std::pin::pin!(driver.run());
+        let told = async {
+            self.earlier.tell(&link).await;
+            std::future::pending::<std::convert::Infallible>().await
+        };
         let reason = tokio::select! {
             biased;
             death = &mut running => return death,
+            never = told => match never {},
             () = stop.cancelled() => "the bridge stops",
             () = link.drained() => "everything asked was answered",
         };

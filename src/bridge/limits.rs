@@ -86,6 +86,16 @@ pub(super) const REASON_BYTES_MAX: usize = 512;
 /// Ranges in one `Settled` frame: at up to 30 bytes each far below any frame limit.
 pub(super) const SETTLED_RANGES_PER_FRAME_MAX: usize = 1024;
 
+/// Ranges of earlier lives that an inbox is told at the most: the largest. What is left are the gaps between tasks that
+/// live, and each of them is told with what is settled around it.
+pub(super) const EARLIER_RANGES_MAX: usize = 65_536;
+
+/// Frames of them that may be on their way to an endpoint without its acknowledgement: some 100 KiB.
+pub(super) const EARLIER_FRAMES_MAX: usize = 4;
+
+/// Inboxes that are remembered to have been told of earlier lives.
+pub(super) const EARLIER_INBOXES_MAX: usize = 4096;
+
 /// Finished tasks that may wait to be announced while no link is up. Beyond, the oldest are left to
 /// the ranges around them.
 pub(super) const SETTLED_WAITING_MAX: usize = 4096;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::counters::LinkCounters;
 use super::limits::{PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
@@ -86,6 +86,20 @@ struct Heart {
     beat: Notify,
     stopped: AtomicBool,
     probes: Mutex<HeartbeatProbes>,
+    /// The heartbeat that somebody waits for who wants to know that what left before it has arrived, if any.
+    behind: watch::Sender<HeartbeatBehind>,
+}
+
+/// How far it is with a heartbeat that stands behind other frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum HeartbeatBehind {
+    #[default]
+    Nobody,
+    /// It has this number.
+    Asked(u64),
+    Answered,
+    /// The link has ended.
+    Never,
 }
 
 /// Heartbeats in the outbox: whoever acknowledges one has received what left before it.
@@ -312,6 +326,41 @@ impl Link {
             .is_ok()
     }
 
+    /// Sends a heartbeat behind what is queued and waits until that very one is acknowledged: then the endpoint has read
+    /// what was sent before. `false` if the link ends, which it does if the endpoint is silent. For one caller at a time.
+    /// Cancel safe.
+    pub(super) async fn has_come_so_far(&self) -> bool {
+        let mut answer = self.heart.behind.subscribe();
+        {
+            // Noted before it leaves: its answer may be quick.
+            let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            let asked = self.heart.behind.send_if_modified(|state| {
+                let alive = *state != HeartbeatBehind::Never;
+                if alive {
+                    *state = HeartbeatBehind::Asked(sequence);
+                }
+                alive
+            });
+            if !asked || self.sender.force_behind(self.heartbeat(sequence)).is_err() {
+                return false;
+            }
+        }
+        let over = |state: &HeartbeatBehind| !matches!(state, HeartbeatBehind::Asked(_));
+        let answered = answer.wait_for(over).await;
+        answered.is_ok_and(|state| *state == HeartbeatBehind::Answered)
+    }
+
+    /// A heartbeat was acknowledged, which may be the one that stands behind other frames.
+    fn came_so_far(&self, sequence: u64) {
+        self.heart.behind.send_if_modified(|state| {
+            let this = *state == HeartbeatBehind::Asked(sequence);
+            if this {
+                *state = HeartbeatBehind::Answered;
+            }
+            this
+        });
+    }
+
     /// Sends a heartbeat and waits for its answer or the link's end; `true` if it was answered. Give
     /// it a deadline. Cancel safe.
     pub(super) async fn ping(&self) -> bool {
@@ -391,6 +440,7 @@ impl Link {
         self.sender.close();
         self.heart.stopped.store(true, Ordering::Release);
         self.heart.beat.notify_waiters();
+        self.heart.behind.send_replace(HeartbeatBehind::Never);
         if !planted!(Bug::DeadLinkUntold) {
             self.waiters.end();
         }

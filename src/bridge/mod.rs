@@ -15,6 +15,7 @@ mod breaker;
 mod counters;
 mod delivery;
 mod doubts;
+mod earlier;
 mod feed;
 mod keeper;
 mod lane;

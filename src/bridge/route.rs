@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::Breaker;
 use super::counters::RouteCounters;
 use super::doubts::Doubts;
+use super::earlier::EarlierLives;
 use super::keeper::{Keeper, KeeperOptions};
 use super::link::Link;
 use super::options::RouteOptions;
@@ -42,7 +43,12 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn new(env: &Env, options: RouteOptions, software: &str) -> Self {
+    pub(super) fn new(
+        env: &Env,
+        options: RouteOptions,
+        software: &str,
+        earlier: &Arc<EarlierLives>,
+    ) -> Self {
         let options = Arc::new(options);
         let changed = Arc::new(Notify::new());
         let keeper = |transport, address: &Option<_>| {
@@ -52,6 +58,7 @@ impl Route {
                 address,
                 software: software.to_owned(),
                 changed: Arc::clone(&changed),
+                earlier: Arc::clone(earlier),
             };
             Some(Arc::new(Keeper::new(env, &options, keeper)))
         };

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::earlier::EarlierLives;
 use super::feed::{DeliveryEnds, DeliveryFeed};
 use super::lane::DeliveryLane;
 use super::limits::LINGER;
@@ -59,10 +60,11 @@ impl Bridge {
         options.validate()?;
         let BridgeOptions { software, routes } = options;
         let feed = DeliveryFeed::new();
+        let earlier = Arc::new(EarlierLives::new(queue.clone()));
         let mut lanes = Vec::with_capacity(routes.len());
         for options in routes {
             let name = options.name.clone();
-            let route = Arc::new(Route::new(&env, options, &software));
+            let route = Arc::new(Route::new(&env, options, &software, &earlier));
             let lane = DeliveryLane::new(Arc::clone(&route), queue.clone(), feed.clone());
             let lane = lane.map_err(|error| StartError::Adapter { route: name, error })?;
             lanes.push((route, lane));

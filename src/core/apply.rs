@@ -4,8 +4,8 @@
 
 use super::bodies::live_bytes;
 use super::event::{
-    Budgets, Enqueued, Event, Isolation, LeaseOutcome, LeaseTimes, LifeImage, Next, PoisonCause,
-    Removal, Settled, TaskImage,
+    Budgets, Enqueued, Event, Isolation, LeaseOutcome, LeaseTimes, LifeImage, Next, OpeningImage,
+    PoisonCause, Removal, Settled, TaskImage,
 };
 use super::history::Attempt;
 use super::ids::{BodyRef, DeliveryId, Epoch, RouteId, TaskId};
@@ -83,6 +83,14 @@ impl QueueState {
                 self.grants += 1;
                 self.lanes.iter_mut().for_each(|lane| lane.grants += 1);
             }
+            Event::Removed {
+                id,
+                at,
+                why: Removal::Drained,
+            } => {
+                self.pass(*at);
+                self.origins.drained(*id);
+            }
             Event::Settled(Settled { at, .. })
             | Event::Expired { at, .. }
             | Event::TooOld { at, .. }
@@ -97,6 +105,8 @@ impl QueueState {
             Event::Opened { at, origin } => {
                 self.pass(*at);
                 self.origin = *origin;
+                let (origin, first) = (*origin, self.next_seq);
+                self.origins.opened(OpeningImage { origin, first });
                 self.strangers_may_fly = false;
                 self.lanes
                     .iter_mut()
@@ -146,6 +156,7 @@ impl QueueState {
                 }
                 self.next_seq = self.next_seq.max(image.id.seq.next());
                 self.insert_image(image, *body)?;
+                self.origins.restored(image.id);
             }
             Event::Moved { image, body } => match self.slot(image.id) {
                 Some(slot) => self.rehome(slot, *body),
@@ -154,6 +165,7 @@ impl QueueState {
             Event::KeyMoved { key, body } => {
                 self.keys.insert_finished(key, body.segment);
             }
+            Event::OriginsKept { origins, body } => self.origins.kept(origins, body.segment),
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
             Event::EpochsRaised { by } => {
                 for (_, task) in &mut self.tasks {
@@ -542,8 +554,9 @@ impl QueueState {
     fn finish(&mut self, slot: Slot, why: Option<Removal>) {
         let task = self.drop_task(slot);
         // A drained task may come to its endpoint again, under the same id, from another queue.
-        if why != Some(Removal::Drained) {
-            self.settled.insert(task.id);
+        match why {
+            Some(Removal::Drained) => self.origins.drained(task.id),
+            None | Some(Removal::Purged | Removal::PurgedWithKey) => self.settled.insert(task.id),
         }
         match (task.key, why) {
             (Some(key), Some(Removal::PurgedWithKey)) => self.keys.release(key),

@@ -2,7 +2,9 @@
 //! today's configuration, live and in recovery alike.
 
 use super::history::TaskHistory;
-use super::ids::{BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, TaskId};
+use super::ids::{
+    BodyRef, DeliveryId, Epoch, Fingerprint, IdRange, KeyHash, Origin, RouteId, Seq, TaskId,
+};
 use super::time::{MonoMs, QueueMs, SpanMs};
 
 /// One change of state.
@@ -51,6 +53,13 @@ pub enum Event {
     },
     /// Compaction wrote a remembered key anew whose task is gone.
     KeyMoved { key: KeyImage, body: BodyRef },
+    /// Which origins this log gave to its openings, all that is remembered of it. Written at each opening, and anew when
+    /// its segment goes.
+    OriginsKept {
+        origins: Box<OriginsImage>,
+        /// Where it stands; empty.
+        body: BodyRef,
+    },
     /// The dedupe window let go of the keys of finished tasks enqueued before this time.
     KeysForgotten { before: QueueMs },
     /// The end of the log was cut off: what stood there may have granted any task, with epochs that nobody knows. Those
@@ -422,12 +431,30 @@ pub struct KeyImage {
     pub done: bool,
 }
 
+/// The openings of a log that are remembered: see [`Event::OriginsKept`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginsImage {
+    /// Oldest first, the current one last. Each goes as far as the next one's first number.
+    pub openings: Vec<OpeningImage>,
+    /// Ids of theirs that were drained and have not come back: they may live in another queue.
+    pub drained: Vec<IdRange>,
+}
+
+/// One opening of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpeningImage {
+    /// What its tasks are called by.
+    pub origin: Origin,
+    /// The number of its first task.
+    pub first: Seq,
+}
+
 /// The small part of the state that outlives every task: written at the head of each segment, so
 /// that the segments before it can go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
     /// The next task's sequence number.
-    pub next_seq: super::ids::Seq,
+    pub next_seq: Seq,
     /// The origin of this opening.
     pub origin: Origin,
     /// The time of the last event.

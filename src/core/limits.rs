@@ -27,3 +27,12 @@ pub const ROUTE_NAME_BYTES_MAX: usize = 128;
 
 /// Routes of one queue. Each costs a lane and a line in every segment's head.
 pub const ROUTES_MAX: usize = 4096;
+
+/// Openings of a log that are remembered, so that what left in them can be announced. An endpoint that is never reached
+/// in so many lives of its bridge is not told of the oldest. With the next limit, as many as the smallest record for a
+/// task has room for.
+pub const ORIGINS_MAX: usize = 192;
+
+/// Ranges of drained ids that are remembered with them. Drains take tasks in their order, so that few ranges are many
+/// tasks.
+pub const DRAINED_RANGES_MAX: usize = 192;

@@ -16,7 +16,9 @@ mod keys;
 mod lane;
 pub mod limits;
 mod order;
+mod origins;
 mod policy;
+mod ranges;
 mod settled;
 mod state;
 mod task;
@@ -31,5 +33,6 @@ pub use ids::{
 };
 pub use lane::{LaneCounts, LaneTotals};
 pub use policy::{Policy, RejectionWait, RoutePolicy, SCHEDULE_DEFAULT_MS};
+pub use ranges::IdRanges;
 pub use state::{QueueState, TaskState, TaskView};
 pub use time::{MonoMs, Now, QueueMs, SpanMs};

@@ -14,6 +14,7 @@ use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo
 use super::keys::{Fate, KeyWindow, KnownKey};
 use super::lane::{LaneCounts, LaneTotals, QueueLane};
 use super::order::Gate;
+use super::origins::Origins;
 use super::settled::SettledIds;
 use super::task::{HeldLease, Slot, Task, TaskLife};
 use super::time::{MonoMs, QueueMs};
@@ -49,6 +50,8 @@ pub struct QueueState {
     pub(super) suspects: Suspects,
     /// Ids that will never be delivered again, since the opening; volatile.
     pub(super) settled: SettledIds,
+    /// The openings of this log, and what was drained of theirs.
+    pub(super) origins: Origins,
     /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
     pub(super) replay_floor: Seq,
     /// Whether tasks that are not known (see above) may be in flight. An opening ends all leases.

@@ -83,6 +83,7 @@ catalogue! {
         RestoreKnownRefused = "restore_known_refused": "a drained task was not taken in by a queue that knows it",
         LiveTaskMoved = "live_task_moved": "compaction wrote a live task anew",
         KeyMoved = "key_moved": "compaction wrote a remembered key anew",
+        OriginsMoved = "origins_moved": "compaction wrote what is known of the log's openings anew",
         UnknownPassedOver = "unknown_passed_over": "a fold passed over an event of a task whose beginning was retired",
     }
     "journal": {
@@ -133,6 +134,7 @@ catalogue! {
         SilentAfterWorking = "silent_after_working": "an endpoint that said it works fell silent",
         SilentFromStart = "silent_from_start": "a send got no sign of life in time",
         WithdrawnUnsent = "withdrawn_unsent": "a command was taken back from a link that took nothing",
+        EarlierLivesTold = "earlier_lives_told": "an inbox was told what left the queue in earlier lives of its log",
         WindowWaited = "window_waited": "a send waited for the endpoint's window",
         RollbackTookBack = "rollback_took_back": "a rollback took a received send back",
         RollbackUnknown = "rollback_unknown": "a rollback forbade a send that never arrived",

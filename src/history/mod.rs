@@ -19,7 +19,7 @@ mod tests;
 mod text;
 
 pub use names::{FaultId, HostName, OpId};
-pub use queue::{fed, found, opened};
+pub use queue::{fed, found, left_earlier, opened};
 pub use record::{Counts, LeaseEnd, Record, RouteTerms, What};
 pub use task::TaskName;
 pub use text::{Header, HistoryError, read, write};

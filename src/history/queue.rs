@@ -7,6 +7,9 @@ use crate::core::event::Next;
 use crate::core::{Epoch, LaneCounts, TaskState};
 use crate::queue::{Backoff, Explained, LifecycleEvent, QueueOptions, RouteLimits, SafeTaskQueue};
 
+/// Ranges of tasks that left in earlier lives which a history tells of.
+const LEFT_RANGES_MAX: usize = 1024;
+
 impl From<LaneCounts> for Counts {
     fn from(counts: LaneCounts) -> Self {
         let LaneCounts {
@@ -38,6 +41,21 @@ pub fn opened<T>(boot: u32, queue: &SafeTaskQueue<T>) -> What {
             .map(|(name, limits)| (name.clone(), terms(options, limits)))
             .collect(),
     }
+}
+
+/// What endpoints are told of the lives before this opening: the largest ranges, as many as a history needs. Nothing if
+/// the log has failed meanwhile.
+pub async fn left_earlier<T>(queue: &SafeTaskQueue<T>) -> Vec<What> {
+    let left = queue.left_in_earlier_lives(LEFT_RANGES_MAX).await;
+    let ranges = left.unwrap_or_default().into_iter();
+    let told = ranges.map(|range| {
+        let (first, last) = range.ends();
+        What::LeftEarlier {
+            first: TaskName::from(first),
+            last: TaskName::from(last),
+        }
+    });
+    told.collect()
 }
 
 fn terms(options: &QueueOptions, own: &RouteLimits) -> RouteTerms {

@@ -96,6 +96,14 @@ pub enum What {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         routes: BTreeMap<String, RouteTerms>,
     },
+    /// The process that opened the queue says of these tasks, all of them, that they were enqueued in an earlier life of
+    /// its log and have left for good: endpoints are told so and never execute them again.
+    LeftEarlier {
+        /// The first of them.
+        first: TaskName,
+        /// The last, of the same origin.
+        last: TaskName,
+    },
     /// The queue was closed in order.
     Closed {},
     /// The journal failed: nothing more is promised by this process.

@@ -4,10 +4,15 @@
 use super::codec::{DecodeError, FIXED_BYTES_MAX, Fixed, Put, Reader};
 use super::image;
 use super::layout::FormatVersion;
-use crate::core::event::{Base, Enqueued, Event, KeyImage, LeaseTimes, Removal, Settled};
-use crate::core::ids::{
-    BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId,
+use super::limits::RECORD_META_BYTES_MAX;
+use crate::core::event::{
+    Base, Enqueued, Event, KeyImage, LeaseTimes, OpeningImage, OriginsImage, Removal, Settled,
 };
+use crate::core::ids::{
+    BodyRef, DeliveryId, Epoch, Fingerprint, IdRange, KeyHash, Origin, RouteId, SegmentNo, Seq,
+    TaskId,
+};
+use crate::core::limits::{DRAINED_RANGES_MAX, ORIGINS_MAX};
 use crate::core::time::QueueMs;
 
 /// What a log consists of.
@@ -59,10 +64,23 @@ mod tag {
     pub(super) const KEYS_FORGOTTEN: u8 = 29;
     pub(super) const TOO_OLD: u8 = 30;
     pub(super) const EPOCHS_RAISED: u8 = 33;
+    pub(super) const ORIGINS_KEPT: u8 = 31;
 }
 
 /// Bytes that every record without texts and history stays under.
 const SMALL_BYTES_MAX: usize = FIXED_BYTES_MAX;
+
+/// Bytes of an opening in a record of origins.
+const OPENING_BYTES: usize = 16;
+
+/// Bytes of a range of drained ids there.
+const RANGE_BYTES: usize = 24;
+
+// The geometry leaves room for the largest record of a task.
+const _: () = assert!(
+    SMALL_BYTES_MAX + OPENING_BYTES * ORIGINS_MAX + RANGE_BYTES * DRAINED_RANGES_MAX
+        <= RECORD_META_BYTES_MAX as usize
+);
 
 /// At least the bytes the event's record takes without its body.
 #[inline]
@@ -74,6 +92,11 @@ pub(super) fn size_bound(event: &Event) -> usize {
         Event::RouteDefined { name, .. } => SMALL_BYTES_MAX + name.len(),
         Event::Enqueued(enqueued) => SMALL_BYTES_MAX + enqueued.carried.as_bytes().len(),
         Event::Restored { image, .. } | Event::Moved { image, .. } => image::size_bound(image),
+        Event::OriginsKept { origins, .. } => {
+            SMALL_BYTES_MAX
+                + OPENING_BYTES * origins.openings.len()
+                + RANGE_BYTES * origins.drained.len()
+        }
         _ => SMALL_BYTES_MAX,
     }
 }
@@ -135,6 +158,11 @@ pub(super) fn encode_event(out: &mut Vec<u8>, place: RecordPlace, event: &mut Ev
             put_key_image(out, key);
             *to = place.body(out.len(), body);
         }
+        Event::OriginsKept { origins, body: to } => {
+            assert!(body.is_empty(), "origins have no body");
+            put_origins(out, origins);
+            *to = place.body(out.len(), body);
+        }
         event => {
             assert!(body.is_empty(), "this event places no body");
             put_small(out, event);
@@ -166,6 +194,23 @@ fn put_key_image(out: &mut Vec<u8>, key: &KeyImage) {
     put_task_id(out, key.id);
     out.put_u64(key.at.0);
     out.put_u8(u8::from(key.done));
+}
+
+fn put_origins(out: &mut Vec<u8>, origins: &OriginsImage) {
+    let count = |len: usize| u16::try_from(len).expect("both are capped far below");
+    out.put_u8(tag::ORIGINS_KEPT);
+    out.put_u16(count(origins.openings.len()));
+    for opening in &origins.openings {
+        out.put_u64(opening.origin.0);
+        out.put_u64(opening.first.0);
+    }
+    out.put_u16(count(origins.drained.len()));
+    for range in &origins.drained {
+        let (first, last) = range.ends();
+        out.put_u64(first.origin.0);
+        out.put_u64(first.seq.0);
+        out.put_u64(last.seq.0);
+    }
 }
 
 fn put_small(out: &mut Vec<u8>, event: &Event) {
@@ -363,7 +408,7 @@ fn decode<'a>(
         tag::RETIRED => LogRecord::Control(Control::Retired {
             segment: SegmentNo(reader.u32()?),
         }),
-        tag::ENQUEUED | tag::RESTORED | tag::MOVED | tag::KEY_MOVED => {
+        tag::ENQUEUED | tag::RESTORED | tag::MOVED | tag::KEY_MOVED | tag::ORIGINS_KEPT => {
             let (event, body) = placing(reader, format, place, tag)?;
             return Ok((LogRecord::Event(event), body));
         }
@@ -397,6 +442,11 @@ fn placing<'a>(
             let key = key_image(reader)?;
             let body = place.body(reader.at(), &[]);
             return Ok((Event::KeyMoved { key, body }, &[]));
+        }
+        tag::ORIGINS_KEPT => {
+            let origins = Box::new(origins(reader)?);
+            let body = place.body(reader.at(), &[]);
+            return Ok((Event::OriginsKept { origins, body }, &[]));
         }
         tag => {
             let image = Box::new(image::task(reader, format)?);
@@ -540,6 +590,26 @@ fn key_image(reader: &mut Reader<'_>) -> Result<KeyImage, DecodeError> {
         at: QueueMs(reader.u64()?),
         done: reader.bool("key's end")?,
     })
+}
+
+fn origins(reader: &mut Reader<'_>) -> Result<OriginsImage, DecodeError> {
+    let mut origins = OriginsImage::default();
+    // The counts are believed only as far as bytes bear them out.
+    for _ in 0..reader.u16()? {
+        origins.openings.push(OpeningImage {
+            origin: Origin(reader.u64()?),
+            first: Seq(reader.u64()?),
+        });
+    }
+    for _ in 0..reader.u16()? {
+        let origin = Origin(reader.u64()?);
+        let range = IdRange::new(origin, Seq(reader.u64()?), Seq(reader.u64()?));
+        origins.drained.push(range.ok_or(DecodeError::Value {
+            field: "range of drained ids",
+            value: 0,
+        })?);
+    }
+    Ok(origins)
 }
 
 fn base(reader: &mut Reader<'_>) -> Result<Base, DecodeError> {

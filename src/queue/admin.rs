@@ -328,6 +328,25 @@ impl<T> SafeTaskQueue<T> {
     }
 }
 
+impl<T> SafeTaskQueue<T> {
+    /// What was enqueued in earlier lives of this log and has left it for good: ranges that an endpoint may forget, the
+    /// `ranges_max` largest of them, these first. Nothing of other logs, nothing that lives or is in poison, nothing that was drained.
+    /// Looks at every task. Cancel safe.
+    ///
+    /// # Errors
+    /// [`LeaseError::InDoubt`] when the log fails before what it says is durable.
+    pub async fn left_in_earlier_lives(
+        &self,
+        ranges_max: usize,
+    ) -> Result<Vec<IdRange>, LeaseError> {
+        let left = self
+            .owner
+            .engine
+            .durably(|core, _| core.state.left_in_earlier_lives(ranges_max));
+        left.await.map_err(LeaseError::InDoubt)
+    }
+}
+
 impl<T: Payload> SafeTaskQueue<T> {
     /// Everything about one live task; `None` if there is none of that name. Reads its body back from the
     /// log if need be. Cancel safe.

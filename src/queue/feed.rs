@@ -280,6 +280,7 @@ fn concerns(event: &Event) -> Option<Concern> {
         | Event::KeyMoved { .. }
         | Event::KeysForgotten { .. }
         | Event::EpochsRaised { .. }
+        | Event::OriginsKept { .. }
         | Event::Sent { .. }
         | Event::Quarantined { .. }
         | Event::AgeLimited { .. } => None,

@@ -13,7 +13,6 @@
 //! - What is unsettled is never evicted: when full, the inbox runs nothing new.
 
 mod entry;
-mod ids;
 mod tombstones;
 
 use std::collections::BTreeMap;
@@ -21,11 +20,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+pub use crate::core::IdRanges;
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, SendNumber, Seq, TaskId};
 use crate::coverage::{Site, reached};
 use crate::wire::{ExecutionOutcome, HandlerError};
 use entry::{ExecutionState, InboxEntry, Waiters, compact};
-pub use ids::IdRanges;
 use tombstones::Tombstones;
 
 /// Names a link of this receiver, never reused.

@@ -111,6 +111,8 @@ pub(crate) struct Model {
     pub(crate) routes: Vec<bool>,
     /// Executed or purged ids.
     pub(crate) settled: BTreeSet<TaskId>,
+    /// What left in earlier lives, as endpoints were told.
+    pub(crate) left: BTreeSet<TaskId>,
     pub(crate) next_seq: u64,
     pub(crate) origin: u64,
     pub(crate) quarantine_until: u64,
@@ -587,7 +589,8 @@ impl Model {
         drained: &Task,
         key: Option<(u128, u64)>,
     ) -> Answer {
-        if self.tasks.contains_key(&id) || self.settled.contains(&id) {
+        let gone = self.settled.contains(&id) || self.left.contains(&id);
+        if self.tasks.contains_key(&id) || gone {
             return Err(Refused::NotThere);
         }
         let mut task = drained.clone();

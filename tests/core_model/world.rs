@@ -189,7 +189,8 @@ impl World {
             }
             if let Event::Restored { body, .. }
             | Event::Moved { body, .. }
-            | Event::KeyMoved { body, .. } = &mut event
+            | Event::KeyMoved { body, .. }
+            | Event::OriginsKept { body, .. } = &mut event
             {
                 (body.segment, body.offset) = at;
                 body.len = 10;
@@ -461,6 +462,8 @@ impl World {
             self.ask(Input::MoveKey { key, from })
                 .expect("moves are never refused");
         }
+        self.ask(Input::KeepOrigins { from })
+            .expect("moves are never refused");
         assert_eq!(self.state.body_use(from).tasks, 0, "the segment is empty");
         let (start, base) = self.heads.remove(0);
         self.log.drain(..start);
@@ -471,6 +474,19 @@ impl World {
         self.oldest_segment += 1;
         // All of this was synced before the segment went.
         self.durable = vec![self.snapshot()];
+    }
+
+    /// What endpoints are told of earlier lives.
+    fn left_earlier(&self) -> BTreeSet<TaskId> {
+        let ranges = self.state.left_in_earlier_lives(usize::MAX).into_iter();
+        let ids = ranges.flat_map(|range| {
+            let (first, last) = range.ends();
+            (first.seq.0..=last.seq.0).map(move |seq| TaskId {
+                seq: Seq(seq),
+                origin: first.origin,
+            })
+        });
+        ids.collect()
     }
 
     fn recovered(&self) -> QueueState {
@@ -498,14 +514,30 @@ impl World {
         self.state = self.recovered();
         self.forget_company();
         self.forget_due();
+        let left = self.left_earlier();
+        self.mono = 0;
+        self.open();
+        let still = self.left_earlier();
+        assert!(left.is_subset(&still), "{left:?} and then {still:?}");
+        for id in self.model.tasks.keys() {
+            assert!(!still.contains(id), "{id} lives and is announced");
+        }
+        for Drained { image, .. } in &self.drained {
+            let is_back = self.model.settled.contains(&image.id) || left.contains(&image.id);
+            let announced = still.contains(&image.id);
+            assert!(
+                is_back || !announced,
+                "{} lives elsewhere and is announced",
+                image.id
+            );
+        }
+        self.model.left = still;
         if self.base.is_some() {
-            // Ids that were settled before the cut are not known any more.
+            // Ids that were settled before the cut are no longer known as this life's.
             let state = &self.state;
             let known = |id: &TaskId| state.settled_range(*id).is_some();
             self.model.settled.retain(known);
         }
-        self.mono = 0;
-        self.open();
         self.pass_time(0, 0, 1);
         self.durable = vec![self.snapshot()];
     }

@@ -296,6 +296,21 @@ async fn go_on(name: &str, story: &Story) -> BTreeSet<String> {
     assert!(before.iter().all(|version| *version == 1));
     let queue = open(options(&disk, 0)).await;
     check_keys(&queue, story, &all).await;
+    let left = queue.left_in_earlier_lives(1000).await.unwrap();
+    let announced = |id: TaskId| {
+        left.iter().any(|range| {
+            let (first, last) = range.ends();
+            first.origin == id.origin && (first.seq..=last.seq).contains(&id.seq)
+        })
+    };
+    let lives = |id: &TaskId| story.state.view(*id).is_some();
+    assert!(
+        !story
+            .bodies
+            .keys()
+            .filter(|id| lives(id))
+            .any(|id| announced(*id))
+    );
     queue.close().await.unwrap();
     drop(queue);
     let mixed = versions(&disk);

@@ -296,6 +296,9 @@ impl Host {
     ) {
         let process = running.process.clone();
         let serving = async {
+            for left in history::left_earlier(&process.queue).await {
+                world.record(&self.name, left);
+            }
             holder::serve(world, self, &process).await;
             self.process.send_replace(Some(process.clone()));
             std::future::pending::<()>().await;

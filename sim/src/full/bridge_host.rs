@@ -43,6 +43,9 @@ pub(super) async fn run(shared: Arc<Shared>, seat: Arc<Seat>) -> turmoil::Result
         }
     };
     follow(&shared, &seat, boot, node.queue());
+    for left in history::left_earlier(node.queue()).await {
+        shared.record(&seat.name, left);
+    }
     let death = match live(&shared, &seat, &env, node).await {
         Ok(()) => ProcessEnd::Ended,
         Err(failure) => failed(&shared, &seat, &failure),

@@ -145,6 +145,7 @@ async fn watch(
             limit: CONNECTIONS_MAX as u64,
         };
         shared.record(&seat.name, what);
+        seat.show_inbox(receiver.status().inbox.tasks);
     }
 }
 

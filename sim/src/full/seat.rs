@@ -1,7 +1,7 @@
 //! A host as the world and its processes share it: the machine, and what is asked of whatever runs on it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use leasebridge::env::Env;
@@ -20,6 +20,8 @@ pub(super) struct Seat {
     ordered: Notify,
     node: Mutex<Option<NodeView>>,
     manners: Mutex<Manners>,
+    /// Unsettled tasks that an endpoint's inbox held when it was last asked.
+    inbox_tasks: AtomicU64,
 }
 
 /// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
@@ -58,7 +60,18 @@ impl Seat {
             ordered: Notify::new(),
             node: Mutex::default(),
             manners: Mutex::default(),
+            inbox_tasks: AtomicU64::new(0),
         }
+    }
+
+    /// Unsettled tasks that an endpoint's inbox held when it was last asked.
+    pub(super) fn inbox_tasks(&self) -> u64 {
+        self.inbox_tasks.load(Ordering::Relaxed)
+    }
+
+    /// An endpoint's inbox holds so many unsettled tasks.
+    pub(super) fn show_inbox(&self, tasks: u64) {
+        self.inbox_tasks.store(tasks, Ordering::Relaxed);
     }
 
     /// The number of a new process, from 1, and its outside.

@@ -98,6 +98,7 @@ impl<'p> World<'p> {
         }
         self.settle();
         self.until_empty()?;
+        self.live_once_more()?;
         self.find()
     }
 

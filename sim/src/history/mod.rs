@@ -12,7 +12,7 @@ pub use files::ended_for_want_of_files;
 pub use found::found;
 pub use leasebridge::history::{
     Counts, HISTORY_FORMAT, Header, HistoryError, LeaseEnd, Record, RouteTerms, TaskName, What,
-    fed, opened, read, write,
+    fed, left_earlier, opened, read, write,
 };
 pub use log::{History, mirror_to};
 

@@ -26,6 +26,7 @@ mod bounded;
 mod budgets;
 mod compensations;
 mod durable;
+mod earlier;
 mod fairness;
 mod findings;
 mod inbox;
@@ -145,6 +146,7 @@ struct Groups {
     fairness: fairness::Fair,
     liveness: liveness::Alive,
     keys: keys::Keys,
+    earlier: earlier::EarlierLives,
 }
 
 impl Groups {
@@ -165,6 +167,7 @@ impl Groups {
         bounded::see(sight, findings);
         inbox::see(sight, findings);
         self.keys.see(sight, findings);
+        self.earlier.see(sight, findings);
     }
 
     fn end(&self, ledger: &ledger::Ledger, rules: &Rules, findings: &mut findings::Findings<'_>) {

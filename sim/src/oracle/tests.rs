@@ -6,6 +6,7 @@ mod budgets;
 mod builder;
 mod compensations;
 mod durable;
+mod earlier;
 mod inbox;
 mod keys;
 mod leases;

@@ -39,6 +39,7 @@ impl RecordKind {
             | What::Unknown { .. }
             | What::Operated { .. } => Self::Producer,
             What::Opened { .. }
+            | What::LeftEarlier { .. }
             | What::Closed {}
             | What::Fed { .. }
             | What::Registered { .. }
@@ -124,6 +125,9 @@ pub fn of(record: &Record) -> String {
         What::Unknown { op, why } => format!("{op} in doubt: {why}"),
         What::Operated { op, task, act } => format!("{op}: {act} {}", short(*task)),
         What::Opened { boot, counts, .. } => format!("open, boot {boot}: {}", counted(counts)),
+        What::LeftEarlier { first, last } => {
+            format!("endpoints are told that {first} to {last} have left in earlier lives")
+        }
         What::Closed {} => "closed in order".to_owned(),
         What::JournalFailed { why } => format!("JOURNAL FAILED: {why}"),
         What::OpenRefused { why, .. } => format!("OPENING REFUSED: {why}"),

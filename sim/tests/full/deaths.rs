@@ -3,11 +3,15 @@
 use leasebridge_sim::full;
 use leasebridge_sim::history::What;
 use leasebridge_sim::plan::{
-    DiskFault, EndpointSpec, FaultKind, HostName, Inbox, Micros, OnLost, RouteSpec, Transports,
+    DiskFault, EndpointSpec, FaultKind, HostName, Inbox, Micros, NetFault, OnLost, RouteSpec, Step,
+    Transports, Ways,
 };
 use leasebridge_sim::run::Ran;
 
-use crate::support::{BRIDGE, ENDPOINT, PRODUCER, count, fault, plan, run_once_each, story};
+use crate::support::{
+    BRIDGE, ENDPOINT, PRODUCER, count, done_at_most_once, enqueue, fault, plan, run, run_once_each,
+    story,
+};
 
 fn openings(ran: &Ran) -> usize {
     count(ran, |what| matches!(what, What::Opened { .. }))
@@ -184,4 +188,49 @@ fn a_panic_in_a_process_ends_the_run_and_is_told() {
         "it ended at once: {}",
         ran.simulated
     );
+}
+
+#[test]
+fn what_many_short_lives_could_not_tell_their_endpoint_is_told_in_the_end() {
+    for seed in 1..=3 {
+        let mut plan = plan(seed, 400, Micros::from_secs(40));
+        plan.knobs.window = 128;
+        for (number, op) in (0..).zip(&mut plan.ops) {
+            op.kind = enqueue(Some(number), vec![Step::Done(Micros::from_millis(800))]);
+        }
+        let (a, b) = (BRIDGE.into(), ENDPOINT.into());
+        let ways = Ways::AToB;
+        let partition = NetFault::Partition { ways };
+        let network = FaultKind::Network {
+            a,
+            b,
+            fault: partition,
+        };
+        let crash = FaultKind::Crash {
+            host: BRIDGE.into(),
+            in_flight: false,
+        };
+        // Answers come for a while, nothing gets through the other way, and then the bridge is dead.
+        for life in 0..6 {
+            let at = Micros::from_secs(4 + 5 * u64::from(life));
+            let dies = at.plus(Micros::from_millis(900));
+            let span = Micros::from_secs(2);
+            plan.faults
+                .push(fault(2 * life + 1, at, span, network.clone()));
+            plan.faults.push(fault(
+                2 * life + 2,
+                dies,
+                Micros::from_millis(200),
+                crash.clone(),
+            ));
+        }
+        let ran = run(&plan);
+        assert_eq!(openings(&ran), 8, "{}", story(&ran));
+        let mut gauges = ran.records.iter().filter_map(|record| match &record.what {
+            What::Gauge { name, value, limit } if name == "inbox_entries" => Some((*value, *limit)),
+            _ => None,
+        });
+        assert_eq!(gauges.next(), Some((0, 0)), "{}", story(&ran));
+        done_at_most_once(&ran);
+    }
 }

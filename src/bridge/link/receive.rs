@@ -165,6 +165,7 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
             if let Some(ticket) = link.probes().acknowledged(answered) {
                 receiving.shown(ticket);
             }
+            link.came_so_far(ack.sequence);
             link.heart.answered.fetch_max(answered, Ordering::AcqRel);
             link.heart.beat.notify_waiters();
         }

@@ -59,7 +59,9 @@ impl Follower {
     ) -> Result<Self, CommandFailure> {
         let feed = queue.subscribe();
         let opened = history::opened(past.boots + 1, &queue);
-        let told = history.tell(vec![opened]).await;
+        let mut whats = vec![opened];
+        whats.extend(history::left_earlier(&queue).await);
+        let told = history.tell(whats).await;
         told.map_err(|lost| CommandFailure::failed(lost.to_string()))?;
         let (stop, stopped) = oneshot::channel();
         let following = tokio::spawn(follow(history.clone(), env, queue.clone(), feed, stopped));

@@ -118,6 +118,11 @@ pub enum Input<'a> {
         /// The segment that is to go.
         from: SegmentNo,
     },
+    /// Write what is known of this log's openings anew if its record still stands in `from`.
+    KeepOrigins {
+        /// The segment that is to go.
+        from: SegmentNo,
+    },
     /// Time has passed.
     Tick {
         /// A random number, which draws the backoffs of leases that are over.
@@ -317,6 +322,7 @@ pub fn decide(
         Input::Restore { image } => operate::restore(state, policy, now, image, out),
         Input::Move { id, from } => Ok(operate::move_task(state, id, from, out)),
         Input::MoveKey { key, from } => Ok(operate::move_key(state, key, from, out)),
+        Input::KeepOrigins { from } => Ok(operate::keep_origins(state, from, out)),
         Input::Tick { jitter, limit } => Ok(tick::tick(state, policy, now, jitter, limit, out)),
     }
 }

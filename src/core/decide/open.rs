@@ -1,7 +1,7 @@
 //! A new life of the journal: nobody holds a lease any more.
 
-use super::super::event::{Doubt, Event, Isolation, Next};
-use super::super::ids::{DeliveryId, Epoch, Origin};
+use super::super::event::{Doubt, Event, Isolation, Next, OpeningImage};
+use super::super::ids::{BodyRef, DeliveryId, Epoch, Origin};
 use super::super::limits::QUARANTINE_MS;
 use super::super::policy::Policy;
 use super::super::state::QueueState;
@@ -23,6 +23,12 @@ pub(super) fn open(
         out.push(Event::EpochsRaised { by: Epoch::JUMP });
     }
     out.push(Event::Opened { at, origin });
+    let first = state.next_seq;
+    let origins = state.origins.image_with(OpeningImage { origin, first });
+    out.push(Event::OriginsKept {
+        origins: Box::new(origins),
+        body: BodyRef::default(),
+    });
     let mut held: Vec<_> = state
         .lease_ends
         .iter()

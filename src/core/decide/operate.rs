@@ -194,7 +194,8 @@ pub(super) fn restore(
         });
     }
     // One that was executed or purged here would never be executed again: its endpoint was told so.
-    if state.slot(image.id).is_some() || state.settled_range(image.id).is_some() {
+    let knows = state.slot(image.id).is_some() || state.settled_range(image.id).is_some();
+    if knows || state.left_earlier(image.id) {
         reached!(Site::RestoreKnownRefused);
         return Err(Refusal::NotThere {
             id: image.id,
@@ -267,4 +268,16 @@ pub(super) fn move_key(
         }
         None => Reply::Unchanged,
     }
+}
+
+pub(super) fn keep_origins(state: &QueueState, from: SegmentNo, out: &mut Vec<Event>) -> Reply {
+    if state.origins_home() != Some(from) {
+        return Reply::Unchanged;
+    }
+    reached!(Site::OriginsMoved);
+    out.push(Event::OriginsKept {
+        origins: Box::new(state.origins.image()),
+        body: BodyRef::default(),
+    });
+    Reply::Changed
 }

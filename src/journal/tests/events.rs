@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::core::event::*;
 use crate::core::history::{Attempt, OutcomeCounts, TaskHistory};
 use crate::core::ids::*;
+use crate::core::limits::{DRAINED_RANGES_MAX, ORIGINS_MAX};
 use crate::core::time::QueueMs;
 
 fn task_id() -> impl Strategy<Value = TaskId> {
@@ -232,6 +233,20 @@ fn removal() -> impl Strategy<Value = Removal> {
     ]
 }
 
+fn origins() -> impl Strategy<Value = Box<OriginsImage>> {
+    let opening = any::<(u64, u64)>().prop_map(|(origin, first)| OpeningImage {
+        origin: Origin(origin),
+        first: Seq(first),
+    });
+    let range = any::<(u64, u64, u64)>().prop_map(|(origin, one, other)| {
+        let (first, last) = (Seq(one.min(other)), Seq(one.max(other)));
+        IdRange::new(Origin(origin), first, last).expect("it is in order")
+    });
+    let openings = vec(opening, 0..=ORIGINS_MAX);
+    let drained = vec(range, 0..=DRAINED_RANGES_MAX);
+    (openings, drained).prop_map(|(openings, drained)| Box::new(OriginsImage { openings, drained }))
+}
+
 /// Any durable event, and a body for those that place one.
 pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
     let body = BodyRef::default();
@@ -271,6 +286,7 @@ pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
         key_image().prop_map(move |key| Event::KeyMoved { key, body }),
         queue_ms().prop_map(|before| Event::KeysForgotten { before }),
         any::<u32>().prop_map(|by| Event::EpochsRaised { by }),
+        origins().prop_map(move |origins| Event::OriginsKept { origins, body }),
     ];
     prop_oneof![
         (placing, vec(any::<u8>(), 0..300)),

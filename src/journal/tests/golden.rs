@@ -151,7 +151,23 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
             why: Removal::PurgedWithKey,
         }),
         plain(Event::EpochsRaised { by: 1 << 20 }),
+        plain(Event::OriginsKept {
+            origins: Box::new(origins()),
+            body,
+        }),
     ]
+}
+
+fn origins() -> OriginsImage {
+    let opening = |origin, first| OpeningImage {
+        origin: Origin(origin),
+        first: Seq(first),
+    };
+    let drained = IdRange::new(Origin(0xaa), Seq(3), Seq(5));
+    OriginsImage {
+        openings: vec![opening(0xaa, 1), opening(0xbb, 18)],
+        drained: drained.into_iter().collect(),
+    }
 }
 
 fn hex(text: &mut String, title: &str, bytes: &[u8]) {

@@ -16,7 +16,8 @@ fn body_of(event: &Event) -> Option<BodyRef> {
         Event::Enqueued(Enqueued { body, .. })
         | Event::Restored { body, .. }
         | Event::Moved { body, .. }
-        | Event::KeyMoved { body, .. } => Some(*body),
+        | Event::KeyMoved { body, .. }
+        | Event::OriginsKept { body, .. } => Some(*body),
         _ => None,
     }
 }

@@ -18,11 +18,21 @@ const CHUNK_RECORDS: usize = 512;
 impl Core {
     /// Retires a segment that holds nothing any more; `false` if it does.
     fn retire(&mut self, segment: SegmentNo) -> bool {
-        if self.stage == QueueStage::Closed || !self.state.is_unneeded(segment) {
+        let needed = !self.state.is_unneeded(segment) || self.state.origins_home() == Some(segment);
+        if self.stage == QueueStage::Closed || needed {
             return false;
         }
         self.tail.retire(&self.state, segment);
         true
+    }
+
+    /// Writes what is known of the log's openings anew, if it stands in `from`. A record of a few kilobytes at the
+    /// most: no segment is kept for it.
+    fn move_origins(&mut self, now: Now, from: SegmentNo) {
+        if self.stage != QueueStage::Closed {
+            let moved = self.run(now, Input::KeepOrigins { from }, &[]);
+            always!(Site::CompactionNeverRefused, moved.is_ok());
+        }
     }
 
     /// Writes anew what of these records is still needed, and says by how many bytes the log grew. The unused end of
@@ -107,6 +117,10 @@ impl Engine {
                 core.compaction
                     .count(segment, bytes, &core.state, &core.tail, &core.space);
             });
+        }
+        if self.look(|core, _| core.state.origins_home() == Some(segment)) {
+            let moved = self.with(|core, now| core.move_origins(now, segment));
+            self.kept(moved).await?;
         }
         let retired = self.with(|core, _| core.retire(segment));
         let retired = match planted!(Bug::SegmentReusedEarly) {

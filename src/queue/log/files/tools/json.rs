@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::core::event::{
-    Carried, Event, KeyImage, LeaseOutcome, LifeImage, Next, Removal, Settled, TaskImage,
-    TransportKind,
+    Carried, Event, KeyImage, LeaseOutcome, LifeImage, Next, OriginsImage, Removal, Settled,
+    TaskImage, TransportKind,
 };
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, Fingerprint, KeyHash, SegmentNo, TaskId};
@@ -64,6 +64,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::KeyMoved { .. } => "key_moved",
         Event::KeysForgotten { .. } => "keys_forgotten",
         Event::EpochsRaised { .. } => "epochs_raised",
+        Event::OriginsKept { .. } => "origins_kept",
         _ => "volatile",
     }
 }
@@ -124,8 +125,21 @@ fn event_json(event: &Event) -> Value {
         Event::KeyMoved { key, .. } => key_json(key),
         Event::KeysForgotten { before } => json!({ "before": before.0 }),
         Event::EpochsRaised { by } => json!({ "by": by }),
+        Event::OriginsKept { origins, .. } => origins_json(origins),
         _ => json!({}),
     }
+}
+
+fn origins_json(origins: &OriginsImage) -> Value {
+    let openings = origins
+        .openings
+        .iter()
+        .map(|of| json!({ "origin": format!("{:016x}", of.origin.0), "first": of.first.0 }));
+    let drained = origins.drained.iter().map(|range| {
+        let (first, last) = range.ends();
+        json!({ "first": first.to_string(), "last": last.to_string() })
+    });
+    json!({ "openings": openings.collect::<Vec<_>>(), "drained": drained.collect::<Vec<_>>() })
 }
 
 fn settled_json(settled: &Settled) -> Value {

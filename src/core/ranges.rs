@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::{IdRange, Origin, Seq, TaskId};
+use super::ids::{IdRange, Origin, Seq, TaskId};
 
 /// A set of task ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
