@@ -82,6 +82,10 @@ catalogue! {
         "a fifth to both sides is taken for two fifths to each",
     PurgeFreesAnyKey = "purge_frees_any_key" in "core":
         "a purge lets the key go, whether the task may have been executed or not",
+    ClockBelieved = "clock_believed" in "queue":
+        "an opening believes the wall clock, wherever that stands",
+    JobForgetsStart = "job_forgets_start" in "core":
+        "a job on the poison store takes what it finds there, whenever that came",
     RestartAssumesDone = "restart_assumes_done" in "core":
         "an opening takes what had been in the air for executed",
     RestartAssumesUnsent = "restart_assumes_unsent" in "core":

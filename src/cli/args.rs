@@ -6,7 +6,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    bench, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status, watch,
+    bench, clock, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status,
+    watch,
 };
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
@@ -103,6 +104,7 @@ pub(crate) enum CliCommand {
     Poison(poison::PoisonArgs),
     Route(route::RouteArgs),
     Watch(watch::WatchArgs),
+    Clock(clock::ClockArgs),
     Journal(journal::JournalArgs),
     Bench(bench::BenchArgs),
     /// Check the configuration and print what it comes to, without starting anything

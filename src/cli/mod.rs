@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod check_config;
 mod client;
+mod clock;
 mod config;
 mod demo;
 mod descriptors;
@@ -105,6 +106,7 @@ async fn dispatch(
         CliCommand::Poison(args) => poison::run(args, context).await,
         CliCommand::Route(args) => route::run(args, context).await,
         CliCommand::Watch(args) => watch::run(args, context).await,
+        CliCommand::Clock(args) => clock::run(args, context).await,
         CliCommand::Journal(args) => journal::run(args, context).await,
         CliCommand::Bench(args) => bench::run(args).await,
         CliCommand::CheckConfig => check_config::run(config_file.as_deref(), &context.config),

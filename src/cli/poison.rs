@@ -1,5 +1,7 @@
 //! `leasebridge poison`: look into the poison store of a running bridge, and empty it.
 
+mod jobs;
+
 use clap::{ArgGroup, Args, Subcommand};
 use leasebridge::core::{Origin, Seq, TaskId};
 use leasebridge::wire::v1;
@@ -19,6 +21,8 @@ const PAGE_MAX: u32 = 1_000;
 ///   leasebridge poison list --route lamps
 ///   leasebridge poison show 42-00c0ffee00c0ffee
 ///   leasebridge poison requeue 42-00c0ffee00c0ffee
+///   leasebridge poison requeue --all --route lamps
+///   leasebridge poison jobs                     what --all still does
 ///   leasebridge poison purge --all --route lamps --yes
 ///   leasebridge poison purge 42-00c0ffee00c0ffee --release-key
 #[derive(Debug, Args)]
@@ -38,6 +42,8 @@ enum PoisonAction {
     Requeue(SelectArgs),
     /// Remove tasks for good; their keys go as well, unless they may have been executed
     Purge(PurgeArgs),
+    /// Show the requeues and purges of all: those that run, and the last that are over
+    Jobs(jobs::JobsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -78,12 +84,15 @@ struct SelectArgs {
     /// Task ids, as `list` prints them
     #[arg(value_name = "ID")]
     ids: Vec<TaskId>,
-    /// All that is in poison
+    /// All that is in poison now: the bridge goes on with it whatever becomes of this command, also after a restart
     #[arg(long, conflicts_with = "ids")]
     all: bool,
     /// With --all: only this route
     #[arg(long, value_name = "ROUTE", requires = "all")]
     route: Option<String>,
+    /// With --all: don't wait until it is over
+    #[arg(long, requires = "all")]
+    no_wait: bool,
     #[command(flatten)]
     bridge: BridgeArgs,
 }
@@ -107,12 +116,14 @@ impl SelectArgs {
                 tasks: Vec::new(),
                 all_of_route: self.route.clone().unwrap_or_else(|| "*".into()),
                 release_key: false,
+                as_job: true,
             };
         }
         v1::PoisonSelection {
             tasks: self.ids.iter().map(|id| (*id).into()).collect(),
             all_of_route: String::new(),
             release_key: false,
+            as_job: false,
         }
     }
 }
@@ -126,7 +137,7 @@ pub(crate) async fn run(args: PoisonArgs, context: Context) -> CommandResult {
             let operator = Operator::new(&args.bridge, &context);
             let mut admin = operator.admin.clone();
             let result = operator.ask(admin.requeue_poison(args.selection())).await?;
-            changed("requeued", &result)
+            changed("requeued", &args, &operator, &context, result).await
         }
         PoisonAction::Purge(args) => {
             if args.select.all && !args.yes {
@@ -141,12 +152,26 @@ pub(crate) async fn run(args: PoisonArgs, context: Context) -> CommandResult {
                 ..args.select.selection()
             };
             let result = operator.ask(admin.purge_poison(selection)).await?;
-            changed("purged", &result)
+            changed("purged", &args.select, &operator, &context, result).await
         }
+        PoisonAction::Jobs(args) => jobs::run(&args, &context).await,
     }
 }
 
-fn changed(verb: &str, result: &v1::PoisonResult) -> CommandResult {
+async fn changed(
+    verb: &str,
+    select: &SelectArgs,
+    operator: &Operator,
+    context: &Context,
+    result: v1::PoisonResult,
+) -> CommandResult {
+    // An older bridge has done it before it answered.
+    if let Some(job) = result.job {
+        return match select.no_wait {
+            true => jobs::left_alone(&job),
+            false => jobs::follow(job, operator, context).await,
+        };
+    }
     out::print(&format!("{verb} {} tasks", words::number(result.changed)))?;
     for id in &result.missing {
         out::complain(&format!("not in poison: {}", words::task(Some(id))));

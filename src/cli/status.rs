@@ -172,6 +172,14 @@ fn to_text(snapshot: &Snapshot, terminal: &Terminal) -> String {
     let Some(queue) = &snapshot.queue else {
         return parts.remove(0);
     };
+    if queue.clock_doubted {
+        let text = format!(
+            "the clock is in doubt: it moved too far while the bridge was away. {} commands with deadlines wait until it agrees \
+             again, or until `leasebridge clock accept`",
+            words::number(queue.clock_waiting)
+        );
+        parts.push(terminal.painted(&text, Weight::Wrong));
+    }
     parts.push(depths(snapshot, &queue.routes, terminal));
     parts.push(format!(
         "{}\n{TOTALS_SINCE}",

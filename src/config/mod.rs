@@ -117,6 +117,8 @@ pub struct QueueConfig {
     pub dedupe_window: Span,
     /// How many keys of finished tasks are remembered.
     pub dedupe_keys_max: Count,
+    /// By how much the wall clock may have moved while the bridge was away.
+    pub clock_jump_max: Span,
 }
 
 /// The table `[journal]`: how large the log may become.
@@ -243,6 +245,7 @@ impl Default for QueueConfig {
             guaranteed_percent: 50,
             dedupe_window: Span::from_secs(24 * 3_600),
             dedupe_keys_max: Count::new(1_000_000),
+            clock_jump_max: Span::from_secs(90 * 24 * 3_600),
         }
     }
 }

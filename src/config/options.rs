@@ -52,6 +52,7 @@ impl Config {
             guaranteed_percent: queue.guaranteed_percent,
             dedupe_window: queue.dedupe_window.get(),
             dedupe_keys_max: queue.dedupe_keys_max.to_usize(),
+            clock_jump_max: queue.clock_jump_max.get(),
             body_bytes_max: body_bytes_max
                 .saturating_add(HEADERS_BYTES)
                 .min(BODY_BYTES_LIMIT),

@@ -166,6 +166,17 @@ impl QueueState {
                 self.keys.insert_finished(key, body.segment);
             }
             Event::OriginsKept { origins, body } => self.origins.kept(origins, body.segment),
+            Event::ClockDoubted => self.hold_back(true),
+            Event::ClockSet { at, ahead } => {
+                self.pass(*at);
+                self.ahead = *ahead;
+                self.hold_back(false);
+            }
+            Event::Job(job) => {
+                job.route.map_or(Ok(()), |route| self.known_route(route))?;
+                self.pass(job.ended.unwrap_or(job.begun));
+                self.jobs.put(*job);
+            }
             Event::KeysForgotten { before } => self.keys.forget_before(*before),
             Event::EpochsRaised { by } => {
                 for (_, task) in &mut self.tasks {
@@ -442,6 +453,25 @@ impl QueueState {
         Ok(())
     }
 
+    /// Takes ready tasks with deadlines out of their order, or lets them in again.
+    fn hold_back(&mut self, doubted: bool) {
+        if self.clock_doubted == doubted {
+            return;
+        }
+        let dated = |(slot, task): (usize, &Task)| {
+            let dated = task.life == TaskLife::Ready && task.deadline.get().is_some();
+            dated.then(|| Slot::try_from(slot).expect("fewer than 2^32 tasks"))
+        };
+        let dated: Vec<Slot> = self.tasks.iter().filter_map(dated).collect();
+        dated.iter().for_each(|slot| {
+            self.leave(*slot);
+        });
+        self.clock_doubted = doubted;
+        for slot in dated {
+            self.enter(slot, TaskLife::Ready);
+        }
+    }
+
     fn rehome(&mut self, slot: Slot, body: BodyRef) {
         let task = &mut self.tasks[slot as usize];
         let old = std::mem::replace(&mut task.body, body);
@@ -484,10 +514,16 @@ impl QueueState {
         let task = &self.tasks[slot as usize];
         let (rank, isolation) = (task.rank(), task.isolation);
         let given_up = self.given_up_at(task);
+        let held_back = self.is_held_back(task);
         let Task {
             id, life, route, ..
         } = *task;
         match life {
+            TaskLife::Ready if held_back => {
+                let lane = self.lane_mut(route);
+                lane.counts.ready -= 1;
+                lane.held_back.remove(&(id.seq, slot));
+            }
             TaskLife::Ready => {
                 let lane = self.lane_mut(route);
                 lane.counts.ready -= 1;
@@ -526,7 +562,13 @@ impl QueueState {
         task.life = life;
         let (rank, isolation) = (task.rank(), task.isolation);
         let Task { id, route, .. } = *task;
+        let held_back = self.is_held_back(self.task(slot));
         match life {
+            TaskLife::Ready if held_back => {
+                let lane = self.lane_mut(route);
+                lane.counts.ready += 1;
+                lane.held_back.insert((id.seq, slot));
+            }
             TaskLife::Ready => {
                 let lane = self.lane_mut(route);
                 lane.counts.ready += 1;
@@ -563,6 +605,11 @@ impl QueueState {
             (Some(key), why) => self.keys.finish(key, &task, why),
             (None, _) => {}
         }
+    }
+
+    /// Whether a ready task waits for somebody to say what time it is.
+    fn is_held_back(&self, task: &Task) -> bool {
+        self.clock_doubted && task.deadline.get().is_some()
     }
 
     fn pass(&mut self, at: QueueMs) {

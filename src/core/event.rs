@@ -5,6 +5,7 @@ use super::history::TaskHistory;
 use super::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, IdRange, KeyHash, Origin, RouteId, Seq, TaskId,
 };
+use super::jobs::PoisonJob;
 use super::time::{MonoMs, QueueMs, SpanMs};
 
 /// One change of state.
@@ -60,6 +61,15 @@ pub enum Event {
         /// Where it stands; empty.
         body: BodyRef,
     },
+    /// An operator, or a clock that agrees again, has said what time it is.
+    ClockSet {
+        /// The time from then on.
+        at: QueueMs,
+        /// By how much it runs ahead of the wall clock.
+        ahead: SpanMs,
+    },
+    /// A job on the poison store was begun, went on or ended: it stands so from now on.
+    Job(PoisonJob),
     /// The dedupe window let go of the keys of finished tasks enqueued before this time.
     KeysForgotten { before: QueueMs },
     /// The end of the log was cut off: what stood there may have granted any task, with epochs that nobody knows. Those
@@ -76,6 +86,8 @@ pub enum Event {
     Sent { delivery: DeliveryId },
     /// Volatile: until then only the suspects of the bridge's death are granted, one by one. Zero: no more.
     Quarantined { until: MonoMs },
+    /// Volatile: the wall clock tells a time that can't be, so that nobody knows how long the log was closed.
+    ClockDoubted,
     /// Volatile: how old the route's tasks may get from now on, for as long as this process lives.
     AgeLimited {
         route: RouteId,
@@ -93,6 +105,7 @@ impl Event {
                 | Self::Extended { .. }
                 | Self::Sent { .. }
                 | Self::Quarantined { .. }
+                | Self::ClockDoubted
                 | Self::AgeLimited { .. }
         )
     }
@@ -463,4 +476,8 @@ pub struct Base {
     pub salt: u128,
     /// Names of the routes in the order of their numbers, and whether they are paused.
     pub routes: Vec<(Box<str>, bool)>,
+    /// By how much queue time runs ahead of the wall clock, as an operator has accepted it.
+    pub ahead: SpanMs,
+    /// Jobs on the poison store that run, and the last of those that are over.
+    pub jobs: Vec<PoisonJob>,
 }

@@ -15,6 +15,8 @@ pub(crate) struct QueueLane {
     /// Its ready tasks.
     pub(crate) order: GrantOrder,
     pub(crate) poison: BTreeSet<(Seq, Slot)>,
+    /// Ready tasks that wait for somebody to say what time it is.
+    pub(crate) held_back: BTreeSet<(Seq, Slot)>,
     pub(crate) counts: LaneCounts,
     /// Grants so far; with the count in a lease it tells whether that one flew alone.
     pub(crate) grants: u64,
@@ -112,6 +114,7 @@ impl QueueLane {
             name,
             order: GrantOrder::default(),
             poison: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             counts: LaneCounts::default(),
             grants: 0,
             answers: 0,

@@ -25,6 +25,9 @@ pub const QUARANTINE_REST_MS: u64 = 300_000;
 /// Bytes of a route's name.
 pub const ROUTE_NAME_BYTES_MAX: usize = 128;
 
+/// Jobs on the poison store that may run at once, and that are remembered. Each takes a line in every segment's head.
+pub const JOBS_MAX: usize = 8;
+
 /// Routes of one queue. Each costs a lane and a line in every segment's head.
 pub const ROUTES_MAX: usize = 4096;
 

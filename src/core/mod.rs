@@ -12,6 +12,7 @@ mod ends;
 pub mod event;
 pub mod history;
 pub mod ids;
+mod jobs;
 mod keys;
 mod lane;
 pub mod limits;
@@ -31,6 +32,7 @@ pub use event::Event;
 pub use ids::{
     DeliveryId, Epoch, EpochError, IdRange, Origin, RouteId, SendNumber, Seq, TaskId, TaskIdError,
 };
+pub use jobs::{JobId, JobKind, PoisonJob};
 pub use lane::{LaneCounts, LaneTotals};
 pub use policy::{Policy, RejectionWait, RoutePolicy, SCHEDULE_DEFAULT_MS};
 pub use ranges::IdRanges;

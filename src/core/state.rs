@@ -11,13 +11,14 @@ use super::ends::LeaseEnds;
 use super::event::{Base, Carried, Isolation, KeyImage, LifeImage, PoisonCause, TaskImage};
 use super::history::TaskHistory;
 use super::ids::{BodyRef, DeliveryId, Epoch, KeyHash, Origin, RouteId, SegmentNo, Seq, TaskId};
+use super::jobs::Jobs;
 use super::keys::{Fate, KeyWindow, KnownKey};
 use super::lane::{LaneCounts, LaneTotals, QueueLane};
 use super::order::Gate;
 use super::origins::Origins;
 use super::settled::SettledIds;
 use super::task::{HeldLease, Slot, Task, TaskLife};
-use super::time::{MonoMs, QueueMs};
+use super::time::{MonoMs, QueueMs, SpanMs};
 
 /// All that is known of a queue: its tasks, routes and remembered keys.
 ///
@@ -52,6 +53,11 @@ pub struct QueueState {
     pub(super) settled: SettledIds,
     /// The openings of this log, and what was drained of theirs.
     pub(super) origins: Origins,
+    pub(super) jobs: Jobs,
+    /// By how much queue time runs ahead of the wall clock, as an operator has accepted it.
+    pub(super) ahead: SpanMs,
+    /// Nobody knows what time it is: tasks with deadlines of their own are neither granted nor given up. Volatile.
+    pub(super) clock_doubted: bool,
     /// Events about tasks below this may miss their beginning: it lay in segments that are gone.
     pub(super) replay_floor: Seq,
     /// Whether tasks that are not known (see above) may be in flight. An opening ends all leases.
@@ -143,6 +149,8 @@ impl QueueState {
             salt: base.salt,
             replay_floor: base.next_seq,
             strangers_may_fly: true,
+            ahead: base.ahead,
+            jobs: Jobs::from_images(base.jobs),
             ..Self::default()
         };
         for (name, paused) in base.routes {
@@ -165,6 +173,8 @@ impl QueueState {
                 .iter()
                 .map(|lane| (lane.name.clone(), lane.order.is_closed(Gate::Paused)))
                 .collect(),
+            ahead: self.ahead,
+            jobs: self.jobs.iter().copied().collect(),
         }
     }
 
@@ -201,6 +211,17 @@ impl QueueState {
     /// A route's name.
     pub fn route_name(&self, route: RouteId) -> &str {
         &self.lane(route).name
+    }
+
+    /// By how much queue time runs ahead of the wall clock, as an operator has accepted it.
+    pub fn ahead(&self) -> SpanMs {
+        self.ahead
+    }
+
+    /// Whether nobody knows what time it is, and how many tasks are ready and held back for that.
+    pub fn clock_doubt(&self) -> Option<u64> {
+        let held_back = self.lanes.iter().map(|lane| lane.held_back.len() as u64);
+        self.clock_doubted.then(|| held_back.sum())
     }
 
     /// Whether a route is paused.
@@ -307,8 +328,11 @@ impl QueueState {
 
     /// When the oldest ready task of a route was enqueued.
     pub fn oldest_ready(&self, route: RouteId) -> Option<QueueMs> {
-        let first = self.lane(route).order.iter().next();
-        first.map(|slot| self.task(slot).enqueued_at)
+        let lane = self.lane(route);
+        let first = lane.order.iter().next();
+        let held_back = lane.held_back.first().map(|(_, slot)| *slot);
+        let ages = first.into_iter().chain(held_back);
+        ages.map(|slot| self.task(slot).enqueued_at).min()
     }
 
     /// The next moments at which time alone changes something: by the monotonic clock, and by queue time.
@@ -318,6 +342,7 @@ impl QueueState {
         let mono = lease_end.into_iter().chain(quarantine).min();
         let delay = self.delayed.first().map(|(at, ..)| *at);
         let expiry = self.expiries.first().map(|(at, ..)| *at);
+        let expiry = expiry.filter(|_| !self.clock_doubted);
         (mono, delay.into_iter().chain(expiry).min())
     }
 
@@ -371,7 +396,9 @@ impl QueueState {
 
     /// Live tasks of a route that wait: ready ones in the order of their ranks, then delayed ones by their times.
     pub fn waiting(&self, route: RouteId) -> impl Iterator<Item = TaskView<'_>> {
-        let ready = self.lane(route).order.iter();
+        let lane = self.lane(route);
+        let held_back = lane.held_back.iter().map(|(_, slot)| *slot);
+        let ready = lane.order.iter().chain(held_back);
         let delayed = self.delayed.iter().map(|(.., slot)| *slot);
         let delayed = delayed.filter(move |slot| self.task(*slot).route == route);
         ready.chain(delayed).map(|slot| self.view_of(slot))

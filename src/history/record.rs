@@ -124,7 +124,7 @@ pub enum What {
         sequence: u64,
         /// As the feed names it: `enqueued`, `granted`, `extended`, `done`, `rejected`, `refused`, `unavailable`,
         /// `in doubt`, `not sent`, `released`, `due`, `expired`, `too old`, `requeued`, `purged`, `drained`,
-        /// `restored`, `rerouted`, `paused`, `resumed`.
+        /// `restored`, `rerouted`, `paused`, `resumed`, `clock doubted`, `clock set`.
         kind: Cow<'static, str>,
         /// The task; none for what happens to a route.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use super::fields::FIELDS_BYTES_MAX;
 use crate::core::limits::{
-    ERROR_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, ROUTE_NAME_BYTES_MAX, ROUTES_MAX,
+    ERROR_BYTES_MAX, HISTORY_FIRST, HISTORY_LAST, JOBS_MAX, ROUTE_NAME_BYTES_MAX, ROUTES_MAX,
 };
 
 /// Bytes of a segment's header: one page, so that writing it never shares a sector with a batch.
@@ -54,6 +54,9 @@ const BASE_FIXED_BYTES: u32 = 64;
 
 /// Bytes of a route's line in a base record besides its name.
 const BASE_ROUTE_BYTES: u32 = 3;
+
+/// Bytes of a job's line in a base record.
+pub(super) const BASE_JOB_BYTES: u32 = 64;
 
 /// Routes that even the smallest segment has room to name.
 pub const ROUTES_LEAST: u32 = 16;
@@ -127,6 +130,7 @@ impl Geometry {
         let without_routes = u64::from(SEGMENT_HEADER_BYTES)
             + u64::from(BATCH_HEADER_BYTES)
             + u64::from(BASE_FIXED_BYTES)
+            + u64::from(BASE_JOB_BYTES) * JOBS_MAX as u64
             + u64::from(RECORD_META_BYTES_MAX)
             + u64::from(body_bytes_max)
             + u64::from(END_RESERVE_BYTES)

@@ -17,6 +17,7 @@
 mod codec;
 mod fields;
 mod image;
+mod jobs;
 mod layout;
 pub mod limits;
 mod mark;

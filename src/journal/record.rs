@@ -3,6 +3,7 @@
 
 use super::codec::{DecodeError, FIXED_BYTES_MAX, Fixed, Put, Reader};
 use super::image;
+use super::jobs;
 use super::layout::FormatVersion;
 use super::limits::RECORD_META_BYTES_MAX;
 use crate::core::event::{
@@ -13,7 +14,7 @@ use crate::core::ids::{
     TaskId,
 };
 use crate::core::limits::{DRAINED_RANGES_MAX, ORIGINS_MAX};
-use crate::core::time::QueueMs;
+use crate::core::time::{QueueMs, SpanMs};
 
 /// What a log consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ mod tag {
     pub(super) const ROLL: u8 = 2;
     pub(super) const SEAL: u8 = 3;
     pub(super) const RETIRED: u8 = 4;
+    pub(super) const BASE_AND_MORE: u8 = 5;
     pub(super) const OPENED: u8 = 16;
     pub(super) const ROUTE_DEFINED: u8 = 17;
     pub(super) const ROUTE_PAUSED: u8 = 18;
@@ -65,6 +67,8 @@ mod tag {
     pub(super) const TOO_OLD: u8 = 30;
     pub(super) const EPOCHS_RAISED: u8 = 33;
     pub(super) const ORIGINS_KEPT: u8 = 31;
+    pub(super) const JOB: u8 = 34;
+    pub(super) const CLOCK_SET: u8 = 32;
 }
 
 /// Bytes that every record without texts and history stays under.
@@ -254,6 +258,15 @@ fn put_small(out: &mut Vec<u8>, event: &Event) {
             out.put_u8(tag::EPOCHS_RAISED);
             out.put_u32(*by);
         }
+        Event::ClockSet { at, ahead } => {
+            out.put_u8(tag::CLOCK_SET);
+            out.put_u64(at.0);
+            out.put_u64(ahead.0);
+        }
+        Event::Job(job) => {
+            out.put_u8(tag::JOB);
+            jobs::put(out, job);
+        }
         other => unreachable!("neither small nor durable: {other:?}"),
     }
 }
@@ -313,7 +326,12 @@ pub(super) fn encode_control(out: &mut Vec<u8>, control: Control) {
 
 /// Appends a base record.
 pub(super) fn encode_base(out: &mut Vec<u8>, base: &Base) {
-    out.put_u8(tag::BASE);
+    let has_more = !base.jobs.is_empty() || base.ahead > SpanMs(0);
+    // What nobody needs, an older program need not be kept from reading.
+    out.put_u8(match has_more {
+        true => tag::BASE_AND_MORE,
+        false => tag::BASE,
+    });
     out.put_u64(base.next_seq.0);
     out.put_u64(base.origin.0);
     out.put_u64(base.at.0);
@@ -322,6 +340,11 @@ pub(super) fn encode_base(out: &mut Vec<u8>, base: &Base) {
     for (name, paused) in &base.routes {
         out.put_text(name);
         out.put_u8(u8::from(*paused));
+    }
+    if has_more {
+        out.put_u64(base.ahead.0);
+        out.put_u8(u8::try_from(base.jobs.len()).expect("jobs are capped far below"));
+        base.jobs.iter().for_each(|job| jobs::put(out, job));
     }
 }
 
@@ -401,6 +424,14 @@ fn decode<'a>(
     let tag = reader.u8()?;
     let record = match tag {
         tag::BASE => LogRecord::Base(base(reader)?),
+        tag::BASE_AND_MORE => {
+            let mut base = base(reader)?;
+            base.ahead = SpanMs(reader.u64()?);
+            for _ in 0..reader.u8()? {
+                base.jobs.push(jobs::read(reader)?);
+            }
+            LogRecord::Base(base)
+        }
         tag::ROLL => LogRecord::Control(Control::Roll {
             next: SegmentNo(reader.u32()?),
         }),
@@ -521,6 +552,11 @@ fn small(reader: &mut Reader<'_>, tag: u8) -> Result<Event, DecodeError> {
             id: task_id(reader)?,
             route: RouteId(reader.u32()?),
         },
+        tag::CLOCK_SET => Event::ClockSet {
+            at: QueueMs(reader.u64()?),
+            ahead: SpanMs(reader.u64()?),
+        },
+        tag::JOB => Event::Job(jobs::read(reader)?),
         tag::KEYS_FORGOTTEN => Event::KeysForgotten {
             before: QueueMs(reader.u64()?),
         },
@@ -619,6 +655,8 @@ fn base(reader: &mut Reader<'_>) -> Result<Base, DecodeError> {
         at: QueueMs(reader.u64()?),
         salt: reader.u128()?,
         routes: Vec::new(),
+        ahead: SpanMs(0),
+        jobs: Vec::new(),
     };
     // The count is believed only as far as bytes bear it out.
     for _ in 0..reader.u32()? {

@@ -21,6 +21,10 @@ pub struct QueueStatus {
     pub totals: LaneTotals,
     /// Keys that are remembered.
     pub keys: u64,
+    /// The clock moved too far while the log was closed, and is not believed.
+    pub clock_doubted: bool,
+    /// Ready tasks with deadlines that wait until it is.
+    pub clock_waiting: u64,
     /// Bodies in memory.
     pub cache: CacheStatus,
     /// News for listeners.

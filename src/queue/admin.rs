@@ -13,7 +13,9 @@ use super::payload::Payload;
 use super::queue::SafeTaskQueue;
 use crate::core::event::Isolation;
 use crate::core::history::TaskHistory;
-use crate::core::{Epoch, IdRange, Input, Now, Origin, QueueMs, Seq, TaskId, TaskState, TaskView};
+use crate::core::{
+    Epoch, IdRange, Input, Now, Origin, QueueMs, Reply, Seq, TaskId, TaskState, TaskView,
+};
 use crate::env::Wall;
 
 /// One task, for people.
@@ -130,6 +132,22 @@ impl<T> SafeTaskQueue<T> {
         self.operate(|core, now| core.run(now, Input::Purge { id, release_key }, &[]))
             .await
             .map(drop)
+    }
+
+    /// Says that the wall clock is right, if it was in doubt since the opening; whether it was. Time goes on from there, or,
+    /// where it stands behind the log, from where the log stands. Returns once that is durable.
+    ///
+    /// # Errors
+    /// [`LeaseError::Closed`], or [`LeaseError::InDoubt`] when the log fails meanwhile.
+    pub async fn accept_clock(&self) -> Result<bool, LeaseError> {
+        let wall = self.owner.engine.env.clock.wall();
+        let accepted = self.operate(|core, now| {
+            Ok(match core.accept_clock(now, wall) {
+                true => Reply::Changed,
+                false => Reply::Unchanged,
+            })
+        });
+        Ok(accepted.await? == Reply::Changed)
     }
 
     /// Stops leasing from a route; what is held goes on. Durable: it outlives restarts.
@@ -381,9 +399,14 @@ impl<T: Payload> SafeTaskQueue<T> {
     }
 }
 
-fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
+/// A moment of queue time by the wall clock, which shows `wall` now.
+pub(super) fn to_wall(at: QueueMs, now: Now, wall: Wall) -> Wall {
     let wall = QueueMs(wall.unix_ms());
-    let to_wall = |at: QueueMs| Wall::from_unix_ms(wall.moved(now.queue.0, at.0).0);
+    Wall::from_unix_ms(wall.moved(now.queue.0, at.0).0)
+}
+
+fn explain<T>(view: &TaskView<'_>, route: String, now: Now, wall: Wall) -> Explained<T> {
+    let to_wall = |at: QueueMs| to_wall(at, now, wall);
     Explained {
         id: view.id,
         route,

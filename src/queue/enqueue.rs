@@ -323,7 +323,8 @@ impl Core {
         let Some(route) = self.state.route(&command.route) else {
             return Err(EnqueueError::UnknownRoute(command.route.to_string()));
         };
-        let deadline = command.deadline.map(|at| engine.queue_time(now, at));
+        let deadline = command.deadline;
+        let deadline = deadline.map(|at| engine.queue_time(&self.state, now, at));
         let input = Input::Enqueue {
             route,
             key: command.key.map(|key| key.known(self, now)),

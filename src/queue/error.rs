@@ -183,6 +183,9 @@ pub enum LeaseError {
         /// Where it would have to be.
         wanted: &'static str,
     },
+    /// As many jobs run as may; nothing was changed.
+    #[error("as many jobs run already as may: wait for one of them to end")]
+    TooManyJobs,
     /// The queue is closed; nothing was changed. A lease that was open then went back by itself.
     #[error("the queue is closed")]
     Closed,
@@ -210,6 +213,7 @@ impl From<Refusal> for LeaseError {
         match refusal {
             Refusal::Stale { delivery, current } => Self::Stale { delivery, current },
             Refusal::NotThere { id, wanted } => Self::NotThere { id, wanted },
+            Refusal::TooManyJobs => Self::TooManyJobs,
             Refusal::UnknownRoute(route) => Self::UnknownRoute(format!("number {}", route.0)),
             Refusal::BadRoute(why) => Self::UnknownRoute(why.to_owned()),
             Refusal::KeyConflict { .. } | Refusal::DeadlinePassed => {

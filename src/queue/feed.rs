@@ -90,6 +90,10 @@ pub enum LifecycleKind {
     Paused,
     /// A route leases again.
     Resumed,
+    /// Nobody knows what time it is.
+    ClockDoubted,
+    /// Somebody has said what time it is, or the clock agrees again.
+    ClockSet,
 }
 
 impl LifecycleKind {
@@ -116,6 +120,8 @@ impl LifecycleKind {
             Self::Rerouted => "rerouted",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::ClockDoubted => "clock doubted",
+            Self::ClockSet => "clock set",
         }
     }
 
@@ -274,6 +280,8 @@ fn concerns(event: &Event) -> Option<Concern> {
         Event::Rerouted { id, .. } => plain(Kind::Rerouted, id),
         Event::RoutePaused { paused: true, .. } => Some((Kind::Paused, None, None)),
         Event::RoutePaused { paused: false, .. } => Some((Kind::Resumed, None, None)),
+        Event::ClockDoubted => Some((Kind::ClockDoubted, None, None)),
+        Event::ClockSet { .. } => Some((Kind::ClockSet, None, None)),
         Event::Opened { .. }
         | Event::RouteDefined { .. }
         | Event::Moved { .. }
@@ -281,6 +289,7 @@ fn concerns(event: &Event) -> Option<Concern> {
         | Event::KeysForgotten { .. }
         | Event::EpochsRaised { .. }
         | Event::OriginsKept { .. }
+        | Event::Job(_)
         | Event::Sent { .. }
         | Event::Quarantined { .. }
         | Event::AgeLimited { .. } => None,

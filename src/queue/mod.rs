@@ -13,6 +13,7 @@ mod enqueue;
 mod envelope;
 mod error;
 mod feed;
+mod jobs;
 mod kept;
 mod lease;
 pub mod log;
@@ -36,6 +37,7 @@ pub use drain::{Drained, DrainedTask};
 pub use enqueue::Enqueued;
 pub use error::{EnqueueError, FullBecause, LeaseError, OpenError, RouteFullBecause};
 pub use feed::{Heard, LeaseEnd, LifecycleEvent, LifecycleFeed, LifecycleKind};
+pub use jobs::JobStatus;
 pub use lease::{Extension, Failure, Lease, Sends};
 pub use log::LogFailure;
 pub use options::{

@@ -76,6 +76,9 @@ pub struct QueueOptions {
     pub dedupe_window: Duration,
     /// How many keys of finished commands are remembered. 1,000,000.
     pub dedupe_keys_max: usize,
+    /// By how much the wall clock may have moved, forward or back, while the log was closed. Beyond that it is not believed
+    /// until it agrees again or [`super::SafeTaskQueue::accept_clock`] says so. 90 days.
+    pub clock_jump_max: Duration,
     /// The largest body accepted, in bytes. 1 MiB, at most [`BODY_BYTES_LIMIT`].
     pub body_bytes_max: u32,
     /// Bytes of one log segment. 16 MiB.
@@ -112,6 +115,7 @@ impl QueueOptions {
             low_watermark: None,
             dedupe_window: Duration::from_secs(24 * 3600),
             dedupe_keys_max: 1_000_000,
+            clock_jump_max: Duration::from_secs(90 * 24 * 3600),
             body_bytes_max: 1 << 20,
             segment_bytes: 16 << 20,
             log_bytes_max: 8 << 30,
@@ -181,6 +185,7 @@ impl QueueOptions {
             "dedupe_keys_max",
             "must be above 0",
         )?;
+        positive("clock_jump_max", self.clock_jump_max)?;
         check(self.body_bytes_max > 0, "body_bytes_max", "must be above 0")?;
         check(
             self.body_bytes_max <= BODY_BYTES_LIMIT,

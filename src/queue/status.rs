@@ -60,6 +60,8 @@ impl<T> SafeTaskQueue<T> {
                 counts: state.counts_of_all(),
                 totals: routes.iter().map(|route| route.totals).sum(),
                 keys: state.keys_len() as u64,
+                clock_doubted: state.clock_doubt().is_some(),
+                clock_waiting: state.clock_doubt().unwrap_or_default(),
                 cache: core.cache_status(),
                 feed: core.told.feed_status(),
                 backpressure: core.told.backpressure_status(),

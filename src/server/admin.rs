@@ -11,7 +11,7 @@ use super::ServerOptions;
 use super::convert;
 use super::gather::Gatherer;
 use super::story;
-use crate::core::{Seq, TaskId, TaskState};
+use crate::core::{JobKind, Seq, TaskId, TaskState};
 use crate::env::Env;
 use crate::listening::RequestCharge;
 use crate::queue::{Command, Heard, LeaseError, RouteMove, SafeTaskQueue};
@@ -25,7 +25,7 @@ const PAGE_MAX: u32 = 1_000;
 /// Records of one page together; a page with more ends early, after at least one task.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Tasks that are requeued or purged at once: they share their syncs.
+/// Single tasks that are requeued or purged at once: they share their syncs.
 const CHANGES_AT_ONCE: usize = 256;
 
 /// Instead of a route's name: all routes.
@@ -36,14 +36,6 @@ pub(super) struct AdminService {
     pub(super) options: ServerOptions,
     pub(super) gatherer: Arc<Gatherer>,
     pub(super) env: Env,
-}
-
-/// What becomes of a selection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Requeue,
-    Purge,
-    PurgeWithKey,
 }
 
 impl AdminService {
@@ -82,51 +74,54 @@ impl AdminService {
     async fn change(
         &self,
         selection: v1::PoisonSelection,
-        change: Change,
+        kind: JobKind,
     ) -> Result<v1::PoisonResult, Status> {
         let v1::PoisonSelection {
             tasks,
             all_of_route,
-            release_key: _,
+            as_job,
+            ..
         } = selection;
         if tasks.is_empty() == all_of_route.is_empty() {
             return Err(Status::invalid_argument(
                 "name either tasks or a route (`*` for all), and not both",
             ));
         }
-        let mut result = v1::PoisonResult::default();
         if all_of_route.is_empty() {
             let ids = tasks.into_iter().map(TaskId::from).collect();
-            self.change_each(ids, change, &mut result).await?;
-            return Ok(result);
+            return self.change_each(ids, kind).await;
         }
-        let routes = self.routes(&all_of_route);
-        let mut after = None;
-        loop {
-            let (ids, more) = self.poison(&routes, after, CHANGES_AT_ONCE)?;
-            // A task that comes back to poison meanwhile has the id it had: it is not taken twice.
-            after = ids.last().copied().or(after);
-            self.change_each(ids, change, &mut result).await?;
-            if !more {
-                // What left poison by itself meanwhile was not named by anybody.
-                result.missing.clear();
-                return Ok(result);
+        let route = Some(&*all_of_route).filter(|route| *route != ALL_ROUTES);
+        let begun = self.queue.begin_job(kind, route).await;
+        let begun = begun.map_err(|error| convert::status(&error))?;
+        tracing::warn!(job = %begun.id, tasks = begun.total, "begun by an operator");
+        let job = match as_job {
+            true => begun,
+            false => {
+                let ended = self.queue.job_ended(begun.id).await;
+                let ended = ended.map_err(|error| convert::status(&error))?;
+                ended.unwrap_or(begun)
             }
-        }
+        };
+        Ok(v1::PoisonResult {
+            changed: job.changed,
+            missing: Vec::new(),
+            job: Some(convert::job(&job)),
+        })
     }
 
     async fn change_each(
         &self,
         ids: Vec<TaskId>,
-        change: Change,
-        result: &mut v1::PoisonResult,
-    ) -> Result<(), Status> {
+        kind: JobKind,
+    ) -> Result<v1::PoisonResult, Status> {
+        let mut result = v1::PoisonResult::default();
         let mut changes = futures_util::stream::iter(ids)
             .map(|id| async move {
-                let changed = match change {
-                    Change::Requeue => self.queue.requeue(id).await,
-                    Change::Purge => self.queue.purge(id).await,
-                    Change::PurgeWithKey => self.queue.purge_with_key(id).await,
+                let changed = match kind {
+                    JobKind::Requeue => self.queue.requeue(id).await,
+                    JobKind::Purge { release_key: false } => self.queue.purge(id).await,
+                    JobKind::Purge { release_key: true } => self.queue.purge_with_key(id).await,
                 };
                 (id, changed)
             })
@@ -138,7 +133,7 @@ impl AdminService {
                 Err(error) => return Err(convert::status(&error)),
             }
         }
-        Ok(())
+        Ok(result)
     }
 
     fn task_state(&self, id: TaskId) -> Result<Option<TaskState>, Status> {
@@ -279,7 +274,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::PoisonSelection>,
     ) -> Result<Response<v1::PoisonResult>, Status> {
-        let result = self.change(request.into_inner(), Change::Requeue).await?;
+        let result = self.change(request.into_inner(), JobKind::Requeue).await?;
         tracing::info!(
             tasks = result.changed,
             "requeued from poison by an operator"
@@ -292,18 +287,33 @@ impl Admin for AdminService {
         request: Request<v1::PoisonSelection>,
     ) -> Result<Response<v1::PoisonResult>, Status> {
         let selection = request.into_inner();
-        let change = match selection.release_key {
-            true => Change::PurgeWithKey,
-            false => Change::Purge,
-        };
-        let result = self.change(selection, change).await?;
-        let with_keys = change == Change::PurgeWithKey;
+        let release_key = selection.release_key;
+        let result = self
+            .change(selection, JobKind::Purge { release_key })
+            .await?;
         tracing::warn!(
             tasks = result.changed,
-            with_keys,
+            release_key,
             "purged from poison by an operator"
         );
         Ok(Response::new(result))
+    }
+
+    async fn list_poison_jobs(
+        &self,
+        request: Request<v1::ListPoisonJobsRequest>,
+    ) -> Result<Response<v1::ListPoisonJobsReply>, Status> {
+        let wanted = request.into_inner().id;
+        let jobs = self.queue.jobs().await;
+        let jobs = jobs.map_err(|error| convert::status(&error))?.into_iter();
+        let jobs = jobs.filter(|job| wanted == 0 || job.id.0 == wanted);
+        let jobs: Vec<_> = jobs.map(|job| convert::job(&job)).collect();
+        if wanted != 0 && jobs.is_empty() {
+            return Err(Status::not_found(format!(
+                "there is no job {wanted}, or it was over long ago"
+            )));
+        }
+        Ok(Response::new(v1::ListPoisonJobsReply { jobs }))
     }
 
     async fn pause_route(
@@ -361,6 +371,16 @@ impl Admin for AdminService {
             kept_leased: moved.kept_leased,
             kept_poison: moved.kept_poison,
         }))
+    }
+
+    async fn accept_clock(
+        &self,
+        _: Request<v1::AcceptClockRequest>,
+    ) -> Result<Response<v1::AcceptClockReply>, Status> {
+        let accepted = self.queue.accept_clock().await;
+        let was_doubted = accepted.map_err(|error| convert::status(&error))?;
+        tracing::warn!(was_doubted, "the clock was accepted by an operator");
+        Ok(Response::new(v1::AcceptClockReply { was_doubted }))
     }
 
     async fn watch(

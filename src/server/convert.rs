@@ -2,9 +2,9 @@
 
 use crate::core::event::PoisonCause;
 use crate::core::history::{Attempt, TaskHistory};
-use crate::core::{Epoch, TaskState};
+use crate::core::{Epoch, JobKind, TaskState};
 use crate::env::Wall;
-use crate::queue::{Command, Explained, LeaseError, LifecycleEvent};
+use crate::queue::{Command, Explained, JobStatus, LeaseError, LifecycleEvent};
 use crate::wire::v1;
 use tonic::Status;
 
@@ -77,6 +77,24 @@ fn attempt(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
+/// A job as it is told of.
+pub(super) fn job(job: &JobStatus) -> v1::PoisonJob {
+    v1::PoisonJob {
+        id: job.id.0,
+        kind: match job.kind {
+            JobKind::Requeue => "requeue",
+            JobKind::Purge { release_key: false } => "purge",
+            JobKind::Purge { release_key: true } => "purge with keys",
+        }
+        .into(),
+        route: job.route.clone().unwrap_or_default(),
+        begun_unix_ms: job.begun.unix_ms(),
+        total: job.total,
+        changed: job.changed,
+        ended_unix_ms: job.ended.map_or(0, Wall::unix_ms),
+    }
+}
+
 pub(super) fn lifecycle_event(event: &LifecycleEvent) -> v1::LifecycleEvent {
     v1::LifecycleEvent {
         sequence: event.sequence,
@@ -96,6 +114,7 @@ pub(super) fn status(error: &LeaseError) -> Status {
     match error {
         LeaseError::UnknownRoute(_) | LeaseError::NotThere { .. } => Status::not_found(text),
         LeaseError::Stale { .. } => Status::failed_precondition(text),
+        LeaseError::TooManyJobs => Status::resource_exhausted(text),
         LeaseError::Closed => Status::unavailable(text),
         LeaseError::InDoubt(_) => Status::internal(text),
     }

@@ -56,6 +56,7 @@ mod tests {
             tasks: vec![id; crate::wire::limits::SELECTION_MAX],
             all_of_route: String::new(),
             release_key: true,
+            as_job: true,
         };
         assert!(prost::Message::encoded_len(&all) < OPERATOR_BYTES_MAX);
     }

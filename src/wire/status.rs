@@ -129,12 +129,16 @@ impl From<v1::StatusReply> for Snapshot {
             feed,
             backpressure,
             commit_wait,
+            clock_doubted,
+            clock_waiting,
         } = whole;
         let queue = QueueStatus {
             poison_queue_name,
             counts: counts.unwrap_or_default().into(),
             totals: totals.unwrap_or_default().into(),
             keys,
+            clock_doubted,
+            clock_waiting,
             cache: cache.unwrap_or_default().into(),
             feed: feed.unwrap_or_default().into(),
             backpressure: backpressure.unwrap_or_default().into(),

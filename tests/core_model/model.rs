@@ -89,6 +89,7 @@ impl Refused {
             Refusal::DeadlinePassed => Self::DeadlinePassed,
             Refusal::NotThere { .. } => Self::NotThere,
             Refusal::UnknownRoute(_) | Refusal::BadRoute(_) => Self::UnknownRoute,
+            Refusal::TooManyJobs => unreachable!("the model begins none"),
         }
     }
 }

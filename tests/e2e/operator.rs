@@ -182,3 +182,51 @@ fn a_purged_key_is_free_unless_its_command_may_have_been_executed() {
     let ran = || endpoint.executed().contains(&"refuse 1".to_owned());
     until("it is executed", ran);
 }
+
+/// More than a few steps of a job.
+const MANY: u64 = 6_000;
+
+/// The newest record of a job in the log of a bridge that is dead.
+fn last_job(house: &House) -> Value {
+    let dumped = house.cli(&["journal", "dump"]).with(0);
+    let records = dumped.stdout.lines();
+    let mut records = records.filter(|line| line.contains("\"type\":\"job\""));
+    let last = records.next_back().expect("it was begun durably");
+    serde_json::from_str(last).expect("JSON")
+}
+
+/// `poison requeue --all` of 150,000 stopped after 51,712 with "may still happen": it goes on in the bridge.
+#[test]
+fn a_requeue_of_all_goes_on_over_a_kill_and_takes_each_task_once() {
+    let house = House::with_top(QUICK);
+    let _endpoint = Endpoint::start(&house);
+    let mut bridge = house.ready_bridge();
+    let lines: String = (1..=MANY).map(|n| format!("refuse {n}\n")).collect();
+    let file = house.write("lines.txt", lines.as_bytes());
+    house.enqueue(&file, &[]).end().with(0);
+    // What is requeued is refused again at once, while the job goes on. It may be over before the kill.
+    for job in 1..20 {
+        until("all are in poison", || house.route()["poison"] == MANY);
+        let mut asking = house.start("poison", house.command(&["poison", "requeue", "--all"]));
+        asking.until_it_says("goes on in the bridge");
+        bridge.kill();
+        let stood = last_job(&house);
+        bridge = house.ready_bridge();
+        let told = asking.end().with(0).stdout;
+        assert!(told.contains(&format!("tasks (job {job})")), "{told}");
+        let id = job.to_string();
+        let over = house.cli(&["poison", "jobs", &id, "--json"]).with(0).json();
+        assert_eq!(
+            (&over["changed"], &over["total"]),
+            (&MANY.into(), &MANY.into())
+        );
+        let changed = stood["changed"].as_u64().expect("a number");
+        let since = house.route()["requeued_total"].as_u64();
+        assert_eq!(since, Some(MANY - changed), "{stood}");
+        if stood["ended"].is_null() {
+            house.cli(&["poison", "jobs", "99"]).with(4);
+            return;
+        }
+    }
+    panic!("each of the jobs was over before its bridge was killed");
+}

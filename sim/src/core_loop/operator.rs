@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasebridge::core::TaskId;
+use leasebridge::core::{JobKind, TaskId};
 use leasebridge::env::timeout;
 use leasebridge::queue::LeaseError;
 
@@ -33,6 +33,11 @@ pub(super) async fn run(world: Arc<World>, spec: OpSpec) {
     match &spec.kind {
         OpKind::Enqueue { .. } => {}
         OpKind::RequeueAll => requeue_all(&world, &process, &spec).await,
+        OpKind::RequeueJob => {
+            // What it does, the feed says. It goes on whoever waits, and over restarts.
+            let kind = JobKind::Requeue;
+            let _begun = process.answer(process.queue.begin_job(kind, None)).await;
+        }
         OpKind::Purge { route } => purge(&world, &process, &spec, route).await,
         OpKind::MoveRoute { route, to } => {
             // What has moved and what has not, the feed says.

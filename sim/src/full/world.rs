@@ -133,8 +133,8 @@ impl<'p> World<'p> {
         while let Some(op) = plan.ops.get(self.next_op).filter(|op| op.at <= now) {
             self.next_op += 1;
             let order = match &op.kind {
-                // Producers look at the plan themselves; drains belong to the core world.
-                OpKind::Enqueue { .. } | OpKind::Drain { .. } => continue,
+                // Producers look at the plan themselves; drains and jobs belong to the core world.
+                OpKind::Enqueue { .. } | OpKind::Drain { .. } | OpKind::RequeueJob => continue,
                 OpKind::RequeueAll => HostOrder::RequeueAll(op.id),
                 OpKind::Purge { route } => HostOrder::Purge(op.id, route.clone()),
                 OpKind::MoveRoute { route, to } => HostOrder::Move(route.clone(), to.clone()),

@@ -7,6 +7,8 @@
 //! - what a task is found to be at the end agrees with the last that was told of it: *done*, *purged* and
 //!   *drained* are gone; *poison* is in poison, unless it may have been requeued or turned out done;
 //! - a requeue that an operator was told of is not forgotten: poison again takes another lease or an expiry;
+//! - a job that requeues what was in poison when it was asked for takes nothing that got there later: whose last lease
+//!   was told of after that;
 //! - an effect that an endpoint has told of, being a line of its file, is there at every start, unless something
 //!   damaged its disk;
 //! - no endpoint begins with a newer epoch what had been acknowledged before;
@@ -29,6 +31,8 @@ pub(super) struct Durable {
     fed: BTreeMap<No, u32>,
     /// Requeues that operators were told of: when, and the epoch the task had in poison.
     requeued: BTreeMap<No, (u64, u32)>,
+    /// When the feed told of each task's last lease: before its holder had it.
+    granted: BTreeMap<No, u64>,
 }
 
 impl Durable {
@@ -83,10 +87,31 @@ impl Durable {
             }
             _ => {}
         }
+        if let Some(fed) = sight.fed.filter(|fed| fed.kind == FeedEventKind::Granted) {
+            self.granted.insert(fed.task, sight.at);
+        }
         if let Some(fed) = sight.fed.filter(|fed| fed.kind == FeedEventKind::Requeued) {
+            self.was_asked_for(fed.task, sight, findings);
             let epoch = sight.ledger.task(fed.task).epoch;
             self.fed.insert(fed.task, epoch);
         }
+    }
+
+    /// Whether whoever had a task requeued can have found it in poison.
+    fn was_asked_for(&self, task: No, sight: &Sight<'_>, findings: &mut Findings<'_>) {
+        let last_job = sight.rules.last_job(&sight.record.host, sight.at);
+        let (Some(asked), Some(granted)) = (last_job, self.granted.get(&task)) else {
+            return;
+        };
+        let name = &sight.ledger.task(task).name;
+        findings.check(DurableIsDurable, *granted <= asked, sight.spot(), || {
+            format!(
+                "{name} was requeued at {}, and was granted at {}, after the last job was asked for at {}",
+                Secs(sight.at),
+                Secs(*granted),
+                Secs(asked),
+            )
+        });
     }
 
     fn is_requeued(&self, sight: &Sight<'_>, epoch: u32, findings: &mut Findings<'_>) {

@@ -15,6 +15,9 @@ use crate::plan::{
 /// The part of a queue's capacity that is shared out among its routes, by the product's default.
 const GUARANTEED_PERCENT: u64 = 50;
 
+/// By how much a clock may move between two openings and be believed, by the product's default: 90 days.
+const CLOCK_JUMP_MAX_MS: i64 = 90 * 24 * 3_600_000;
+
 /// How long a fault may wait for something in flight before it strikes.
 const IN_FLIGHT_WAIT: Micros = Micros::from_secs(1);
 
@@ -80,6 +83,8 @@ pub struct Asked {
 pub enum Ask {
     /// Everything out of poison.
     Requeue,
+    /// Everything that is in poison at that moment out of it, however long that takes.
+    RequeueJob,
     /// At most so many tasks out of the queue.
     Remove(u64),
     /// A route stands still until then.
@@ -150,10 +155,23 @@ impl Rules {
     /// Whether an operator may have asked `bridge` for requeues by `now`.
     pub(super) fn may_be_requeued(&self, bridge: &HostName, now: u64) -> bool {
         self.operators.as_ref().is_none_or(|asked| {
-            asked
-                .iter()
-                .any(|asked| asked.is_for(bridge, now) && asked.what == Ask::Requeue)
+            asked.iter().any(|asked| {
+                asked.is_for(bridge, now) && matches!(asked.what, Ask::Requeue | Ask::RequeueJob)
+            })
         })
+    }
+
+    /// Where all who asked `bridge` for requeues by `now` asked for jobs, the last time that one of them did: what got into
+    /// poison later was not to be requeued. `None` if somebody asked by hand, nobody asked, or nobody knows.
+    pub(super) fn last_job(&self, bridge: &HostName, now: u64) -> Option<u64> {
+        let asked = self.operators.as_ref()?.iter();
+        let mut asked = asked.filter(|asked| asked.is_for(bridge, now));
+        let last = asked.try_fold(None, |last, asked| match asked.what {
+            Ask::Requeue => None,
+            Ask::RequeueJob => Some(last.max(Some(asked.at.0))),
+            Ask::Remove(_) | Ask::Pause(_) => Some(last),
+        });
+        last.flatten()
     }
 
     /// How many tasks operators may have taken out of `bridge` by `now`; `None` if nobody knows.
@@ -164,7 +182,7 @@ impl Rules {
             removed
                 .map(|asked| match asked.what {
                     Ask::Remove(count) => count,
-                    Ask::Requeue | Ask::Pause(_) => 0,
+                    Ask::Requeue | Ask::RequeueJob | Ask::Pause(_) => 0,
                 })
                 .sum(),
         )
@@ -240,9 +258,12 @@ impl Rules {
         self.troubles.is_none() || self.jumps().next().is_some()
     }
 
-    /// By how much the wall clock of `host` was set forward in all by `now`, in microseconds.
+    /// By how much the wall clock of `host` was set forward in all by `now`, in microseconds. A jump that no opening believes
+    /// doesn't count.
     pub(super) fn leapt(&self, host: &HostName, now: u64) -> u64 {
-        let forward = self.jumps().filter(|(at, on, _)| *at <= now && *on == host);
+        let forward = self
+            .jumps()
+            .filter(|(at, on, ms)| *at <= now && *on == host && *ms <= CLOCK_JUMP_MAX_MS);
         forward
             .map(|(_, _, ms)| u64::try_from(ms).unwrap_or(0) * 1_000)
             .sum()
@@ -325,6 +346,7 @@ fn asked(op: &OpSpec) -> Option<Asked> {
     let what = match &op.kind {
         OpKind::Enqueue { .. } | OpKind::MoveRoute { .. } => return None,
         OpKind::RequeueAll => Ask::Requeue,
+        OpKind::RequeueJob => Ask::RequeueJob,
         OpKind::Purge { .. } => Ask::Remove(1),
         OpKind::Drain { count, commit, .. } if *commit => Ask::Remove(u64::from(*count)),
         OpKind::Drain { .. } => Ask::Remove(0),

@@ -51,6 +51,8 @@ pub enum OpKind {
     },
     /// An operator requeues everything that is in poison then.
     RequeueAll,
+    /// Core world: an operator has the queue requeue everything that is in poison then, by a job that nobody waits for.
+    RequeueJob,
     /// An operator purges the oldest task in poison of a route.
     Purge {
         /// The route whose oldest poisoned task goes.

@@ -54,6 +54,7 @@ fn counted(plan: &Plan) -> String {
                 step.split(' ').next().unwrap_or_default().to_owned()
             }
             OpKind::RequeueAll => "requeue all".to_owned(),
+            OpKind::RequeueJob => "requeue job".to_owned(),
             OpKind::Purge { .. } => "purge".to_owned(),
             OpKind::Pause { .. } => "pause".to_owned(),
             OpKind::MoveRoute { .. } => "move route".to_owned(),

@@ -176,7 +176,7 @@ fn workload(scenario: &Scenario) -> Checked {
     let drains = workload
         .operators
         .iter()
-        .any(|o| matches!(o.act, Act::Drain { .. }));
+        .any(|o| matches!(o.act, Act::Drain { .. } | Act::RequeueJob));
     holds(!drains || scenario.speed == Speed::Core, "operator", || {
         "`drain` takes tasks out of the queue by its API, which only the core world does: \
          set `speed = \"core\"`"

@@ -115,7 +115,7 @@ fn route(op: &OpSpec) -> Option<&str> {
         | OpKind::Pause { route, .. }
         | OpKind::MoveRoute { route, .. }
         | OpKind::Drain { route, .. } => Some(route),
-        OpKind::RequeueAll => None,
+        OpKind::RequeueAll | OpKind::RequeueJob => None,
     }
 }
 

@@ -71,6 +71,7 @@ fn of_queue(settings: &mut Settings, queue: &QueueConfig) {
         guaranteed_percent,
         dedupe_window,
         dedupe_keys_max,
+        clock_jump_max,
     } = queue;
     settings.table("queue");
     settings.value("capacity", capacity, &default.capacity);
@@ -90,6 +91,7 @@ fn of_queue(settings: &mut Settings, queue: &QueueConfig) {
     );
     settings.value("dedupe_window", dedupe_window, &default.dedupe_window);
     settings.value("dedupe_keys_max", dedupe_keys_max, &default.dedupe_keys_max);
+    settings.value("clock_jump_max", clock_jump_max, &default.clock_jump_max);
 }
 
 fn of_journal(settings: &mut Settings, journal: &JournalConfig) {
@@ -305,6 +307,7 @@ mod tests {
             guaranteed_percent = 7
             dedupe_window = "1h"
             dedupe_keys_max = 6
+            clock_jump_max = "3d"
             [journal]
             segment_size = "2MiB"
             max_size = "1GiB"

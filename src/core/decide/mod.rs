@@ -3,8 +3,10 @@
 //! One file for each family of inputs. A decision reads the state and changes nothing; the caller
 //! writes the events down, in order, and applies them before it decides again.
 
+mod clock;
 mod enqueue;
 mod grant;
+mod jobs;
 mod open;
 mod operate;
 mod settle;
@@ -14,6 +16,7 @@ use super::event::{Doubt, Event, TaskImage, TransportKind};
 use super::ids::{
     BodyRef, DeliveryId, Epoch, Fingerprint, KeyHash, Origin, RouteId, SegmentNo, TaskId,
 };
+use super::jobs::{JobId, JobKind};
 use super::policy::Policy;
 use super::state::{QueueState, TaskState};
 use super::time::{MonoMs, Now, QueueMs, SpanMs};
@@ -86,6 +89,29 @@ pub enum Input<'a> {
         id: TaskId,
         /// Let its key go even if it may have been executed.
         release_key: bool,
+    },
+    /// Nobody knows what time it is.
+    DoubtClock,
+    /// Somebody says what time it is. It never runs backwards.
+    SetClock {
+        /// The time.
+        at: QueueMs,
+        /// By how much it runs ahead of the wall clock.
+        ahead: SpanMs,
+    },
+    /// Do something to everything that is in poison now, in steps.
+    BeginJob {
+        /// What is done.
+        kind: JobKind,
+        /// On this route only.
+        route: Option<RouteId>,
+    },
+    /// Go on with a job that runs.
+    StepJob {
+        /// The job.
+        id: JobId,
+        /// About so many tasks.
+        limit: usize,
     },
     /// A leased task leaves by a drain.
     DrainOut {
@@ -192,6 +218,8 @@ pub enum Reply {
     Unchanged,
     /// The route's number.
     Route(RouteId),
+    /// The job's number.
+    Job(JobId),
     /// Accepted as a new task.
     Enqueued(TaskId),
     /// The key is known: its first task, and where that is.
@@ -261,6 +289,9 @@ pub enum Refusal {
         /// Where it would have to be.
         wanted: &'static str,
     },
+    /// As many jobs run as may.
+    #[error("as many jobs run already as may: wait for one of them to end")]
+    TooManyJobs,
     /// No such route.
     #[error("there is no route number {}", .0.0)]
     UnknownRoute(RouteId),
@@ -317,6 +348,10 @@ pub fn decide(
         Input::Send { delivery } => grant::send(state, now, delivery, out),
         Input::Requeue { id } => operate::requeue(state, now, id, out),
         Input::Purge { id, release_key } => operate::purge(state, now, id, release_key, out),
+        Input::DoubtClock => Ok(clock::doubt(state, out)),
+        Input::SetClock { at, ahead } => Ok(clock::set(state, now, (at, ahead), out)),
+        Input::BeginJob { kind, route } => jobs::begin(state, now, (kind, route), out),
+        Input::StepJob { id, limit } => jobs::step(state, now, (id, limit), out),
         Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),
         Input::Reroute { id, to } => operate::reroute(state, id, to, out),
         Input::Restore { image } => operate::restore(state, policy, now, image, out),

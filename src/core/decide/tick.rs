@@ -50,7 +50,7 @@ pub(super) fn tick(
     let expired = state
         .expiries
         .iter()
-        .take_while(|(deadline, ..)| *deadline <= at);
+        .take_while(|(deadline, ..)| *deadline <= at && !state.clock_doubted);
     let room = limit - out.len();
     out.extend(expired.take(room).filter_map(|(_, _, slot)| {
         let task = state.task(*slot);
@@ -60,7 +60,9 @@ pub(super) fn tick(
     let room = limit - out.len();
     let due = state.delayed.iter().take_while(|(until, ..)| *until <= at);
     // One that is due and overdue at once has been dealt with above.
-    let due = due.filter(|(_, _, slot)| state.is_overdue(state.task(*slot), at).is_none());
+    let due = due.filter(|(_, _, slot)| {
+        state.clock_doubted || state.is_overdue(state.task(*slot), at).is_none()
+    });
     out.extend(due.take(room).map(|(_, _, slot)| Event::Due {
         id: state.task(*slot).id,
     }));

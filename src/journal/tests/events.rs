@@ -8,7 +8,8 @@ use crate::core::event::*;
 use crate::core::history::{Attempt, OutcomeCounts, TaskHistory};
 use crate::core::ids::*;
 use crate::core::limits::{DRAINED_RANGES_MAX, ORIGINS_MAX};
-use crate::core::time::QueueMs;
+use crate::core::time::{QueueMs, SpanMs};
+use crate::core::{JobId, JobKind, PoisonJob};
 
 fn task_id() -> impl Strategy<Value = TaskId> {
     any::<(u64, u64)>().prop_map(|(seq, origin)| TaskId {
@@ -225,6 +226,27 @@ fn key_image() -> impl Strategy<Value = KeyImage> {
     })
 }
 
+fn job() -> impl Strategy<Value = PoisonJob> {
+    let kind = prop_oneof![
+        Just(JobKind::Requeue),
+        any::<bool>().prop_map(|release_key| JobKind::Purge { release_key }),
+    ];
+    let facts = (any::<(u32, u64, u64)>(), kind, queue_ms());
+    let route = option::of(any::<u32>());
+    (facts, route, option::of(task_id()), option::of(queue_ms())).prop_map(
+        |(((id, total, changed), kind, begun), route, cursor, ended)| PoisonJob {
+            id: JobId(id),
+            kind,
+            route: route.map(RouteId),
+            begun,
+            total,
+            cursor,
+            changed,
+            ended,
+        },
+    )
+}
+
 fn removal() -> impl Strategy<Value = Removal> {
     prop_oneof![
         Just(Removal::Purged),
@@ -287,6 +309,11 @@ pub(super) fn event_and_body() -> impl Strategy<Value = (Event, Vec<u8>)> {
         queue_ms().prop_map(|before| Event::KeysForgotten { before }),
         any::<u32>().prop_map(|by| Event::EpochsRaised { by }),
         origins().prop_map(move |origins| Event::OriginsKept { origins, body }),
+        job().prop_map(Event::Job),
+        (queue_ms(), any::<u64>()).prop_map(|(at, ahead)| Event::ClockSet {
+            at,
+            ahead: SpanMs(ahead)
+        }),
     ];
     prop_oneof![
         (placing, vec(any::<u8>(), 0..300)),

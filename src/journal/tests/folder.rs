@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::super::slots::{Judge, SLOT_HEAD_BYTES, SlotHead, Survey};
 use super::super::*;
 use crate::core::event::{Base, Event};
-use crate::core::ids::{BodyRef, SegmentNo, Seq};
+use crate::core::ids::{BodyRef, RouteId, SegmentNo, Seq, TaskId};
+use crate::core::time::{QueueMs, SpanMs};
+use crate::core::{JobId, JobKind, PoisonJob};
 
 pub(super) const SEGMENT_BYTES: u32 = 20 << 10;
 
@@ -22,7 +24,28 @@ pub(super) fn base(events: usize) -> Base {
     Base {
         next_seq: Seq(events as u64),
         routes: vec![("a route".into(), events.is_multiple_of(2))],
+        ahead: SpanMs(events as u64 % 3),
+        jobs: (0..events % 4).map(a_job).collect(),
         ..Base::default()
+    }
+}
+
+fn a_job(number: usize) -> PoisonJob {
+    let number = number as u64;
+    PoisonJob {
+        id: JobId(1),
+        kind: match number {
+            0 => JobKind::Requeue,
+            number => JobKind::Purge {
+                release_key: number == 1,
+            },
+        },
+        route: (number > 0).then_some(RouteId(0)),
+        begun: QueueMs(number),
+        total: 5,
+        cursor: (number == 1).then_some(TaskId::default()),
+        changed: number,
+        ended: (number == 2).then_some(QueueMs(9)),
     }
 }
 

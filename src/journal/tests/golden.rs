@@ -7,7 +7,8 @@ use super::folder::{Folder, SEGMENT_BYTES, base};
 use crate::core::event::*;
 use crate::core::history::{Attempt, TaskHistory};
 use crate::core::ids::*;
-use crate::core::time::QueueMs;
+use crate::core::time::{QueueMs, SpanMs};
+use crate::core::{JobId, JobKind, PoisonJob};
 
 fn id() -> TaskId {
     TaskId {
@@ -154,6 +155,20 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
         plain(Event::OriginsKept {
             origins: Box::new(origins()),
             body,
+        }),
+        plain(Event::Job(PoisonJob {
+            id: JobId(3),
+            kind: JobKind::Purge { release_key: true },
+            route: Some(route),
+            begun: at,
+            total: 0x0102_0304,
+            cursor: Some(id),
+            changed: 0x0203,
+            ended: Some(at),
+        })),
+        plain(Event::ClockSet {
+            at,
+            ahead: SpanMs(0x0506),
         }),
     ]
 }

@@ -183,6 +183,8 @@ impl Engine {
         self.lost.notify_waiters();
         self.rearm.notify_one();
         self.upkeep.notify_one();
+        self.jobs.notify_one();
+        self.job_news.notify_waiters();
     }
 }
 

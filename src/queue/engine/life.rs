@@ -16,10 +16,11 @@ use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
 use super::{
-    Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, reading, shares, time,
+    Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, jobs, reading, shares, time,
 };
 use crate::core::{
     DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Reply, Report, Settlement,
+    SpanMs,
 };
 use crate::coverage::{Site, sometimes};
 use crate::env::{BoxFuture, Clock, timeout};
@@ -175,11 +176,14 @@ impl Owner {
         let OpenLog { log, start, tenure } = opened;
         let writer = Writer::new(geometry, &start);
         let commit = CommitQueue::new(writer.durable());
+        let jump_max = SpanMs::from_duration(options.clock_jump_max);
+        let (clock, heard) = time::QueueClock::new(&*env.clock, &state, jump_max);
         let waiting = Waiting::new(state.route_ids().count());
         let core = Core {
             policy: RoutePolicies::policy(&options),
             terms: RoutePolicies::new(&options),
-            clock: time::QueueClock::new(&*env.clock, state.at()),
+            clock,
+            heard: Some(heard),
             state,
             tail: Tail::new(writer),
             shares: shares::Shares::new(&options),
@@ -208,6 +212,8 @@ impl Owner {
             lost: Notify::new(),
             rearm: Arc::new(Notify::new()),
             upkeep: Arc::new(Notify::new()),
+            jobs: Arc::new(Notify::new()),
+            job_news: Notify::new(),
             reads,
             ended: ended.clone(),
         });
@@ -215,6 +221,7 @@ impl Owner {
             engine: engine.clone(),
         });
         let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
+        let begun = engine.jobs.clone();
         let weak = Arc::downgrade(&engine);
         let run = |name, driver| store.run(name, driver).map_err(OpenError::Thread);
         run(
@@ -238,6 +245,7 @@ impl Owner {
             Box::pin(drivers::keep_segments(weak.clone(), upkeep, presence)),
         )?;
         tokio::spawn(drivers::watch_log(weak.clone(), log, ended.subscribe()));
+        tokio::spawn(jobs::go_on(weak.clone(), begun));
         tokio::spawn(time::keep_time(weak, rearm));
         Ok(owner)
     }
@@ -275,7 +283,12 @@ impl Engine {
     async fn begin(&self, is_cut: bool) -> Result<(), LogFailure> {
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
+        let wall = self.env.clock.wall();
         self.durably(|core, now| {
+            // Before anything that time may decide.
+            if let Some(heard) = core.heard.take() {
+                core.hear_clock(now, heard, wall);
+            }
             // Before the opening: it settles what the dead process held.
             for route in core.state.route_ids() {
                 core.adopt(now, route);
@@ -302,7 +315,11 @@ impl Engine {
                 other => unreachable!("its name is good, and the first: {other:?}"),
             }
         })
-        .await
+        .await?;
+        // What the last process had begun goes on; and a clock in doubt is looked at again.
+        self.jobs.notify_one();
+        self.rearm.notify_one();
+        Ok(())
     }
 
     /// Stops taking and granting, gives back what is held, seals the log and ends the drivers. Everything

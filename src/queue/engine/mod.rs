@@ -10,6 +10,7 @@ mod cache;
 mod compaction;
 mod drivers;
 mod grants;
+mod jobs;
 mod leaving;
 mod life;
 mod locked;
@@ -61,6 +62,10 @@ pub(crate) struct Engine {
     rearm: Arc<Notify>,
     /// The log has grown or shrunk: the keeper of segments looks again.
     upkeep: Arc<Notify>,
+    /// A job was begun.
+    pub(crate) jobs: Arc<Notify>,
+    /// A job has gone on, durably.
+    pub(crate) job_news: Notify,
     reads: mpsc::Sender<reading::ReadRequest>,
     /// Becomes set when the log has failed, or was closed.
     ended: watch::Sender<Option<EngineEnd>>,
@@ -82,6 +87,8 @@ pub(crate) struct Core {
     /// What single routes have of their own.
     terms: RoutePolicies,
     clock: time::QueueClock,
+    /// What the wall clock said at the opening, until its first events.
+    heard: Option<time::WallClock>,
     pub(crate) stage: QueueStage,
     /// A panic cut off an operation in its middle: state and log may have come apart.
     broken: bool,
@@ -297,8 +304,8 @@ impl Engine {
     }
 
     /// A wall-clock moment in queue time.
-    pub(crate) fn queue_time(&self, now: Now, moment: Wall) -> QueueMs {
-        time::QueueClock::at_wall(&*self.env.clock, now, moment)
+    pub(crate) fn queue_time(&self, state: &QueueState, now: Now, moment: Wall) -> QueueMs {
+        time::QueueClock::at_wall(&*self.env.clock, state, now, moment)
     }
 
     /// An enqueue was refused: a full disk may have room by now.

@@ -74,9 +74,9 @@ impl Core {
                 self.wake_for(*id);
             }
             Event::Restored { image, .. } => self.waiting.wake(image.route),
-            Event::RoutePaused { paused: false, .. } | Event::Quarantined { .. } => {
-                self.waiting.wake_each()
-            }
+            Event::RoutePaused { paused: false, .. }
+            | Event::Quarantined { .. }
+            | Event::ClockSet { .. } => self.waiting.wake_each(),
             Event::Removed { id, .. } => {
                 self.waiting.lease_lost();
                 self.left(before, *id);

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Engine;
 use super::locked::Watched;
+use super::{Core, Engine, QueueStage};
 use crate::core::{Input, MonoMs, Now, QueueMs, QueueState, Reply, SpanMs};
 use crate::env::{Clock, Mono, Point, Wall};
 
 /// Events of one tick under the lock: a few hundred microseconds of it.
 const TICK_EVENTS_MAX: usize = 1024;
+
+/// How often a clock in doubt is looked at.
+const ASK_CLOCK: SpanMs = SpanMs(1_000);
 
 /// By how much time does its work late, where that point fires.
 const LATE: Duration = Duration::from_millis(200);
@@ -31,13 +34,28 @@ pub(super) struct QueueClock {
 }
 
 impl QueueClock {
-    pub(super) fn new(clock: &dyn Clock, last: QueueMs) -> Self {
-        let wall = QueueMs(clock.wall().unix_ms());
-        Self {
-            opened_at: wall.max(last),
+    /// For a log that ended with `state`. Where the wall clock stands too far from there, it is not believed.
+    pub(super) fn new(
+        clock: &dyn Clock,
+        state: &QueueState,
+        jump_max: SpanMs,
+    ) -> (Self, WallClock) {
+        let verdict = judge(clock.wall(), state.at(), state, jump_max);
+        let opened_at = match verdict {
+            WallClock::Agrees { at, .. } => at,
+            WallClock::Doubtful => state.at(),
+        };
+        let clock = Self {
+            opened_at,
             opened_mono: clock.now(),
             armed: None,
-        }
+        };
+        (clock, verdict)
+    }
+
+    /// Goes on from that time, which is not before its own.
+    pub(super) fn go_on_from(&mut self, now: Now, at: QueueMs) {
+        self.opened_at = self.opened_at.after(at.since(now.queue));
     }
 
     pub(super) fn now(&self, clock: &dyn Clock) -> Now {
@@ -55,9 +73,18 @@ impl QueueClock {
         }
     }
 
-    /// A wall-clock moment in queue time: as far from now as the wall clock says it is.
-    pub(super) fn at_wall(clock: &dyn Clock, now: Now, moment: Wall) -> QueueMs {
-        now.queue.moved(clock.wall().unix_ms(), moment.unix_ms())
+    /// A wall-clock moment in queue time: as far from now as the wall clock says it is. While nobody knows what time it
+    /// is, whoever named the moment is believed.
+    pub(super) fn at_wall(
+        clock: &dyn Clock,
+        state: &QueueState,
+        now: Now,
+        moment: Wall,
+    ) -> QueueMs {
+        match state.clock_doubt() {
+            Some(_) => QueueMs(moment.unix_ms()).after(state.ahead()),
+            None => now.queue.moved(clock.wall().unix_ms(), moment.unix_ms()),
+        }
     }
 
     /// The earliest moment at which time alone changes something.
@@ -80,24 +107,115 @@ impl QueueClock {
     }
 }
 
+/// What the wall clock says of how long the log was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WallClock {
+    /// It may be right.
+    Agrees {
+        /// The time that it is then.
+        at: QueueMs,
+        /// By how much that runs ahead of it.
+        ahead: SpanMs,
+    },
+    /// It stands where it can't be.
+    Doubtful,
+}
+
+/// Whether the wall clock may be right, for a log whose time is `last`: it stands near that, or near the time that is as
+/// much behind it as an operator has accepted.
+fn judge(wall: Wall, last: QueueMs, state: &QueueState, jump_max: SpanMs) -> WallClock {
+    let wall = QueueMs(wall.unix_ms());
+    let agrees = |ahead: SpanMs| WallClock::Agrees {
+        at: wall.after(ahead).max(last),
+        ahead,
+    };
+    let is_near = |at: QueueMs| at.since(last).max(last.since(at)) <= jump_max;
+    // A new log knows of no time.
+    if is_near(wall) || last == QueueMs(0) || planted!(Bug::ClockBelieved) {
+        return agrees(SpanMs(0));
+    }
+    match is_near(wall.after(state.ahead())) {
+        true => agrees(state.ahead()),
+        false => WallClock::Doubtful,
+    }
+}
+
+impl Core {
+    /// At an opening: what the wall clock says holds, or is doubted.
+    pub(super) fn hear_clock(&mut self, now: Now, verdict: WallClock, wall: Wall) {
+        match verdict {
+            WallClock::Agrees { at, ahead } if ahead != self.state.ahead() => {
+                self.set_clock(now, at, ahead);
+            }
+            WallClock::Agrees { .. } => {}
+            WallClock::Doubtful => {
+                let last = self.state.at().0;
+                let wall = wall.unix_ms();
+                tracing::error!(
+                    wall_unix_ms = wall,
+                    log_unix_ms = last,
+                    "the clock has moved further while the log was closed than `clock_jump_max` allows, and is not \
+                     believed: commands with deadlines wait until it agrees again, or until `leasebridge clock accept`"
+                );
+                let doubted = self.run(now, Input::DoubtClock, &[]);
+                debug_assert!(doubted.is_ok(), "nobody refuses to doubt");
+            }
+        }
+    }
+
+    fn set_clock(&mut self, now: Now, at: QueueMs, ahead: SpanMs) {
+        let set = self.run(now, Input::SetClock { at, ahead }, &[]);
+        debug_assert!(set.is_ok(), "it is never refused");
+        self.clock.go_on_from(now, self.state.at());
+    }
+
+    /// While the clock is in doubt: whether it agrees by now.
+    fn ask_clock_again(&mut self, now: Now, wall: Wall, jump_max: SpanMs) {
+        if self.state.clock_doubt().is_none() {
+            return;
+        }
+        if let WallClock::Agrees { at, ahead } = judge(wall, now.queue, &self.state, jump_max) {
+            tracing::info!("the clock agrees with the log again, and is believed");
+            self.set_clock(now, at, ahead);
+        }
+    }
+
+    /// An operator says that the wall clock is right. Whether it was in doubt.
+    pub(crate) fn accept_clock(&mut self, now: Now, wall: Wall) -> bool {
+        if self.state.clock_doubt().is_none() {
+            return false;
+        }
+        let wall = QueueMs(wall.unix_ms());
+        // Time never runs backwards: it is ahead of the wall clock from now on.
+        self.set_clock(now, wall, now.queue.since(wall));
+        true
+    }
+}
+
 impl Engine {
     /// Lets time do its work once. Says whether there is more, else when to come again.
     fn tick(&self) -> Result<Option<MonoMs>, More> {
         let jitter = self.env.entropy.next_u64();
         let mut outcome = Ok(None);
+        let wall = self.env.clock.wall();
+        let jump_max = SpanMs::from_duration(self.options.clock_jump_max);
         // Nobody waits for this to be durable: what it did is found due again after a crash.
         let _rests = self.with(|core, now| {
             let input = Input::Tick {
                 jitter,
                 limit: TICK_EVENTS_MAX,
             };
-            if core.stage < super::QueueStage::Closed
+            if core.stage < QueueStage::Closed {
+                core.ask_clock_again(now, wall, jump_max);
+            }
+            if core.stage < QueueStage::Closed
                 && core.run(now, input, &[]) == Ok(Reply::Ticked { more: true })
             {
                 outcome = Err(More);
                 return;
             }
-            let next = core.clock.next(&core.state);
+            let again = core.state.clock_doubt().map(|_| now.mono.after(ASK_CLOCK));
+            let next = core.clock.next(&core.state).into_iter().chain(again).min();
             core.clock.armed = next;
             outcome = Ok(next);
         });

@@ -1289,6 +1289,12 @@ pub struct QueueStatus {
     /// From the first record of a batch to the batch being durable; one entry a batch.
     #[prost(message, optional, tag = "7")]
     pub commit_wait: ::core::option::Option<Distribution>,
+    /// The clock moved too far while the log was closed, and is not believed; and how many ready tasks with deadlines wait
+    /// until it is.
+    #[prost(bool, tag = "8")]
+    pub clock_doubted: bool,
+    #[prost(uint64, tag = "9")]
+    pub clock_waiting: u64,
 }
 /// How many tasks are where.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1828,6 +1834,9 @@ pub struct PoisonSelection {
     /// With a purge: let the keys go even of tasks that may have been executed. Keys of the others go in any case.
     #[prost(bool, tag = "3")]
     pub release_key: bool,
+    /// With `all_of_route`: answer as soon as the job is begun. It goes on in the bridge, over restarts, whoever waits.
+    #[prost(bool, tag = "4")]
+    pub as_job: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PoisonResult {
@@ -1836,6 +1845,42 @@ pub struct PoisonResult {
     /// Ids that were not in poison.
     #[prost(message, repeated, tag = "2")]
     pub missing: ::prost::alloc::vec::Vec<TaskId>,
+    /// With `all_of_route`: what does it.
+    #[prost(message, optional, tag = "3")]
+    pub job: ::core::option::Option<PoisonJob>,
+}
+/// A requeue or a purge of all that was in poison when it began. What got there later it leaves alone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PoisonJob {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// `requeue`, `purge`, `purge with keys`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Empty: all routes.
+    #[prost(string, tag = "3")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub begun_unix_ms: u64,
+    /// Tasks that were in poison then, and those that were changed so far.
+    #[prost(uint64, tag = "5")]
+    pub total: u64,
+    #[prost(uint64, tag = "6")]
+    pub changed: u64,
+    /// 0 while it runs.
+    #[prost(uint64, tag = "7")]
+    pub ended_unix_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPoisonJobsRequest {
+    /// 0: all of them.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPoisonJobsReply {
+    #[prost(message, repeated, tag = "1")]
+    pub jobs: ::prost::alloc::vec::Vec<PoisonJob>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RouteRequest {
@@ -1870,6 +1915,14 @@ pub struct MoveRouteReply {
     pub kept_leased: u64,
     #[prost(uint64, tag = "4")]
     pub kept_poison: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptClockRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptClockReply {
+    /// It was in doubt.
+    #[prost(bool, tag = "1")]
+    pub was_doubted: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
@@ -2088,6 +2141,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("leasebridge.v1.Admin", "PurgePoison"));
             self.inner.unary(req, path, codec).await
         }
+        /// The requeues and purges of all that run, and the last of those that are over.
+        pub async fn list_poison_jobs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPoisonJobsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPoisonJobsReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/leasebridge.v1.Admin/ListPoisonJobs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("leasebridge.v1.Admin", "ListPoisonJobs"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn pause_route(
             &mut self,
             request: impl tonic::IntoRequest<super::RouteRequest>,
@@ -2153,6 +2231,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("leasebridge.v1.Admin", "MoveRoute"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says that the bridge's clock is right, where it is in doubt.
+        pub async fn accept_clock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptClockReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/leasebridge.v1.Admin/AcceptClock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("leasebridge.v1.Admin", "AcceptClock"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What happens to tasks, in order, each after it is durable.
         pub async fn watch(
             &mut self,
@@ -2216,6 +2319,14 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::PoisonSelection>,
         ) -> std::result::Result<tonic::Response<super::PoisonResult>, tonic::Status>;
+        /// The requeues and purges of all that run, and the last of those that are over.
+        async fn list_poison_jobs(
+            &self,
+            request: tonic::Request<super::ListPoisonJobsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPoisonJobsReply>,
+            tonic::Status,
+        >;
         async fn pause_route(
             &self,
             request: tonic::Request<super::RouteRequest>,
@@ -2230,6 +2341,14 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::MoveRouteRequest>,
         ) -> std::result::Result<tonic::Response<super::MoveRouteReply>, tonic::Status>;
+        /// Says that the bridge's clock is right, where it is in doubt.
+        async fn accept_clock(
+            &self,
+            request: tonic::Request<super::AcceptClockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptClockReply>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::LifecycleEvent, tonic::Status>,
@@ -2533,6 +2652,51 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/leasebridge.v1.Admin/ListPoisonJobs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPoisonJobsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ListPoisonJobsRequest>
+                    for ListPoisonJobsSvc<T> {
+                        type Response = super::ListPoisonJobsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPoisonJobsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_poison_jobs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPoisonJobsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/leasebridge.v1.Admin/PauseRoute" => {
                     #[allow(non_camel_case_types)]
                     struct PauseRouteSvc<T: Admin>(pub Arc<T>);
@@ -2647,6 +2811,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MoveRouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/leasebridge.v1.Admin/AcceptClock" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceptClockSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::AcceptClockRequest>
+                    for AcceptClockSvc<T> {
+                        type Response = super::AcceptClockReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptClockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::accept_clock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceptClockSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -66,6 +66,8 @@ fn full(numbers: &DistinctNumbers) -> Snapshot {
             counts: lane_counts(numbers),
             totals: lane_totals(numbers),
             keys: n(),
+            clock_doubted: true,
+            clock_waiting: n(),
             cache: CacheStatus {
                 bytes: n(),
                 bytes_max: n(),

@@ -202,3 +202,26 @@ fn an_effect_that_was_told_is_there_after_a_start() {
     let fails = troubled(rules(), 1, 2, disk(DiskFault::SyncError));
     rejects(&forgotten, &fails, DurableIsDurable, &["effect file"]);
 }
+
+#[test]
+fn a_job_requeues_what_was_in_poison_when_it_was_asked_for() {
+    let refused = |story: Story, epoch| {
+        let end = ended("poison").because("refused");
+        story.granted(1, epoch).ended("refused", 1, epoch, end)
+    };
+    let once = refused(story().enqueued(1), 1);
+    // Granted at 6 s.
+    let rules = |at| asked(rules(), at, Ask::RequeueJob);
+    let requeued = once.clone().told("requeued", 1);
+    accepts(&requeued, &rules(7), &[DurableIsDurable]);
+    rejects(
+        &requeued,
+        &rules(4),
+        DurableIsDurable,
+        &["after the last job was asked for at 4.000 s"],
+    );
+    let again = refused(requeued, 2).told("requeued", 1);
+    rejects(&again, &rules(7), DurableIsDurable, &["after the last job"]);
+    let by_hand = asked(rules(7), 8, Ask::Requeue);
+    accepts(&again, &by_hand, &[]);
+}

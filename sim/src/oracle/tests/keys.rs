@@ -140,9 +140,14 @@ fn a_wall_clock_that_was_set_forward_shortens_the_window() {
     let finished = bound().delivered(1, 1).restarted(ready(0));
     let again = finished.keyed(2, "k", 7).accepted(2, 2, false);
     rejects(&again, &rules(), OneTaskPerKey, &["one key, two tasks"]);
-    let host = BRIDGE.into();
-    let leap = |ms| troubled(rules(), 6, 6, FaultKind::Jump { host, ms });
+    let leap = |ms| {
+        let host = BRIDGE.into();
+        troubled(rules(), 6, 6, FaultKind::Jump { host, ms })
+    };
     accepts(&again, &leap(3_600_000), &[OneTaskPerKey]);
+    // Nobody believes that 91 days have passed.
+    let far = leap(91 * 24 * 3_600_000);
+    rejects(&again, &far, OneTaskPerKey, &["one key, two tasks"]);
 }
 
 #[test]

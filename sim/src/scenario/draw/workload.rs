@@ -241,6 +241,7 @@ fn operator_act(scenario: &Scenario, act: &OperatorAct, draws: &mut Draws) -> Op
     let route = act.route.clone().unwrap_or_else(|| drawn.name.clone());
     let kind = match act.act {
         Act::RequeueAll => OpKind::RequeueAll,
+        Act::RequeueJob => OpKind::RequeueJob,
         Act::Purge => OpKind::Purge { route },
         Act::Pause(span) => OpKind::Pause {
             route,

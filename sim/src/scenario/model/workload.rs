@@ -89,6 +89,8 @@ pub struct OperatorAct {
 pub enum Act {
     /// Requeue everything in poison.
     RequeueAll,
+    /// Have everything in poison requeued by a job; core speed only.
+    RequeueJob,
     /// Purge the oldest task in poison.
     Purge,
     /// Pause a route for so long.

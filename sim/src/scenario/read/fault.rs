@@ -174,8 +174,8 @@ fn parameters(section: &Section<'_>, what: FaultTemplate) -> Result<FaultTemplat
             FaultTemplate::Drift(section.range("ppm", allowed, default)?)
         }
         FaultTemplate::Jump(default) => {
-            let day = 86_400_000;
-            let allowed = Between::new(Shift(-day), Shift(day));
+            let century = 100 * 365 * 86_400_000;
+            let allowed = Between::new(Shift(-century), Shift(century));
             FaultTemplate::Jump(section.range("by", allowed, default)?)
         }
         FaultTemplate::Point { one_in, .. } => FaultTemplate::Point {

@@ -122,9 +122,18 @@ pub(super) fn operators(
 
 fn act(section: &Section<'_>) -> Result<Act, ScenarioError> {
     let field = section.need("act")?;
-    let names = ["requeue_all", "purge", "pause", "move_route", "drain"].map(|name| (name, name));
+    let names = [
+        "requeue_all",
+        "requeue_job",
+        "purge",
+        "pause",
+        "move_route",
+        "drain",
+    ]
+    .map(|name| (name, name));
     Ok(match field.choice("act", &names)? {
         "requeue_all" => Act::RequeueAll,
+        "requeue_job" => Act::RequeueJob,
         "purge" => Act::Purge,
         "move_route" => Act::MoveRoute,
         "pause" => {

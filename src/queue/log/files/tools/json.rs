@@ -10,6 +10,7 @@ use crate::core::event::{
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, Fingerprint, KeyHash, SegmentNo, TaskId};
 use crate::core::time::QueueMs;
+use crate::core::{JobKind, PoisonJob};
 use crate::journal::{Control, LogRecord, Placed};
 
 /// A record and where it stands.
@@ -25,6 +26,8 @@ pub(super) fn record(segment: SegmentNo, placed: &Placed<'_>) -> Value {
                 "routes": base.routes.iter().map(|(name, paused)| {
                     json!({ "name": name, "paused": paused })
                 }).collect::<Vec<_>>(),
+                "ahead_ms": base.ahead.0,
+                "jobs": base.jobs.iter().map(job_json).collect::<Vec<_>>(),
             }),
         ),
         LogRecord::Control(Control::Roll { next }) => ("roll", json!({ "next": next.0 })),
@@ -65,6 +68,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::KeysForgotten { .. } => "keys_forgotten",
         Event::EpochsRaised { .. } => "epochs_raised",
         Event::OriginsKept { .. } => "origins_kept",
+        Event::Job(_) => "job",
+        Event::ClockSet { .. } => "clock_set",
         _ => "volatile",
     }
 }
@@ -126,6 +131,8 @@ fn event_json(event: &Event) -> Value {
         Event::KeysForgotten { before } => json!({ "before": before.0 }),
         Event::EpochsRaised { by } => json!({ "by": by }),
         Event::OriginsKept { origins, .. } => origins_json(origins),
+        Event::Job(job) => job_json(job),
+        Event::ClockSet { at, ahead } => json!({ "at": at.0, "ahead_ms": ahead.0 }),
         _ => json!({}),
     }
 }
@@ -140,6 +147,23 @@ fn origins_json(origins: &OriginsImage) -> Value {
         json!({ "first": first.to_string(), "last": last.to_string() })
     });
     json!({ "openings": openings.collect::<Vec<_>>(), "drained": drained.collect::<Vec<_>>() })
+}
+
+fn job_json(job: &PoisonJob) -> Value {
+    json!({
+        "job": job.id.0,
+        "kind": match job.kind {
+            JobKind::Requeue => "requeue",
+            JobKind::Purge { release_key: false } => "purge",
+            JobKind::Purge { release_key: true } => "purge with keys",
+        },
+        "route": job.route.map(|route| route.0),
+        "begun": job.begun.0,
+        "total": job.total,
+        "cursor": job.cursor.map(|id| id.to_string()),
+        "changed": job.changed,
+        "ended": job.ended.map(|at| at.0),
+    })
 }
 
 fn settled_json(settled: &Settled) -> Value {

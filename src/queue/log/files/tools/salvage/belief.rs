@@ -13,7 +13,7 @@ use crate::core::event::{
 };
 use crate::core::history::Attempt;
 use crate::core::ids::{BodyRef, Epoch, KeyHash, RouteId, Seq, TaskId};
-use crate::core::{Impossible, QueueState};
+use crate::core::{Impossible, PoisonJob, QueueState};
 use crate::queue::DEFAULT_ROUTE;
 
 /// What stands in the history of a task that may have been executed in a gap.
@@ -214,7 +214,11 @@ impl Belief {
             Event::RouteDefined { route, .. } => {
                 need_route(state, RouteId(route.0.saturating_sub(1)))?
             }
-            Event::RoutePaused { route, .. } | Event::Rerouted { route, .. } => {
+            Event::RoutePaused { route, .. }
+            | Event::Rerouted { route, .. }
+            | Event::Job(PoisonJob {
+                route: Some(route), ..
+            }) => {
                 need_route(state, *route)?;
             }
             _ => {}
