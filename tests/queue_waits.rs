@@ -9,8 +9,8 @@ use leasebridge::core::event::{Isolation, Next};
 use leasebridge::core::{LaneCounts, TaskId};
 use leasebridge::env;
 use leasebridge::queue::{
-    EnqueueError, Failure, Heard, LeaseError, LifecycleEvent, LifecycleFeed, LifecycleKind,
-    QueueOptions, SafeTaskQueue, TaskOptions,
+    Backoff, EnqueueError, Failure, Heard, LeaseError, LifecycleEvent, LifecycleFeed,
+    LifecycleKind, QueueOptions, SafeTaskQueue, TaskOptions,
 };
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
@@ -295,7 +295,11 @@ async fn told(feed: &mut LifecycleFeed, queue: &Queue) -> Arc<LifecycleEvent> {
 fn each_event_says_when_it_was_and_on_which_route() {
     let disk = disk();
     let done = life(|| async {
-        let queue = open(options(&disk, 0)).await;
+        let queue = open(QueueOptions {
+            backoff: Backoff::Schedule(vec![Duration::from_secs(1)]),
+            ..options(&disk, 0)
+        });
+        let queue = queue.await;
         put(&queue, "x").await;
         let mut feed = queue.subscribe();
         let lease = queue.lease("default").await.unwrap();
