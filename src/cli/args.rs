@@ -6,8 +6,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    bench, clock, demo, enqueue, exit, explain, journal, poison, receiver, route, run, status,
-    watch,
+    bench, check_endpoint, clock, demo, enqueue, exit, explain, journal, poison, receiver, route,
+    run, status, watch,
 };
 
 /// A durable lease queue that delivers commands over sockets and gRPC and never loses one.
@@ -107,6 +107,7 @@ pub(crate) enum CliCommand {
     Clock(clock::ClockArgs),
     Journal(journal::JournalArgs),
     Bench(bench::BenchArgs),
+    CheckEndpoint(check_endpoint::CheckEndpointArgs),
     /// Check the configuration and print what it comes to, without starting anything
     CheckConfig,
 }
@@ -148,6 +149,8 @@ mod tests {
             "journal repair folder --yes",
             "journal salvage folder --to other",
             "check-config",
+            "check-endpoint 127.0.0.1:1 --grpc 127.0.0.1:2 --route lamps --body x --secret s --patience 2s --json",
+            "check-endpoint --grpc unix:/run/x.sock",
         ] {
             let words = format!("leasebridge {line} --log debug --log-format json -c file.toml");
             let cli = Cli::try_parse_from(words.split_whitespace());
@@ -163,6 +166,7 @@ mod tests {
             "enqueue --history-host east",
             "receiver --out x --print",
             "status --bridge nowhere",
+            "check-endpoint",
         ] {
             let words = format!("leasebridge {line}");
             assert!(
@@ -178,8 +182,16 @@ mod tests {
         cli.build();
         insta::assert_snapshot!("help", cli.render_long_help());
         for name in [
-            "run", "receiver", "enqueue", "status", "explain", "poison", "watch", "journal",
-            "demo", "run", "receiver", "enqueue", "status", "explain", "poison", "watch",
+            "run",
+            "receiver",
+            "enqueue",
+            "status",
+            "explain",
+            "poison",
+            "watch",
+            "journal",
+            "demo",
+            "check-endpoint",
         ] {
             let subcommand = cli.find_subcommand_mut(name).expect("it is one of ours");
             let shown = subcommand.clone().term_width(100).render_long_help();

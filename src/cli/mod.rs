@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod check_config;
+mod check_endpoint;
 mod client;
 mod clock;
 mod config;
@@ -109,6 +110,7 @@ async fn dispatch(
         CliCommand::Clock(args) => clock::run(args, context).await,
         CliCommand::Journal(args) => journal::run(args, context).await,
         CliCommand::Bench(args) => bench::run(args).await,
+        CliCommand::CheckEndpoint(args) => check_endpoint::run(args, context).await,
         CliCommand::CheckConfig => check_config::run(config_file.as_deref(), &context.config),
     }
 }
