@@ -358,11 +358,13 @@ impl Engine {
     }
 
     /// Tells the bridge of `link` what is being worked on for long enough, and how many bytes it was sent have arrived.
-    pub(super) fn tell_working(&self, link: LinkId, now: Mono, received_bytes: u64) {
+    /// Whether there was anything to tell.
+    pub(super) fn tell_working(&self, link: LinkId, now: Mono, received_bytes: u64) -> bool {
         let mut state = self.state();
         let Some(link) = state.links.get_mut(&link) else {
-            return;
+            return false;
         };
+        let mut told = false;
         let again = now + self.options.heartbeat;
         for ((delivery, send), due) in &mut link.unanswered {
             if *due <= now {
@@ -373,9 +375,10 @@ impl Engine {
                     received_bytes,
                 };
                 // A link that is gone needs no sign of life.
-                let _ = link.sender.force(Kind::Working(working));
+                told |= link.sender.force(Kind::Working(working)).is_ok();
             }
         }
+        told
     }
 
     /// Starts to drain: nothing new runs.

@@ -400,8 +400,12 @@ impl<'a> GreetedLink<'a> {
             self.tell_received(now)?;
         }
         self.engine.turn_away(now);
-        let received = self.telling(now);
-        self.engine.tell_working(self.id, now, received);
+        let received = self.told.map_or(0, |_| self.received.bytes());
+        let told = self.engine.tell_working(self.id, now, received);
+        // What nobody was told is still to be told.
+        if told {
+            self.told = self.told.map(|_| (received, now));
+        }
         Ok(())
     }
 

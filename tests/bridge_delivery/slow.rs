@@ -55,8 +55,11 @@ async fn a_body_that_is_longer_on_its_way_than_any_patience_is_executed_once() {
     for transport in [Socket, Grpc] {
         let queue = TestQueue::open(&["a"]).await;
         let handler = Scripted::eager();
-        let endpoint = receiver(handler.clone()).await;
-        let (proxy, options) = proxied(&endpoint, transport).await;
+        // Nobody beats meanwhile: how far the body has come is told because it has come, and not with something else.
+        let seldom = Duration::from_secs(30);
+        let endpoint = receiver_with(handler.clone(), |options| options.heartbeat = seldom).await;
+        let (proxy, mut options) = proxied(&endpoint, transport).await;
+        options.heartbeat = seldom;
         let bridge = start(&queue, vec![options]);
         let id = queue.put("a", vec![b'x'; LARGE_BYTES]).await;
         queue.done("a", 1).await;
