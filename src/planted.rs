@@ -108,6 +108,8 @@ catalogue! {
         "a write that found the disk full is passed over, because enqueues are refused anyway",
     NoFilesIsTheEnd = "no_files_is_the_end" in "queue":
         "a file that can't be opened for want of descriptors is taken for a failed disk",
+    PlaceNotAsked = "place_not_asked" in "queue":
+        "an open segment takes writes, so nobody looks whether the next opening would find it",
     LastBatchNotRewritten = "last_batch_not_rewritten" in "queue":
         "an opening builds on the last batch as it reads it from the page cache",
     SettledToldEarly = "settled_told_early" in "queue":

@@ -1,9 +1,10 @@
 //! What the plan does to a disk, over the disk's own faults.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::host::Host;
+use super::host::{DIR, Host};
 use super::world::World;
 use crate::disk::{self, Fault, FaultRule, OpKind};
 use crate::history::What;
@@ -81,6 +82,11 @@ impl Damage {
             DiskFault::LostEntry => {
                 let damage = damage.counted(FaultCounter::Fault("lost_entry"));
                 damage.hurt(world, times.max(1), lose);
+                return damage;
+            }
+            DiskFault::FolderReplaced => {
+                let damage = damage.counted(FaultCounter::Fault("folder_replaced"));
+                damage.hurt(world, times.max(1), replace);
                 return damage;
             }
         };
@@ -176,6 +182,13 @@ fn flip(host: &Host, draws: &mut Draws) -> Option<String> {
     flipped
         .is_ok()
         .then(|| format!("bit {bit} of byte {offset} of {} flipped", path.display()))
+}
+
+/// Puts a copy in the place of the log's folder.
+fn replace(host: &Host, _: &mut Draws) -> Option<String> {
+    let replaced = host.disk.replace_folder(Path::new(DIR));
+    let text = || "copies stand in the place of the log's files".to_owned();
+    replaced.is_ok().then(text)
 }
 
 /// Loses a segment's name.

@@ -58,6 +58,15 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// A file with the bytes that a read sees of this one, all of them durable: what a copy of it holds.
+    pub(super) fn copied(&self) -> Self {
+        Self {
+            durable: self.cached.clone(),
+            cached: self.cached.clone(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.cached.len()
     }

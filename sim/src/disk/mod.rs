@@ -258,6 +258,20 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Puts a copy in the place of a folder, as whoever restores it or mounts another file system over it does. Open
+    /// handles stay good, and what is written through them is found by nobody.
+    ///
+    /// # Errors
+    /// When there is nothing in it.
+    pub fn replace_folder(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.replace_files(dir) == 0 {
+            return Err(nothing_there(dir));
+        }
+        state.stats.injected("folder_replaced");
+        Ok(())
+    }
+
     /// The files and their sizes in bytes, by path.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         let state = self.state();
@@ -318,7 +332,8 @@ pub struct DiskStats {
     pub last_op: OpNumber,
     /// Operations by kind.
     pub ops: BTreeMap<OpKind, u64>,
-    /// Faults that struck, by name (see [`Fault::name`]; also `quota`, `bit_flip`, `lost_entry`).
+    /// Faults that struck, by name (see [`Fault::name`]; also `quota`, `bit_flip`, `lost_entry`,
+    /// `folder_replaced`).
     pub faults: BTreeMap<&'static str, u64>,
     /// Deaths of a process.
     pub deaths: u64,

@@ -147,6 +147,13 @@ impl Names {
         true
     }
 
+    /// Puts another file in the place of the one at `path`, durably, whatever a power cut would have left there.
+    pub(super) fn replace(&mut self, path: &Path, inode: Inode) {
+        self.lose(path);
+        self.now.insert(path.to_path_buf(), inode);
+        self.durable.insert(path.to_path_buf(), inode);
+    }
+
     /// Whether any name leads to `inode`, or may again after a power failure.
     pub(super) fn refers_to(&self, inode: Inode) -> bool {
         let pending = self.pending.iter().any(

@@ -171,6 +171,22 @@ impl DiskState {
         self.next_inode
     }
 
+    /// Puts copies in the place of all files in `dir`: who has one of them open writes where nobody looks from now on.
+    /// How many there were.
+    pub(super) fn replace_files(&mut self, dir: &Path) -> usize {
+        let inside = |path: &&PathBuf| path.parent() == Some(dir);
+        let paths = self.names.files().map(|(path, _)| path);
+        let paths: Vec<_> = paths.filter(inside).cloned().collect();
+        for path in &paths {
+            let copy = self.content(path).map(Content::copied).unwrap_or_default();
+            let inode = self.new_file();
+            self.file(inode).content = copy;
+            self.names.replace(path, inode);
+        }
+        self.forget_unreachable();
+        paths.len()
+    }
+
     /// Takes the lock on `path` and gives it a number, if nobody holds it.
     pub(super) fn take_lock(&mut self, path: &Path) -> Option<u64> {
         if self.locks.contains_key(path) {

@@ -1,5 +1,8 @@
 //! What a plan's disk faults do to a simulated disk.
 
+use std::path::Path;
+
+use super::bridge_host::QUEUE_DIR;
 use super::seat::Seat;
 use super::shared::Shared;
 use crate::disk::{self, Fault, FaultRule, OpKind, SimDisk};
@@ -58,6 +61,10 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
             let times = manner.times.max(1);
             let hit = (0..times).filter(|_| rot(disk, manner.fault, &mut draws));
             return DiskOn::AtRest(hit.count() as u64);
+        }
+        DiskFault::FolderReplaced => {
+            let replaced = disk.replace_folder(Path::new(QUEUE_DIR));
+            return DiskOn::AtRest(u64::from(replaced.is_ok()));
         }
     };
     let mut rule = FaultRule::new(fault).one_in(manner.one_in);

@@ -255,6 +255,8 @@ pub enum DiskFault {
     },
     /// A file's directory entry is gone.
     LostEntry,
+    /// Copies stand where the log's files were; who has those open writes where nobody looks.
+    FolderReplaced,
 }
 
 impl FaultKind {

@@ -127,5 +127,6 @@ fn disk(kind: DiskWhat, draws: &mut Draws) -> DiskFault {
             }
         }
         DiskWhat::LostEntry => DiskFault::LostEntry,
+        DiskWhat::FolderReplaced => DiskFault::FolderReplaced,
     }
 }

@@ -134,6 +134,8 @@ pub enum DiskWhat {
     SlowSync(Between<Micros>),
     /// A directory entry is gone.
     LostEntry,
+    /// The log's folder is another one.
+    FolderReplaced,
 }
 
 impl FaultTemplate {
@@ -192,7 +194,10 @@ impl FaultTemplate {
     pub fn is_instant(&self) -> bool {
         match self {
             Self::Jump(_) => true,
-            Self::Disk { kind, .. } => matches!(kind, DiskWhat::BitFlip | DiskWhat::LostEntry),
+            Self::Disk { kind, .. } => matches!(
+                kind,
+                DiskWhat::BitFlip | DiskWhat::LostEntry | DiskWhat::FolderReplaced
+            ),
             _ => false,
         }
     }
@@ -214,6 +219,7 @@ impl DiskWhat {
             Self::MisdirectedWrite => "misdirected_write",
             Self::SlowSync(_) => "slow_sync",
             Self::LostEntry => "lost_entry",
+            Self::FolderReplaced => "folder_replaced",
         }
     }
 

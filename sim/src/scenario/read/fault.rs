@@ -75,6 +75,7 @@ fn kinds() -> Vec<(&'static str, FaultTemplate)> {
         once(DiskWhat::MisdirectedWrite),
         once(DiskWhat::BitFlip),
         once(DiskWhat::LostEntry),
+        once(DiskWhat::FolderReplaced),
         while_on(DiskWhat::SyncLies, Between::new(1, 4)),
         while_on(DiskWhat::NoSpace(Between::new(20, 90)), always),
         while_on(DiskWhat::NoFiles, always),

@@ -104,6 +104,11 @@ impl MarkFile {
         }
     }
 
+    /// Whether the next opening will find this file.
+    pub(super) async fn is_in_place(&self) -> io::Result<bool> {
+        self.file.is_at(&self.path).await
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -114,13 +114,18 @@ impl SegmentFiles {
         self.check_place(&slot).await
     }
 
-    /// Fails if the segment or the lock is not where the next opening looks for them: the folder was removed, renamed or
-    /// unmounted, or somebody tidied it up. A log that goes on elsewhere would be found by nobody, and without the lock's
-    /// file a second process would write beside this one.
+    /// Fails if the segment, the mark or the lock is not where the next opening looks for them: the folder was removed,
+    /// renamed or unmounted, or somebody tidied it up. A log that goes on elsewhere would be found by nobody, without the
+    /// mark its end could be missing unseen, and without the lock's file a second process would write beside this one.
     async fn check_place(&self, slot: &SlotFile) -> Result<(), DiskFailure> {
+        if planted!(Bug::PlaceNotAsked) {
+            return Ok(());
+        }
         let path = self.path(slot.slot);
         let is_there = slot.file.is_at(&path).await;
         self.found(&path, is_there)?;
+        let is_there = self.open_mark.is_in_place().await;
+        self.found(self.open_mark.path(), is_there)?;
         let path = self.dir.join(LOCK_FILE);
         let is_there = match self.lock.upgrade() {
             Some(lock) => lock.is_at(&path).await,
@@ -135,6 +140,7 @@ impl SegmentFiles {
         match is_there {
             Ok(true) => Ok(()),
             Ok(false) => {
+                reached!(Site::LogNotInPlace);
                 let gone = io::Error::new(io::ErrorKind::NotFound, GONE);
                 Err(self.fail("looking for", path, gone))
             }
