@@ -54,6 +54,8 @@ pub(super) struct KeeperOptions {
     pub(super) transport: TransportKind,
     pub(super) address: Address,
     pub(super) software: String,
+    /// How long a lease may be held.
+    pub(super) max_hold: Duration,
     pub(super) changed: Arc<Notify>,
     /// What its endpoint is told of the lives before this one.
     pub(super) earlier: Arc<EarlierLives>,
@@ -71,6 +73,7 @@ impl Keeper {
                 transport: options.transport,
                 address: options.address,
                 software: options.software,
+                max_hold: options.max_hold,
                 counters: Arc::clone(&counters),
                 changed: Arc::clone(&options.changed),
             },

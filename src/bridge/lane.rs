@@ -46,8 +46,8 @@ pub(super) struct DeliveryLane {
     settling: usize,
     announcer: Announcer,
     feed: DeliveryFeed,
-    /// How large a command usually is.
-    command_bytes: usize,
+    /// How large a command usually is, once one was seen.
+    command_bytes: Option<usize>,
     /// The queue has closed, or its journal has failed.
     over: bool,
 }
@@ -81,7 +81,8 @@ impl DeliveryLane {
             TaskQueueChannelAdapter::create_for_route(queue.clone(), name, concurrency, false)?;
         // Shut until a link is up: nothing is taken that can't be sent.
         adapter.set_open(false);
-        adapter.set_ahead((options.window_bytes / COMMAND_BYTES_GUESS).max(1));
+        // How many are worth it is known once a command has been seen, and how fast they go.
+        adapter.set_ahead(1);
         Ok(Self {
             gate: LaneGate::new(Arc::clone(&route)),
             route,
@@ -92,7 +93,7 @@ impl DeliveryLane {
             settling: 0,
             announcer: Announcer::default(),
             feed,
-            command_bytes: COMMAND_BYTES_GUESS,
+            command_bytes: None,
             over: false,
         })
     }
@@ -113,6 +114,7 @@ impl DeliveryLane {
             }
             let room = self.room();
             let link = self.gate.open_link();
+            let bytes = self.command_bytes();
             tokio::select! {
                 biased;
                 Some(finished) = self.deliveries.next(), if !self.deliveries.is_empty() => {
@@ -121,7 +123,7 @@ impl DeliveryLane {
                 Some(settled) = self.settlements.next(), if !self.settlements.is_empty() => {
                     self.settled(settled);
                 }
-                leases = take(link, &mut self.adapter, room), if !self.over && room > 0 => {
+                leases = take(link, bytes, &mut self.adapter, room), if !self.over && room > 0 => {
                     self.start(leases);
                 }
                 () = self.route.changed.notified() => self.announce(),
@@ -164,15 +166,24 @@ impl DeliveryLane {
             .gate
             .open_link()
             .map_or(0, |link| link.byte_room_left());
-        (left / self.command_bytes).max(1)
+        (left / self.command_bytes()).max(1)
+    }
+
+    fn command_bytes(&self) -> usize {
+        self.command_bytes.unwrap_or(COMMAND_BYTES_GUESS)
     }
 
     /// A command of so many bytes is sent: that is what the next ones are taken to be like, by and by. What is leased
     /// ahead is limited by it, so that no lease waits for minutes behind others on a slow link.
     fn learn_size(&mut self, bytes: usize) {
-        let usual = self.command_bytes - self.command_bytes / 8 + bytes.div_ceil(8);
-        self.command_bytes = usual.max(1);
-        let ahead = self.route.options.window_bytes / self.command_bytes;
+        let usual = self.command_bytes.unwrap_or(bytes);
+        let usual = usual - usual / 8 + bytes.div_ceil(8);
+        let usual = usual.max(1);
+        self.command_bytes = Some(usual);
+        let most = self.route.options.window_bytes;
+        let link = self.gate.open_link();
+        let most = link.map_or(most, |link| link.byte_window());
+        let ahead = most / usual;
         // In powers of two, so that it changes now and then only.
         let ahead = (ahead.max(1) + 1).next_power_of_two() / 2;
         self.adapter.set_ahead(ahead);
@@ -316,14 +327,15 @@ impl DeliveryLane {
     }
 }
 
-/// The next leases, once the link they would go over has room for them.
+/// The next leases, once the link they would go over has room for one of so many bytes.
 async fn take(
     link: Option<Arc<Link>>,
+    bytes: usize,
     adapter: &mut TaskQueueChannelAdapter<Command>,
     room: usize,
 ) -> Vec<Result<Lease<Command>, LeaseError>> {
     if let Some(link) = link {
-        link.room().await;
+        link.room(bytes).await;
     }
     adapter.next_batch(room).await
 }

@@ -23,7 +23,15 @@ pub(super) const PROBE_BYTES: usize = 64 << 10;
 /// Heartbeats whose acknowledgement is remembered to show something.
 pub(super) const PROBES_MAX: usize = 64;
 
-/// How large a lane takes a command to be before it has seen any: it leases few at first rather than too many.
+/// Into how many parts the time is divided for which a lease may be held from its grant on. What is on its way over a link
+/// is there within one of them, and what is leased ahead waits for another; one is for the execution and its answer. A
+/// lease that has lost one isn't fresh any more.
+pub(super) const HOLD_PARTS: u32 = 4;
+
+/// A command that arrives within this is sent without a look at what is left of its lease.
+pub(super) const SOON: Duration = Duration::from_secs(2);
+
+/// How large a lane takes a command to be before it has seen any.
 pub(super) const COMMAND_BYTES_GUESS: usize = 256 << 10;
 
 /// How long a link may seem to stand still at the least: an endpoint tells twice a second how far it has come, and

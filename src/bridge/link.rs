@@ -14,12 +14,13 @@ mod tallied;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::counters::LinkCounters;
-use super::limits::{PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
+use super::limits::{HOLD_PARTS, PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
 use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters, WindowLimits};
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, IdRange, SendNumber};
@@ -75,6 +76,8 @@ struct LinkParts {
     received: ReceivedCount,
     /// Bytes of commands that may be on their way.
     window_bytes: usize,
+    /// How long a lease may be held, from its grant on.
+    max_hold: Duration,
 }
 
 /// Heartbeats sent and answered.
@@ -123,6 +126,7 @@ impl Link {
             sender,
             received,
             window_bytes,
+            max_hold,
         } = parts;
         sender.set_frame_bytes_max(hello.frame_bytes_max);
         let bytes = match hello.tells_received {
@@ -133,13 +137,18 @@ impl Link {
             false => window_bytes.min(WINDOW_BYTES_UNTOLD_MAX),
         };
         let commands = usize::try_from(hello.in_flight_max).unwrap_or(usize::MAX);
+        let limits = WindowLimits {
+            commands,
+            bytes,
+            span: max_hold / HOLD_PARTS,
+        };
         let whole = WholeFrames {
             bytes: received.bytes(),
             at: clock.now(),
         };
         Self {
             transport,
-            waiters: Waiters::new(sender.clone(), WindowLimits { commands, bytes }),
+            waiters: Waiters::new(sender.clone(), limits),
             hello,
             sender,
             clock,
@@ -188,24 +197,34 @@ impl Link {
         self.heart.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits until the outbox has room for a command, and more bytes may be on their way, or the link is closed.
-    /// Cancel safe.
-    pub(super) async fn room(&self) {
+    /// Waits until the outbox has room for a command of so many bytes, and they may be on their way, or the link is
+    /// closed. Cancel safe.
+    pub(super) async fn room(&self, bytes: usize) {
         self.sender.room().await;
-        self.waiters.byte_room().await;
+        self.waiters.byte_room(bytes).await;
     }
 
-    /// Waits until one more command may be sent or the link is dead. Cancel safe.
-    pub(super) async fn window(&self) {
-        self.waiters.room().await;
+    /// Waits until one more command of so many bytes may be sent or the link is dead. Cancel safe.
+    pub(super) async fn window(&self, bytes: usize) {
+        self.waiters.room(bytes).await;
     }
 
-    /// Whether one more command may be sent now.
+    /// Whether one more command of so many bytes may be sent now.
     ///
     /// # Errors
     /// [`NotAsked`]: what is full.
-    pub(super) fn has_window(&self) -> Result<(), NotAsked> {
-        self.waiters.has_room()
+    pub(super) fn has_window(&self, bytes: usize) -> Result<(), NotAsked> {
+        self.waiters.has_room(bytes)
+    }
+
+    /// How long it takes until a command of so many bytes has arrived that is sent now, as far as is known.
+    pub(super) fn arrives_in(&self, bytes: usize) -> Option<Duration> {
+        self.sender.arrives_in(bytes)
+    }
+
+    /// How many bytes of commands may be on their way.
+    pub(super) fn byte_window(&self) -> usize {
+        self.waiters.byte_window()
     }
 
     /// How many bytes of commands more may be on their way.

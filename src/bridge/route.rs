@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub(super) struct Route {
     pub(super) abandoned: AbandonedCounter,
     pub(super) in_flight: AtomicUsize,
     pub(super) open: AtomicBool,
+    pub(super) max_hold: Duration,
     breaker: Mutex<Breaker>,
     doubts: Mutex<Doubts>,
     last_error: Mutex<Option<String>>,
@@ -43,11 +45,13 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// A route whose leases may be held for `max_hold`, from their grant on.
     pub(super) fn new(
         env: &Env,
         options: RouteOptions,
         software: &str,
         earlier: &Arc<EarlierLives>,
+        max_hold: Duration,
     ) -> Self {
         let options = Arc::new(options);
         let changed = Arc::new(Notify::new());
@@ -57,6 +61,7 @@ impl Route {
                 transport,
                 address,
                 software: software.to_owned(),
+                max_hold,
                 changed: Arc::clone(&changed),
                 earlier: Arc::clone(earlier),
             };
@@ -76,6 +81,7 @@ impl Route {
             doubts: Mutex::new(Doubts::default()),
             last_error: Mutex::new(None),
             failures: Repeated::default(),
+            max_hold,
             options,
         }
     }

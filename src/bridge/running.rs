@@ -64,7 +64,8 @@ impl Bridge {
         let mut lanes = Vec::with_capacity(routes.len());
         for options in routes {
             let name = options.name.clone();
-            let route = Arc::new(Route::new(&env, options, &software, &earlier));
+            let route = Route::new(&env, options, &software, &earlier, queue.max_hold());
+            let route = Arc::new(route);
             let lane = DeliveryLane::new(Arc::clone(&route), queue.clone(), feed.clone());
             let lane = lane.map_err(|error| StartError::Adapter { route: name, error })?;
             lanes.push((route, lane));

@@ -130,6 +130,8 @@ pub(super) struct WindowLimits {
     pub(super) commands: usize,
     /// Bytes of commands that are on their way. The last frame may overshoot it.
     pub(super) bytes: usize,
+    /// How long what is on its way may take to arrive, by how fast the link goes.
+    pub(super) span: Duration,
 }
 
 /// See the module's description.
@@ -169,8 +171,8 @@ impl Waiters {
         if table.dead {
             return Err(NotSent::Closed.into());
         }
-        if key.ask == Ask::Execute {
-            self.look_for_room(&table)?;
+        if let Kind::Command(command) = &frame {
+            self.look_for_room(&table, command.body.len())?;
         }
         // The number of frames is bounded by the windows, so that the outbox need not be asked for
         // room here; the lane asks it before it takes another lease.
@@ -196,39 +198,56 @@ impl Waiters {
         })
     }
 
-    /// Whether another send may be asked now.
+    /// Whether another send of so many bytes may be asked now.
     ///
     /// # Errors
     /// [`NotAsked`]: what is full.
-    pub(super) fn has_room(&self) -> Result<(), NotAsked> {
-        self.look_for_room(&self.lock())
+    pub(super) fn has_room(&self, bytes: usize) -> Result<(), NotAsked> {
+        self.look_for_room(&self.lock(), bytes)
     }
 
-    fn look_for_room(&self, table: &Table) -> Result<(), NotAsked> {
+    fn look_for_room(&self, table: &Table, bytes: usize) -> Result<(), NotAsked> {
         if table.in_flight >= table.limits.commands {
             return Err(NotAsked::Window);
         }
-        match self.sender.on_way_bytes() < table.limits.bytes {
+        let WindowLimits {
+            bytes: most, span, ..
+        } = table.limits;
+        let (on_way, in_time) = self.sender.on_way(span);
+        // One always passes: what it takes nobody knows before it was tried.
+        if on_way == 0 {
+            return Ok(());
+        }
+        let in_time = on_way.saturating_add(bytes) <= in_time;
+        match on_way < most && in_time {
             true => Ok(()),
             false => Err(NotAsked::Bytes),
         }
     }
 
-    /// Waits until another send may be asked or the link is dead. Cancel safe.
-    pub(super) async fn room(&self) {
-        self.until(|table| self.look_for_room(table).is_ok()).await;
+    /// Waits until another send of so many bytes may be asked or the link is dead. Cancel safe.
+    pub(super) async fn room(&self, bytes: usize) {
+        self.until(|table| self.look_for_room(table, bytes).is_ok())
+            .await;
     }
 
-    /// Waits until more bytes may be on their way or the link is dead. Cancel safe.
-    pub(super) async fn byte_room(&self) {
-        self.until(|table| self.look_for_room(table) != Err(NotAsked::Bytes))
+    /// Waits until so many bytes more may be on their way or the link is dead. Cancel safe.
+    pub(super) async fn byte_room(&self, bytes: usize) {
+        self.until(|table| self.look_for_room(table, bytes) != Err(NotAsked::Bytes))
             .await;
+    }
+
+    /// How many bytes may be on their way.
+    pub(super) fn byte_window(&self) -> usize {
+        let WindowLimits { bytes, span, .. } = self.lock().limits;
+        bytes.min(self.sender.on_way(span).1)
     }
 
     /// How many bytes more may be on their way.
     pub(super) fn byte_room_left(&self) -> usize {
-        let most = self.lock().limits.bytes;
-        most.saturating_sub(self.sender.on_way_bytes())
+        let WindowLimits { bytes, span, .. } = self.lock().limits;
+        let (on_way, in_time) = self.sender.on_way(span);
+        bytes.min(in_time).saturating_sub(on_way)
     }
 
     /// Waits until the table is so, or the link is dead.

@@ -226,6 +226,19 @@ impl<T> Lease<T> {
         Some(at.since(now).as_duration())
     }
 
+    /// How long it may still be held, however often it is extended; zero if it is over.
+    pub fn hold_left(&self) -> Duration {
+        let task = self.held.delivery.task;
+        self.held.engine().look(|core, now| {
+            let slot = core.state.slot_of(task);
+            let granted = slot.and_then(|slot| core.state.granted_at(slot));
+            let hold_max = SpanMs::from_duration(self.held.engine().options.max_hold);
+            granted.map_or(Duration::ZERO, |granted| {
+                granted.after(hold_max).since(now.mono).as_duration()
+            })
+        })
+    }
+
     /// Notes that the delivery is about to be written to a transport: from here on, a lease that is lost
     /// is in doubt. Volatile and cheap; call it before the first byte.
     ///

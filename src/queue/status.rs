@@ -72,6 +72,11 @@ impl<T> SafeTaskQueue<T> {
         })
     }
 
+    /// How long a lease may be held from its grant on, however often it is extended.
+    pub fn max_hold(&self) -> std::time::Duration {
+        self.owner.engine.options.max_hold
+    }
+
     /// How many tasks of all routes are where.
     pub fn counts(&self) -> LaneCounts {
         self.owner.engine.look(|core, _| core.state.counts_of_all())

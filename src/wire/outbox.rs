@@ -16,6 +16,7 @@
 //! the [`FrameSource`] is gone nothing is taken any more.
 
 mod line;
+mod pace;
 mod passage;
 mod source;
 mod tally;

@@ -123,6 +123,7 @@ fn config(shared: &Shared) -> Config {
         latency: _,
         schedule,
         max_age,
+        line: _,
     } = &shared.plan.knobs;
     let routes = shared.plan.topology.routes.iter();
     Config {

@@ -53,6 +53,14 @@ pub(super) fn build(
             move || endpoint_host::run(Arc::clone(&shared), Arc::clone(&seat), spec.clone());
         sim.host(&*name, process);
     }
+    if let Some(line) = plan.knobs.line {
+        for (bridge, endpoint) in topology.bridges.iter().flat_map(|bridge| {
+            let endpoints = topology.endpoints.iter();
+            endpoints.map(move |spec| (bridge, &spec.host))
+        }) {
+            network.lay_line(&sim, bridge, endpoint, line);
+        }
+    }
     (sim, network, shared)
 }
 

@@ -23,6 +23,7 @@ mod faults;
 mod handler;
 mod ledger;
 mod life;
+mod lines;
 mod liveness;
 mod operator;
 mod panics;

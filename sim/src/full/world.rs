@@ -98,6 +98,10 @@ impl<'p> World<'p> {
         }
         self.settle();
         self.until_empty()?;
+        // With faults, what is sent twice is their affair.
+        if self.plan.faults.is_empty() {
+            self.tell_lines();
+        }
         self.live_once_more()?;
         self.find()
     }

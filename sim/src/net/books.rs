@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::conn::{Conn, ConnId, ConnectionCut, Half, Side, Wire};
+use super::line::Lines;
 use super::links::{Links, Pair, cuts, pair};
 use super::rules::{NeverCame, Rule, Rules};
 use super::{Dead, SOCKET_PORT};
@@ -112,6 +113,7 @@ pub(crate) struct Books {
     /// What endpoints told while it was noted, and when.
     pub(super) never_came: Vec<(Duration, NeverCame)>,
     links: Links,
+    pub(super) lines: Lines,
     /// When a slow link has room again, by fault and whether the sender is its `a`.
     room_at: BTreeMap<(FaultId, bool), Duration>,
     pub(super) connecting: Vec<Waker>,
@@ -128,6 +130,7 @@ impl Books {
             struck: BTreeMap::new(),
             never_came: Vec::new(),
             links: Links::default(),
+            lines: Lines::default(),
             room_at: BTreeMap::new(),
             connecting: Vec::new(),
         }
@@ -148,7 +151,8 @@ impl Books {
             .collect();
         let hosts: Vec<HostName> = self.hosts.keys().cloned().collect();
         let kinds = self.faults.values().map(|fault| &fault.kind);
-        self.links.apply(sim, self.latency, kinds, &dark, &hosts);
+        self.links
+            .apply(sim, (self.latency, &self.lines), kinds, &dark, &hosts);
         self.refresh();
     }
 
@@ -165,6 +169,7 @@ impl Books {
         let key = (pair(&conn.client, &conn.server), conn.port);
         let troubled = conn.is_scarred()
             || self.dead.contains_key(&key)
+            || self.lines.carry(conn)
             || self.faults.values().any(|fault| fault.touches(conn));
         conn.wire.troubled.store(troubled, Ordering::Relaxed);
     }
@@ -215,7 +220,10 @@ impl Books {
             return self.swallow(conn.swallowed[side as usize]);
         }
         let (sender, swallowed) = (conn.host(side).clone(), conn.swallowed[side as usize]);
-        let mut room = usize::MAX;
+        let mut room = match self.lines.room((id, conn), side, now) {
+            Ok(room) => room,
+            Err(free_at) => return WriteVerdict::WaitUntil(free_at),
+        };
         let mut rules = Rules::new();
         let mut strikes = Vec::new();
         let mut lost = false;
@@ -271,6 +279,7 @@ impl Books {
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
+        self.lines.sent((id, conn), side, bytes, now);
         let sender = conn.host(side);
         for (fault, active) in self.faults.iter().filter(|(_, f)| f.touches(conn)) {
             if let FaultKind::Network {

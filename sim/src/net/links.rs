@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::line::Lines;
 use crate::plan::{FaultKind, HostName, Micros, NetFault, Ways};
 
 /// Two hosts, in the order of their names.
@@ -72,20 +73,21 @@ impl Links {
     pub(crate) fn apply<'a>(
         &mut self,
         sim: &turmoil::Sim<'_>,
-        latency: [Micros; 2],
+        (latency, lines): ([Micros; 2], &Lines),
         faults: impl Iterator<Item = &'a FaultKind>,
         dark: &BTreeSet<HostName>,
         hosts: &[HostName],
     ) {
-        let healthy = PairState::healthy(latency);
+        let healthy = |pair: &Pair| PairState::healthy(lines.latency(pair).unwrap_or(latency));
         let mut wanted: BTreeMap<Pair, PairState> = self
             .told
             .keys()
-            .map(|pair| (pair.clone(), healthy))
+            .chain(lines.pairs())
+            .map(|pair| (pair.clone(), healthy(pair)))
             .collect();
         for kind in faults {
             if let FaultKind::Network { a, b, fault } = kind {
-                let link = wanted.entry(pair(a, b)).or_insert(healthy);
+                let link = wanted.entry(pair(a, b)).or_insert_with_key(healthy);
                 link.add(a <= b, fault);
             }
         }
@@ -94,13 +96,14 @@ impl Links {
             .flat_map(|host| hosts.iter().map(move |other| (host, other)))
         {
             if host != other {
-                let link = wanted.entry(pair(host, other)).or_insert(healthy);
+                let link = wanted.entry(pair(host, other)).or_insert_with_key(healthy);
                 link.cut_there = true;
                 link.cut_back = true;
             }
         }
         for (pair, link) in wanted {
-            let before = self.told.get(&pair).copied().unwrap_or(healthy);
+            let at_first = PairState::healthy(latency);
+            let before = self.told.get(&pair).copied().unwrap_or(at_first);
             tell(sim, &pair, before, link);
             self.told.insert(pair, link);
         }

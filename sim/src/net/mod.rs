@@ -32,6 +32,7 @@
 mod admission;
 mod books;
 mod conn;
+mod line;
 mod links;
 mod rules;
 mod stream;
@@ -48,7 +49,7 @@ pub use transport::SimTransport;
 
 use crate::gate::HostGate;
 use crate::plan::{
-    FaultId, FaultKind, FaultSpec, HostName, Micros, NetFault, PeerFault, Transports,
+    FaultId, FaultKind, FaultSpec, HostName, LineSpec, Micros, NetFault, PeerFault, Transports,
 };
 use crate::seed::Seed;
 pub(crate) use books::Power;
@@ -85,6 +86,16 @@ impl Network {
             seed,
             books: Arc::new(Mutex::new(Books::new(latency))),
         }
+    }
+
+    /// From now on a line is all that there is between two hosts, for what endpoints listen for.
+    ///
+    /// # Panics
+    /// When one of them isn't in the simulation.
+    pub fn lay_line(&self, sim: &turmoil::Sim<'_>, a: &HostName, b: &HostName, line: LineSpec) {
+        let mut books = self.books();
+        books.lines.lay(a, b, line);
+        books.changed(sim);
     }
 
     /// Begins a fault of the network, or one of an endpoint's socket; says whether it was one. Others, and
@@ -186,6 +197,11 @@ impl Network {
             }
         }
         struck
+    }
+
+    /// How many bytes each line has carried, from whom to whom.
+    pub fn carried(&self) -> BTreeMap<(HostName, HostName), u64> {
+        self.books().lines.carried().clone()
     }
 
     /// What endpoints have told since the last call of sends that they never received, in the order of the times.

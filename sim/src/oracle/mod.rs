@@ -33,6 +33,7 @@ mod inbox;
 mod keys;
 mod leases;
 mod ledger;
+mod line;
 mod liveness;
 mod lost;
 mod once;
@@ -49,6 +50,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use line::LineRule;
 pub use rules::{Ask, Asked, CommandNature, Rules, Trouble};
 
 pub use crate::plan::Invariant;
@@ -147,6 +149,7 @@ struct Groups {
     liveness: liveness::Alive,
     keys: keys::Keys,
     earlier: earlier::EarlierLives,
+    lines: line::OnLines,
 }
 
 impl Groups {
@@ -168,6 +171,7 @@ impl Groups {
         inbox::see(sight, findings);
         self.keys.see(sight, findings);
         self.earlier.see(sight, findings);
+        self.lines.see(sight, findings);
     }
 
     fn end(&self, ledger: &ledger::Ledger, rules: &Rules, findings: &mut findings::Findings<'_>) {
@@ -178,5 +182,6 @@ impl Groups {
         self.compensations.end(ledger, rules, findings);
         self.fairness.end(ledger, rules, findings);
         self.liveness.end(ledger, rules, findings);
+        self.lines.end(ledger, rules, findings);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Invariant;
+use super::{Invariant, LineRule};
 use crate::plan::{
     Behaviour, DiskFault, FaultKind, FaultSpec, HostName, Inbox, Micros, NetFault, OnLost, OpId,
     OpKind, OpSpec, Plan, Step,
@@ -52,6 +52,8 @@ pub struct Rules {
     pub skew: Micros,
     /// Whether a dying process may take more than the last moment's news of its feed with it.
     pub feed_lags: bool,
+    /// What slow lines promise, if nothing else is wrong.
+    pub line: Option<LineRule>,
     /// Whether the history ends with a liveness phase and the state of every task.
     pub resolves: bool,
 }
@@ -137,6 +139,7 @@ impl Rules {
             ),
             skew: Micros(0),
             feed_lags: false,
+            line: LineRule::of_plan(plan),
             resolves: true,
         }
     }

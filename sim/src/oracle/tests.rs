@@ -10,6 +10,7 @@ mod earlier;
 mod inbox;
 mod keys;
 mod leases;
+mod line;
 mod liveness;
 mod lost;
 mod once;

@@ -25,7 +25,7 @@ pub use text::PlanError;
 pub use time::Micros;
 pub(crate) use topology::in_flight_default;
 pub use topology::{
-    EndpointSpec, Inbox, Knobs, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
+    EndpointSpec, Inbox, Knobs, LineSpec, LivenessSpec, OnLost, RouteSpec, Topology, Transports,
 };
 
 use crate::seed::Seed;

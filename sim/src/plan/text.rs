@@ -103,6 +103,7 @@ mod tests {
                 latency: [Micros::from_millis(1), Micros::from_millis(20)],
                 schedule: Vec::new(),
                 max_age: None,
+                line: None,
             },
             lifts: vec![Invariant::EffectivelyOnce],
             expects: vec!["fallback_taken".into()],

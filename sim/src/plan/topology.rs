@@ -127,6 +127,19 @@ pub struct Knobs {
     /// How old a task may get; none: any age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Micros>,
+    /// What lies between each bridge and each endpoint; none: the network carries whatever is sent at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<LineSpec>,
+}
+
+/// A line between two hosts, for the whole of a run: a shape of the world, and no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LineSpec {
+    /// What it carries a second, each way.
+    pub bytes_per_s: u32,
+    /// How long a byte takes from end to end.
+    pub delay: Micros,
 }
 
 /// The liveness phase: the workload has stopped, a core that ought to work is healed, every other fault

@@ -101,6 +101,7 @@ fn knobs() -> Knobs {
         latency: [Micros::from_millis(3), Micros::from_millis(20)],
         schedule: Vec::new(),
         max_age: None,
+        line: None,
     }
 }
 

@@ -4,4 +4,5 @@ mod deaths;
 mod inbox;
 mod network;
 mod same_again;
+mod slow;
 mod support;

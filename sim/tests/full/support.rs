@@ -73,6 +73,7 @@ pub(crate) fn plan(seed: u64, commands: u32, duration: Micros) -> Plan {
             latency: [Micros::from_millis(1), Micros::from_millis(20)],
             schedule: Vec::new(),
             max_age: None,
+            line: None,
         },
         lifts: Vec::new(),
         expects: Vec::new(),

@@ -10,6 +10,7 @@ use super::SendingEnd;
 use super::attempt::DeliveryAttempt;
 use super::rollback::{RollbackWaits, register};
 use crate::bridge::keeper::Keeper;
+use crate::bridge::limits::{HOLD_PARTS, SOON};
 use crate::bridge::link::{Link, Outbound};
 use crate::bridge::patience::Patience;
 use crate::bridge::result::TaskResult;
@@ -184,8 +185,9 @@ impl DeliveryAttempt<'_> {
             (progress.sends + 1, progress.starts.take())
         };
         let send = SendNumber::new(number).expect("sends are limited far below");
+        let bytes = self.lease.value().body.len();
         loop {
-            let full = match link.has_window() {
+            let full = match link.has_window(bytes) {
                 Ok(()) => match self.ask_now(link, scope, send, now) {
                     Ok(asked) => return Ok(asked),
                     Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
@@ -195,7 +197,7 @@ impl DeliveryAttempt<'_> {
             };
             reached!(Site::WindowWaited);
             now = None;
-            if !Box::pin(self.window(link, patience)).await {
+            if !Box::pin(self.window(link, bytes, patience)).await {
                 return Err(Unanswered::NeverSent {
                     why: full.to_string(),
                     silent: false,
@@ -214,6 +216,9 @@ impl DeliveryAttempt<'_> {
     ) -> Result<(PendingQuestion, Mono), NotAskedNow> {
         if self.is_expired() {
             return Err(Unanswered::Stop(SendingEnd::Expired).into());
+        }
+        if let Some(why) = self.comes_too_late(link) {
+            return Err(Unanswered::NeverSent { why, silent: false }.into());
         }
         if !self.mark_sent() {
             return Err(Unanswered::Stop(SendingEnd::LeaseLost).into());
@@ -246,13 +251,28 @@ impl DeliveryAttempt<'_> {
         }
     }
 
+    /// Why the command is better leased anew than sent: it would arrive after the end of its lease, most of which it has
+    /// waited away. One that is as large as that from the beginning is tried all the same.
+    fn comes_too_late(&self, link: &Link) -> Option<String> {
+        let takes = link.arrives_in(self.lease.value().body.len())?;
+        if takes < SOON {
+            return None;
+        }
+        let (left, most) = (self.lease.hold_left(), self.route.max_hold);
+        let is_fresh = left >= most - most / HOLD_PARTS;
+        (takes > left && !is_fresh).then(|| {
+            reached!(Site::TooLateToSend);
+            format!("not sent: it takes {takes:?} on its way, and its lease may be held for {left:?} more")
+        })
+    }
+
     /// Waits for room on `link`: for as long as it goes on, and so much longer. Whether there is any.
-    async fn window(&self, link: &Link, patience: Duration) -> bool {
+    async fn window(&self, link: &Link, bytes: usize, patience: Duration) -> bool {
         let clock = &*self.route.env.clock;
         let mut patience = Patience::new(link, clock.now(), patience, patience);
         let mut wait = patience.at_first();
         loop {
-            if timeout(clock, wait, link.window()).await.is_ok() {
+            if timeout(clock, wait, link.window(bytes)).await.is_ok() {
                 return true;
             }
             match patience.goes_on(link, None, clock.now()) {

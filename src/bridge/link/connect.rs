@@ -1,6 +1,7 @@
 //! Making a link: connect, exchange `Hello`, both under a deadline.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::split;
 use tokio::sync::Notify;
@@ -49,6 +50,8 @@ pub(in crate::bridge) struct Connector {
     pub(in crate::bridge) address: Address,
     pub(in crate::bridge) software: String,
     pub(in crate::bridge) counters: Arc<LinkCounters>,
+    /// How long a lease may be held.
+    pub(in crate::bridge) max_hold: Duration,
     /// Told by each link when it stops taking commands.
     pub(in crate::bridge) changed: Arc<Notify>,
 }
@@ -105,6 +108,7 @@ impl Connector {
             sender,
             received: incoming.count().clone(),
             window_bytes: route.window_bytes,
+            max_hold: self.max_hold,
         };
         let link = Link::new(parts, counters, changed, clock);
         let link = Arc::new(link);

@@ -12,6 +12,7 @@ fn table(in_flight_max: usize) -> (Arc<Waiters>, FrameSource) {
     let limits = WindowLimits {
         commands: in_flight_max,
         bytes: 1 << 20,
+        span: Duration::from_secs(60),
     };
     (Waiters::new(sender, limits), source)
 }
@@ -163,7 +164,7 @@ async fn an_abandoned_send_counts_until_its_late_answer() {
             .map(|_| ()),
         Err(NotAsked::Window)
     );
-    let mut room = pin!(waiters.room());
+    let mut room = pin!(waiters.room(1));
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
     assert_eq!(
@@ -238,7 +239,7 @@ async fn an_answer_that_crossed_the_rollback_is_kept() {
 async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
     let (waiters, _source) = table(1);
     let mut first = execute(&waiters, 1);
-    let mut room = pin!(waiters.room());
+    let mut room = pin!(waiters.room(1));
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
     waiters.receive(Mono::default()).answer(asked, done());
@@ -253,4 +254,32 @@ fn drop_after_write(waiters: &Arc<Waiters>, source: &mut FrameSource) {
     let pending = execute(waiters, 1);
     take_one(source);
     drop(pending);
+}
+
+/// What is on its way is to arrive while leases may be held: of that, as much is sent as the link has shown to carry.
+#[tokio::test]
+async fn no_more_is_on_its_way_than_arrives_in_time() {
+    const BODY: usize = 40 << 10;
+    let (waiters, mut source) = table(16);
+    let at = |secs| Mono::from_start(Duration::from_secs(secs));
+    waiters.sender.is_told();
+    let ask = |seq| {
+        let frame = Kind::Command(v1::Command {
+            body: vec![0; BODY].into(),
+            ..Default::default()
+        });
+        waiters.ask(key(seq, Ask::Execute), frame, at(0))
+    };
+    let asked: Vec<_> = (1..=3).map(|seq| ask(seq).unwrap()).collect();
+    assert!(matches!(ask(4), Err(NotAsked::Bytes)), "nobody knows yet");
+    for _ in &asked {
+        source.next().await.unwrap();
+    }
+    // 600 bytes a second, and a minute.
+    waiters.sender.received(1, at(1));
+    waiters.sender.received(6_001, at(11));
+    assert_eq!(waiters.byte_window(), 36_000);
+    assert!(waiters.has_room(1).is_err());
+    waiters.sender.received(4 * BODY as u64, at(12));
+    assert!(ask(4).is_ok(), "one always passes");
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::pace::Pace;
 use crate::env::Mono;
 
 /// Marks closer together than this are one.
@@ -32,6 +33,7 @@ pub(super) struct Passage {
     pub(super) is_told: bool,
     /// When the stream was last seen to go on.
     pub(super) went_on: Option<Mono>,
+    pub(super) pace: Pace,
     marks: VecDeque<Mark>,
 }
 

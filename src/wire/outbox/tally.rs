@@ -1,8 +1,10 @@
 //! What is asked and told of how far an outbox's stream has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::line::Lane;
+use super::pace::LOADED_BYTES;
 use super::{FrameSender, OutboxShared, OutboxState, Ticket};
 use crate::env::Mono;
 
@@ -43,6 +45,23 @@ impl FrameSender {
     /// Bytes of the commands that wait, or were taken and are not known to have been received.
     pub fn on_way_bytes(&self) -> usize {
         self.0.0.state().on_way_bytes
+    }
+
+    /// How many bytes of commands are on their way, and how many may be if they are to arrive within `span`, by how fast
+    /// the stream goes when it carries something. At first that is little, and grows with what has arrived.
+    pub fn on_way(&self, span: Duration) -> (usize, usize) {
+        let state = self.0.0.state();
+        let passage = &state.passage;
+        let most = passage.pace.bytes_in(span, passage.left());
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        (state.on_way_bytes, most)
+    }
+
+    /// How long it takes until a command of so many bytes has arrived that is sent now, as far as is known.
+    pub fn arrives_in(&self, bytes: usize) -> Option<Duration> {
+        let state = self.0.0.state();
+        let ahead = state.on_way_bytes.saturating_add(bytes);
+        state.passage.pace.time_for(ahead as u64)
     }
 
     /// For whoever sees what the transport takes, and keeps no outbox open.
@@ -90,6 +109,8 @@ impl OutboxState {
         }
         self.passage.went_on = Some(now);
         let offset = self.passage.left();
+        let is_loaded = self.on_way_bytes >= LOADED_BYTES;
+        self.passage.pace.seen(offset, is_loaded, now);
         self.lines.iter_mut().for_each(|line| line.leave(offset));
         let left = Lane::ALL.map(|lane| self.lines[lane as usize].left());
         self.passage.mark(left, now);

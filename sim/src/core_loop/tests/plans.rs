@@ -69,6 +69,7 @@ fn knobs() -> Knobs {
         latency: [Micros::from_millis(1), Micros::from_millis(20)],
         schedule: Vec::new(),
         max_age: None,
+        line: None,
     }
 }
 

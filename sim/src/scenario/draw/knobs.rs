@@ -1,6 +1,6 @@
 //! Product options of one run.
 
-use crate::plan::{Knobs, Micros};
+use crate::plan::{Knobs, LineSpec, Micros};
 use crate::scenario::{Bytes, KnobRanges};
 use crate::seed::Draws;
 
@@ -34,6 +34,10 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
     let schedule = ranges.schedule.iter().map(|step| step.draw(draws));
     let schedule = schedule.collect();
     let max_age = ranges.max_age.as_ref().map(|age| age.draw(draws));
+    let line = ranges.line.as_ref().map(|line| LineSpec {
+        bytes_per_s: u32::try_from(line.draw(draws).0).unwrap_or(u32::MAX),
+        delay: ranges.line_delay.draw(draws),
+    });
     Knobs {
         lease,
         max_hold,
@@ -50,6 +54,7 @@ pub(super) fn draw(ranges: &KnobRanges, draws: &mut Draws) -> Knobs {
         latency: [latency_min, latency_max],
         schedule,
         max_age,
+        line,
     }
 }
 

@@ -41,6 +41,10 @@ pub struct KnobRanges {
     pub schedule: Vec<Between<Micros>>,
     /// How old a task may get; none: any age.
     pub max_age: Option<Between<Micros>>,
+    /// Bytes a second of the lines between bridges and endpoints; none: there are no lines.
+    pub line: Option<Between<Bytes>>,
+    /// How long these lines are, one way.
+    pub line_delay: Between<Micros>,
 }
 
 impl Default for KnobRanges {
@@ -63,6 +67,8 @@ impl Default for KnobRanges {
             latency_max: Micros::from_millis(20).into(),
             schedule: Vec::new(),
             max_age: None,
+            line: None,
+            line_delay: Micros::from_millis(10).into(),
         }
     }
 }

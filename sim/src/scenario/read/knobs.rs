@@ -55,6 +55,11 @@ pub(super) fn read(section: &Section<'_>) -> Result<KnobRanges, ScenarioError> {
             Some(field) => Some(field.range(times(100, 86_400))?),
             None => default.max_age,
         },
+        line: match section.get("line") {
+            Some(field) => Some(field.range(Between::new(Bytes(256), Bytes::kib(128 << 10)))?),
+            None => default.line,
+        },
+        line_delay: section.range("line_delay", latency, default.line_delay)?,
     };
     section.finish()?;
     Ok(knobs)

@@ -52,6 +52,7 @@ fn ends() -> Ends {
         sender,
         received: ReceivedCount::default(),
         window_bytes: 1 << 20,
+        max_hold: LONG,
     };
     let link = Link::new(
         parts,
