@@ -83,6 +83,29 @@ fn every_command_comes_through_each_way_and_nothing_is_left() {
     assert_nothing_left(dir.path());
 }
 
+#[test]
+fn honest_traffic_comes_through_beside_a_crowd() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasebridge"));
+    command
+        .args(["bench", "crowd", "--connections", "300", "--rounds", "1"])
+        .args(["--shorten", "1000", "--json", "--dir"])
+        .arg(dir.path())
+        .env_remove("RUST_LOG")
+        .env_remove("LEASEBRIDGE_CONFIG");
+    let output = command.output().expect("the binary runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(report["connections"], 300);
+    // The bench itself counts what was durable and what was executed.
+    assert!(
+        report["kept"].as_f64().is_some_and(|kept| kept > 0.0),
+        "{report}"
+    );
+    assert_nothing_left(dir.path());
+}
+
 /// Ends a benchmark that a failed test would leave behind.
 struct Ended(Child);
 

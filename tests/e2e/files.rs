@@ -100,7 +100,7 @@ type Meddle = fn(&House);
 /// The folder is deleted, its file system unmounted, somebody tidies it up: what goes on being written is found by nobody.
 #[test]
 fn a_bridge_whose_folder_went_away_promises_nothing_more() {
-    let meddling: [(&str, Meddle); 3] = [
+    let meddling: [(&str, Meddle); 4] = [
         ("the folder", |house| {
             std::fs::remove_dir_all(house.path("data")).expect("it is there");
         }),
@@ -110,6 +110,9 @@ fn a_bridge_whose_folder_went_away_promises_nothing_more() {
         }),
         ("the lock", |house| {
             std::fs::remove_file(house.path("data/lock")).expect("it is there");
+        }),
+        ("the mark", |house| {
+            std::fs::remove_file(house.path("data/mark")).expect("it is there");
         }),
     ];
     for (what, meddle) in meddling {

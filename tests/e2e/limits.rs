@@ -2,6 +2,7 @@
 
 use crate::harness::endpoint::Endpoint;
 use crate::harness::house::House;
+use crate::harness::until;
 
 #[test]
 fn a_body_of_exactly_the_limit_is_executed_and_one_byte_more_is_refused() {
@@ -64,6 +65,34 @@ fn eleven_hundred_routes_are_checked_and_started() {
     let _bridge = house.ready_bridge();
     let routes = house.status()["routes"].as_array().map(Vec::len);
     assert_eq!(routes, Some(1_101));
+}
+
+/// Of 200 routes to one receiver 68 never got a link: it had 256 places for connections, and each route has two links.
+#[test]
+fn two_hundred_routes_to_one_receiver_all_have_their_links() {
+    const ROUTES: usize = 200;
+    let house = House::new();
+    let config = house.path("leasebridge.toml");
+    let mut text = std::fs::read_to_string(&config).expect("it was written");
+    let (socket, grpc) = (house.socket, house.grpc);
+    for number in 1..ROUTES {
+        text.push_str(&format!(
+            "\n[routes.r{number}]\nsocket = \"127.0.0.1:{socket}\"\ngrpc = \"127.0.0.1:{grpc}\"\n"
+        ));
+    }
+    std::fs::write(&config, text).expect("a folder of our own");
+    let mut receiver = house.receiver();
+    receiver.until_it_says("the receiver is ready");
+    let _bridge = house.ready_bridge();
+    let is_up = |link: &serde_json::Value| link["connected"] == true;
+    until("every route has both links", || {
+        let status = house.status();
+        let routes = status["routes"].as_array().expect("a list");
+        routes.len() == ROUTES
+            && routes
+                .iter()
+                .all(|route| is_up(&route["socket"]) && is_up(&route["grpc"]))
+    });
 }
 
 #[test]

@@ -41,6 +41,7 @@ use report::{BenchReport, Figure};
 ///   leasebridge bench queue --only 1024
 ///   leasebridge bench bridge --json
 ///   leasebridge bench network --rounds 3
+///   leasebridge bench crowd --connections 5000
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BenchArgs {
@@ -82,12 +83,25 @@ enum BenchSubject {
     /// the processor time of each process. `redis-server` is started with `appendonly yes` and `appendfsync
     /// always`, if it is installed.
     Network,
+    /// The same beside connections that say nothing, send a byte at a time, or never read; and without them
+    ///
+    /// Honest traffic keeps four fifths of its rate beside 5,000 of them, as long as those leave it the processor: on few
+    /// processors what the crowd itself uses is part of what is seen.
+    Crowd {
+        /// How many there are
+        #[arg(long, value_name = "N", default_value_t = 5_000,
+              value_parser = clap::value_parser!(u32).range(1..=50_000))]
+        connections: u32,
+    },
     /// The endpoint of `bench network`
     #[command(hide = true)]
     NetworkEndpoint,
     /// The producers of `bench network`
     #[command(hide = true)]
     Producers(network::ProducersArgs),
+    /// The others of `bench crowd`
+    #[command(hide = true)]
+    CrowdOf(network::CrowdArgs),
     /// The consumer of `bench network` that Redis has
     #[command(hide = true)]
     RedisConsumer(network::ConsumerArgs),
@@ -150,14 +164,16 @@ pub(crate) async fn run(args: BenchArgs) -> CommandResult {
         BenchSubject::Foreign => foreign::endpoint().await,
         BenchSubject::NetworkEndpoint => network::endpoint().await,
         BenchSubject::Producers(args) => network::producers(args).await,
+        BenchSubject::CrowdOf(args) => network::crowd(args).await,
         BenchSubject::RedisConsumer(args) => network::consume(args).await,
         BenchSubject::Recover => {
             let recovered = queue::recover(&args.dir).await.map_err(failed)?;
             return out::print_json(&recovered).map(|()| Exit::Done);
         }
-        BenchSubject::Queue | BenchSubject::Bridge | BenchSubject::Network => {
-            return measure(&args).await;
-        }
+        BenchSubject::Queue
+        | BenchSubject::Bridge
+        | BenchSubject::Network
+        | BenchSubject::Crowd { .. } => return measure(&args).await,
     };
     helped.map(|()| Exit::Done).map_err(failed)
 }
@@ -206,6 +222,10 @@ async fn measure_in(args: &BenchArgs, dir: &Path) -> Result<(), CommandFailure> 
         BenchSubject::Network => {
             let report = network::measure(args, dir).await.map_err(failed)?;
             report.print(args.json)
+        }
+        BenchSubject::Crowd { connections } => {
+            let report = network::measure_beside(args, connections, dir).await;
+            report.map_err(failed)?.print(args.json)
         }
         BenchSubject::Bridge => {
             let report = measure_bridge(args, dir).await.map_err(failed)?;

@@ -4,7 +4,9 @@
 //! A command counts as *durable* when its producer is told so, as *executed* when the endpoint has it in hand, and as
 //! settled when it has left the queue (with Redis: the stream).
 
+mod beside;
 mod bridge;
+mod crowd;
 mod endpoint;
 mod latency;
 mod producers;
@@ -20,6 +22,8 @@ use serde_json::Value;
 
 use super::helper::{HelperProcess, number, parse};
 use super::{BenchArgs, BenchError, fresh};
+pub(super) use beside::measure as measure_beside;
+pub(super) use crowd::{CrowdArgs, run as crowd};
 pub(super) use endpoint::run as endpoint;
 pub(super) use producers::{ProducerCall, ProducersArgs, run as producers};
 pub(super) use redis::{ConsumerArgs, consume};
@@ -65,6 +69,16 @@ pub(super) async fn measure(args: &BenchArgs, dir: &Path) -> Result<NetworkRepor
     Ok(report)
 }
 
+/// So many connections that take and don't give, all of them there.
+async fn crowd_at(to: &Address, connections: u32) -> Result<HelperProcess, BenchError> {
+    let connections = connections.to_string();
+    let to = to.to_string();
+    let arguments = ["crowd-of", "--to", &to, "--connections", &connections];
+    let mut crowd = HelperProcess::start(arguments)?;
+    crowd.line(super::helper::PATIENCE).await?;
+    Ok(crowd)
+}
+
 /// What is done in one round.
 #[derive(Clone, Copy)]
 struct NetworkLoad {
@@ -76,17 +90,32 @@ struct NetworkLoad {
 impl NetworkLoad {
     async fn round(self, dir: &Path) -> Result<NetworkRound, BenchError> {
         match self.call {
-            ProducerCall::Unary | ProducerCall::Stream => self.bridged(dir).await,
+            ProducerCall::Unary | ProducerCall::Stream => {
+                let (round, _) = self.bridged(dir, 0).await?;
+                Ok(round)
+            }
             ProducerCall::Redis => self.with_redis(dir).await,
         }
     }
 
-    async fn bridged(self, dir: &Path) -> Result<NetworkRound, BenchError> {
+    /// Through a bridge to which so many others are connected; with what part of a processor those used for it.
+    async fn bridged(self, dir: &Path, others: u32) -> Result<(NetworkRound, f64), BenchError> {
         let env = Env::real();
         let mut endpoint = HelperProcess::start(["network-endpoint"])?;
         let address = endpoint.line(super::helper::PATIENCE).await?;
         let bridge = bridge::BridgeProcess::start(&env, dir, &address).await?;
+        let crowd = match others {
+            0 => None,
+            _ => Some(crowd_at(&bridge.address, others).await?),
+        };
+        let used = || {
+            crowd
+                .as_ref()
+                .map(HelperProcess::processor_time)
+                .transpose()
+        };
         let mut producers = self.producers(&bridge.address).await?;
+        let crowd_before = used()?;
         let before = [
             producers.processor_time()?,
             bridge.processor_time()?,
@@ -102,9 +131,13 @@ impl NetworkLoad {
             bridge.processor_time()?,
             endpoint.processor_time()?,
         ];
+        let crowd_used = used()?
+            .unwrap_or_default()
+            .saturating_sub(crowd_before.unwrap_or_default());
         bridge.end().await?;
         let executed = endpoint.end().await?;
-        self.seen(took, &durable, &executed, (before, after))
+        let round = self.seen(took, &durable, &executed, (before, after))?;
+        Ok((round, crowd_used.as_secs_f64() / took.as_secs_f64()))
     }
 
     async fn with_redis(self, dir: &Path) -> Result<NetworkRound, BenchError> {
