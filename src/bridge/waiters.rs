@@ -171,8 +171,12 @@ impl Waiters {
         if table.dead {
             return Err(NotSent::Closed.into());
         }
-        if let Kind::Command(command) = &frame {
-            self.look_for_room(&table, command.body.len())?;
+        if key.ask == Ask::Execute {
+            let bytes = match &frame {
+                Kind::Command(command) => command.body.len(),
+                _ => 0,
+            };
+            self.look_for_room(&table, bytes)?;
         }
         // The number of frames is bounded by the windows, so that the outbox need not be asked for
         // room here; the lane asks it before it takes another lease.
