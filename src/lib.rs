@@ -146,6 +146,7 @@ mod repeated;
 pub mod said;
 #[cfg(feature = "server")]
 pub mod server;
+mod watched;
 #[cfg(feature = "wire")]
 pub mod wire;
 

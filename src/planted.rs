@@ -146,6 +146,8 @@ catalogue! {
         "an answer counts for a closed breaker only, so that an open one stays open",
     LaneStopsAfterFailure = "lane_stops_after_failure" in "bridge":
         "a failed command ends the loop that delivers its route",
+    NextLinkWaits = "next_link_waits" in "bridge":
+        "a link that drains is run to its end, and the next one is made then",
     WithdrawnStillWritten = "withdrawn_still_written" in "wire":
         "a frame that was taken back stays in the outbox and is written all the same",
     InboxForgetsDone = "inbox_forgets_done" in "receiver":

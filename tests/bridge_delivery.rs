@@ -1,6 +1,8 @@
 //! Delivery from a real queue to real endpoints over real sockets, and what becomes of it when something
 //! in between goes wrong.
 
+#[path = "bridge_delivery/leaving.rs"]
+mod leaving;
 #[path = "bridge_delivery/restarts.rs"]
 mod restarts;
 #[path = "bridge_delivery/slow.rs"]

@@ -1,6 +1,9 @@
 //! A node from the outside: what it refuses, what it serves, and how it ends. Real sockets and files, save where
 //! a disk has to fail.
 
+#[path = "node/dying.rs"]
+mod dying;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -55,6 +55,7 @@ counters! {
         fallbacks_not_sent,
         compensation_failures,
         announced,
+        panicked,
     }
 }
 

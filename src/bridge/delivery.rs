@@ -11,8 +11,10 @@ mod fallback;
 mod rollback;
 mod send;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::select;
 
 use super::result::TaskResult;
@@ -21,6 +23,7 @@ use super::waiters::KeptAnswer;
 use crate::core::event::TransportKind;
 use crate::env::Mono;
 use crate::queue::{Command, Failure, Lease, Sends};
+use crate::watched::panic_text;
 use attempt::DeliveryAttempt;
 
 /// What an attempt means for its lease: an end of the sending, judged by the doubt that earlier sends left.
@@ -74,6 +77,8 @@ enum SendingEnd {
     LeaseLost,
     /// The time to drain is over.
     Cut,
+    /// The code that sends it panicked, with these words. Given back it would panic again, for ever.
+    Panicked(String),
 }
 
 /// Delivers one command and settles nothing. With `by_grpc` the socket is passed over if gRPC is there.
@@ -88,12 +93,19 @@ pub(super) async fn deliver(
     now: Mono,
 ) -> Finished {
     let attempt = DeliveryAttempt::new(&route, &lease, by_grpc, now);
-    let end = select! {
-        // An answer that is there is never thrown away.
-        biased;
-        end = attempt.run() => end,
-        () = lease.lost() => SendingEnd::LeaseLost,
-        () = route.cut.cancelled() => SendingEnd::Cut,
+    let sending = async {
+        select! {
+            // An answer that is there is never thrown away.
+            biased;
+            end = attempt.run() => end,
+            () = lease.lost() => SendingEnd::LeaseLost,
+            () = route.cut.cancelled() => SendingEnd::Cut,
+        }
+    };
+    // One command's panic is not its route's. What it leaves behind is behind locks that no panic breaks.
+    let end = match AssertUnwindSafe(sending).catch_unwind().await {
+        Ok(end) => end,
+        Err(panic) => SendingEnd::Panicked(panic_text(&*panic).to_owned()),
     };
     let (verdict, evidence) = attempt.judge(end);
     let done =

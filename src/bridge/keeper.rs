@@ -1,22 +1,27 @@
-//! Keeps one link of a route up: connects, watches it to its end, waits, connects again.
+//! Keeps one link of a route up.
+//!
+//! When its endpoint drains, a link takes nothing new and finishes what it has, however long that takes; the next one is
+//! made meanwhile. So there are two at the most, of which one takes commands.
 //!
 //! The breaker outlives the links: an endpoint that takes connections and answers nothing would else
 //! start with a clean slate each time.
 
+mod life;
+mod pace;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
 
 use super::breaker::{Breaker, BreakerPass};
 use super::counters::LinkCounters;
 use super::earlier::EarlierLives;
-use super::limits::{LINGER, RECONNECT_FIRST, RECONNECT_MAX};
-use super::link::{Connector, Driver, Link, LinkEnd};
+use super::link::{Connector, Link};
 use super::options::RouteOptions;
+use crate::core::TaskId;
 use crate::core::event::TransportKind;
-use crate::env::{Address, Entropy, Env, Mono, timeout};
+use crate::env::{Address, Env, Mono};
 use crate::observe::{Histogram, LinkState, LinkStatus};
 
 /// See the module's description.
@@ -32,12 +37,45 @@ pub(super) struct Keeper {
     /// Told whenever a link comes up or stops taking commands.
     changed: Arc<Notify>,
     earlier: Arc<EarlierLives>,
+    /// Whether the route has anything to do for a link.
+    demand: Arc<watch::Sender<bool>>,
 }
 
 struct Slot {
+    /// The newest. It takes commands until its endpoint drains.
     link: Option<Arc<Link>>,
+    /// The one before it, which takes nothing new and finishes what it has.
+    leaving: Option<Arc<Link>>,
     stage: LinkStage,
     last_error: Option<String>,
+}
+
+/// The breaker's consent to one send. Dropped, it says nothing about the link: the send was not made, the link died
+/// under it, it was answered, which the breaker was told then, or whoever made it is gone. So a probe that comes to
+/// nothing, however that happens, leaves its place to the next.
+pub(super) struct LinkPass<'a> {
+    keeper: &'a Keeper,
+    pass: BreakerPass,
+}
+
+impl LinkPass<'_> {
+    /// The send got no sign of life in time.
+    pub(super) fn unanswered(self) {
+        let now = self.keeper.env.clock.now();
+        let opened = self.keeper.breaker().unanswered(now, self.pass);
+        if opened {
+            self.keeper.tell("breaker opened");
+        }
+    }
+}
+
+impl Drop for LinkPass<'_> {
+    fn drop(&mut self) {
+        if self.pass == BreakerPass::Probe {
+            let now = self.keeper.env.clock.now();
+            self.keeper.breaker().withdrawn(now, self.pass);
+        }
+    }
 }
 
 /// How far the link has come.
@@ -59,6 +97,7 @@ pub(super) struct KeeperOptions {
     pub(super) changed: Arc<Notify>,
     /// What its endpoint is told of the lives before this one.
     pub(super) earlier: Arc<EarlierLives>,
+    pub(super) demand: Arc<watch::Sender<bool>>,
 }
 
 impl Keeper {
@@ -79,6 +118,7 @@ impl Keeper {
             },
             slot: Mutex::new(Slot {
                 link: None,
+                leaving: None,
                 stage: LinkStage::Connecting,
                 last_error: None,
             }),
@@ -87,6 +127,7 @@ impl Keeper {
             first_sign: Histogram::default(),
             changed: options.changed,
             earlier: options.earlier,
+            demand: options.demand,
         }
     }
 
@@ -99,6 +140,24 @@ impl Keeper {
             .cloned()
     }
 
+    /// The links that take nothing new and are not closed.
+    pub(super) fn leaving(&self) -> Vec<Arc<Link>> {
+        let slot = self.slot();
+        slot.leaving().cloned().collect()
+    }
+
+    /// The link that takes nothing new on which a send of the task has no answer yet.
+    pub(super) fn leaving_with(&self, task: TaskId) -> Option<Arc<Link>> {
+        let slot = self.slot();
+        let found = slot.leaving().find(|link| link.has_unanswered(task));
+        found.cloned()
+    }
+
+    /// Sends without an answer on links that take nothing new.
+    pub(super) fn leaving_in_flight(&self) -> usize {
+        self.slot().leaving().map(|link| link.in_flight()).sum()
+    }
+
     /// Whether the breaker is closed.
     pub(super) fn is_trusted(&self) -> bool {
         self.breaker().is_closed()
@@ -106,9 +165,11 @@ impl Keeper {
 
     /// Asks the breaker. Without an alternative there is nothing to gain by waiting: then what the
     /// breaker holds back passes all the same, and the route's breaker has the say.
-    pub(super) fn pass(&self, alternative: bool) -> Option<BreakerPass> {
+    pub(super) fn pass(&self, alternative: bool) -> Option<LinkPass<'_>> {
         let pass = self.breaker().pass(self.env.clock.now());
-        pass.or((!alternative).then_some(BreakerPass::Free))
+        let pass = pass.or((!alternative).then_some(BreakerPass::Free))?;
+        let keeper = self;
+        Some(LinkPass { keeper, pass })
     }
 
     /// A send got its first sign of life, so long after it was made.
@@ -123,106 +184,29 @@ impl Keeper {
         }
     }
 
-    /// A send got no sign of life in time.
-    pub(super) fn unanswered(&self, pass: BreakerPass) {
-        let now = self.env.clock.now();
-        if self.breaker().unanswered(now, pass) {
-            self.tell("breaker opened");
-        }
-    }
-
-    /// A send with this pass says nothing about the link: it was not made, or the link died under it.
-    pub(super) fn withdrawn(&self, pass: BreakerPass) {
-        self.breaker().withdrawn(self.env.clock.now(), pass);
-    }
-
     pub(super) fn status(&self, now: Mono) -> LinkStatus {
         let slot = self.slot();
-        let link = slot.link.as_deref();
+        let links = || slot.link.iter().chain(&slot.leaving);
+        let link = links().find(|link| !link.is_dead());
         let breaker = self.breaker();
         LinkStatus {
             transport: self.connector.transport,
             address: self.connector.address.to_string(),
-            state: match link {
-                Some(link) if !link.is_accepting() => LinkState::Draining,
-                _ => slot.stage.at(now),
+            // Told by the link itself, whose task may be gone before the keeper knows.
+            state: match (link, slot.stage) {
+                (Some(link), _) if !link.is_accepting() => LinkState::Draining,
+                (None, LinkStage::Up { .. }) => LinkState::Connecting,
+                (_, stage) => stage.at(now),
             },
             software: link.map(|link| link.hello().software.clone()),
             inbox_id: link.map(|link| link.inbox_id().to_string()),
-            in_flight: link.map_or(0, Link::in_flight) as u64,
+            in_flight: links().map(|link| link.in_flight() as u64).sum(),
             breaker: breaker.status(now),
             breaker_opened: breaker.opened(),
             last_error: slot.last_error.clone(),
             counts: self.counters.snapshot(),
             first_sign_of_life: self.first_sign.snapshot(),
         }
-    }
-
-    /// Keeps the link up until `stop`; then closes it in order. Dropping this cuts the link.
-    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut failures = 0;
-        loop {
-            self.set(LinkStage::Connecting, None);
-            let connected = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                connected = self.connector.connect(&self.route) => connected,
-            };
-            match connected {
-                Ok((link, driver)) => {
-                    let since = self.env.clock.now();
-                    let death = self.watch(link, driver, &stop, since).await;
-                    // A link that dies at once, again and again, is not hurried back.
-                    let lasted = self.env.clock.now().saturating_since(since);
-                    failures = failures_after(failures, lasted, self.route.heartbeat);
-                    self.lose(death.to_string());
-                }
-                Err(error) => {
-                    failures += 1;
-                    self.counters.connect_failures.increment();
-                    self.lose(error.to_string());
-                }
-            }
-            let wait = backoff(failures, &*self.env.entropy);
-            let until = self.env.clock.now() + wait;
-            self.set(LinkStage::Waiting { until }, None);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = self.env.clock.sleep_until(until) => {}
-            }
-        }
-        self.set(LinkStage::Closed, None);
-    }
-
-    /// Publishes a new link and runs it to its end.
-    async fn watch(
-        &self,
-        link: Arc<Link>,
-        driver: Driver,
-        stop: &CancellationToken,
-        since: Mono,
-    ) -> LinkEnd {
-        self.counters.connects.increment();
-        self.breaker().hurry(since);
-        self.set(LinkStage::Up { since }, Some(Arc::clone(&link)));
-        self.tell("link up");
-        self.changed.notify_one();
-        let mut running = std::pin::pin!(driver.run());
-        let told = async {
-            self.earlier.tell(&link).await;
-            std::future::pending::<std::convert::Infallible>().await
-        };
-        let reason = tokio::select! {
-            biased;
-            death = &mut running => return death,
-            never = told => match never {},
-            () = stop.cancelled() => "the bridge stops",
-            () = link.drained() => "everything asked was answered",
-        };
-        link.close(reason);
-        let ended = timeout(&*self.env.clock, 2 * LINGER, running).await;
-        ended.unwrap_or(LinkEnd::Closed)
     }
 
     fn lose(&self, error: String) {
@@ -272,6 +256,14 @@ impl Keeper {
     }
 }
 
+impl Slot {
+    /// Links that take nothing new and are not closed.
+    fn leaving(&self) -> impl Iterator<Item = &Arc<Link>> {
+        let links = self.link.iter().chain(&self.leaving);
+        links.filter(|link| link.is_leaving())
+    }
+}
+
 impl LinkStage {
     fn at(self, now: Mono) -> LinkState {
         match self {
@@ -283,49 +275,6 @@ impl LinkStage {
                 again_in_ms: until.as_millis().saturating_sub(now.as_millis()),
             },
             Self::Closed => LinkState::Closed,
-        }
-    }
-}
-
-/// Failures in a row, when a link has ended that lasted so long. One that lasted for a heartbeat was none.
-fn failures_after(failures: u32, lasted: Duration, heartbeat: Duration) -> u32 {
-    match lasted >= heartbeat {
-        true => 0,
-        false => failures.saturating_add(1),
-    }
-}
-
-/// How long to wait before the next connect: doubling, between a half and the whole of it, so that the
-/// bridges of a restarted endpoint don't all come at once.
-fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let whole = (RECONNECT_FIRST * (1 << doublings)).min(RECONNECT_MAX);
-    let half = whole / 2;
-    let micros = u64::try_from(half.as_micros()).unwrap_or(u64::MAX);
-    half + Duration::from_micros(entropy.below(micros.saturating_add(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_that_lasted_for_a_heartbeat_ends_the_row_of_failures() {
-        let beat = Duration::from_secs(5);
-        assert_eq!(failures_after(7, beat, beat), 0);
-        assert_eq!(failures_after(7, beat - Duration::from_millis(1), beat), 8);
-        assert_eq!(failures_after(0, Duration::ZERO, beat), 1);
-    }
-
-    #[test]
-    fn reconnects_wait_longer_each_time_and_never_too_long() {
-        let env = Env::real();
-        for (failures, whole_ms) in [(0, 50), (1, 50), (2, 100), (4, 400), (99, 5000)] {
-            for _ in 0..50 {
-                let wait = backoff(failures, &*env.entropy);
-                let whole = Duration::from_millis(whole_ms);
-                assert!(wait >= whole / 2 && wait <= whole, "{failures}: {wait:?}");
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! leases come in batches, answers wake this task once per batch, and one sync settles what finished
 //! meanwhile. Nothing here waits for another route.
 //!
-//! Invariants: deliveries and settlements together never exceed the window; each lease that is taken is
+//! Invariants: deliveries over one link and settlements together never exceed the window; each lease that is taken is
 //! settled exactly once or given back; while the gate is shut nothing is kept from the queue.
 
 mod gate;
@@ -25,6 +25,7 @@ use super::link::Link;
 use super::result::TaskResult;
 use super::route::Route;
 use super::settled::Announcer;
+use crate::core::RouteId;
 use crate::core::event::Next;
 use crate::coverage::{Site, reached};
 use crate::env::{BoxFuture, Mono, Point};
@@ -37,6 +38,8 @@ use gate::LaneGate;
 /// See the module's description.
 pub(super) struct DeliveryLane {
     route: Arc<Route>,
+    /// The route's number in the queue.
+    id: RouteId,
     queue: SafeTaskQueue<Command>,
     adapter: TaskQueueChannelAdapter<Command>,
     gate: LaneGate,
@@ -79,6 +82,8 @@ impl DeliveryLane {
         let (name, concurrency) = (&options.name, options.window);
         let adapter =
             TaskQueueChannelAdapter::create_for_route(queue.clone(), name, concurrency, false)?;
+        let id = queue.route_id(name);
+        let id = id.map_err(|_| AdapterError::UnknownRoute(name.clone()))?;
         // Shut until a link is up: nothing is taken that can't be sent.
         adapter.set_open(false);
         // How many are worth it is known once a command has been seen, and how fast they go.
@@ -86,6 +91,7 @@ impl DeliveryLane {
         Ok(Self {
             gate: LaneGate::new(Arc::clone(&route)),
             route,
+            id,
             queue,
             adapter,
             deliveries: FuturesUnordered::new(),
@@ -112,6 +118,7 @@ impl DeliveryLane {
             if ending && self.deliveries.is_empty() && self.settlements.is_empty() {
                 break;
             }
+            let is_wanted = self.demand();
             let room = self.room();
             let link = self.gate.open_link();
             let bytes = self.command_bytes();
@@ -127,6 +134,7 @@ impl DeliveryLane {
                     self.start(leases);
                 }
                 () = self.route.changed.notified() => self.announce(),
+                () = self.queue.has_come(self.id), if !is_wanted => {}
                 answered = self.gate.probe(), if self.gate.is_probing() => {
                     self.gate.probed(answered);
                 }
@@ -145,18 +153,27 @@ impl DeliveryLane {
         }
     }
 
+    /// Whether there is anything to do for a link, which the keepers are told. While one is up there is.
+    fn demand(&self) -> bool {
+        let is_wanted =
+            self.gate.has_link() || !self.deliveries.is_empty() || self.queue.has_ready(self.id);
+        let demand = &self.route.demand;
+        demand.send_if_modified(|told| std::mem::replace(told, is_wanted) != is_wanted);
+        is_wanted
+    }
+
     /// How many leases may be taken now. While the gate is shut, whatever still comes is given back.
     fn room(&self) -> usize {
         let window = self.route.options.window;
         if !self.gate.is_open() {
             return window;
         }
-        let busy = self.deliveries.len() + self.settling;
+        // Each link has a window of its own: what another one finishes takes nothing from this.
+        let elsewhere = self.route.leaving_in_flight();
+        let delivering = self.deliveries.len().saturating_sub(elsewhere);
+        let busy = delivering.saturating_add(self.settling);
         let mine = window.saturating_sub(busy).min(self.bytes_allow());
-        let theirs = self
-            .gate
-            .in_flight_max()
-            .saturating_sub(self.deliveries.len());
+        let theirs = self.gate.in_flight_max().saturating_sub(delivering);
         self.gate.limit(mine.min(theirs))
     }
 
@@ -399,5 +416,56 @@ async fn asked_to_drain(drain: &mut DrainBy) -> Mono {
 async fn passed(cut: &mut Option<BoxFuture<'static, ()>>) {
     if let Some(cut) = cut {
         cut.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::earlier::EarlierLives;
+    use crate::bridge::options::RouteOptions;
+    use crate::env::{Address, Env};
+    use crate::queue::{QueueOptions, TaskOptions};
+
+    #[tokio::test]
+    async fn a_route_without_a_link_has_something_to_do_once_a_task_can_be_leased() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let queue = SafeTaskQueue::open(QueueOptions::new(dir.path())).await;
+        let queue = queue.expect("a folder of our own");
+        queue.define_route("a").await.expect("a good name");
+        let put = async |what: &'static str| {
+            let put = queue.enqueue(Command::new(what), TaskOptions::route("a"));
+            put.await.expect("there is room").id
+        };
+        let options = RouteOptions::new("a").socket(Address::tcp("127.0.0.1", 1));
+        let earlier = Arc::new(EarlierLives::new(queue.clone()));
+        let hold = queue.max_hold();
+        let route = Arc::new(Route::new(&Env::real(), options, "", &earlier, hold));
+        let lane = DeliveryLane::new(Arc::clone(&route), queue.clone(), DeliveryFeed::new());
+        let (drain, draining) = watch::channel(None);
+        let running = tokio::spawn(lane.expect("the route is there").run(draining));
+        let mut demand = route.demand.subscribe();
+        let mut is = async |wanted| {
+            let changed = demand.wait_for(|now| *now == wanted).await;
+            changed.expect("the route lives");
+        };
+        is(false).await;
+        let id = put("one").await;
+        is(true).await;
+        // Nobody is hurried for what is held back.
+        queue.pause("a").await.expect("it is there");
+        route.changed.notify_one();
+        is(false).await;
+        queue.resume("a").await.expect("it is there");
+        is(true).await;
+        let drained = queue.drain("a", 1).await.expect("it is ready");
+        assert_eq!(drained.tasks()[0].id(), id);
+        drained.commit().await.expect("the log is whole");
+        route.changed.notify_one();
+        is(false).await;
+        put("two").await;
+        is(true).await;
+        drain.send_replace(Some(Mono::from_start(Duration::ZERO)));
+        running.await.expect("it ends in order");
     }
 }

@@ -79,8 +79,12 @@ pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 /// The wait before the first reconnect. Jittered between a half and the whole of it.
 pub(super) const RECONNECT_FIRST: Duration = Duration::from_millis(50);
 
-/// The longest wait before a reconnect: what an endpoint that came back waits at most.
+/// The longest wait before a reconnect where there is something to do: what an endpoint that came back waits at most.
 pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The longest wait of a route that has neither a link nor anything to send: the first command that comes ends it. A
+/// thousand such routes then try two dozen times a second, together.
+pub(super) const RECONNECT_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a link that is closed on purpose is given to send its last frames.
 pub(super) const LINGER: Duration = Duration::from_millis(500);

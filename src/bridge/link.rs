@@ -23,7 +23,7 @@ use super::counters::LinkCounters;
 use super::limits::{HOLD_PARTS, PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
 use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters, WindowLimits};
 use crate::core::event::TransportKind;
-use crate::core::{DeliveryId, IdRange, SendNumber};
+use crate::core::{DeliveryId, IdRange, SendNumber, TaskId};
 use crate::env::{Clock, Mono};
 use crate::wire::v1::{self, frame::Kind};
 use crate::wire::{EndpointHello, FrameSender, InboxId, ReceivedCount, Ticket};
@@ -190,6 +190,21 @@ impl Link {
     /// Whether it takes new commands.
     pub(super) fn is_accepting(&self) -> bool {
         !self.draining.load(Ordering::Acquire) && !self.sender.is_closed()
+    }
+
+    /// Whether it takes nothing new and is not closed: what it has is still finished.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.draining.load(Ordering::Acquire) && !self.sender.is_closed()
+    }
+
+    /// Whether a send of the task has no answer yet.
+    pub(super) fn has_unanswered(&self, task: TaskId) -> bool {
+        self.waiters.has_unanswered(task)
+    }
+
+    /// Takes up a send of the task that nobody listens to any more, if one has no answer yet.
+    pub(super) fn take_up(&self, task: TaskId) -> Option<PendingQuestion> {
+        self.waiters.take_up(task)
     }
 
     /// Whether it has ended, and everybody who waits was told so.
@@ -399,17 +414,28 @@ impl Link {
         }
     }
 
-    /// Waits until nothing new is taken and what was is answered, or the link is dead. Cancel safe.
-    pub(super) async fn drained(&self) {
+    /// Waits until nothing new is taken. Cancel safe.
+    pub(super) async fn leaves(&self) {
         loop {
             let mut drains = std::pin::pin!(self.drains.notified());
             drains.as_mut().enable();
             if self.draining.load(Ordering::Acquire) {
-                break;
+                return;
             }
             drains.await;
         }
+    }
+
+    /// Waits until nothing new is taken and what was is answered, or the link is dead. Cancel safe.
+    pub(super) async fn drained(&self) {
+        self.leaves().await;
         self.waiters.idle().await;
+    }
+
+    /// The endpoint wants nothing new: what has not left yet is taken back.
+    fn leave(&self) {
+        self.stop_accepting();
+        self.waiters.stop_taking();
     }
 
     /// From here on nothing new is taken.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
@@ -14,8 +14,8 @@ use super::earlier::EarlierLives;
 use super::keeper::{Keeper, KeeperOptions};
 use super::link::Link;
 use super::options::RouteOptions;
-use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
+use crate::core::{DeliveryId, TaskId};
 use crate::env::{Env, Mono};
 use crate::observe::BridgeRouteStatus;
 use crate::pipeline::AbandonedCounter;
@@ -31,6 +31,8 @@ pub(super) struct Route {
     pub(super) counters: RouteCounters,
     /// Told whenever a link comes up or stops taking commands.
     pub(super) changed: Arc<Notify>,
+    /// Whether the route has anything to do for its links; else they are in no hurry.
+    pub(super) demand: Arc<watch::Sender<bool>>,
     /// Cuts off what is in flight: the time to drain is over.
     pub(super) cut: CancellationToken,
     pub(super) abandoned: AbandonedCounter,
@@ -55,6 +57,7 @@ impl Route {
     ) -> Self {
         let options = Arc::new(options);
         let changed = Arc::new(Notify::new());
+        let demand = Arc::new(watch::Sender::new(true));
         let keeper = |transport, address: &Option<_>| {
             let address = address.clone()?;
             let keeper = KeeperOptions {
@@ -64,6 +67,7 @@ impl Route {
                 max_hold,
                 changed: Arc::clone(&changed),
                 earlier: Arc::clone(earlier),
+                demand: Arc::clone(&demand),
             };
             Some(Arc::new(Keeper::new(env, &options, keeper)))
         };
@@ -73,6 +77,7 @@ impl Route {
             grpc: keeper(TransportKind::Grpc, &options.grpc),
             counters: RouteCounters::default(),
             changed: Arc::clone(&changed),
+            demand: Arc::clone(&demand),
             cut: CancellationToken::new(),
             abandoned: AbandonedCounter::default(),
             in_flight: AtomicUsize::new(0),
@@ -101,11 +106,33 @@ impl Route {
         }
     }
 
-    /// A link to each inbox there is: usually both transports lead to the same.
+    /// A link to each inbox there is: usually both transports lead to the same. Links that take no commands any more
+    /// are links, too.
     pub(super) fn links_by_inbox(&self) -> Vec<Arc<Link>> {
-        let mut links: Vec<_> = self.keepers().filter_map(|keeper| keeper.link()).collect();
-        links.dedup_by_key(|link| link.inbox_id());
+        let mut links: Vec<Arc<Link>> = Vec::new();
+        let accepting = self.keepers().filter_map(|keeper| keeper.link());
+        let leaving = self.keepers().flat_map(|keeper| keeper.leaving());
+        for link in accepting.chain(leaving) {
+            if links
+                .iter()
+                .all(|other| other.inbox_id() != link.inbox_id())
+            {
+                links.push(link);
+            }
+        }
         links
+    }
+
+    /// The link that takes nothing new on which a send of the task has no answer yet.
+    pub(super) fn leaving_with(&self, task: TaskId) -> Option<Arc<Link>> {
+        self.keepers().find_map(|keeper| keeper.leaving_with(task))
+    }
+
+    /// Sends without an answer on links that take nothing new.
+    pub(super) fn leaving_in_flight(&self) -> usize {
+        self.keepers()
+            .map(|keeper| keeper.leaving_in_flight())
+            .sum()
     }
 
     pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {

@@ -17,6 +17,7 @@ use super::view::BridgeView;
 use crate::env::{Env, Mono, timeout};
 use crate::observe::BridgeStatus;
 use crate::queue::{AdapterError, Command, SafeTaskQueue};
+use crate::watched::{TaskEnd, watched};
 
 /// Takes commands out of a queue and delivers them to their routes' endpoints.
 #[derive(Debug)]
@@ -100,24 +101,6 @@ impl Bridge {
     }
 }
 
-/// Says that a task of the bridge is no more, however it ended.
-struct TaskEnding {
-    task: String,
-    ended: watch::Sender<Option<String>>,
-}
-
-impl Drop for TaskEnding {
-    fn drop(&mut self) {
-        let how = if std::thread::panicking() {
-            "panicked"
-        } else {
-            "ended"
-        };
-        self.ended
-            .send_replace(Some(format!("{} {how}", self.task)));
-    }
-}
-
 /// A bridge at work. Dropping it cuts everything off at once, as a crash would: what was sent and not
 /// answered is in doubt. See [`RunningBridge::drain`] for the orderly way.
 pub struct RunningBridge {
@@ -157,14 +140,14 @@ impl RunningBridge {
         task: String,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let ending = TaskEnding {
-            task,
-            ended: self.ended.clone(),
-        };
-        tokio::spawn(async move {
-            let _ending = ending;
-            work.await;
-        })
+        let ended = self.ended.clone();
+        tokio::spawn(watched(work, move |end| {
+            ended.send_replace(Some(match end {
+                TaskEnd::Ended(()) => format!("{task} ended"),
+                TaskEnd::Panicked(why) => format!("{task} panicked: {why}"),
+                TaskEnd::CutOff => format!("{task} was cut off"),
+            }));
+        }))
     }
 
     /// Listens to how deliveries end from here on, each told after its settlement is durable. A delivery whose
@@ -183,9 +166,8 @@ impl RunningBridge {
         self.drain.send_replace(Some(until));
         for lane in &mut self.lanes {
             // Bounded by the deadline and the compensations behind it.
-            if let Err(error) = lane.await {
-                tracing::error!(%error, "a lane ended badly");
-            }
+            // One that panicked has been told of.
+            let _ended = lane.await;
         }
         let in_time = !self.view.is_cut();
         self.stop.cancel();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::result::TaskResult;
-use crate::core::{DeliveryId, SendNumber};
+use crate::core::{DeliveryId, Epoch, SendNumber, TaskId};
 use crate::env::Mono;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{Fate, FrameSender, HandlerError, NotSent, Ticket};
@@ -71,7 +71,7 @@ pub(super) enum Sign {
     Working,
     /// The endpoint answered.
     Answer(KeptAnswer),
-    /// The link is dead; no answer will come. `true`: the frame may have been written, in doubt.
+    /// The link is dead, or takes no more; no answer will come. `true`: the frame may have been written, in doubt.
     /// `false`: it certainly was not.
     LinkDied { maybe_sent: bool },
 }
@@ -107,7 +107,7 @@ struct WaiterEntry {
     asked: Mono,
     working: bool,
     answer: Option<KeptAnswer>,
-    /// Set at the link's end: whether the frame may have been written.
+    /// Set at the link's end, or when it takes no more: whether the frame may have been written.
     died: Option<bool>,
     abandoned: bool,
     /// A rollback took it back: no answer comes, and none counts. It is out of the endpoint's window.
@@ -120,6 +120,8 @@ struct Table {
     /// Sends that have an entry without an answer.
     in_flight: usize,
     limits: WindowLimits,
+    /// The endpoint wants no more commands.
+    closed: bool,
     dead: bool,
 }
 
@@ -150,6 +152,7 @@ impl Waiters {
                 entries: BTreeMap::new(),
                 in_flight: 0,
                 limits,
+                closed: false,
                 dead: false,
             }),
             sender,
@@ -211,6 +214,9 @@ impl Waiters {
     }
 
     fn look_for_room(&self, table: &Table, bytes: usize) -> Result<(), NotAsked> {
+        if table.closed {
+            return Err(NotSent::Closed.into());
+        }
         if table.in_flight >= table.limits.commands {
             return Err(NotAsked::Window);
         }
@@ -229,10 +235,13 @@ impl Waiters {
         }
     }
 
-    /// Waits until another send of so many bytes may be asked or the link is dead. Cancel safe.
+    /// Waits until another send of so many bytes may be asked, or none any more. Cancel safe.
     pub(super) async fn room(&self, bytes: usize) {
-        self.until(|table| self.look_for_room(table, bytes).is_ok())
-            .await;
+        self.until(|table| match self.look_for_room(table, bytes) {
+            Ok(()) | Err(NotAsked::Link(_)) => true,
+            Err(NotAsked::Window | NotAsked::Bytes) => false,
+        })
+        .await;
     }
 
     /// Waits until so many bytes more may be on their way or the link is dead. Cancel safe.
@@ -279,6 +288,31 @@ impl Waiters {
         self.until(|table| table.in_flight == 0).await;
     }
 
+    /// Whether a send of the task has no answer yet that nobody waits for.
+    pub(super) fn has_unanswered(&self, task: TaskId) -> bool {
+        self.lock().abandoned(task).is_some()
+    }
+
+    /// Waits again for what becomes of a send of the task that was given up, if there is one without an answer.
+    pub(super) fn take_up(self: &Arc<Self>, task: TaskId) -> Option<PendingQuestion> {
+        let mut table = self.lock();
+        let key = table.abandoned(task)?;
+        let entry = table.entries.get_mut(&key).expect("just found");
+        entry.abandoned = false;
+        Some(PendingQuestion {
+            waiters: Arc::clone(self),
+            key,
+            ended: false,
+        })
+    }
+
+    /// The endpoint wants no more commands: those that have not left are taken back, and who waits for them is told.
+    pub(super) fn stop_taking(&self) {
+        let wakers = self.lock().stop_taking(&self.sender);
+        self.changed.notify_waiters();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes the table for the answers that arrived together, by `now`.
     pub(super) fn receive(&self, now: Mono) -> Receiving<'_> {
         Receiving {
@@ -303,7 +337,8 @@ impl Waiters {
             table.entries.retain(|_, entry| !entry.abandoned);
             for entry in table.entries.values_mut() {
                 // The writer is gone, so that nothing is waiting for it any more.
-                let maybe_sent = self.sender.fate(entry.ticket) == Fate::MaybeSent;
+                let maybe_sent = || self.sender.fate(entry.ticket) == Fate::MaybeSent;
+                let maybe_sent = entry.died.unwrap_or_else(maybe_sent);
                 entry.died = Some(maybe_sent && !planted!(Bug::DeadLinkNeverSent));
                 wakers.extend(entry.waker.take());
             }
@@ -358,6 +393,40 @@ impl Waiters {
 }
 
 impl Table {
+    /// A send of the task without an answer that nobody waits for.
+    fn abandoned(&self, task: TaskId) -> Option<Key> {
+        let first = Key {
+            delivery: DeliveryId {
+                task,
+                epoch: Epoch::FIRST,
+            },
+            send: SendNumber::FIRST,
+            ask: Ask::Execute,
+        };
+        let of_task = self.entries.range(first..);
+        let of_task = of_task.take_while(|(key, _)| key.delivery.task == task);
+        let mut abandoned = of_task.filter(|(_, entry)| entry.abandoned);
+        abandoned.next().map(|(key, _)| *key)
+    }
+
+    fn stop_taking(&mut self, sender: &FrameSender) -> Vec<Waker> {
+        self.closed = true;
+        let mut wakers = Vec::new();
+        for (key, entry) in &mut self.entries {
+            let waits = entry.answer.is_none() && entry.died.is_none() && !entry.taken_back;
+            if key.ask == Ask::Execute
+                && waits
+                && !entry.abandoned
+                && sender.withdraw(entry.ticket) == Fate::NeverSent
+            {
+                entry.died = Some(false);
+                self.in_flight -= 1;
+                wakers.extend(entry.waker.take());
+            }
+        }
+        wakers
+    }
+
     fn remove(&mut self, key: Key) -> Option<WaiterEntry> {
         let entry = self.entries.remove(&key)?;
         // One that was answered, or died with its link, no longer counts.
@@ -450,6 +519,13 @@ impl Receiving<'_> {
         self.wakers.extend(entry.waker.take());
         table.in_flight -= usize::from(key.ask == Ask::Execute);
         Receipt::Awaited
+    }
+
+    /// The endpoint wants no more commands.
+    pub(super) fn stop_taking(&mut self) {
+        let table = self.table.as_mut().expect("held until dropped");
+        self.wakers.extend(table.stop_taking(&self.waiters.sender));
+        self.freed = true;
     }
 
     /// A rollback took this send back: the endpoint won't answer it.

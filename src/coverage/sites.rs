@@ -137,6 +137,8 @@ catalogue! {
         FallbackInDoubt = "fallback_in_doubt": "gRPC was tried after a send that may have arrived",
         LinkDiedUnderSend = "link_died_under_send": "a link died with a command that may have been written in part or whole",
         LinkDiedBeforeSend = "link_died_before_send": "a link died before a queued command had left",
+        LeavingWaited = "leaving_waited": "a send in doubt on a link that drains was waited for, and not sent elsewhere",
+        LeftBehindWaited = "left_behind_waited": "a new lease waited for a send that an older one left on a link that drains",
         SilentAfterWorking = "silent_after_working": "an endpoint that said it works fell silent",
         SilentFromStart = "silent_from_start": "a send got no sign of life in time",
         TooLateToSend = "too_late_to_send": "a command was given back that would have arrived after the end of its lease",

@@ -1,12 +1,11 @@
 //! A task that is to live for as long as its node.
 
-use std::any::Any;
 use std::fmt::Display;
-use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::watched::{TaskEnd, watched};
 
 /// A task of a node. Dropping this cuts it off.
 pub(super) struct Part {
@@ -16,29 +15,29 @@ pub(super) struct Part {
 
 impl Part {
     /// Starts `work`. Needs a tokio runtime.
-    pub(super) fn spawn<E: Display>(
+    pub(super) fn spawn<E: Display + 'static>(
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
         let (tell, ended) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            let why = match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(())) => "it ended by itself".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => format!("it panicked: {}", message(&*panic)),
+        let task = tokio::spawn(watched(work, move |end| {
+            let why = match end {
+                TaskEnd::Ended(Ok(())) => "it ended by itself".to_owned(),
+                TaskEnd::Ended(Err(error)) => error.to_string(),
+                TaskEnd::Panicked(why) => format!("it panicked: {why}"),
+                TaskEnd::CutOff => "it was cut off".to_owned(),
             };
             tell.send_replace(Some(why));
-        });
+        }));
         Self { task, ended }
     }
 
     /// Completes when the work has ended, and says why. Cancel safe.
     pub(super) async fn ended(&self) -> String {
         let mut ended = self.ended.clone();
-        match ended.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            // Only a runtime that shuts down drops the task before it has told.
-            Err(_) => "it was cut off".to_owned(),
-        }
+        let why = ended.wait_for(Option::is_some).await;
+        why.expect("it is told before the teller goes")
+            .clone()
+            .unwrap_or_default()
     }
 }
 
@@ -46,12 +45,6 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ counts! {
         compensation_failures,
         /// Finished tasks announced to the endpoint.
         announced,
+        /// Deliveries that panicked; each is also counted as in doubt.
+        panicked,
     }
 }
 

@@ -62,6 +62,8 @@ counts! {
         links,
         /// Links closed because nothing was heard for too long.
         links_dead,
+        /// Links closed because serving them panicked.
+        links_panicked,
         /// Commands received, repetitions included.
         commands,
         /// Executions that ended with *done*.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::credits::Credits;
+use super::engine::vital;
 use super::error::LeaseError;
 use super::kept::KeptLeases;
 use super::lease::Lease;
@@ -90,7 +91,8 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
             Arc::downgrade(&queue.owner),
             queue.options().lease,
         );
-        tokio::spawn(keeper);
+        let engine = Arc::downgrade(&queue.owner.engine);
+        tokio::spawn(vital(engine.clone(), "extender of leases", keeper));
         let pump = Pump {
             queue: queue.clone(),
             id,
@@ -102,7 +104,7 @@ impl<T: Payload> TaskQueueChannelAdapter<T> {
             ahead_max,
             kept,
         };
-        let pump = tokio::spawn(pump.run());
+        let pump = tokio::spawn(vital(engine, "pump", pump.run()));
         Ok(Self {
             leases,
             credits,

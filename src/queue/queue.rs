@@ -249,6 +249,30 @@ impl<T: Payload> SafeTaskQueue<T> {
         }
     }
 
+    /// Whether a task of the route could be leased now.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn has_ready(&self, id: RouteId) -> bool {
+        let engine = &self.owner.engine;
+        engine.look(|core, _| core.state.counts(id).ready > 0 && !core.state.is_paused(id))
+    }
+
+    /// Waits until a task of the route can be leased; for ever once the queue is closed. Cancel safe.
+    #[cfg(feature = "bridge")]
+    pub(crate) async fn has_come(&self, id: RouteId) {
+        let engine = &self.owner.engine;
+        let lane = engine.look(|core, _| core.waiting.lane(id));
+        loop {
+            let mut news = std::pin::pin!(lane.notified());
+            news.as_mut().enable();
+            if self.has_ready(id) {
+                // The wake may have been meant for somebody who leases.
+                lane.notify_one();
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// What is ready now, without waiting for any to come.
     pub(crate) async fn lease_ready(
         &self,

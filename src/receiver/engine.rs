@@ -10,7 +10,7 @@ mod commit;
 mod run;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use crate::env::{Env, Mono};
 use crate::listening::{Guesses, Reception, Speech};
 use crate::observe::{InboxStatus, ReceiverStats, ReceiverStatus};
 use crate::repeated::Repeated;
+use crate::watched::{TaskEnd, watched};
 use crate::wire::v1::frame::Kind;
 use crate::wire::{
     EmptyRange, ExecutionOutcome, FrameSender, HandlerError, IdError, InboxId, NotSent,
@@ -68,8 +69,12 @@ pub(super) struct Engine {
     /// Who has said a wrong secret.
     pub(super) guesses: Guesses,
     pub(super) phase: watch::Sender<Phase>,
+    /// How often the links that were up were to be made anew.
+    pub(super) renewals: watch::Sender<u64>,
     work: ExecutionMode,
     state: Mutex<EngineState>,
+    /// Why it can't go on. Not under the lock, which a panic may have broken.
+    failed: OnceLock<ReceiverFailure>,
     /// Something waits to be committed.
     commit: Notify,
     /// Told whenever an answer went out, a link left, or the store failed.
@@ -92,7 +97,6 @@ struct EngineState {
     committing: bool,
     ready: VecDeque<Job>,
     running: usize,
-    failed: Option<ReceiverFailure>,
 }
 
 struct EngineLink {
@@ -156,6 +160,7 @@ impl Engine {
             counters: Counters::default(),
             repeats: Repeats::default(),
             phase: watch::Sender::new(Phase::Running),
+            renewals: watch::Sender::new(0),
             work,
             state: Mutex::new(EngineState {
                 inbox,
@@ -165,8 +170,8 @@ impl Engine {
                 committing: false,
                 ready: VecDeque::new(),
                 running: 0,
-                failed: None,
             }),
+            failed: OnceLock::new(),
             commit: Notify::new(),
             changed: Notify::new(),
         })
@@ -192,8 +197,8 @@ impl Engine {
 
     /// A link is gone. What it sent goes on; its answers go nowhere.
     pub(super) fn remove_link(&self, link: LinkId) {
-        {
-            let mut state = self.state();
+        // Called on the way of a panic, too: with a broken state the receiver ends anyway.
+        if let Ok(mut state) = self.state.lock() {
             state.links.remove(&link);
             state.inbox.on_link_gone(link);
         }
@@ -443,14 +448,38 @@ impl Engine {
 
     /// Why the receiver can't go on, if it can't.
     pub(super) fn failure(&self) -> Option<ReceiverFailure> {
-        self.state().failed.clone()
+        self.failed.get().cloned()
     }
 
     /// The receiver can't go on. The first reason counts.
     pub(super) fn fail(&self, failure: ReceiverFailure) {
-        self.state().failed.get_or_insert(failure);
+        self.failed.get_or_init(|| failure);
         self.stop();
         self.changed.notify_waiters();
+    }
+
+    /// A part of the receiver is gone without which it can't go on.
+    pub(super) fn lose_part(&self, part: &'static str, how: String) {
+        tracing::error!(part, how, "the receiver stops: it is not whole any more");
+        self.fail(ReceiverFailure::Part { part, how });
+    }
+
+    /// The work of one link. If it panics, the link is gone, which its bridge sees and makes another; unless it broke
+    /// what all links share.
+    pub(super) fn of_link<F: Future<Output = ()>>(
+        self: &Arc<Self>,
+        work: F,
+    ) -> impl Future<Output = ()> + use<F> {
+        let engine = Arc::clone(self);
+        watched(work, move |end| {
+            if let TaskEnd::Panicked(why) = end {
+                tracing::error!(why, "a link panicked; it is closed");
+                engine.counters.links_panicked.add(1);
+                if engine.state.is_poisoned() {
+                    engine.lose_part("a link", format!("panicked: {why}"));
+                }
+            }
+        })
     }
 
     /// Gives up the store's files.

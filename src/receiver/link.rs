@@ -163,9 +163,7 @@ pub(super) async fn serve(
                 software = said(&hello.software),
                 "link up"
             );
-            let end = link.run(&mut input).await;
-            engine.remove_link(link.id);
-            end
+            link.run(&mut input).await
         }
         Err(end) => end,
     };
@@ -245,6 +243,7 @@ struct GreetedLink<'a> {
     sender: &'a FrameSender,
     id: LinkId,
     phase: watch::Receiver<Phase>,
+    renewals: watch::Receiver<u64>,
     heard: Mono,
     received: ReceivedCount,
     /// How much of it was there when something was last heard: bytes are a sign of life in the middle of a frame, too.
@@ -264,7 +263,15 @@ enum Turn {
     Room,
     Tick,
     Phase,
+    Renewal,
     WriterGone,
+}
+
+/// However it ends: nobody may take it for one that lives.
+impl Drop for GreetedLink<'_> {
+    fn drop(&mut self) {
+        self.engine.remove_link(self.id);
+    }
 }
 
 impl<'a> GreetedLink<'a> {
@@ -280,6 +287,7 @@ impl<'a> GreetedLink<'a> {
             sender,
             id: engine.add_link(sender.clone()),
             phase: engine.phase.subscribe(),
+            renewals: engine.renewals.subscribe(),
             heard: now,
             received: received.clone(),
             received_seen: 0,
@@ -312,6 +320,7 @@ impl<'a> GreetedLink<'a> {
                     self.heard = clock.now();
                     Ok(())
                 }
+                Turn::Renewal => self.tell_drain("the receiver renews its links"),
                 Turn::Phase => Ok(()),
             };
             if let Err(end) = done {
@@ -328,6 +337,8 @@ impl<'a> GreetedLink<'a> {
                 Ok(()) => Turn::Phase,
                 Err(_) => Turn::WriterGone,
             },
+            // Never an error: the engine holds the sender.
+            _ = self.renewals.changed() => Turn::Renewal,
             () = &mut *tick => Turn::Tick,
             () = self.sender.writer_gone() => Turn::WriterGone,
             frame = input.next(), if reading => Turn::Frame(frame),
@@ -447,15 +458,17 @@ impl<'a> GreetedLink<'a> {
         match phase {
             Phase::Running => Ok(()),
             Phase::Stopped => Err(LinkEnd::Stopped),
-            Phase::Draining => {
-                if !self.told_drain {
-                    self.told_drain = true;
-                    let reason = "the receiver shuts down".to_owned();
-                    let sent = self.sender.force(Kind::Drain(v1::Drain { reason }));
-                    sent.map_err(|_| LinkEnd::WriterGone)?;
-                }
-                Ok(())
-            }
+            Phase::Draining => self.tell_drain("the receiver shuts down"),
         }
+    }
+
+    /// Asks for nothing new on this link. Once is enough.
+    fn tell_drain(&mut self, reason: &str) -> Result<(), LinkEnd> {
+        if std::mem::replace(&mut self.told_drain, true) {
+            return Ok(());
+        }
+        let reason = reason.to_owned();
+        let sent = self.sender.force(Kind::Drain(v1::Drain { reason }));
+        sent.map(drop).map_err(|_| LinkEnd::WriterGone)
     }
 }

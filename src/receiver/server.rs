@@ -15,6 +15,7 @@ use super::options::{ReceiverOptions, ReceiverOptionsError};
 use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
 use crate::env::{Address, Env, timeout};
 use crate::observe::{ReceiverStats, ReceiverStatus};
+use crate::watched::{TaskEnd, watched};
 use crate::wire::InboxId;
 
 /// How long a link may take to write what waits in it once it has ended, and how long a shutdown waits
@@ -61,37 +62,8 @@ pub enum ReceiverFailure {
         /// Which part.
         part: &'static str,
         /// What became of it.
-        how: &'static str,
+        how: String,
     },
-}
-
-/// Held by a task that is to live as long as its receiver.
-struct Vital {
-    part: &'static str,
-    engine: Arc<Engine>,
-    /// It has done all it had to do. One that is cut off with its receiver has not.
-    is_done: bool,
-}
-
-impl Vital {
-    fn done(mut self) {
-        self.is_done = true;
-    }
-}
-
-impl Drop for Vital {
-    fn drop(&mut self) {
-        let how = match std::thread::panicking() {
-            true => "panicked",
-            false if self.is_done => "ended",
-            false => return,
-        };
-        if *self.engine.phase.borrow() == Phase::Running {
-            let part = self.part;
-            tracing::error!(part, how, "the receiver stops: it is not whole any more");
-            self.engine.fail(ReceiverFailure::Part { part, how });
-        }
-    }
 }
 
 /// How a shutdown went.
@@ -223,6 +195,13 @@ impl RunningReceiver {
         self.engine.stats()
     }
 
+    /// Asks each bridge for a new link in the place of the one that is up: on that nothing new comes, and what was sent is
+    /// executed and answered as ever. For what stands between and gives each connection its place: when it has changed
+    /// its mind, nobody would move otherwise. Returns at once.
+    pub fn renew_links(&self) {
+        self.engine.renewals.send_modify(|times| *times += 1);
+    }
+
     /// How many links are up.
     pub fn links(&self) -> usize {
         self.engine.links()
@@ -274,21 +253,24 @@ impl Drop for RunningReceiver {
     }
 }
 
+/// Starts a task that is to live as long as its receiver.
 fn spawn(
     engine: &Arc<Engine>,
     part: &'static str,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     let engine = Arc::clone(engine);
-    tokio::spawn(async move {
-        let vital = Vital {
-            part,
-            engine,
-            is_done: false,
+    tokio::spawn(watched(work, move |end| {
+        let how = match end {
+            TaskEnd::Ended(()) => "ended".to_owned(),
+            TaskEnd::Panicked(why) => format!("panicked: {why}"),
+            // With its receiver.
+            TaskEnd::CutOff => return,
         };
-        work.await;
-        vital.done();
-    })
+        if *engine.phase.borrow() == Phase::Running {
+            engine.lose_part(part, how);
+        }
+    }))
 }
 
 /// Waits until everything received is answered, or the store has failed.
@@ -325,7 +307,10 @@ mod tests {
         let running = receiver.start(Env::real()).await.expect("a free port");
         let _task = spawn(&running.engine, "the test", async { panic!("it wants it") });
         let failure = running.failed().await.to_string();
-        assert!(failure.starts_with("the test panicked"), "{failure}");
+        assert!(
+            failure.starts_with("the test panicked: it wants it"),
+            "{failure}"
+        );
         let report = running.shutdown(Duration::from_secs(1)).await;
         assert_eq!(report.unfinished, 0);
     }

@@ -40,6 +40,7 @@ counters! {
     wrong_secrets,
     links,
     links_dead,
+    links_panicked,
     commands,
     executed,
     not_executed,

@@ -19,6 +19,7 @@ use crate::env::Wall;
 use crate::queue::{
     Command, DEFAULT_ROUTE, EnqueueError, Enqueued, KEY_BYTES_MAX, SafeTaskQueue, TaskOptions,
 };
+use crate::watched::{TaskEnd, watched};
 use crate::wire::v1;
 use crate::wire::v1::ingest_server::Ingest;
 
@@ -230,7 +231,7 @@ impl Ingest for IngestService {
         let (finished, finish) = oneshot::channel();
         let service = self.clone();
         let commands = request.into_inner();
-        tokio::spawn(async move {
+        let following = async move {
             // A reader that has gone away ends it: what was accepted stays, its replies are lost.
             let gone = replies.clone();
             tokio::select! {
@@ -238,9 +239,15 @@ impl Ingest for IngestService {
                 () = gone.closed() => {}
                 () = service.follow(commands, replies) => {}
             }
+        };
+        tokio::spawn(watched(following, move |end| match end {
             // Nobody may be left to hear it.
-            finished.send(()).unwrap_or_default();
-        });
+            TaskEnd::Ended(()) => finished.send(()).unwrap_or_default(),
+            TaskEnd::Panicked(why) => {
+                tracing::error!(why, "a stream of commands panicked; it is closed")
+            }
+            TaskEnd::CutOff => {}
+        }));
         Ok(Response::new(Replies {
             told,
             finish: Some(finish),

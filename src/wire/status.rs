@@ -45,7 +45,7 @@ same! {
     Bucket = Bucket { below_us, count }
     RouteCounts = DeliveryCounts {
         done, rejected, refused, unavailable, in_doubt, not_sent, released, held, lost, settle_failures,
-        fallbacks_in_doubt, fallbacks_not_sent, compensation_failures, announced,
+        fallbacks_in_doubt, fallbacks_not_sent, compensation_failures, announced, panicked,
     }
     LinkCounts = LinkCounts {
         connects, connect_failures, sends, replies, late_replies, unknown_replies, violations, heartbeat_deaths,
@@ -57,7 +57,7 @@ same! {
     ReceiverStats = ReceiverCounts {
         connections, connections_refused, links, links_dead, commands, executed, not_executed, panics, joined,
         duplicates, stale, settled, unavailable, too_large, rolled_back, rollbacks, rollbacks_unanswered,
-        settlements_ignored, answers_undelivered, results_dropped, connections_given_up, wrong_secrets,
+        settlements_ignored, answers_undelivered, results_dropped, connections_given_up, wrong_secrets, links_panicked,
     }
 }
 

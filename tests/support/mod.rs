@@ -107,6 +107,14 @@ impl TestQueue {
         .await;
     }
 
+    /// Waits until a route has executed `count` commands, whatever else is left of it.
+    pub(crate) async fn done_of(&self, route: &str, count: u64) {
+        until(&format!("{count} commands of {route} are done"), || {
+            self.totals(route).done == count
+        })
+        .await;
+    }
+
     pub(crate) async fn errors_of(&self, id: TaskId) -> Vec<String> {
         let explained = self.queue.explain(id).await.unwrap().unwrap();
         let history = explained.history.unwrap_or_default();

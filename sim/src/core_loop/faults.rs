@@ -132,7 +132,11 @@ fn begin(world: &Arc<World>, kind: &FaultKind, id: FaultId, until: Micros) -> Op
                 world.record(&host.name, What::Note { text });
             }
         }
-        FaultKind::Crash { .. } | FaultKind::PowerCut { .. } | FaultKind::Drain { .. } => {}
+        // Links are the full world's.
+        FaultKind::RenewLinks { .. }
+        | FaultKind::Crash { .. }
+        | FaultKind::PowerCut { .. }
+        | FaultKind::Drain { .. } => {}
     }
     None
 }
@@ -272,6 +276,7 @@ fn describe(kind: &FaultKind) -> String {
         FaultKind::Pause { .. } => format!("{hosts} stands still"),
         FaultKind::Slow { delay, .. } => format!("{hosts} is slow by {delay}"),
         FaultKind::Drain { .. } => format!("{hosts} is stopped in order"),
+        FaultKind::RenewLinks { .. } => format!("{hosts} asks for new links"),
         FaultKind::Endpoint { fault, .. } => format!("{hosts} misbehaves: {fault:?}"),
         FaultKind::Disk { fault, .. } => format!("disk of {hosts}: {fault:?}"),
         FaultKind::Drift { ppm, .. } => format!("the clock of {hosts} drifts by {ppm} ppm"),

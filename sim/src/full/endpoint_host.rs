@@ -48,7 +48,7 @@ pub(super) async fn run(
     let stopped = tokio::select! {
         biased;
         error = receiver.failed() => Err(error),
-        () = asked_to_stop(&seat) => Ok(()),
+        () = asked_to_stop(&seat, &receiver) => Ok(()),
         never = watch(&shared, &seat, &env, &receiver) => match never {},
     };
     match stopped {
@@ -67,8 +67,17 @@ pub(super) async fn run(
 /// A command waits for a handler for at most this part of what its lease can last.
 const WAIT_SHARE: u32 = 4;
 
-async fn asked_to_stop(seat: &Seat) {
-    while seat.next_order().await != HostOrder::Drain {}
+async fn asked_to_stop(seat: &Seat, receiver: &RunningReceiver) {
+    loop {
+        match seat.next_order().await {
+            HostOrder::Drain => return,
+            HostOrder::RenewLinks => {
+                receiver.renew_links();
+                seat.done(&HostOrder::RenewLinks);
+            }
+            order => unreachable!("{order:?} is for a bridge"),
+        }
+    }
 }
 
 async fn start(

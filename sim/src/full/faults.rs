@@ -2,7 +2,7 @@
 
 use super::disk_faults::{self, Manner};
 use super::life::{How, On};
-use super::seat::{Manners, Seat};
+use super::seat::{HostOrder, Manners, Seat};
 use super::words;
 use super::world::World;
 use crate::history::What;
@@ -30,6 +30,11 @@ impl World<'_> {
             FaultKind::Drain { host } => {
                 self.shared.strike(self.now(), spec.id, 1);
                 self.ask_to_end(host);
+                None
+            }
+            FaultKind::RenewLinks { host } => {
+                self.shared.strike(self.now(), spec.id, 1);
+                self.shared.seat(host).order(HostOrder::RenewLinks);
                 None
             }
             FaultKind::Drift { host, .. } | FaultKind::Jump { host, .. } => {

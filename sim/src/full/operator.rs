@@ -35,6 +35,7 @@ pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueu
             HostOrder::Resume(route) => said(shared, seat, queue.resume(route).await),
             HostOrder::Find => find_all(shared, seat, queue).await,
             HostOrder::Drain => return,
+            HostOrder::RenewLinks => unreachable!("it is for an endpoint"),
         }
         seat.done(&order);
     }

@@ -39,6 +39,8 @@ pub(super) enum HostOrder {
     Resume(String),
     /// Say where every task is that producers were told of.
     Find,
+    /// Ask for new links in the place of those that are up.
+    RenewLinks,
     /// End in order.
     Drain,
 }

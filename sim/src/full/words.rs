@@ -13,6 +13,7 @@ pub(super) fn of(kind: &FaultKind) -> String {
         FaultKind::Pause { host } => format!("pause of {host}"),
         FaultKind::Slow { host, delay } => format!("{host} is slow by {delay}"),
         FaultKind::Drain { host } => format!("drain of {host}"),
+        FaultKind::RenewLinks { host } => format!("{host} asks for new links"),
         FaultKind::Endpoint { host, fault } => format!("{host} {}", peer(fault)),
         FaultKind::Disk {
             host,

@@ -310,6 +310,7 @@ pub(super) fn silences(kind: &FaultKind) -> bool {
         FaultKind::Crash { .. }
         | FaultKind::PowerCut { .. }
         | FaultKind::Drain { .. }
+        | FaultKind::RenewLinks { .. }
         | FaultKind::Disk { .. }
         | FaultKind::Drift { .. }
         | FaultKind::Jump { .. }

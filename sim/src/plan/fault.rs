@@ -84,6 +84,11 @@ pub enum FaultKind {
         /// The host whose process is stopped and started.
         host: HostName,
     },
+    /// An endpoint asks for new links in the place of those that are up, and goes on listening.
+    RenewLinks {
+        /// The endpoint's host.
+        host: HostName,
+    },
     /// How an endpoint misbehaves towards its bridge.
     Endpoint {
         /// The endpoint's host.
@@ -269,7 +274,7 @@ impl FaultKind {
             | Self::Pause { .. }
             | Self::Slow { .. }
             | Self::Drain { .. } => Family::Host,
-            Self::Endpoint { .. } => Family::Endpoint,
+            Self::Endpoint { .. } | Self::RenewLinks { .. } => Family::Endpoint,
             Self::Disk { .. } => Family::Disk,
             Self::Drift { .. } | Self::Jump { .. } => Family::Clock,
             Self::Point { .. } => Family::Points,
@@ -285,6 +290,7 @@ impl FaultKind {
             | Self::Pause { host }
             | Self::Slow { host, .. }
             | Self::Drain { host }
+            | Self::RenewLinks { host }
             | Self::Endpoint { host, .. }
             | Self::Disk { host, .. }
             | Self::Drift { host, .. }

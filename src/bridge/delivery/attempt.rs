@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::rollback::Learned;
 use super::send::{OpenSend, Unanswered};
 use super::{AttemptVerdict, Evidence, SendingEnd, sends};
-use crate::bridge::breaker::BreakerPass;
-use crate::bridge::keeper::Keeper;
+use crate::bridge::keeper::LinkPass;
 use crate::bridge::limits::UNDO_MAX;
 use crate::bridge::link::Link;
 use crate::bridge::options::OnLostInbox;
 use crate::bridge::route::Route;
-use crate::bridge::waiters::{KeptAnswer, RollbackState};
+use crate::bridge::waiters::{KeptAnswer, PendingQuestion, RollbackState, Sign};
 use crate::core::DeliveryId;
 use crate::core::event::TransportKind;
 use crate::coverage::{Site, reached};
@@ -84,6 +83,9 @@ impl<'a> DeliveryAttempt<'a> {
         if let Some(end) = self.refuse_locally() {
             return end;
         }
+        if let Some(end) = self.left_behind().await {
+            return end;
+        }
         let Some(keeper) = &self.route.socket else {
             return self.by_grpc_alone().await;
         };
@@ -102,7 +104,6 @@ impl<'a> DeliveryAttempt<'a> {
             return Box::pin(self.fall_back(why, None)).await;
         };
         if let Some(held) = self.hold_back(&link) {
-            keeper.withdrawn(pass);
             return held;
         }
         let scope = self.ctx.child();
@@ -112,30 +113,31 @@ impl<'a> DeliveryAttempt<'a> {
                 scope.succeed();
                 SendingEnd::Answered(answer)
             }
-            Err(unanswered) => Box::pin(self.after_socket(keeper, pass, scope, unanswered)).await,
+            Err(unanswered) => Box::pin(self.after_socket(&link, pass, scope, unanswered)).await,
         }
     }
 
     /// The socket gave no answer: the rest of the diagram.
     async fn after_socket(
         &self,
-        keeper: &Keeper,
-        pass: BreakerPass,
+        link: &Link,
+        pass: LinkPass<'_>,
         mut scope: Context,
         unanswered: Unanswered,
     ) -> SendingEnd {
         match unanswered {
-            Unanswered::Stop(end) => {
-                keeper.withdrawn(pass);
-                end
-            }
+            Unanswered::Stop(end) => end,
             Unanswered::NeverSent { why, silent } => {
-                report(keeper, pass, silent);
+                report(pass, silent);
                 scope.succeed();
                 self.fall_back(why, None).await
             }
-            Unanswered::InDoubt { why, open, silent } => {
-                report(keeper, pass, silent);
+            Unanswered::InDoubt {
+                why,
+                mut open,
+                silent,
+            } => {
+                report(pass, silent);
                 self.undo(&mut scope).await;
                 let in_progress = match self.learned.take_last() {
                     Some(RollbackState::AlreadyDone(result)) => {
@@ -149,12 +151,40 @@ impl<'a> DeliveryAttempt<'a> {
                     Some(RollbackState::InProgress) => true,
                     None => false,
                 };
+                if let Some(answer) = until_decided(link, &mut open).await {
+                    return SendingEnd::Answered(answer);
+                }
                 let open = open.map(|pending| OpenSend {
                     pending,
                     in_progress,
                 });
                 self.fall_back(why, open).await
             }
+        }
+    }
+
+    /// An earlier lease may have left a send on a link that takes nothing new and finishes what it has. Before that is
+    /// answered, or that link is dead, the task goes nowhere else: it may be executed there still, and another inbox
+    /// doesn't know of it.
+    fn left_behind(&self) -> impl Future<Output = Option<SendingEnd>> + Send {
+        // Rarely there, and a large future: in a box of its own.
+        let link = self.route.leaving_with(self.lease.id());
+        let waits = link.map(|link| Box::pin(self.wait_for_the_left(link)));
+        async move { waits?.await }
+    }
+
+    async fn wait_for_the_left(&self, mut link: Arc<Link>) -> Option<SendingEnd> {
+        let task = self.lease.id();
+        reached!(Site::LeftBehindWaited);
+        loop {
+            while let Some(mut pending) = link.take_up(task) {
+                let done = |answer: &KeptAnswer| matches!(answer, KeptAnswer::Ended(Ok(_)));
+                // Another answer binds the epoch that it was given to.
+                if let Some(answer) = last_word(&mut pending).await.filter(done) {
+                    return Some(SendingEnd::Answered(answer));
+                }
+            }
+            link = self.route.leaving_with(task)?;
         }
     }
 
@@ -250,6 +280,13 @@ impl<'a> DeliveryAttempt<'a> {
             }
             // Given back unsent, the queue finds it expired itself.
             SendingEnd::Expired => (AttemptVerdict::Released, Evidence::None),
+            SendingEnd::Panicked(why) => {
+                let task = self.lease.id();
+                tracing::error!(route = %self.route.options.name, %task, why, "a delivery panicked");
+                self.route.counters.panicked.increment();
+                let why = format!("the bridge panicked while it delivered this: {why}");
+                (in_doubt(why), Evidence::None)
+            }
             SendingEnd::LeaseLost => {
                 reached!(Site::LeaseLostInFlight);
                 (AttemptVerdict::Lost, Evidence::None)
@@ -287,12 +324,37 @@ impl<'a> DeliveryAttempt<'a> {
     }
 }
 
+/// Waits for what becomes of a send in doubt on a link that takes nothing new: until it is answered, or that link is
+/// dead, the command is sent over no other. On a link that goes on nothing is waited for: what comes next leads to the
+/// same inbox, or is known not to.
+pub(super) async fn until_decided(
+    link: &Link,
+    open: &mut Option<PendingQuestion>,
+) -> Option<KeptAnswer> {
+    if link.is_accepting() {
+        return None;
+    }
+    reached!(Site::LeavingWaited);
+    let answer = last_word(open.as_mut()?).await;
+    *open = None;
+    answer
+}
+
+/// The answer to a send; `None` if its link has ended without one.
+async fn last_word(pending: &mut PendingQuestion) -> Option<KeptAnswer> {
+    loop {
+        match pending.next().await {
+            Sign::Answer(answer) => return Some(answer),
+            Sign::LinkDied { .. } => return None,
+            Sign::Working => {}
+        }
+    }
+}
+
 /// Tells a link's breaker how a send without an answer ended.
-pub(super) fn report(keeper: &Keeper, pass: BreakerPass, silent: bool) {
+pub(super) fn report(pass: LinkPass<'_>, silent: bool) {
     if silent {
-        keeper.unanswered(pass);
-    } else {
-        keeper.withdrawn(pass);
+        pass.unanswered();
     }
 }
 

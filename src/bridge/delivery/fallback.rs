@@ -7,7 +7,7 @@
 //! loop around it: with a few thousand commands in flight, what each of them keeps is what they cost.
 
 use super::SendingEnd;
-use super::attempt::{DeliveryAttempt, report};
+use super::attempt::{DeliveryAttempt, report, until_decided};
 use super::send::{OpenSend, Unanswered};
 use crate::bridge::keeper::Keeper;
 use crate::bridge::options::OnLostInbox;
@@ -153,15 +153,22 @@ impl DeliveryAttempt<'_> {
                 }
                 Err(unanswered) => unanswered,
             };
+            if let Unanswered::InDoubt { open, .. } = &mut unanswered
+                && !link.is_accepting()
+                && let Some(answer) = Box::pin(until_decided(&link, open)).await
+            {
+                scope.succeed();
+                return Ok(answer);
+            }
             match &mut unanswered {
-                Unanswered::Stop(_) => keeper.withdrawn(pass),
+                Unanswered::Stop(_) => {}
                 Unanswered::NeverSent { silent, .. } => {
-                    report(keeper, pass, *silent);
+                    report(pass, *silent);
                     scope.succeed();
                 }
                 // Its rollback stays registered: it runs if no later try is answered. Nobody listens any more.
                 Unanswered::InDoubt { silent, open, .. } => {
-                    report(keeper, pass, *silent);
+                    report(pass, *silent);
                     *open = None;
                 }
             }

@@ -136,7 +136,7 @@ fn died(transport: &str, maybe_sent: bool) -> Unanswered {
     }
     reached!(Site::LinkDiedBeforeSend);
     Unanswered::NeverSent {
-        why: format!("the {transport} link died before the command left"),
+        why: format!("the {transport} link ended, or was to take no more, before the command left"),
         silent: false,
     }
 }
@@ -193,6 +193,10 @@ impl DeliveryAttempt<'_> {
                     Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
                     Err(NotAskedNow::Full(full)) => full,
                 },
+                Err(closed @ NotAsked::Link(_)) => {
+                    let (why, silent) = (closed.to_string(), false);
+                    return Err(Unanswered::NeverSent { why, silent });
+                }
                 Err(full) => full,
             };
             reached!(Site::WindowWaited);

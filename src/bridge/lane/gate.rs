@@ -49,6 +49,11 @@ impl LaneGate {
         self.open
     }
 
+    /// Whether any link takes commands.
+    pub(super) fn has_link(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Looks at links and breaker anew. `true` if the gate has been opened or shut.
     pub(super) fn look(&mut self, wanted: bool) -> bool {
         let link = self.route.first_link();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::split;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::driver::{Beat, Driver, LinkEnd, Outgoing};
 use super::grpc::{GrpcFrames, dial, died, outlet};
@@ -61,6 +62,8 @@ struct Raw {
     sender: FrameSender,
     outgoing: Outgoing,
     incoming: Incoming,
+    /// Cancelled when the transport itself says that the endpoint goes away.
+    goes: CancellationToken,
 }
 
 impl Connector {
@@ -77,6 +80,7 @@ impl Connector {
             sender,
             mut outgoing,
             mut incoming,
+            goes,
         } = match self.transport {
             TransportKind::Socket => self.connect_socket(route).await?,
             TransportKind::Grpc => self.connect_grpc(route).await?,
@@ -123,7 +127,7 @@ impl Connector {
             self.env.clone(),
             beat,
         );
-        Ok((link, driver))
+        Ok((link, driver.until(goes)))
     }
 
     fn check_hello(
@@ -187,6 +191,7 @@ impl Connector {
             incoming: Incoming::Socket(
                 FrameReader::new(reading, HELLO_BYTES_MAX).at(&*self.env.points),
             ),
+            goes: CancellationToken::new(),
         })
     }
 
@@ -197,9 +202,10 @@ impl Connector {
         });
         let tally = sender.tally();
         let (stream, guard) = outlet(source);
+        let goes = CancellationToken::new();
         let frame_bytes_max = route.hello(&self.software).frame_bytes_max;
         let calling = async {
-            let client = dial(&self.env, &self.address, tally).await;
+            let client = dial(&self.env, &self.address, tally, goes.clone()).await;
             let client = client.map_err(|error| self.failed(&error))?;
             let most = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
             let mut client = client.max_decoding_message_size(most);
@@ -222,6 +228,7 @@ impl Connector {
             sender,
             outgoing: Box::pin(outgoing),
             incoming: Incoming::Grpc(Box::new(frames)),
+            goes,
         })
     }
 

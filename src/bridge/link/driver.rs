@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Link;
 use super::receive::{Incoming, read};
 use crate::bridge::limits::LINGER;
@@ -62,6 +64,8 @@ pub(in crate::bridge) struct Driver {
     end: EndGuard,
     env: Env,
     beat: Beat,
+    /// Cancelled when the transport itself says that the endpoint goes away.
+    goes: CancellationToken,
 }
 
 /// Tells the waiters, whatever ends the driver.
@@ -87,7 +91,13 @@ impl Driver {
             end: EndGuard(link),
             env,
             beat,
+            goes: CancellationToken::new(),
         }
+    }
+
+    /// The endpoint goes away when `goes` is cancelled, as if it had said `Drain`.
+    pub(super) fn until(self, goes: CancellationToken) -> Self {
+        Self { goes, ..self }
     }
 
     /// Runs the link to its end. Not cancel safe, in that dropping it ends the link.
@@ -98,6 +108,7 @@ impl Driver {
             biased;
             end = written(&mut self.outgoing, &self.env) => end,
             death = heart(&link, &self.env, self.beat) => death,
+            never = leave(&link, &self.goes) => match never {},
             death = read(&link, &mut self.incoming) => death,
         };
         match &death {
@@ -129,6 +140,18 @@ impl Driver {
             let _ = timeout(&*self.env.clock, LINGER, &mut self.outgoing).await;
         }
     }
+}
+
+/// Takes nothing new any more once the endpoint goes away.
+async fn leave(link: &Link, goes: &CancellationToken) -> std::convert::Infallible {
+    goes.cancelled().await;
+    tracing::info!(
+        transport = link.transport.as_str(),
+        "the endpoint goes away"
+    );
+    reached!(Site::EndpointDrained);
+    link.leave();
+    std::future::pending().await
 }
 
 /// Waits for the end of the writer.

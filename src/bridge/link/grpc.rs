@@ -23,34 +23,52 @@ use crate::wire::{
     BODY_BYTES_MAX, FrameSource, ReceivedCount, WriteTally, count_response, frame_bytes_for,
 };
 
-/// Names the far side in HTTP/2 requests. Where to connect is the connector's business.
-const AUTHORITY: &str = "http://endpoint.leasebridge";
+/// Names the far side of a Unix socket in HTTP/2 requests, as others do.
+const LOCAL_AUTHORITY: &str = "localhost";
 
 /// A client whose responses count what arrives of them.
 pub(super) type CountedClient =
     EndpointClient<MapResponse<Channel, fn(http::Response<Body>) -> http::Response<Body>>>;
 
-/// A client over a fresh connection to `address`; `tally` is told what the connection takes. Waits as long as the
-/// network pleases.
+/// What requests say whom they are for: by this, what stands between tells one endpoint from another. Where to connect
+/// is the connector's business.
+fn uri_of(address: &Address) -> Uri {
+    let named = match address {
+        Address::Tcp { .. } => address.to_string(),
+        Address::Unix(_) => LOCAL_AUTHORITY.to_owned(),
+    };
+    let uri = |authority: &str| {
+        let uri = Uri::builder().scheme("http").authority(authority);
+        uri.path_and_query("/").build()
+    };
+    // A name that no URI can have is no host's either: the connection fails, and says so.
+    let uri = uri(&named).or_else(|_| uri(LOCAL_AUTHORITY));
+    uri.expect("a good authority")
+}
+
+/// A client over a fresh connection to `address`; `tally` is told what the connection takes, and `goes` when the far
+/// side takes no new streams. Waits as long as the network pleases.
 pub(super) async fn dial(
     env: &Env,
     address: &Address,
     tally: WriteTally,
+    goes: CancellationToken,
 ) -> Result<CountedClient, tonic::transport::Error> {
+    let uri = uri_of(address);
     let transport = Arc::clone(&env.transport);
     let clock = Arc::clone(&env.clock);
     let address = address.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let transport = Arc::clone(&transport);
         let address = address.clone();
-        let (tally, clock) = (tally.clone(), Arc::clone(&clock));
+        let (tally, clock, goes) = (tally.clone(), Arc::clone(&clock), goes.clone());
         async move {
             let stream = transport.connect(&address).await?;
-            let stream = TalliedStream::new(stream, tally, clock);
+            let stream = TalliedStream::new(stream, tally, clock, goes);
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    let channel = Endpoint::from_static(AUTHORITY)
+    let channel = Endpoint::from(uri)
         .initial_stream_window_size(GRPC_WINDOW_BYTES)
         .initial_connection_window_size(GRPC_WINDOW_BYTES)
         .connect_with_connector(connector)
@@ -181,5 +199,67 @@ impl Stream for OutletStream {
 impl Drop for OutletStream {
     fn drop(&mut self) {
         self.0.gone.cancel();
+    }
+}
+
+#[cfg(all(test, feature = "receiver"))]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use tokio::sync::mpsc;
+    use tonic::transport::Server;
+    use tonic::transport::server::TcpIncoming;
+
+    use super::*;
+    use crate::wire::{OutboxLimits, outbox};
+
+    /// A server that tells for whom each request is, and implements nothing.
+    #[derive(Clone)]
+    struct Witness(mpsc::UnboundedSender<String>);
+
+    impl tower::Service<http::Request<Body>> for Witness {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+            let authority = request.uri().authority().map(ToString::to_string);
+            self.0
+                .send(authority.unwrap_or_default())
+                .expect("the test listens");
+            ready(Ok(Status::unimplemented("a witness").into_http()))
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_are_for_the_endpoint_as_it_is_configured() {
+        let (told, mut authorities) = mpsc::unbounded_channel();
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"));
+        let incoming = incoming.expect("a free port");
+        let port = incoming.local_addr().expect("it is bound").port();
+        tokio::spawn(Server::builder().serve_with_incoming(Witness(told), incoming));
+        let env = Env::real();
+        for host in ["localhost", "127.0.0.1"] {
+            let address = Address::tcp(host, port);
+            let (sender, source) = outbox(OutboxLimits::for_peer(8192, Duration::from_secs(5)));
+            let dialled = dial(&env, &address, sender.tally(), CancellationToken::new()).await;
+            let frames = source.map(|frame| frame);
+            let refused = dialled.expect("it listens").execute_command(frames).await;
+            assert_eq!(refused.expect_err("a witness").code(), Code::Unimplemented);
+            assert_eq!(authorities.recv().await, Some(format!("{host}:{port}")));
+        }
+        let six = Address::tcp("::1", 7421);
+        assert_eq!(
+            uri_of(&six).authority().map(ToString::to_string),
+            Some("[::1]:7421".into())
+        );
+        assert_eq!(uri_of(&Address::Unix("/run/e".into())), "http://localhost/");
     }
 }

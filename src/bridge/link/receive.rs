@@ -177,6 +177,7 @@ fn receive(link: &Link, receiving: &mut Receiving<'_>, kind: Kind) -> Result<(),
             );
             reached!(Site::EndpointDrained);
             link.stop_accepting();
+            receiving.stop_taking();
         }
         Kind::Close(close) => return Err(LinkEnd::ClosedByEndpoint(said(&close.reason))),
         Kind::Hello(_) | Kind::Command(_) | Kind::Rollback(_) | Kind::Settled(_) => {

@@ -11,7 +11,6 @@ use super::super::commit::CommitEnd;
 use super::super::log::{Log, LogFailure};
 use super::admission::RESERVED_SEGMENTS;
 use super::life::Presence;
-use super::locked::Watched;
 use super::{Core, Engine, EngineEnd, QueueStage};
 use crate::coverage::{Site, reached};
 use crate::env::{Mono, Point};
@@ -26,7 +25,6 @@ const LATE: Duration = Duration::from_millis(20);
 /// Writes batches until the queue is shut down and everything is durable, or the log fails.
 pub(super) async fn write(engine: Arc<Engine>, mut sealer: Sealer, presence: Arc<Presence>) {
     let _presence = presence;
-    let _watched = Watched::new(Arc::downgrade(&engine), "writer");
     while engine.commit.take().await {
         loop {
             let Some((batch, begun)) = engine.lock().take_batch() else {
@@ -70,7 +68,6 @@ pub(super) async fn watch_log(
     log: Arc<dyn Log>,
     mut ended: watch::Receiver<Option<EngineEnd>>,
 ) {
-    let _watched = Watched::new(engine.clone(), "watcher");
     tokio::select! {
         biased;
         _ = ended.wait_for(Option::is_some) => {}
@@ -89,7 +86,6 @@ pub(super) async fn keep_segments(
     presence: Arc<Presence>,
 ) {
     let _presence = presence;
-    let _watched = Watched::new(engine.clone(), "keeper");
     let mut more = false;
     loop {
         let Some(engine) = engine.upgrade() else {

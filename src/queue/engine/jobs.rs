@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
 
-use super::locked::Watched;
 use super::{Core, Engine, QueueStage};
 use crate::core::{Input, JobId, Now, Reply};
 
@@ -32,7 +31,6 @@ impl Core {
 
 /// Goes on with jobs until the engine is gone. Begins when it is first woken, which is after the opening's first events.
 pub(super) async fn go_on(engine: Weak<Engine>, begun: Arc<Notify>) {
-    let _watched = Watched::new(engine.clone(), "jobs");
     begun.notified().await;
     loop {
         let Some(engine) = engine.upgrade() else {

@@ -12,6 +12,7 @@ use super::super::log::{LogFailure, LogOptions, LogStore, OpenLog, Tenure};
 use super::super::options::{DEFAULT_ROUTE, QueueOptions};
 use super::super::route_limits::RoutePolicies;
 use super::compaction::Compaction;
+use super::locked::vital;
 use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
@@ -226,27 +227,34 @@ impl Owner {
         let run = |name, driver| store.run(name, driver).map_err(OpenError::Thread);
         run(
             "leasebridge-write",
-            Box::pin(drivers::write(
-                engine,
-                Sealer::new(&start),
-                presence.clone(),
+            Box::pin(vital(
+                weak.clone(),
+                "writer",
+                drivers::write(engine, Sealer::new(&start), presence.clone()),
             )),
         )?;
         run(
             "leasebridge-read",
-            Box::pin(reading::read_bodies(
+            Box::pin(vital(
                 weak.clone(),
-                log.clone(),
-                read_requests,
+                "reader",
+                reading::read_bodies(log.clone(), read_requests),
             )),
         )?;
         run(
             "leasebridge-keep",
-            Box::pin(drivers::keep_segments(weak.clone(), upkeep, presence)),
+            Box::pin(vital(
+                weak.clone(),
+                "keeper",
+                drivers::keep_segments(weak.clone(), upkeep, presence),
+            )),
         )?;
-        tokio::spawn(drivers::watch_log(weak.clone(), log, ended.subscribe()));
-        tokio::spawn(jobs::go_on(weak.clone(), begun));
-        tokio::spawn(time::keep_time(weak, rearm));
+        let jobs = jobs::go_on(weak.clone(), begun);
+        tokio::spawn(vital(weak.clone(), "jobs", jobs));
+        let watching = drivers::watch_log(weak.clone(), log, ended.subscribe());
+        tokio::spawn(vital(weak.clone(), "watcher", watching));
+        let time = time::keep_time(weak.clone(), rearm);
+        tokio::spawn(vital(weak, "clock", time));
         Ok(owner)
     }
 }

@@ -11,6 +11,7 @@ use std::thread::panicking;
 use super::super::commit::CommitEnd;
 use super::super::log::LogFailure;
 use super::{Core, Engine, QueueStage};
+use crate::watched::{TaskEnd, watched};
 
 /// The lock on the engine's core.
 pub(super) struct Locked<'a> {
@@ -61,29 +62,22 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// Held by each of the engine's tasks for as long as it works. One that panics takes the engine with it: without it
-/// callers would wait for ever.
-pub(super) struct Watched {
+/// The work of a task of the engine's. If it panics it takes the engine with it: without it callers would wait for ever.
+pub(crate) fn vital(
     engine: Weak<Engine>,
     who: &'static str,
-}
-
-impl Watched {
-    pub(super) fn new(engine: Weak<Engine>, who: &'static str) -> Self {
-        Self { engine, who }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if !panicking() {
-            return;
-        }
-        if let Some(engine) = self.engine.upgrade() {
-            let why = format!("the queue's {} panicked", self.who);
+    work: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    watched(work, move |end| {
+        let why = match end {
+            TaskEnd::Panicked(why) => why,
+            TaskEnd::Ended(()) | TaskEnd::CutOff => return,
+        };
+        if let Some(engine) = engine.upgrade() {
+            let why = format!("the queue's {who} panicked: {why}");
             engine.fail(LogFailure::InDoubt(why.into()));
         }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -138,15 +132,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let queue = open(dir.path()).await;
         let engine = Arc::downgrade(&queue.owner.engine);
-        let dies = tokio::spawn(async move {
-            let _watched = Watched::new(engine, "test");
-            panic!("this test wants it");
-        });
-        assert!(dies.await.is_err());
+        tokio::spawn(vital(engine, "test", async { panic!("it wants it") }));
         let LogFailure::InDoubt(why) = queue.failed().await else {
             panic!("it is told as a doubt");
         };
-        assert_eq!(&*why, "the queue's test panicked");
+        assert_eq!(&*why, "the queue's test panicked: it wants it");
     }
 
     #[tokio::test]

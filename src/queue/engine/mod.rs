@@ -43,6 +43,7 @@ pub(crate) use admission::{Wanted, WantedByRoute};
 pub(crate) use cache::Page;
 pub(crate) use grants::{Granted, Unclaimed, ending};
 pub(crate) use life::Owner;
+pub(crate) use locked::vital;
 pub(crate) use reading::Unread;
 pub(crate) use shares::Share;
 pub(crate) use tail::Written;

@@ -1,13 +1,12 @@
 //! Bodies read back from the log when a lease wants one that is not in memory.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::log::{Log, LogReadError};
 use super::Engine;
-use super::locked::Watched;
 use crate::core::TaskId;
 use crate::core::ids::BodyRef;
 use crate::coverage::{Site, reached};
@@ -39,13 +38,8 @@ impl From<LogReadError> for Unread {
     }
 }
 
-/// The reader's driver: ends when the engine is gone.
-pub(super) async fn read_bodies(
-    engine: Weak<Engine>,
-    log: Arc<dyn Log>,
-    mut requests: mpsc::Receiver<ReadRequest>,
-) {
-    let _watched = Watched::new(engine, "reader");
+/// The reader's driver: ends when the engine, which holds the other end of `requests`, is gone.
+pub(super) async fn read_bodies(log: Arc<dyn Log>, mut requests: mpsc::Receiver<ReadRequest>) {
     while let Some(ReadRequest { bodies, answer }) = requests.recv().await {
         let read = log.read_bodies(&bodies).await;
         // Whoever asked may have gone away; the bodies are still where they were.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::locked::Watched;
 use super::{Core, Engine, QueueStage};
 use crate::core::{Input, MonoMs, Now, QueueMs, QueueState, Reply, SpanMs};
 use crate::env::{Clock, Mono, Point, Wall};
@@ -228,7 +227,6 @@ struct More;
 
 /// Ticks until the engine is gone. It holds the engine only during a tick, so that a queue nobody holds can end.
 pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {
-    let _watched = Watched::new(engine.clone(), "clock");
     loop {
         let Some(engine) = engine.upgrade() else {
             return;

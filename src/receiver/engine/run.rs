@@ -1,6 +1,5 @@
 //! Calling the handler.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::coverage::{Site, reached};
 use crate::env::Mono;
 use crate::receiver::handler::{ERROR_BYTES_MAX, Handler};
 use crate::receiver::inbox::RunId;
+use crate::watched::{TaskEnd, panic_text, watched};
 use crate::wire::{ExecutionOutcome, HandlerError};
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
         loop {
             let mut state = self.state();
             // Stopped as a crash would stop it: what was not started never is.
-            let stopped = *self.phase.borrow() == Phase::Stopped || state.failed.is_some();
+            let stopped = *self.phase.borrow() == Phase::Stopped || self.failed.get().is_some();
             if state.running >= self.options.handlers_max || stopped {
                 return;
             }
@@ -36,7 +36,13 @@ impl Engine {
             state.running += 1;
             drop(state);
             let (engine, handler) = (Arc::clone(self), Arc::clone(handler));
-            tokio::spawn(async move { engine.run(job, handler, now).await });
+            let executing = Arc::clone(&engine).run(job, handler, now);
+            tokio::spawn(watched(executing, move |end| {
+                // Handlers' panics are caught inside: this was one of our own.
+                if let TaskEnd::Panicked(why) = end {
+                    engine.lose_part("an execution", format!("panicked: {why}"));
+                }
+            }));
         }
     }
 
@@ -120,12 +126,4 @@ impl Engine {
         self.changed.notify_waiters();
         self.start_ready(now);
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }

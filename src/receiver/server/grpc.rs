@@ -90,10 +90,11 @@ impl Endpoint for Service {
         let count = request.extensions().get::<ReceivedCount>();
         let count = count.expect("every request is counted").clone();
         let input = Input::Grpc(request.into_inner(), count);
-        tokio::spawn(async move {
+        let link = Arc::clone(&engine);
+        tokio::spawn(engine.of_link(async move {
             let peer = format!("grpc {}", visitor.peer());
-            link::serve(&engine, input, sender, &visitor, &peer).await;
-        });
+            link::serve(&link, input, sender, &visitor, &peer).await;
+        }));
         Ok(Response::new(source.map(Ok)))
     }
 }

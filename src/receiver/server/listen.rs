@@ -27,7 +27,7 @@ pub(super) async fn serve_sockets(engine: Arc<Engine>, mut listener: Box<dyn Lis
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
             connection = sockets.accept(&mut *listener) => connection,
         };
-        tokio::spawn(serve_socket(Arc::clone(&engine), connection));
+        tokio::spawn(engine.of_link(serve_socket(Arc::clone(&engine), connection)));
     }
 }
 
@@ -49,6 +49,8 @@ async fn serve_socket(engine: Arc<Engine>, connection: AcceptedConnection) {
         Ok(Ok(Err(error))) => {
             tracing::info!(peer = visitor.peer(), %error, "the link's writer gave up");
         }
+        // Its panic is the link's.
+        Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
         Ok(Ok(Ok(())) | Err(_)) => {}
         Err(_) => writer.abort(),
     }

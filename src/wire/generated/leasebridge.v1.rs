@@ -1532,6 +1532,9 @@ pub struct DeliveryCounts {
     /// Finished tasks that the endpoint was told of.
     #[prost(uint64, tag = "14")]
     pub announced: u64,
+    /// Deliveries that panicked; each is also counted as in doubt.
+    #[prost(uint64, tag = "15")]
+    pub panicked: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LinkStatus {
@@ -1712,6 +1715,9 @@ pub struct ReceiverCounts {
     pub connections_given_up: u64,
     #[prost(uint64, tag = "22")]
     pub wrong_secrets: u64,
+    /// Links closed because serving them panicked.
+    #[prost(uint64, tag = "23")]
+    pub links_panicked: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainRequest {

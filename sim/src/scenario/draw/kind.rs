@@ -30,6 +30,7 @@ pub(super) fn draw(
             delay: delay.draw(draws),
         },
         FaultTemplate::Drain => FaultKind::Drain { host },
+        FaultTemplate::RenewLinks => FaultKind::RenewLinks { host },
         FaultTemplate::Peer(fault) => FaultKind::Endpoint {
             host,
             fault: fault.clone(),

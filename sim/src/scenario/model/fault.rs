@@ -79,6 +79,8 @@ pub enum FaultTemplate {
     Slow(Between<Micros>),
     /// A graceful stop and a start.
     Drain,
+    /// An endpoint asks for new links.
+    RenewLinks,
     /// An endpoint's misbehaviour that has no parameter.
     Peer(PeerFault),
     /// Replies so much later.
@@ -157,6 +159,7 @@ impl FaultTemplate {
             Self::Pause => "pause",
             Self::Slow(_) => "slow",
             Self::Drain => "drain",
+            Self::RenewLinks => "renew_links",
             Self::Peer(fault) => peer_name(fault),
             Self::AnswersLate(_) => "answers_late",
             Self::TakesLate(_) => "takes_late",
@@ -183,7 +186,9 @@ impl FaultTemplate {
             Self::Crash(_) | Self::PowerCut(_) | Self::Pause | Self::Slow(_) | Self::Drain => {
                 Family::Host
             }
-            Self::Peer(_) | Self::AnswersLate(_) | Self::TakesLate(_) => Family::Endpoint,
+            Self::Peer(_) | Self::AnswersLate(_) | Self::TakesLate(_) | Self::RenewLinks => {
+                Family::Endpoint
+            }
             Self::Disk { .. } => Family::Disk,
             Self::Drift(_) | Self::Jump(_) => Family::Clock,
             Self::Point { .. } => Family::Points,
@@ -193,7 +198,7 @@ impl FaultTemplate {
     /// Whether it happens at once, so that it has no span.
     pub fn is_instant(&self) -> bool {
         match self {
-            Self::Jump(_) => true,
+            Self::Jump(_) | Self::RenewLinks => true,
             Self::Disk { kind, .. } => matches!(
                 kind,
                 DiskWhat::BitFlip | DiskWhat::LostEntry | DiskWhat::FolderReplaced

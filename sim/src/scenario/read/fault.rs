@@ -58,6 +58,7 @@ fn kinds() -> Vec<(&'static str, FaultTemplate)> {
         FaultTemplate::Pause,
         FaultTemplate::Slow(millis(5, 200)),
         FaultTemplate::Drain,
+        FaultTemplate::RenewLinks,
         FaultTemplate::Peer(PeerFault::Rejects),
         FaultTemplate::Peer(PeerFault::Refuses),
         FaultTemplate::Peer(PeerFault::NeverAnswers),
