@@ -249,8 +249,12 @@ impl Owner {
                 drivers::keep_segments(weak.clone(), upkeep, presence),
             )),
         )?;
+        // It waits for the disk as well, and holds the engine meanwhile: it ends with the disk's other drivers.
         let jobs = jobs::go_on(weak.clone(), begun);
-        tokio::spawn(vital(weak.clone(), "jobs", jobs));
+        run(
+            "leasebridge-jobs",
+            Box::pin(vital(weak.clone(), "jobs", jobs)),
+        )?;
         let watching = drivers::watch_log(weak.clone(), log, ended.subscribe());
         tokio::spawn(vital(weak.clone(), "watcher", watching));
         let time = time::keep_time(weak.clone(), rearm);
