@@ -280,3 +280,37 @@ fn a_route_alone_has_the_whole_queue_and_without_guarantees_whoever_comes_first(
     });
     assert_eq!(ended, Some(Ok::<(), leasebridge::queue::LogFailure>(())));
 }
+
+#[test]
+fn a_batch_that_its_route_never_has_room_for_is_refused_for_good() {
+    let ended = life(|| async {
+        let limits = RouteLimits {
+            capacity: Some(20),
+            ..RouteLimits::default()
+        };
+        let queue = two(|options| {
+            options.routes.insert("healthy".into(), limits);
+        });
+        let queue = queue.await;
+        let batch = |count: usize| {
+            (0..count).map(|number| (number.to_string(), TaskOptions::route("healthy")))
+        };
+        assert_eq!(
+            queue.enqueue_batch(batch(21)).await.map(drop),
+            Err(EnqueueError::BatchTooLarge {
+                commands: 21,
+                capacity: 20
+            })
+        );
+        assert_eq!(queue.counts().pending(), 0, "nothing of it is kept");
+        assert_eq!(queue.enqueue_batch(batch(20)).await.map(drop), Ok(()));
+        // Now it is a matter of time.
+        let more = queue.enqueue_batch(batch(2)).await.map(drop);
+        assert!(
+            matches!(more, Err(EnqueueError::RouteFull { .. })),
+            "{more:?}"
+        );
+        queue.close().await
+    });
+    assert_eq!(ended, Some(Ok(())));
+}

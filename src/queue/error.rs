@@ -51,14 +51,14 @@ pub enum EnqueueError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// More commands at once than the queue takes in all: it never has room for them. Nothing was kept.
+    /// More commands at once than the queue, or their route, takes in all: there is never room for them. Nothing was kept.
     #[error(
-        "{commands} commands at once are more than the queue takes in all, {capacity}; send fewer at once"
+        "{commands} commands at once are more than their queue or route takes in all, {capacity}; send fewer at once"
     )]
     BatchTooLarge {
         /// Commands of the batch that are new.
         commands: u64,
-        /// The queue's `capacity`.
+        /// The queue's `capacity`, or the most tasks that the route may hold.
         capacity: u64,
     },
     /// A route holds as much as its share of the queue allows; nothing was kept. Others have room for theirs.

@@ -62,7 +62,10 @@ pub(super) fn tell(task: &Explained<Command>, around: &Surroundings<'_>) -> Stri
 pub(super) fn gone(id: TaskId, state: TaskState) -> String {
     match state {
         TaskState::Done => format!("Task {id} was executed and has left the queue."),
-        TaskState::Removed => format!("Task {id} was purged or drained by hand, not executed."),
+        // A purge forgets the key of what was certainly not executed: one that is remembered says no more than this.
+        TaskState::Removed => format!(
+            "Task {id} was purged or drained by hand. It may have been executed before: its key stays with it."
+        ),
         _ => format!("Task {id} has just left the queue."),
     }
 }

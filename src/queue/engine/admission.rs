@@ -186,7 +186,14 @@ impl Core {
                 .shares
                 .refuse(&self.state, options, live_max, route, more);
             if let Some(why) = why {
-                return Err(self.route_full(route, why));
+                let [tasks, ..] = self.shares.of(&self.state, options, live_max, route);
+                let (commands, capacity) = (wanted.commands, tasks.max);
+                return Err(match why {
+                    RouteFullBecause::Capacity if capacity > 0 && commands > capacity => {
+                        EnqueueError::BatchTooLarge { commands, capacity }
+                    }
+                    why => self.route_full(route, why),
+                });
             }
         }
         match all.commands {
