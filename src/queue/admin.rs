@@ -200,32 +200,28 @@ impl<T> SafeTaskQueue<T> {
             };
             (chosen.map(|view| view.id).collect::<Vec<_>>(), result)
         });
-        if what.dry_run {
-            for chunk in chosen.chunks(REROUTE_CHUNK) {
-                let moved = engine.look(|core, now| {
-                    let moved = chunk
-                        .iter()
-                        .filter(|id| core.would(now, Input::Reroute { id: **id, to }));
-                    moved.count() as u64
-                });
-                result.count(chunk, moved);
-            }
-            engine.holds().map_err(LeaseError::InDoubt)?;
-            return Ok(result);
-        }
         for chunk in chosen.chunks(REROUTE_CHUNK) {
-            let moved = engine.durably(|core, now| {
-                if core.stage == QueueStage::Closed {
-                    return Err(LeaseError::Closed);
-                }
-                let reroute = |id: &TaskId| {
-                    let input = Input::Reroute { id: *id, to };
-                    core.run(now, input, &[]).is_ok()
-                };
-                Ok(chunk.iter().map(reroute).filter(|moved| *moved).count() as u64)
-            });
-            let moved = moved.await.map_err(LeaseError::InDoubt)??;
+            let input = |id: &TaskId| Input::Reroute { id: *id, to };
+            let moved = if what.dry_run {
+                engine.look(|core, now| {
+                    let moved = chunk.iter().filter(|id| core.would(now, input(id)));
+                    moved.count() as u64
+                })
+            } else {
+                let moved = engine.durably(|core, now| {
+                    if core.stage == QueueStage::Closed {
+                        return Err(LeaseError::Closed);
+                    }
+                    let reroute = |id: &TaskId| core.run(now, input(id), &[]).is_ok();
+                    Ok(chunk.iter().map(reroute).filter(|moved| *moved).count() as u64)
+                });
+                moved.await.map_err(LeaseError::InDoubt)??
+            };
             result.count(chunk, moved);
+        }
+        if what.dry_run {
+            // What waits for its record to be durable has asked already.
+            engine.holds().map_err(LeaseError::InDoubt)?;
         }
         Ok(result)
     }

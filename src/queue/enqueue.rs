@@ -38,7 +38,7 @@ struct Prepared {
 impl Prepared {
     /// Asks for what it needs if it is new. A route that nobody knows refuses it later, and needs no room.
     fn wants(&self, core: &Core, now: Now, bytes: usize, wanted: &mut WantedByRoute) {
-        if !core.knows(now, self.key.map(|key| key.known(core, now)))
+        if self.key.is_none_or(|key| key.known(core, now).is_none())
             && let Some(route) = core.state.route(&self.route)
         {
             wanted.add(route, bytes as u64);
@@ -56,15 +56,16 @@ struct KeyOnRoute {
 }
 
 impl KeyOnRoute {
-    /// The hash under which the key is known, or will be. One of an older program stands for whatever it stood for
+    /// The hash under which the key is known, if it is. One of an older program stands for whatever it stood for
     /// then, on any route: whether another route or another body came under it can't be told any more.
-    fn known(self, core: &Core, now: Now) -> (KeyHash, Fingerprint) {
-        let new = (self.hash, self.fingerprint);
-        let old = (self.of_any_route, self.fingerprint);
-        match !core.knows(now, Some(new)) && core.knows(now, Some(old)) {
-            true => old,
-            false => new,
-        }
+    fn known(self, core: &Core, now: Now) -> Option<KeyHash> {
+        let hashes = [self.hash, self.of_any_route];
+        hashes.into_iter().find(|hash| core.knows(now, *hash))
+    }
+
+    /// The key as it is known, or will be.
+    fn identity(self, core: &Core, now: Now) -> (KeyHash, Fingerprint) {
+        (self.known(core, now).unwrap_or(self.hash), self.fingerprint)
     }
 }
 
@@ -327,7 +328,7 @@ impl Core {
         let deadline = deadline.map(|at| engine.queue_time(&self.state, now, at));
         let input = Input::Enqueue {
             route,
-            key: command.key.map(|key| key.known(self, now)),
+            key: command.key.map(|key| key.identity(self, now)),
             deadline,
         };
         match self.run(now, input, record) {

@@ -18,9 +18,10 @@ pub(super) fn open(
     out: &mut Vec<Event>,
 ) -> Reply {
     let at = now.queue.max(state.at);
+    let raised_by = if is_cut { Epoch::JUMP } else { 0 };
     if is_cut {
         reached!(Site::EpochsRaised);
-        out.push(Event::EpochsRaised { by: Epoch::JUMP });
+        out.push(Event::EpochsRaised { by: raised_by });
     }
     out.push(Event::Opened { at, origin });
     let first = state.next_seq;
@@ -48,11 +49,9 @@ pub(super) fn open(
         // Whether it had been sent died with the process: it may have been.
         let settlement = Settlement {
             delivery: DeliveryId {
-                epoch: match is_cut {
-                    true => Epoch::raised(task.epoch, Epoch::JUMP).expect("it is above zero"),
-                    false => task.delivery().epoch,
-                },
-                ..task.delivery()
+                task: task.id,
+                epoch: Epoch::raised(task.epoch, raised_by)
+                    .expect("a task that is held was leased"),
             },
             report: match () {
                 () if planted!(Bug::RestartAssumesDone) => Report::Done,

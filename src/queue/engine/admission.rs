@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::error::{EnqueueError, FullBecause, RouteFullBecause};
 use super::super::options::QueueOptions;
 use super::{Core, Engine, QueueStage, Share};
-use crate::core::ids::{Fingerprint, KeyHash};
+use crate::core::ids::KeyHash;
 use crate::core::{Input, Now, Refusal, Reply, RouteId};
 use crate::coverage::{Site, reached};
 
@@ -160,8 +160,8 @@ impl Space {
 
 impl Core {
     /// Whether a key stands for a command already, which then needs no room of its own.
-    pub(crate) fn knows(&self, now: Now, key: Option<(KeyHash, Fingerprint)>) -> bool {
-        key.is_some_and(|(key, _)| self.state.remembers(key, &self.policy, now))
+    pub(crate) fn knows(&self, now: Now, key: KeyHash) -> bool {
+        self.state.remembers(key, &self.policy, now)
     }
 
     /// Whether commands of these routes may be accepted now. All of them or none. Nothing is asked for where all are
