@@ -563,7 +563,7 @@ async fn an_endpoint_that_breaks_the_protocol_loses_its_link_and_no_command() {
     let bridge = start(&queue, vec![route("a").socket(rogue.address.clone())]);
     queue.put("a", "x").await;
     until("the violation is counted", || {
-        link_status(&bridge, "a", Socket).counts.violations == 1
+        link_status(&bridge, "a", Socket).counts.violations >= 1
     })
     .await;
     let error = link_status(&bridge, "a", Socket).last_error;
@@ -614,7 +614,10 @@ async fn a_rollback_goes_over_the_link_of_its_send_and_what_was_taken_back_decid
     options.rollback = Duration::from_secs(5);
     let bridge = start(&queue, vec![options]);
     let mut link = endpoint.accept().await;
-    link.say(Kind::Hello(RawEndpoint::hello())).await;
+    // A window of one: what is sent after `first` shows that `first` is out of it.
+    let mut hello = RawEndpoint::hello();
+    hello.in_flight_max = 1;
+    link.say(Kind::Hello(hello)).await;
     queue.put("a", "x").await;
     let Some(Kind::Command(first)) = link.heard().await else {
         panic!("no command")
@@ -641,11 +644,6 @@ async fn a_rollback_goes_over_the_link_of_its_send_and_what_was_taken_back_decid
         })
     };
     link.say(done(&first)).await;
-    until("it is out of the endpoint's window", || {
-        let link = link_status(&bridge, "a", Socket);
-        link.in_flight == 0 && link.counts.unknown_replies == 1
-    })
-    .await;
     let Some(Kind::Command(second)) = link.heard().await else {
         panic!("it is sent again")
     };
@@ -653,7 +651,8 @@ async fn a_rollback_goes_over_the_link_of_its_send_and_what_was_taken_back_decid
     link.say(done(&second)).await;
     queue.done("a", 1).await;
     let link = link_status(&bridge, "a", Socket);
-    assert_eq!((link.counts.replies, link.in_flight), (1, 0));
+    let counts = (link.counts.replies, link.counts.unknown_replies);
+    assert_eq!((counts, link.in_flight), ((1, 1), 0));
 }
 
 #[tokio::test]

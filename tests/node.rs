@@ -28,7 +28,7 @@ use leasebridge_sim::seed::Seed;
 use tonic::transport::Channel;
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An endpoint that executes everything at once, or never comes to an end.
 struct Lamp {

@@ -82,7 +82,7 @@ async fn what_was_accepted_is_there_after_a_drop_without_close_and_what_was_done
 
 /// A dropped queue lets go of its folder as soon as its threads have written what was pending.
 async fn reopen(dir: &tempfile::TempDir) -> SafeTaskQueue<String> {
-    for _ in 0..500 {
+    for _ in 0..12_000 {
         match SafeTaskQueue::open(options(dir)).await {
             Ok(queue) => return queue,
             Err(error) if error.is_locked() => {
@@ -287,7 +287,7 @@ async fn an_expired_lease_is_redelivered_and_its_holder_hears_of_it() {
         .unwrap();
     let first = queue.lease("default").await.unwrap();
     first.mark_sent().unwrap();
-    env::timeout(&*Env::real().clock, Duration::from_secs(10), first.lost())
+    env::timeout(&*Env::real().clock, Duration::from_secs(60), first.lost())
         .await
         .unwrap();
     let second = queue.lease("default").await.unwrap();

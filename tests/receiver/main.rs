@@ -22,7 +22,7 @@ use leasebridge::receiver::{
 use tokio::sync::{Semaphore, watch};
 
 /// Far beyond anything a healthy machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A handler that does what the first word of a body says, and counts executions per task.
 #[derive(Default)]

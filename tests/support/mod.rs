@@ -22,7 +22,7 @@ use leasebridge::receiver::{
 };
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {

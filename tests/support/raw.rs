@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use super::local;
 
 /// Far beyond anything a healthy machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct RawEndpoint {
     pub(crate) address: Address,
