@@ -362,8 +362,8 @@ async fn next_kind(link: &mut support::raw::RawLink) -> &'static str {
 #[tokio::test]
 async fn a_new_lease_waits_for_what_an_old_one_left_on_a_draining_link() {
     let queue = TestQueue::open_with(&["a"], |options| {
-        options.lease = Duration::from_millis(100);
-        options.max_hold = Duration::from_millis(300);
+        options.lease = Duration::from_secs(1);
+        options.max_hold = Duration::from_secs(3);
     })
     .await;
     let mut endpoint = RawEndpoint::start().await;

@@ -101,6 +101,8 @@ async fn an_endpoint_that_tells_nothing_of_its_progress_is_waited_for_as_long_as
     let mut options = route("a").socket(proxy.address.clone());
     // This endpoint beats only when it is asked to, which waits behind the body.
     options.heartbeat = Duration::from_secs(2);
+    // Less than half of what the body takes, and more than a busy machine stands still.
+    options.first_sign_of_life = Duration::from_millis(1_500);
     let bridge = start(&queue, vec![options]);
     queue.put("a", vec![b'x'; LARGE_BYTES]).await;
     queue.done("a", 1).await;
