@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use crate::stop::StopSignal;
+
 /// Why a command has no verdict to end with, for the person who typed it.
 #[derive(Debug)]
 pub(crate) enum CommandFailure {
     /// It could not do its work.
     Broken(String),
-    /// Somebody pressed Ctrl-C before it was through.
-    Interrupted,
+    /// Somebody ended it before it was through.
+    Stopped(StopSignal),
 }
 
 impl CommandFailure {
@@ -27,7 +29,7 @@ impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(why) => write!(f, "error: {why}"),
-            Self::Interrupted => f.write_str("interrupted before it was through"),
+            Self::Stopped(signal) => write!(f, "{} before it was through", signal.word()),
         }
     }
 }

@@ -11,6 +11,7 @@ mod explore;
 mod failure;
 mod meta;
 mod pool;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -116,7 +116,7 @@ fn a_process_without_descriptors_goes_on_when_it_has_some_again() {
         "[journal]\nsegment_size = \"2MiB\"\nmax_size = \"128MiB\"\n",
     );
     let mut bridge = house.ready_bridge();
-    let mut enqueue = house.enqueue_pipe(&["--batch", "16"]);
+    let mut enqueue = house.enqueue_pipe(&["--batch", "256"]);
     let mut lines = enqueue.stdin();
     let mut line = move |number: u64| {
         writeln!(lines, "{number:0BODY_BYTES$}").expect("it reads");

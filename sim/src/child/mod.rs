@@ -21,6 +21,7 @@ use leasebridge_sim::history;
 use leasebridge_sim::plan::{Micros, Plan};
 use leasebridge_sim::run::{self, Ran};
 
+use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use listen::Listener;
@@ -34,6 +35,8 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Reads the request, runs, replies.
 pub(crate) fn main() -> ExitCode {
+    // Nobody would hear the reply of a child whose parent has gone, however that went. Without this one it ends by itself.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap_or_default();
     let mut text = String::new();
     let request = std::io::stdin()
         .read_to_string(&mut text)

@@ -1,7 +1,7 @@
 //! Ends a process whose run stands still: an endless loop at one moment of simulated time.
 //!
 //! Measured in processor time, so that a busy machine is no reason to end anything. A run that moves on, however slowly,
-//! is left to the parent and its budget of real time.
+//! is left to the parent and its budget of processor time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use leasebridge_sim::plan::Micros;
 use leasebridge_sim::seed::Seed;
 
 use super::exit::EXIT_CODES;
@@ -60,7 +61,7 @@ pub(crate) struct PoolArgs {
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
 
-    /// Seconds of real time in which a seed must end
+    /// Seconds of processor time in which a seed must end; one that does nothing is given up after as many
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) budget: u64,
@@ -140,8 +141,8 @@ pub(crate) struct ReplayArgs {
 
 /// Run many seeds of many scenarios
 ///
-/// Scenarios take turns, a few seeds of each at a time. Ends with a table; of each kind of failure the one with the
-/// smallest plan is shrunk, and its plan saved.
+/// Scenarios take turns, a few seeds of each at a time. What fails is told and its plan saved at once. Ends with a table,
+/// also when it is stopped by Ctrl-C or SIGTERM; of each kind of failure the one with the smallest plan is shrunk.
 #[derive(Debug, Args)]
 pub(crate) struct ExploreArgs {
     /// Names or files of scenarios [default: all there are]
@@ -151,6 +152,10 @@ pub(crate) struct ExploreArgs {
     /// Seeds of each scenario
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) seeds: u64,
+
+    /// Explore for so long instead, such as `90s` or `1h`: the scenarios share the processor time
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "seeds")]
+    pub(crate) time: Option<Micros>,
 
     /// The first seed: a number, or a commit hash
     #[arg(long, value_name = "SEED", default_value = "0")]

@@ -16,19 +16,17 @@ Exit codes, the most severe class of all runs:
   4    nondeterminism: the same run twice was not the same
   5    coverage: something was never reached, or a check had nothing to check
   101  panic
-  130  interrupted, and nothing had failed so far";
+  130  interrupted, and nothing had failed so far
+  143  terminated (SIGTERM), and nothing had failed so far";
 
 /// The exit code for bad usage.
 pub(crate) const USAGE: u8 = 1;
-
-/// The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT.
-const INTERRUPTED: u8 = 130;
 
 /// The exit code of a command that has no verdict to end with.
 pub(crate) fn code_of(failure: &CommandFailure) -> u8 {
     match failure {
         CommandFailure::Broken(_) => USAGE,
-        CommandFailure::Interrupted => INTERRUPTED,
+        CommandFailure::Stopped(signal) => signal.exit_code(),
     }
 }
 
@@ -54,6 +52,7 @@ pub(crate) type CommandResult = Result<Class, CommandFailure>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stop::StopSignal;
 
     #[test]
     fn each_code_is_listed_in_the_help() {
@@ -62,7 +61,8 @@ mod tests {
             let line = format!("\n  {:<4} ", class.exit_code());
             assert!(EXIT_CODES.contains(&line), "{class:?}");
         }
-        for code in [USAGE, INTERRUPTED] {
+        let stopped = [StopSignal::Interrupt, StopSignal::Terminate].map(StopSignal::exit_code);
+        for code in stopped.into_iter().chain([USAGE]) {
             assert!(EXIT_CODES.contains(&format!("\n  {code:<4} ")), "{code}");
         }
     }

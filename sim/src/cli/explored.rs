@@ -1,7 +1,8 @@
 //! The table at the end of an exploration.
 
 use leasebridge_sim::oracle::Class;
-use leasebridge_sim::plan::Family;
+use leasebridge_sim::plan::{Family, Speed};
+use leasebridge_sim::scenario::Scenario;
 
 use super::table::{Column, render};
 use crate::explore::tally::Tally;
@@ -21,6 +22,7 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
     let columns = [
         Column::Text("SCENARIO"),
         Column::Number("SEEDS"),
+        Column::Number("CPU S"),
         Column::Number("NETWORK"),
         Column::Number("HOST"),
         Column::Number("ENDPOINT"),
@@ -42,6 +44,23 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
         rows.push(row(&total(tallies)));
     }
     render(&columns, rows)
+}
+
+/// What the two worlds had of the processor time.
+pub(crate) fn shares(tallies: &[Tally], scenarios: &[Scenario]) -> String {
+    let of = |speed: Speed| {
+        let ours = tallies
+            .iter()
+            .zip(scenarios)
+            .filter(|(_, scenario)| scenario.speed == speed);
+        ours.map(|(tally, _)| tally.cpu.as_secs_f64()).sum::<f64>()
+    };
+    let (core, full) = (of(Speed::Core), of(Speed::Full));
+    let share = 100.0 * full / (core + full).max(f64::EPSILON);
+    format!(
+        "{:.0} s of processor time, {share:.0} % of it in the full stack",
+        core + full
+    )
 }
 
 /// How often each site of the product's catalogue was reached, and by which scenario most.
@@ -72,7 +91,11 @@ pub(crate) fn sites(tallies: &[Tally]) -> String {
 }
 
 fn row(tally: &Tally) -> Vec<String> {
-    let mut cells = vec![tally.scenario.clone(), tally.seeds.to_string()];
+    let mut cells = vec![
+        tally.scenario.clone(),
+        tally.seeds.to_string(),
+        format!("{:.1}", tally.cpu.as_secs_f64()),
+    ];
     cells
         .extend(FAMILIES.map(|family| tally.faults.get(&family).copied().unwrap_or(0).to_string()));
     cells.push(tally.struck.to_string());
@@ -100,6 +123,7 @@ fn total(tallies: &[Tally]) -> Tally {
     };
     for tally in tallies {
         total.seeds += tally.seeds;
+        total.cpu = total.cpu.saturating_add(tally.cpu);
         total.struck += tally.struck;
         for (family, count) in &tally.faults {
             *total.faults.entry(*family).or_default() += count;

@@ -12,7 +12,7 @@ mod explored;
 mod files;
 mod list;
 mod meta;
-mod out;
+pub(crate) mod out;
 mod part;
 pub(crate) mod planted;
 mod regress;

@@ -20,7 +20,7 @@ pub(crate) async fn run(args: ShrinkArgs) -> CommandResult {
             "this plan passes: there is nothing to shrink",
         ));
     };
-    let small = story::search(plan.clone(), &answer, goal, args.runs, &pool).await?;
+    let (small, _) = story::search(plan.clone(), &answer, goal, args.runs, &pool).await?;
     let file = args
         .output
         .unwrap_or_else(|| args.plan.with_extension("small.toml"));

@@ -1,7 +1,7 @@
 //! A failure as a person wants it: what, when, why, and the one command that shows it again.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,13 +19,15 @@ use crate::child::protocol::Keep;
 use crate::explore::{again, kind, words};
 use crate::failure::CommandFailure;
 use crate::pool::{PlanAnswer, Pool, Wish};
+use crate::stop::{StopSignal, StopSignals};
 
 /// Candidates that an automatic search may run.
 const RUNS_MAX: u32 = 1_000;
 /// How long a search may take: a backstop, behind the number of its runs.
 const SEARCH_MAX: Duration = Duration::from_secs(180);
 
-/// Tells of `answer`; with a pool also of the smallest plan that fails like it, which it saves in `folder`.
+/// Tells of `answer`; with a pool also of the smallest plan that fails like it, which it saves in `folder`. And of the
+/// signal that ended the search for it, if one did.
 ///
 /// # Errors
 /// When children can't be started, or the plan can't be saved.
@@ -33,22 +35,19 @@ pub(crate) async fn tell(
     answer: &PlanAnswer,
     pool: Option<&Pool>,
     folder: &Path,
-) -> Result<String, CommandFailure> {
+) -> Result<(String, Option<StopSignal>), CommandFailure> {
+    let mut stopped = None;
     let plan = &answer.outcome.plan;
-    let mut text = format!(
-        "\n== {}: scenario {}, seed {}\n",
-        words(kind(answer)),
-        plan.scenario,
-        plan.seed
-    );
+    let mut text = format!("\n== {}\n", head(answer));
     if let Some(differs) = &answer.differs {
         writeln!(text, "two runs of the same plan: {differs}").expect("a String takes everything");
     }
     let goal = Goal::of(&answer.outcome);
     let mut shown = answer.clone();
-    let mut file = folder.join(format!("{}-{}.toml", plan.scenario, plan.seed));
+    let mut file = place(answer, folder);
     if let (Some(pool), Some(goal)) = (pool, goal) {
-        let small = search(plan.clone(), answer, goal, RUNS_MAX, pool).await?;
+        let (small, signal) = search(plan.clone(), answer, goal, RUNS_MAX, pool).await?;
+        stopped = signal;
         let wish = Wish {
             keep: Keep::Everything,
             ..Wish::default()
@@ -63,10 +62,37 @@ pub(crate) async fn tell(
     }
     text.push_str(&report::verdict::verdict(&shown.outcome));
     files::write(&file, shown.outcome.plan.to_toml().as_bytes())?;
-    writeln!(text, "reproduce: cargo sim replay {}", file.display())
-        .expect("a String takes everything");
+    writeln!(text, "reproduce: {}", replay(&file)).expect("a String takes everything");
     writeln!(text, "as found:  {}", again(answer)).expect("a String takes everything");
-    Ok(text)
+    Ok((text, stopped))
+}
+
+/// What failed, in a line.
+pub(crate) fn head(answer: &PlanAnswer) -> String {
+    let plan = &answer.outcome.plan;
+    let words = words(kind(answer));
+    format!("{words}: scenario {}, seed {}", plan.scenario, plan.seed)
+}
+
+/// The command that shows a saved plan again.
+pub(crate) fn replay(file: &Path) -> String {
+    format!("cargo sim replay {}", file.display())
+}
+
+/// Saves the plan as it was found, before anything else is tried with it: whatever ends the program, it is not lost.
+///
+/// # Errors
+/// When it can't be written.
+pub(crate) fn save(answer: &PlanAnswer, folder: &Path) -> Result<PathBuf, CommandFailure> {
+    let file = place(answer, folder);
+    files::write(&file, answer.outcome.plan.to_toml().as_bytes())?;
+    Ok(file)
+}
+
+/// Where a failure's plan is saved.
+fn place(answer: &PlanAnswer, folder: &Path) -> PathBuf {
+    let plan = &answer.outcome.plan;
+    folder.join(format!("{}-{}.toml", plan.scenario, plan.seed))
 }
 
 /// What a search came to, in a line.
@@ -82,7 +108,7 @@ pub(crate) fn came_to(plan: &Plan, small: &Shrunk) -> String {
     )
 }
 
-/// The smallest plan that fails like `answer`. Ctrl-C ends the search with what it has.
+/// The smallest plan that fails like `answer`. A signal ends the search with what it has, and is told.
 ///
 /// # Errors
 /// When children can't be started.
@@ -92,7 +118,8 @@ pub(crate) async fn search(
     goal: Goal,
     runs: u32,
     pool: &Pool,
-) -> Result<Shrunk, CommandFailure> {
+) -> Result<(Shrunk, Option<StopSignal>), CommandFailure> {
+    let mut signals = StopSignals::listen()?;
     let stop = Arc::new(AtomicBool::new(false));
     let failing = failing(answer);
     let (pool, stopped, handle) = (pool.clone(), Arc::clone(&stop), Handle::current());
@@ -119,14 +146,14 @@ pub(crate) async fn search(
         );
         broken.map_or(Ok(small), Err)
     });
-    let joined = tokio::select! {
-        joined = &mut searching => joined,
-        _ = tokio::signal::ctrl_c() => {
+    let (joined, signal) = tokio::select! {
+        joined = &mut searching => (joined, None),
+        signal = signals.next() => {
             stop.store(true, Ordering::Relaxed);
-            searching.await
+            (searching.await, Some(signal))
         }
     };
-    joined.map_err(CommandFailure::because)?
+    Ok((joined.map_err(CommandFailure::because)??, signal))
 }
 
 fn failing(answer: &PlanAnswer) -> Failing {

@@ -1,7 +1,8 @@
 //! Many seeds of many scenarios, and what came of them.
 //!
 //! Scenarios take turns: a round of a few seeds of each, then the next. What breaks a promise often shows within seconds
-//! then, whatever scenario it takes, and the exploration ends with the round if it is to fail fast.
+//! then, whatever scenario it takes, and the exploration ends with the round if it is to fail fast. An exploration that
+//! has a time rather than a number of seeds shares that time among the scenarios ([`turns`]).
 //!
 //! Plans of the full stack get a process each, those of the core loop come in batches; whatever fails in a batch runs
 //! once more alone. A few percent of all seeds run twice with every TRACE event compared, as a standing watch over
@@ -11,10 +12,12 @@
 pub(crate) mod coverage;
 pub(crate) mod progress;
 pub(crate) mod tally;
+pub(crate) mod turns;
 
 use std::collections::BTreeMap;
 use std::iter;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use leasebridge_sim::oracle::{Class, Invariant};
@@ -23,13 +26,16 @@ use leasebridge_sim::report;
 use leasebridge_sim::report::machine::RunReport;
 use leasebridge_sim::scenario::Scenario;
 use leasebridge_sim::seed::Seed;
+use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::child::protocol::Listen;
 use crate::failure::CommandFailure;
 use crate::meta::difference;
 use crate::pool::{PlanAnswer, Pool, Wish};
-use progress::ExplorationProgress;
+use crate::stop::{StopSignal, StopSignals};
+use progress::{ExplorationProgress, LINE_EVERY};
 use tally::Tally;
+use turns::Turns;
 
 /// Plans of the core loop that a child gets at once.
 const BATCH: u64 = 32;
@@ -46,14 +52,23 @@ pub(crate) struct Exploration<'a> {
     pub(crate) scenarios: &'a [Scenario],
     /// The first seed of each.
     pub(crate) from: Seed,
-    /// How many seeds of each.
-    pub(crate) seeds: u64,
+    /// How far it goes.
+    pub(crate) extent: Extent,
     /// The children that run the plans.
     pub(crate) pool: &'a Pool,
     /// Whether every seed is to be told of.
     pub(crate) each: bool,
     /// Whether it ends with the round in which something failed.
     pub(crate) fail_fast: bool,
+}
+
+/// How far an exploration goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// So many seeds of each scenario: the same ones every time.
+    Seeds(u64),
+    /// As many as begin within this time, which the scenarios share.
+    Time(Duration),
 }
 
 /// What was found.
@@ -71,12 +86,12 @@ pub(crate) struct Explored {
 /// Why an exploration was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExplorationEnd {
-    /// Every seed ran.
+    /// Every seed ran, or the time was over.
     All,
     /// Something failed, which was enough.
     AtFailures,
-    /// Somebody pressed Ctrl-C.
-    Interrupted,
+    /// Somebody ended it.
+    Stopped(StopSignal),
 }
 
 impl Explored {
@@ -125,13 +140,15 @@ enum ExplorationJob {
 }
 
 impl Exploration<'_> {
-    /// Explores, until everything ran, enough failed, or somebody presses Ctrl-C.
+    /// Explores, until everything ran, enough failed, or somebody ends it. `found` is told of each failure as soon as it
+    /// is known.
     ///
     /// # Errors
-    /// When the children can't be started.
+    /// When the children can't be started, or `found` fails.
     pub(crate) async fn run(
         &self,
         progress: &ExplorationProgress,
+        mut found: impl FnMut(&PlanAnswer) -> Result<(), CommandFailure>,
     ) -> Result<Explored, CommandFailure> {
         let mut explored = Explored {
             tallies: self.scenarios.iter().map(Tally::of).collect(),
@@ -139,19 +156,26 @@ impl Exploration<'_> {
             ended: Vec::new(),
             end: ExplorationEnd::All,
         };
-        let results = self.pool.in_order(self.work(), |piece| async move {
+        let turns = Turns::of(self.scenarios.len());
+        let results = self.pool.in_order(self.work(&turns), |piece| async move {
             let answers = self.answers(piece.work).await?;
             Ok::<_, CommandFailure>((piece.round, piece.scenario, answers))
         });
         let mut results = std::pin::pin!(results);
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut stop = StopSignals::listen()?;
+        let mut lines = interval_at(tokio::time::Instant::now() + LINE_EVERY, LINE_EVERY);
+        lines.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut failed, mut failed_in) = (0, None);
         loop {
             let (round, scenario, answers) = tokio::select! {
                 biased;
-                _ = &mut interrupt => {
-                    explored.end = ExplorationEnd::Interrupted;
+                signal = stop.next() => {
+                    explored.end = ExplorationEnd::Stopped(signal);
                     return Ok(explored);
+                }
+                _ = lines.tick() => {
+                    progress.say();
+                    continue;
                 }
                 next = results.next() => match next {
                     None => return Ok(explored),
@@ -163,6 +187,7 @@ impl Exploration<'_> {
                 explored.end = ExplorationEnd::AtFailures;
                 return Ok(explored);
             }
+            turns.took(scenario, answers.iter().map(|answer| answer.cpu).sum());
             for answer in answers {
                 progress.ran(&answer);
                 explored.tallies[scenario].add(&answer);
@@ -172,25 +197,50 @@ impl Exploration<'_> {
                 if answer.class() != Class::Pass {
                     failed += 1;
                     failed_in.get_or_insert(round);
+                    found(&answer)?;
                     explored.keep(answer);
                 }
             }
         }
     }
 
-    /// All pieces of work, round by round. Plans are drawn when their turn comes.
-    fn work(&self) -> impl Iterator<Item = Piece> {
-        rounds(self.seeds).flat_map(move |seeds| {
-            let scenarios = self.scenarios.iter().enumerate();
-            scenarios.flat_map(move |(index, scenario)| {
-                let round = seeds.start;
-                self.work_of(scenario, seeds.clone())
-                    .map(move |work| Piece {
-                        round,
-                        scenario: index,
-                        work,
-                    })
-            })
+    /// All pieces of work. Plans are drawn when their turn comes.
+    fn work<'a>(&'a self, turns: &'a Turns) -> Box<dyn Iterator<Item = Piece> + 'a> {
+        match self.extent {
+            Extent::Seeds(seeds) => Box::new(self.rounds(seeds)),
+            Extent::Time(time) => Box::new(self.shares(turns, Instant::now() + time)),
+        }
+    }
+
+    /// Round by round, the same seeds of each scenario.
+    fn rounds(&self, seeds: u64) -> impl Iterator<Item = Piece> {
+        rounds(seeds).flat_map(move |seeds| {
+            let scenarios = 0..self.scenarios.len();
+            scenarios.flat_map(move |scenario| self.pieces(seeds.start, scenario, seeds.clone()))
+        })
+    }
+
+    /// Turn by turn until then, each with the scenario that has used the least of the time. A turn is a round here.
+    fn shares<'a>(&'a self, turns: &'a Turns, until: Instant) -> impl Iterator<Item = Piece> + 'a {
+        let size = |scenario: usize| batch_size(&self.scenarios[scenario]);
+        let handed_out = (0_u64..).map_while(move |turn| {
+            let (scenario, seeds) = (Instant::now() < until).then(|| turns.next(size))??;
+            Some(self.pieces(turn, scenario, seeds))
+        });
+        handed_out.flatten()
+    }
+
+    fn pieces(
+        &self,
+        round: u64,
+        scenario: usize,
+        seeds: Range<u64>,
+    ) -> impl Iterator<Item = Piece> {
+        let work = self.work_of(&self.scenarios[scenario], seeds);
+        work.map(move |work| Piece {
+            round,
+            scenario,
+            work,
         })
     }
 

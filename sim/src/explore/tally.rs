@@ -1,6 +1,7 @@
 //! What the seeds of one scenario came to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use leasebridge_sim::oracle::{Class, Invariant};
 use leasebridge_sim::plan::{Family, Micros};
@@ -17,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) seeds: u64,
     /// Simulated time of all of them.
     pub(crate) simulated: Micros,
+    /// Processor time that they took.
+    pub(crate) cpu: Duration,
     /// Faults of all plans that were run, by family.
     pub(crate) faults: BTreeMap<Family, u64>,
     /// Those of them that changed an outcome.
@@ -46,6 +49,7 @@ impl Tally {
         let outcome = &answer.outcome;
         self.seeds += 1;
         self.simulated = self.simulated.plus(outcome.simulated);
+        self.cpu = self.cpu.saturating_add(answer.cpu);
         for fault in &outcome.plan.faults {
             *self.faults.entry(fault.kind.family()).or_default() += 1;
         }

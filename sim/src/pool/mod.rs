@@ -1,8 +1,10 @@
 //! The parent's side: starts children, hands out plans, and makes an answer of whatever becomes of them.
 //!
-//! A child that falls silent for longer than the budget is ended, one that stands still ends itself, one that dies is
-//! noted with its last words; each costs the one plan it was at, and the plans behind it go to a new child.
+//! A child that has used its budget of processor time is ended, and so is one that sleeps for as long; one that stands still
+//! ends itself, one that dies is noted with its last words; each costs the one plan it was at, and the plans behind it go
+//! to a new child.
 
+mod effort;
 mod process;
 
 use std::ffi::OsString;
@@ -22,7 +24,7 @@ use crate::child::protocol::{ChildReply, ChildRequest, Keep, Listen, Prints};
 use crate::failure::CommandFailure;
 use process::ChildEnd;
 
-/// Real time in which a child must have finished a plan.
+/// Processor time in which a child must have finished a plan.
 pub(crate) const BUDGET: Duration = Duration::from_secs(60);
 
 /// How children are started. Clones start them alike.
@@ -34,7 +36,7 @@ pub(crate) struct Pool {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Where they start, if not where the parent is.
     pub(crate) dir: Option<PathBuf>,
-    /// How long each may take for one plan.
+    /// How much processor time each may take for one plan, and for how long it may do nothing at all.
     pub(crate) budget: Duration,
     /// How many at once.
     jobs: usize,

@@ -4,9 +4,10 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::MissedTickBehavior;
 
 use super::Pool;
+use super::effort::{ChildEffort, GivenUp, LOOK};
 use crate::child::CHILD;
 use crate::child::protocol::{ChildReply, ChildRequest};
 use crate::child::watch::{PATIENCE, STOOD_STILL};
@@ -47,19 +48,24 @@ impl Pool {
             complaints(stderr),
             feed(stdin, body)
         );
-        let (replies, hung) = heard?;
+        let (replies, given_up) = heard?;
         let status = child.wait().await?;
         let stood_still = status.code() == Some(i32::from(STOOD_STILL));
-        let end = if hung {
-            let budget = self.budget.as_secs();
-            ChildEnd::Hung(format!("did not end within {budget} s of real time"))
-        } else if stood_still {
-            let patience = PATIENCE.as_secs();
-            ChildEnd::Hung(format!(
-                "made no step forward in {patience} s of processor time"
-            ))
-        } else {
-            ChildEnd::Died(last_words(status, &complaints))
+        let budget = self.budget.as_secs();
+        let end = match given_up {
+            Some(GivenUp::Spent) => {
+                ChildEnd::Hung(format!("did not end within {budget} s of processor time"))
+            }
+            Some(GivenUp::Idle) => {
+                ChildEnd::Hung(format!("waited for {budget} s for what never came"))
+            }
+            None if stood_still => {
+                let patience = PATIENCE.as_secs();
+                ChildEnd::Hung(format!(
+                    "made no step forward in {patience} s of processor time"
+                ))
+            }
+            None => ChildEnd::Died(last_words(status, &complaints)),
         };
         Ok((replies, end))
     }
@@ -81,26 +87,38 @@ impl Pool {
             .map_err(|error| CommandFailure::about(self.program.display(), error))
     }
 
-    /// Reads replies until the child closes its stdout, or ends it when one takes too long.
+    /// Reads replies until the child closes its stdout, or ends it when it is given up.
     async fn listen(
         &self,
         child: &mut Child,
         stdout: ChildStdout,
-    ) -> Result<(Vec<ChildReply>, bool), CommandFailure> {
+    ) -> Result<(Vec<ChildReply>, Option<GivenUp>), CommandFailure> {
         let mut lines = BufReader::new(stdout).lines();
         let mut replies = Vec::new();
+        let mut effort = ChildEffort::default();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let Ok(line) = timeout(self.budget, lines.next_line()).await else {
-                child.start_kill()?;
-                return Ok((replies, true));
+            let line = tokio::select! {
+                biased;
+                line = lines.next_line() => line?,
+                _ = looks.tick() => {
+                    let given_up = child.id().and_then(|process| effort.look(process, self.budget));
+                    if given_up.is_none() {
+                        continue;
+                    }
+                    child.start_kill()?;
+                    return Ok((replies, given_up));
+                }
             };
-            let Some(line) = line? else {
-                return Ok((replies, false));
+            let Some(line) = line else {
+                return Ok((replies, None));
             };
+            effort.heard();
             match serde_json::from_str(&line) {
                 Ok(reply) => replies.push(reply),
                 // A line that is cut off is the last one of a child that died.
-                Err(error) if error.is_eof() => return Ok((replies, false)),
+                Err(error) if error.is_eof() => return Ok((replies, None)),
                 Err(error) => {
                     return Err(CommandFailure::about(
                         "a child's reply can't be read",

@@ -1,7 +1,8 @@
 //! Many seeds: the table, the formats for machines, determinism.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{SOME, root, scenarios, sim};
 
@@ -83,10 +84,20 @@ fn an_exploration_ends_with_the_turn_in_which_something_failed() {
     assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
     assert!(said.out.contains("\n8 seeds in "), "{}", said.out);
     assert!(
-        said.out.contains("ended at the first failures of 40 seeds"),
+        said.out.contains("ended at the first failures"),
         "{}",
         said.out
     );
+    // Each was told when it was found, with a plan that is there.
+    let told: Vec<_> = said
+        .err
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("cargo sim replay "))
+        .collect();
+    assert!(!told.is_empty(), "{}", said.err);
+    for plan in told {
+        assert!(std::path::Path::new(plan).is_file(), "{plan}");
+    }
     let all = sim(&[&args[..], &["--no-fail-fast"]].concat());
     assert_eq!(all.code, Some(3), "{}{}", all.out, all.err);
     assert!(all.out.contains("\n40 seeds in "), "{}", all.out);
@@ -104,6 +115,10 @@ fn two_processes_do_the_same_and_two_seeds_do_not() {
 #[cfg(target_os = "linux")]
 const BEGUN: usize = 8;
 
+/// Far longer than the system takes to end a process.
+#[cfg(target_os = "linux")]
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The processes of this one's making that run now.
 #[cfg(target_os = "linux")]
 fn children(parent: u32) -> Vec<u32> {
@@ -119,15 +134,14 @@ fn children(parent: u32) -> Vec<u32> {
     ours.collect()
 }
 
-#[test]
+/// An exploration of a million seeds, one at a time, of which some have run.
 #[cfg(target_os = "linux")]
-fn an_interrupted_exploration_shows_what_ran_so_far() {
+fn under_way(begun: &mut BTreeSet<u32>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasebridge-sim"));
     command.args(["explore", "happy_path", "--seeds", "1000000", "--jobs", "1"]);
     command.current_dir(root()).stdout(Stdio::piped());
     let mut exploring = command.stderr(Stdio::piped()).spawn().unwrap();
     // Each seed has a process of its own, and few are begun before the first one is counted.
-    let mut begun = BTreeSet::new();
     while begun.len() < BEGUN {
         begun.extend(children(exploring.id()));
         assert!(
@@ -136,15 +150,96 @@ fn an_interrupted_exploration_shows_what_ran_so_far() {
         );
         std::thread::yield_now();
     }
-    let pid = exploring.id().to_string();
-    let told = Command::new("kill").args(["-INT", &pid]).status();
-    assert!(told.expect("there is a `kill`").success());
-    let ended = exploring.wait_with_output().unwrap();
-    let out = String::from_utf8(ended.stdout).unwrap();
+    exploring
+}
+
+#[cfg(target_os = "linux")]
+fn kill(signal: &str, process: u32) {
+    let mut kill = Command::new("kill");
+    kill.args([signal, &process.to_string()])
+        .stderr(Stdio::null());
+    // A process that has ended meanwhile can't be told.
+    kill.status().expect("there is a `kill`");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_exploration_that_is_ended_shows_what_ran_so_far() {
+    for (signal, word, code) in [("-INT", "interrupted", 130), ("-TERM", "terminated", 143)] {
+        let exploring = under_way(&mut BTreeSet::new());
+        kill(signal, exploring.id());
+        let ended = exploring.wait_with_output().unwrap();
+        let out = String::from_utf8(ended.stdout).unwrap();
+        let wanted = format!("{word}: this is what ran so far");
+        assert!(out.contains(&wanted), "{out}");
+        assert!(out.contains("happy_path"), "{out}");
+        assert_eq!(ended.status.code(), Some(code), "{out}");
+    }
+}
+
+/// The processor time that a process has used, in hundredths of a second.
+#[cfg(target_os = "linux")]
+fn ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(11)?.parse().ok()
+}
+
+/// A seed of it keeps a process busy for long.
+#[cfg(target_os = "linux")]
+const LONG: &str = r#"
+summary = "a day in which little happens"
+duration = "24h"
+
+[workload]
+commands = 1
+
+[[workload.behaviour]]
+steps = ["done 1ms"]
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_child_outlives_an_exploration_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("long.toml");
+    std::fs::write(&scenario, LONG).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasebridge-sim"));
+    command.arg("explore").arg(&scenario).current_dir(root());
+    let mut exploring = command.stdout(Stdio::null()).spawn().unwrap();
+    let child = loop {
+        // Once it has used some time, it has got its plan and is at it.
+        let busy = |child: &&u32| ticks(**child).is_some_and(|ticks| ticks >= 30);
+        if let Some(&child) = children(exploring.id()).iter().find(busy) {
+            break child;
+        }
+        assert!(
+            exploring.try_wait().unwrap().is_none(),
+            "it ended by itself"
+        );
+        std::thread::yield_now();
+    };
+    kill("-KILL", exploring.id());
+    exploring.wait().unwrap();
+    let ours = std::path::PathBuf::from(format!("/proc/{child}/cmdline"));
+    let lives = || std::fs::read_to_string(&ours).is_ok_and(|line| line.contains("__child"));
+    let give_up = Instant::now() + PATIENCE;
+    while lives() {
+        assert!(Instant::now() < give_up, "{child} is still there");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_exploration_for_a_time_gives_each_scenario_its_turn() {
+    let said = sim(&["explore", SOME, "happy_path", "--for", "1s", "--no-shrink"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    for scenario in [SOME, "happy_path"] {
+        assert!(said.out.contains(&format!("\n{scenario} ")), "{}", said.out);
+    }
     assert!(
-        out.contains("interrupted: this is what ran so far"),
-        "{out}"
+        said.out.contains("% of it in the full stack"),
+        "{}",
+        said.out
     );
-    assert!(out.contains("happy_path"), "{out}");
-    assert_eq!(ended.status.code(), Some(130), "{out}");
 }

@@ -1,8 +1,10 @@
 //! The hunt: scenario by scenario, seed by seed, until the bug shows.
 //!
-//! The first seed of every scenario comes before the second of any: so the number of seeds says how hard a bug is to find
-//! for somebody who doesn't know it. A seed that fails without the bug as well doesn't count.
+//! Each scenario has a turn before any has two, and then they share the processor time: so the number of seeds says how
+//! hard a bug is to find for somebody who doesn't know it. A seed that fails without the bug as well doesn't count.
 
+use std::iter;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,14 +16,16 @@ use leasebridge_sim::scenario::Scenario;
 use leasebridge_sim::seed::Seed;
 use leasebridge_sim::shrink::{Goal, Shrunk};
 
-use super::table::{Row, table};
+use super::table::{Hunt, Row, table};
 use crate::child::protocol::CHOSEN;
 use crate::cli::args::PlantedArgs;
 use crate::cli::exit::CommandResult;
 use crate::cli::{files, out, story};
 use crate::explore::once;
+use crate::explore::turns::Turns;
 use crate::failure::CommandFailure;
 use crate::pool::{PlanAnswer, Pool, Wish};
+use crate::stop::StopSignals;
 
 /// Seeds of a scenario of the core loop that are looked at together. They are cheap.
 const CORE_AT_ONCE: u64 = 8;
@@ -37,10 +41,15 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandRe
     let scenarios = files::scenarios(&args.within, folder)?;
     let bugs = bugs(&args)?;
     let mut rows = Vec::new();
+    let mut signals = StopSignals::listen()?;
+    let mut stopped = None;
     for bug in &bugs {
         let hunted = tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => break,
+            signal = signals.next() => {
+                stopped = Some(signal);
+                break;
+            }
             row = hunt_often(*bug, &args, &scenarios) => row?,
         };
         out::complain(&hunted.line());
@@ -53,11 +62,11 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandRe
         rows.len() - missed,
         bugs.len()
     ))?;
-    Ok(if missed == 0 && rows.len() == bugs.len() {
-        Class::Pass
-    } else {
-        Class::Coverage
-    })
+    match (missed, stopped) {
+        (1.., _) => Ok(Class::Coverage),
+        (0, Some(signal)) => Err(CommandFailure::Stopped(signal)),
+        (0, None) => Ok(Class::Pass),
+    }
 }
 
 /// Which bugs are hunted for.
@@ -95,7 +104,10 @@ async fn hunt_often(
     for hunt in 0..u64::from(args.repeat) {
         let from = Seed(args.seed_from.0.wrapping_add(hunt * REPEAT_STRIDE));
         let (seeds, found) = hunt_once(&pool, scenarios, from, args.seeds).await?;
-        row.seeds.push(found.is_some().then_some(seeds));
+        row.hunts.push(Hunt {
+            seeds,
+            found: found.is_some(),
+        });
         if row.found.is_none() {
             row.found = found;
             row.seconds = started.elapsed().as_secs_f64();
@@ -122,7 +134,7 @@ async fn small_plan(
     let (Some(goal), false) = (Goal::of(&found.outcome), args.no_shrink) else {
         return Ok(plan);
     };
-    let Shrunk { plan, .. } = story::search(plan, found, goal, RUNS_MAX, pool).await?;
+    let (Shrunk { plan, .. }, _) = story::search(plan, found, goal, RUNS_MAX, pool).await?;
     row.size = Some((plan.faults.len(), plan.ops.len()));
     Ok(plan)
 }
@@ -134,16 +146,20 @@ async fn hunt_once(
     from: Seed,
     seeds_max: u64,
 ) -> Result<(u64, Option<PlanAnswer>), CommandFailure> {
-    let rounds = (0..).flat_map(|round: u64| {
-        scenarios
-            .iter()
-            .map(move |scenario| draw(scenario, from, round))
+    let turns = Turns::of(scenarios.len());
+    let handed_out = iter::from_fn(|| {
+        let (scenario, seeds) = turns.next(|scenario| at_once(&scenarios[scenario]))?;
+        Some((scenario, draw(&scenarios[scenario], from, seeds)))
     });
-    let results = pool.in_order(rounds, |plans| once(pool, plans));
+    let results = pool.in_order(handed_out, |(scenario, plans)| async move {
+        Ok::<_, CommandFailure>((scenario, once(pool, plans).await?))
+    });
     let mut results = std::pin::pin!(results);
     let mut seeds = 0;
-    while let Some(answers) = results.next().await {
-        for answer in answers? {
+    while let Some(result) = results.next().await {
+        let (scenario, answers) = result?;
+        turns.took(scenario, answers.iter().map(|answer| answer.cpu).sum());
+        for answer in answers {
             seeds += 1;
             if answer.class() != Class::Pass && is_guilty(pool, &answer).await? {
                 return Ok((seeds, Some(answer)));
@@ -166,13 +182,16 @@ async fn is_guilty(pool: &Pool, answer: &PlanAnswer) -> Result<bool, CommandFail
     Ok(without.class() == Class::Pass)
 }
 
-/// The plans of a scenario's turn.
-fn draw(scenario: &Scenario, from: Seed, round: u64) -> Vec<Plan> {
-    let at_once = match scenario.speed {
+/// How many seeds of a scenario are looked at together.
+fn at_once(scenario: &Scenario) -> u64 {
+    match scenario.speed {
         Speed::Core => CORE_AT_ONCE,
         Speed::Full => 1,
-    };
-    let seeds = round * at_once..(round + 1) * at_once;
+    }
+}
+
+/// The plans of a scenario's turn.
+fn draw(scenario: &Scenario, from: Seed, seeds: Range<u64>) -> Vec<Plan> {
     seeds
         .map(|at| scenario.draw(Seed(from.0.wrapping_add(at))))
         .collect()

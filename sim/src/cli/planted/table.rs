@@ -6,13 +6,34 @@ use crate::cli::table::{Column, render};
 use crate::explore::{kind, words};
 use crate::pool::PlanAnswer;
 
+/// One hunt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hunt {
+    /// Seeds until it was found, or given up.
+    pub(super) seeds: u64,
+    /// Whether it was found.
+    pub(super) found: bool,
+}
+
+impl Hunt {
+    /// One in which it wasn't found is longer than all others.
+    fn length(self) -> (bool, u64) {
+        (!self.found, self.seeds)
+    }
+
+    fn cell(self) -> String {
+        let more = if self.found { "" } else { "> " };
+        format!("{more}{}", self.seeds)
+    }
+}
+
 /// A planted defect, and what the hunt for it came to.
 pub(super) struct Row {
     bug: Bug,
     /// How it was found first.
     pub(super) found: Option<PlanAnswer>,
-    /// For each hunt, in how many seeds it was found, if it was.
-    pub(super) seeds: Vec<Option<u64>>,
+    /// How each hunt went.
+    pub(super) hunts: Vec<Hunt>,
     /// Real time until it was found first.
     pub(super) seconds: f64,
     /// Faults and operations of the smallest plan that shows it.
@@ -25,19 +46,23 @@ impl Row {
         Self {
             bug,
             found: None,
-            seeds: Vec::new(),
+            hunts: Vec::new(),
             seconds: 0.0,
             size: None,
         }
     }
 
-    /// The row as a line of its own, for those who wait.
+    /// The row as lines of their own, for those who wait: what gave it away, or what it is that nobody saw.
     pub(super) fn line(&self) -> String {
         let cells = self.cells();
-        format!(
+        let head = format!(
             "{}: {}, {} seeds, {} s",
             cells[0], cells[2], cells[4], cells[6]
-        )
+        );
+        match self.found.as_ref() {
+            None => format!("{head}\n  nobody saw it: {}", self.bug.how()),
+            Some(answer) => format!("{head}\n  {}", story(answer)),
+        }
     }
 
     fn cells(&self) -> Vec<String> {
@@ -51,11 +76,9 @@ impl Row {
             found.map_or("-".to_owned(), |answer| {
                 answer.outcome.plan.scenario.clone()
             }),
-            self.seeds
+            self.hunts
                 .first()
-                .copied()
-                .flatten()
-                .map_or("-".to_owned(), |seeds| seeds.to_string()),
+                .map_or("-".to_owned(), |hunt| hunt.cell()),
             self.median(),
             format!("{:.1}", self.seconds),
             size(self.size.map(|(faults, _)| faults)),
@@ -65,17 +88,20 @@ impl Row {
 
     /// The median over all hunts; one in which it wasn't found counts as the longest.
     fn median(&self) -> String {
-        let mut seeds: Vec<_> = self
-            .seeds
-            .iter()
-            .map(|seeds| seeds.unwrap_or(u64::MAX))
-            .collect();
-        seeds.sort_unstable();
-        match seeds.get(seeds.len() / 2) {
-            Some(&seeds) if seeds < u64::MAX => seeds.to_string(),
-            _ => "-".to_owned(),
-        }
+        let mut hunts = self.hunts.clone();
+        hunts.sort_unstable_by_key(|hunt| hunt.length());
+        let median = hunts.get(hunts.len() / 2);
+        median.map_or("-".to_owned(), |hunt| hunt.cell())
     }
+}
+
+/// What the first violation says, or how the process died.
+fn story(answer: &PlanAnswer) -> &str {
+    let outcome = &answer.outcome;
+    let violation = outcome.verdict.violations.first();
+    let story = violation.map(|violation| violation.story.as_str());
+    let told = story.or(outcome.panic.as_deref());
+    told.or(answer.differs.as_deref()).unwrap_or_default()
 }
 
 /// All rows, and the medians of what was shrunk.
