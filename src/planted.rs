@@ -150,6 +150,16 @@ catalogue! {
         "a link that drains is run to its end, and the next one is made then",
     WithdrawnStillWritten = "withdrawn_still_written" in "wire":
         "a frame that was taken back stays in the outbox and is written all the same",
+    SilenceHasNoEnd = "silence_has_no_end" in "listening":
+        "a connection on which nothing is said is looked at by how idle it is, and the deadline of its first words is gone",
+    PlaceKept = "place_kept" in "listening":
+        "a connection that ends leaves its place taken",
+    UnacceptedBytesKept = "unaccepted_bytes_kept" in "listening":
+        "what a request was charged is given back when it is answered, and not when it dies",
+    HelloNeverDue = "hello_never_due" in "receiver":
+        "a new connection may take as long as it likes until it says who it is",
+    TombstonesOutliveLink = "tombstones_outlive_link" in "receiver":
+        "what a link left behind by its rollbacks stays when it has gone",
     InboxForgetsDone = "inbox_forgets_done" in "receiver":
         "an executed command without a result is forgotten, as there is nothing to remember",
     InboxRunsOlderEpoch = "inbox_runs_older_epoch" in "receiver":

@@ -148,8 +148,9 @@ impl Places {
         let is_late = |place: &&Arc<Place>| {
             let age = now.saturating_since(place.opened);
             let silent = now.saturating_since(place.active());
-            let is_mute =
-                age >= PREFACE_TIMEOUT && place.heard.load(Ordering::Relaxed) < PREFACE_BYTES;
+            let is_mute = age >= PREFACE_TIMEOUT
+                && place.heard.load(Ordering::Relaxed) < PREFACE_BYTES
+                && !planted!(Bug::SilenceHasNoEnd);
             let is_idle = silent >= IDLE_TIMEOUT && place.requests.load(Ordering::Acquire) == 0;
             place.guest().is_none() && (is_mute || is_idle)
         };
@@ -351,6 +352,9 @@ impl HeldPlace {
 
 impl Drop for HeldPlace {
     fn drop(&mut self) {
+        if planted!(Bug::PlaceKept) {
+            return;
+        }
         self.places.table().places.remove(&self.place.number);
         self.places.freed.notify_waiters();
     }

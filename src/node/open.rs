@@ -12,6 +12,7 @@ use super::running::Node;
 use super::status::NodeView;
 use crate::bridge::Bridge;
 use crate::env::{Env, timeout};
+use crate::listening::{Reception, Speech};
 use crate::observe::Beside;
 use crate::queue::{Command, LeaseError, OpenError, SafeTaskQueue};
 use crate::server::{Phase, ServerOptions, serve};
@@ -84,9 +85,11 @@ impl OpenNode {
         let address = listener.local_address();
         let bridge = Bridge::start(env.clone(), queue.clone(), options.bridge.clone())?;
         let (phase, watching) = watch::channel(Phase::Serving);
+        let reception = Reception::new(env, options.connections_max, Speech::Http2);
         let view = NodeView {
             queue: queue.clone(),
             bridge: bridge.view(),
+            reception: Arc::clone(&reception),
             phase: watching.clone(),
         };
         let shown = bridge.view();
@@ -99,7 +102,7 @@ impl OpenNode {
                 receiver: None,
             }),
             phase: watching,
-            connections_max: options.connections_max,
+            reception,
             open_files_max: options.open_files_max,
         };
         let services = serve(env.clone(), listener, queue.clone(), server_options);

@@ -1,9 +1,12 @@
 //! What a node shows of itself.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use crate::bridge::BridgeView;
-use crate::observe::{BridgeStatus, QueueStatus};
+use crate::listening::Reception;
+use crate::observe::{BridgeStatus, ListenerStatus, QueueStatus};
 use crate::queue::{Command, SafeTaskQueue};
 use crate::server::Phase;
 
@@ -14,6 +17,8 @@ pub struct NodeStatus {
     pub queue: QueueStatus,
     /// Links, breakers and deliveries.
     pub bridge: BridgeStatus,
+    /// Where producers and operators connect.
+    pub listener: ListenerStatus,
     /// What the node is about.
     pub phase: Phase,
 }
@@ -24,6 +29,7 @@ pub struct NodeStatus {
 pub struct NodeView {
     pub(super) queue: SafeTaskQueue<Command>,
     pub(super) bridge: BridgeView,
+    pub(super) reception: Arc<Reception>,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -33,6 +39,7 @@ impl NodeView {
         NodeStatus {
             queue: self.queue.status(),
             bridge: self.bridge.status(),
+            listener: self.reception.status(),
             phase: *self.phase.borrow(),
         }
     }

@@ -202,7 +202,10 @@ async fn greet(
     visitor: &Visitor,
 ) -> Result<BridgeHello, LinkEnd> {
     let options = &engine.options;
-    let deadline = options.hello_deadline;
+    let deadline = match planted!(Bug::HelloNeverDue) {
+        true => Duration::from_secs(3_600),
+        false => options.hello_deadline,
+    };
     let first = timeout(&*engine.env.clock, deadline, input.next())
         .await
         .map_err(|_| LinkEnd::NoHello(deadline))??

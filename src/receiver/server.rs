@@ -14,7 +14,7 @@ use super::handler::Handler;
 use super::options::{ReceiverOptions, ReceiverOptionsError};
 use super::store::{EffectLog, InboxStore, MemoryStore, StoreError};
 use crate::env::{Address, Env, timeout};
-use crate::observe::{ReceiverStats, ReceiverStatus};
+use crate::observe::{ListenerStatus, ReceiverStats, ReceiverStatus};
 use crate::watched::{TaskEnd, watched};
 use crate::wire::InboxId;
 
@@ -193,6 +193,11 @@ impl RunningReceiver {
     /// Its counts alone.
     pub fn stats(&self) -> ReceiverStats {
         self.engine.stats()
+    }
+
+    /// Who is connected and what that costs: over the framed socket, and over gRPC.
+    pub fn listeners(&self) -> [ListenerStatus; 2] {
+        self.engine.receptions.each_ref().map(|one| one.status())
     }
 
     /// Asks each bridge for a new link in the place of the one that is up: on that nothing new comes, and what was sent is

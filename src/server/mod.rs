@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tower::util::MapResponseLayer;
 
 use crate::env::{Env, Listener};
-use crate::listening::{Reception, Speech};
+use crate::listening::Reception;
 use crate::observe::Beside;
 use crate::queue::{BODY_BYTES_LIMIT, Command, SafeTaskQueue};
 use crate::wire::dated;
@@ -49,8 +49,8 @@ pub struct ServerOptions {
     pub beside: Besides,
     /// What the bridge is about.
     pub phase: watch::Receiver<Phase>,
-    /// Connections at once, of producers and operators together. Neither takes the last sixteenth from the other.
-    pub connections_max: usize,
+    /// Who is connected, producers and operators together. Neither takes the last sixteenth of the places from the other.
+    pub reception: Arc<Reception>,
     /// Files and connections that the process may have open, to be shown; zero if that is not known.
     pub open_files_max: u64,
 }
@@ -78,7 +78,7 @@ pub async fn serve(
     queue: SafeTaskQueue<Command>,
     options: ServerOptions,
 ) -> Result<(), tonic::transport::Error> {
-    let reception = Reception::new(&env, options.connections_max, Speech::Http2);
+    let reception = Arc::clone(&options.reception);
     let gatherer = Arc::new(Gatherer::new(&env, &queue, &options, &reception));
     let ingest = IngestServer::new(IngestService::new(queue.clone(), options.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);

@@ -13,6 +13,7 @@ use tonic::{Code, Request};
 use super::{Phase, ServerOptions, serve};
 use crate::core::event::TransportKind;
 use crate::env::{Address, Env};
+use crate::listening::{Reception, Speech};
 use crate::observe::{
     Beside, BreakerState, BridgeRouteStatus, BridgeStatus, Distribution, LinkCounts, LinkState,
     LinkStatus, Snapshot,
@@ -84,7 +85,7 @@ async fn fixture(change: impl FnOnce(&mut QueueOptions)) -> ServerFixture {
         routes: [("default".into(), 1_000), ("lamps".into(), 10)].into(),
         beside: Arc::new(beside),
         phase: watching,
-        connections_max: 64,
+        reception: Reception::new(&env, 64, Speech::Http2),
         open_files_max: 4_096,
     };
     let any_port = Address::tcp("127.0.0.1", 0);

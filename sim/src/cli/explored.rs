@@ -8,13 +8,14 @@ use super::table::{Column, render};
 use crate::explore::tally::Tally;
 
 /// The families, in the order of the table.
-const FAMILIES: [Family; 6] = [
+const FAMILIES: [Family; 7] = [
     Family::Network,
     Family::Host,
     Family::Endpoint,
     Family::Disk,
     Family::Clock,
     Family::Points,
+    Family::Strangers,
 ];
 
 /// What each scenario came to.
@@ -29,6 +30,7 @@ pub(crate) fn table(tallies: &[Tally]) -> String {
         Column::Number("DISK"),
         Column::Number("CLOCK"),
         Column::Number("POINTS"),
+        Column::Number("STRANGERS"),
         Column::Number("STRUCK"),
         Column::Number("CHECKS"),
         Column::Number("REACHED"),

@@ -132,8 +132,9 @@ fn begin(world: &Arc<World>, kind: &FaultKind, id: FaultId, until: Micros) -> Op
                 world.record(&host.name, What::Note { text });
             }
         }
-        // Links are the full world's.
+        // Links and connections are the full world's.
         FaultKind::RenewLinks { .. }
+        | FaultKind::Stranger { .. }
         | FaultKind::Crash { .. }
         | FaultKind::PowerCut { .. }
         | FaultKind::Drain { .. } => {}
@@ -282,5 +283,6 @@ fn describe(kind: &FaultKind) -> String {
         FaultKind::Drift { ppm, .. } => format!("the clock of {hosts} drifts by {ppm} ppm"),
         FaultKind::Jump { ms, .. } => format!("the wall clock of {hosts} jumps by {ms} ms"),
         FaultKind::Point { point, .. } => format!("{point} fires on {hosts}"),
+        FaultKind::Stranger { greed, .. } => format!("a stranger at {hosts}: {greed:?}"),
     }
 }

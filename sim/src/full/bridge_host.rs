@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::operator::obey;
 use super::seat::{HostOrder, Seat};
 use super::shared::{ProcessEnd, Shared};
+use super::strangers;
 use crate::history::{self, Counts, What, fed, opened};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
 use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
@@ -103,6 +104,7 @@ fn node_options(shared: &Shared) -> NodeOptions {
     let cache_bytes = shared.plan.knobs.cache_bytes;
     options.queue.cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
     options.queue.body_bytes_max = shared.body_bytes_max + 512;
+    options.connections_max = shared.connections_max();
     options
 }
 
@@ -261,7 +263,13 @@ async fn sample(
             let name = name.into();
             shared.record(&seat.name, What::Gauge { name, value, limit });
         };
-        let NodeStatus { queue, bridge, .. } = node.status();
+        let NodeStatus {
+            queue,
+            bridge,
+            listener,
+            ..
+        } = node.status();
+        strangers::show(shared, seat, vec![listener]);
         gauge(
             "log_bytes",
             queue.journal.log_bytes,

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use super::body::Body;
 use super::seat::Seat;
-use super::shared::Shared;
-use super::{Work, bridge_host, endpoint_host, producer_host};
+use super::shared::{Shared, has_strangers};
+use super::{Work, bridge_host, endpoint_host, producer_host, stranger_host};
 use crate::host::SimHost;
 use crate::net::Network;
-use crate::plan::{HostName, Plan};
+use crate::plan::{HostName, Plan, STRANGER};
 
 /// Connections that may wait to be accepted. turmoil panics beyond: more than all producers and routes
 /// together open within a pause of their peer.
@@ -53,6 +53,11 @@ pub(super) fn build(
             move || endpoint_host::run(Arc::clone(&shared), Arc::clone(&seat), spec.clone());
         sim.host(&*name, process);
     }
+    if has_strangers(plan) {
+        let (shared, seat) = (Arc::clone(&shared), Arc::clone(shared.stranger()));
+        let process = move || stranger_host::run(Arc::clone(&shared), Arc::clone(&seat));
+        sim.host(STRANGER, process);
+    }
     if let Some(line) = plan.knobs.line {
         for (bridge, endpoint) in topology.bridges.iter().flat_map(|bridge| {
             let endpoints = topology.endpoints.iter();
@@ -66,12 +71,14 @@ pub(super) fn build(
 
 fn seats(plan: &Plan, network: &Network) -> BTreeMap<HostName, Arc<Seat>> {
     let topology = &plan.topology;
+    let stranger = HostName::from(STRANGER);
     let endpoints = topology.endpoints.iter().map(|spec| &spec.host);
     let names = topology
         .producers
         .iter()
         .chain(&topology.bridges)
-        .chain(endpoints);
+        .chain(endpoints)
+        .chain(has_strangers(plan).then_some(&stranger));
     let seat = |name: &HostName| {
         let machine = SimHost::new(&name.0, plan.seed, network);
         (name.clone(), Arc::new(Seat::new(name.clone(), machine)))

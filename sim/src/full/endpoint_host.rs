@@ -15,15 +15,16 @@ use leasebridge::wire::InboxId;
 use super::body::Body;
 use super::handler::{Executor, executing};
 use super::seat::{HostOrder, Seat};
-use super::shared::{ProcessEnd, Shared};
+use super::shared::{ProcessEnd, Shared, has_strangers};
+use super::strangers;
 use crate::history::{TaskName, What};
 use crate::net::{GRPC_PORT, SOCKET_PORT};
 use crate::plan::{EndpointSpec, Inbox, Step};
 
 /// The inbox's file on the endpoint's disk.
 const INBOX_FILE: &str = "/inbox";
-/// Connections at once: several per bridge and route, dead ones that nobody noticed yet included.
-const CONNECTIONS_MAX: usize = 256;
+/// Rollbacks of what never was that a link may leave where strangers try it: few enough that they reach it.
+const TOMBSTONES_PER_LINK: usize = 128;
 /// How long a graceful stop waits for what is being executed.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -96,7 +97,10 @@ async fn start(
         .handler_wait_max
         .min(knobs.max_hold.as_duration() / WAIT_SHARE);
     options.heartbeat = knobs.heartbeat.as_duration();
-    options.connections_max = CONNECTIONS_MAX;
+    options.connections_max = shared.connections_max();
+    if has_strangers(&shared.plan) {
+        options.inbox.tombstones_per_link = TOMBSTONES_PER_LINK;
+    }
     let handler = Arc::new(Executor {
         env: env.clone(),
         seat: Arc::clone(seat),
@@ -151,9 +155,10 @@ async fn watch(
         let what = What::Gauge {
             name: "connections".into(),
             value: receiver.links() as u64,
-            limit: CONNECTIONS_MAX as u64,
+            limit: shared.connections_max() as u64,
         };
         shared.record(&seat.name, what);
+        strangers::show(shared, seat, receiver.listeners().into());
         seat.show_inbox(receiver.status().inbox.tasks);
     }
 }

@@ -75,6 +75,11 @@ impl World<'_> {
                 let seat = self.shared.seat(host);
                 Some(disk_faults::begin(&self.shared, seat, spec, &manner))
             }
+            FaultKind::Stranger { .. } => {
+                self.shared.strike(self.now(), spec.id, 1);
+                self.shared.stranger().order(HostOrder::Begin(spec.id));
+                None
+            }
             FaultKind::Network { .. } => None,
         };
         self.network.begin(&self.sim, spec);
@@ -123,6 +128,9 @@ impl World<'_> {
                 if let Some(disk) = on.disk {
                     disk_faults::end(self.shared.seat(host), disk);
                 }
+            }
+            FaultKind::Stranger { .. } => {
+                self.shared.stranger().order(HostOrder::Cease(id));
             }
             _ => {}
         }

@@ -94,7 +94,7 @@ impl World<'_> {
     }
 
     /// How many tasks the core's inbox held lately, and how many its bridge has in poison, if that is up.
-    fn inbox(&self) -> Option<(u64, u64)> {
+    pub(super) fn inbox(&self) -> Option<(u64, u64)> {
         let core = &self.plan.liveness;
         let node = self.shared.seat(&core.bridge).node()?;
         let tasks = self.shared.seat(&core.endpoint).inbox_tasks();

@@ -5,7 +5,7 @@
 //! world around: machines that die and start, disks, clocks, the network.
 //!
 //! ```text
-//! world ──► seats (one per host) ──► processes: producer_host, bridge_host, endpoint_host
+//! world ──► seats (one per host) ──► processes: producer_host, bridge_host, endpoint_host, stranger_host
 //!   │ faults, deaths, boots            │ ask to die, tell what they see
 //!   └ liveness                         └──► shared: history, ledger (what outlives processes)
 //! ```
@@ -20,6 +20,7 @@ mod deaths;
 mod disk_faults;
 mod endpoint_host;
 mod faults;
+mod greed;
 mod handler;
 mod ledger;
 mod life;
@@ -30,6 +31,8 @@ mod panics;
 mod producer_host;
 mod seat;
 mod shared;
+mod stranger_host;
+mod strangers;
 mod words;
 mod world;
 

@@ -36,6 +36,7 @@ pub(super) async fn obey(shared: &Arc<Shared>, seat: &Seat, queue: &SafeTaskQueu
             HostOrder::Find => find_all(shared, seat, queue).await,
             HostOrder::Drain => return,
             HostOrder::RenewLinks => unreachable!("it is for an endpoint"),
+            HostOrder::Begin(_) | HostOrder::Cease(_) => unreachable!("it is for a stranger"),
         }
         seat.done(&order);
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use leasebridge::env::Env;
 use leasebridge::node::NodeView;
+use leasebridge::observe::ListenerStatus;
 use tokio::sync::Notify;
 
 use crate::host::SimHost;
@@ -22,6 +23,8 @@ pub(super) struct Seat {
     manners: Mutex<Manners>,
     /// Unsettled tasks that an endpoint's inbox held when it was last asked.
     inbox_tasks: AtomicU64,
+    /// What the process listens with, when it was last asked.
+    listeners: Mutex<Vec<ListenerStatus>>,
 }
 
 /// Something asked of a process. Done by the next one again if the process dies of it: each may be repeated.
@@ -41,6 +44,10 @@ pub(super) enum HostOrder {
     Find,
     /// Ask for new links in the place of those that are up.
     RenewLinks,
+    /// A stranger begins what this fault says.
+    Begin(FaultId),
+    /// A stranger ceases it.
+    Cease(FaultId),
     /// End in order.
     Drain,
 }
@@ -63,6 +70,7 @@ impl Seat {
             node: Mutex::default(),
             manners: Mutex::default(),
             inbox_tasks: AtomicU64::new(0),
+            listeners: Mutex::default(),
         }
     }
 
@@ -74,6 +82,16 @@ impl Seat {
     /// An endpoint's inbox holds so many unsettled tasks.
     pub(super) fn show_inbox(&self, tasks: u64) {
         self.inbox_tasks.store(tasks, Ordering::Relaxed);
+    }
+
+    /// What the process listens with, when it was last asked.
+    pub(super) fn listeners(&self) -> Vec<ListenerStatus> {
+        lock(&self.listeners).clone()
+    }
+
+    /// The process listens with these.
+    pub(super) fn show_listeners(&self, listeners: Vec<ListenerStatus>) {
+        *lock(&self.listeners) = listeners;
     }
 
     /// The number of a new process, from 1, and its outside.

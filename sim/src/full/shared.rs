@@ -8,7 +8,13 @@ use super::Work;
 use super::ledger::WorldLedger;
 use super::seat::Seat;
 use crate::history::{History, What};
-use crate::plan::{FaultId, HostName, Micros, OpId, OpSpec, Plan};
+use crate::plan::{FaultId, FaultKind, FaultSpec, HostName, Micros, OpId, OpSpec, Plan, STRANGER};
+
+/// Connections at once: several per bridge and route, dead ones that nobody noticed yet included.
+const CONNECTIONS_MAX: usize = 256;
+
+/// As many where strangers want them all: few enough that they can take them.
+const CONNECTIONS_MAX_OF_STRANGERS: usize = 64;
 
 /// See the module.
 pub(super) struct Shared {
@@ -114,10 +120,38 @@ impl Shared {
         self.plan.ops.iter().find(|op| op.id == id)
     }
 
+    /// Where strangers connect from.
+    pub(super) fn stranger(&self) -> &Arc<Seat> {
+        self.seat(&STRANGER.into())
+    }
+
+    /// Connections that a host takes at once.
+    pub(super) fn connections_max(&self) -> usize {
+        match has_strangers(&self.plan) {
+            true => CONNECTIONS_MAX_OF_STRANGERS,
+            false => CONNECTIONS_MAX,
+        }
+    }
+
+    /// Strangers are all that is done to the world: nothing else excuses what they are seen to get.
+    pub(super) fn only_strangers(&self) -> bool {
+        let mut faults = self.plan.faults.iter();
+        has_strangers(&self.plan) && faults.all(is_stranger)
+    }
+
     pub(super) fn seat(&self, host: &HostName) -> &Arc<Seat> {
         let seat = self.seats.get(host);
         seat.unwrap_or_else(|| panic!("the plan has no host `{host}`"))
     }
+}
+
+/// Whether somebody connects who means no good.
+pub(super) fn has_strangers(plan: &Plan) -> bool {
+    plan.faults.iter().any(is_stranger)
+}
+
+fn is_stranger(fault: &FaultSpec) -> bool {
+    matches!(fault.kind, FaultKind::Stranger { .. })
 }
 
 /// The simulator itself, in the history.

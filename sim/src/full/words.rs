@@ -1,6 +1,6 @@
 //! Faults in words, for the history.
 
-use crate::plan::{DiskFault, FaultKind, NetFault, PeerFault, Ways};
+use crate::plan::{DiskFault, FaultKind, Greed, NetFault, PeerFault, Ways};
 
 /// A fault in a few words.
 pub(super) fn of(kind: &FaultKind) -> String {
@@ -34,6 +34,25 @@ pub(super) fn of(kind: &FaultKind) -> String {
             point,
             one_in,
         } => format!("point {point} on {host}, one in {one_in}"),
+        FaultKind::Stranger {
+            host,
+            greed,
+            connections,
+        } => format!(
+            "a stranger with {connections} connections to {host}: {}",
+            words(*greed)
+        ),
+    }
+}
+
+fn words(greed: Greed) -> &'static str {
+    match greed {
+        Greed::Silent => "says nothing",
+        Greed::HalfPreface => "stops in its first words",
+        Greed::HalfRequest => "stops in a message",
+        Greed::Unread => "asks much and reads nothing",
+        Greed::Rollbacks => "rolls back what never was",
+        Greed::LargeFirst => "begins with a large message",
     }
 }
 

@@ -102,6 +102,9 @@ impl<'p> World<'p> {
         if self.plan.faults.is_empty() {
             self.tell_lines();
         }
+        if self.shared.only_strangers() {
+            self.tell_listeners();
+        }
         self.live_once_more()?;
         self.find()
     }

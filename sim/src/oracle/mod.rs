@@ -40,6 +40,7 @@ mod once;
 mod order;
 mod rules;
 mod shares;
+mod strangers;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -150,6 +151,7 @@ struct Groups {
     keys: keys::Keys,
     earlier: earlier::EarlierLives,
     lines: line::OnLines,
+    served: strangers::Served,
 }
 
 impl Groups {
@@ -172,6 +174,7 @@ impl Groups {
         self.keys.see(sight, findings);
         self.earlier.see(sight, findings);
         self.lines.see(sight, findings);
+        self.served.see(sight, findings);
     }
 
     fn end(&self, ledger: &ledger::Ledger, rules: &Rules, findings: &mut findings::Findings<'_>) {
@@ -183,5 +186,6 @@ impl Groups {
         self.fairness.end(ledger, rules, findings);
         self.liveness.end(ledger, rules, findings);
         self.lines.end(ledger, rules, findings);
+        self.served.end(ledger, rules, findings);
     }
 }

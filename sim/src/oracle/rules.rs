@@ -208,6 +208,15 @@ impl Rules {
         })
     }
 
+    /// Whether strangers are all that is known to be done to the world, so that nothing excuses who is not served.
+    pub(super) fn only_strangers(&self) -> bool {
+        self.troubles.as_ref().is_some_and(|troubles| {
+            let is_stranger =
+                |trouble: &Trouble| matches!(trouble.kind, FaultKind::Stranger { .. });
+            !troubles.is_empty() && troubles.iter().all(is_stranger)
+        })
+    }
+
     /// Whether something damages what `host` has synced, as far as is known: then a log may be found damaged,
     /// and an inbox put aside.
     pub(super) fn may_be_damaged(&self, host: &HostName) -> bool {
@@ -314,15 +323,19 @@ pub(super) fn silences(kind: &FaultKind) -> bool {
         | FaultKind::Disk { .. }
         | FaultKind::Drift { .. }
         | FaultKind::Jump { .. }
-        | FaultKind::Point { .. } => false,
+        | FaultKind::Point { .. }
+        | FaultKind::Stranger { .. } => false,
     }
 }
 
-/// Whether a fault can make a route slower than its bound. In-product points and drifting clocks do not.
+/// Whether a fault can make a route slower than its bound. In-product points, drifting clocks and strangers do not.
 pub(super) fn delays(kind: &FaultKind) -> bool {
     !matches!(
         kind,
-        FaultKind::Point { .. } | FaultKind::Drift { .. } | FaultKind::Jump { .. }
+        FaultKind::Point { .. }
+            | FaultKind::Drift { .. }
+            | FaultKind::Jump { .. }
+            | FaultKind::Stranger { .. }
     )
 }
 

@@ -17,5 +17,6 @@ mod once;
 mod order;
 mod real;
 mod shares;
+mod strangers;
 mod suspects;
 mod waits;

@@ -37,6 +37,8 @@ pub enum Family {
     Clock,
     /// Rare choices inside the product, made often.
     Points,
+    /// Who connects and means no good.
+    Strangers,
 }
 
 /// What a fault does, by family.
@@ -132,6 +134,57 @@ pub enum FaultKind {
         /// One in so many passes.
         one_in: u32,
     },
+    /// Somebody connects to what a host listens for, takes what is to be had, and gives nothing.
+    Stranger {
+        /// Whose ports.
+        host: HostName,
+        /// What is done on each connection.
+        greed: Greed,
+        /// So many connections at once; those that end are made anew.
+        connections: u32,
+    },
+}
+
+/// How a stranger takes and gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Greed {
+    /// Says nothing.
+    Silent,
+    /// Begins its first words and stops.
+    HalfPreface,
+    /// Begins a message and stops in it.
+    HalfRequest,
+    /// Opens as many streams as it can, asks for something on each, and reads nothing.
+    Unread,
+    /// Rolls back sends that never were, for as long as it is listened to.
+    Rollbacks,
+    /// Begins with a message as large as it may be, and larger.
+    LargeFirst,
+}
+
+impl Greed {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Silent,
+        Self::HalfPreface,
+        Self::HalfRequest,
+        Self::Unread,
+        Self::Rollbacks,
+        Self::LargeFirst,
+    ];
+
+    /// Its name in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::HalfPreface => "half_preface",
+            Self::HalfRequest => "half_request",
+            Self::Unread => "unread",
+            Self::Rollbacks => "rollbacks",
+            Self::LargeFirst => "large_first",
+        }
+    }
 }
 
 /// Which way a network fault cuts.
@@ -278,6 +331,7 @@ impl FaultKind {
             Self::Disk { .. } => Family::Disk,
             Self::Drift { .. } | Self::Jump { .. } => Family::Clock,
             Self::Point { .. } => Family::Points,
+            Self::Stranger { .. } => Family::Strangers,
         }
     }
 
@@ -295,7 +349,8 @@ impl FaultKind {
             | Self::Disk { host, .. }
             | Self::Drift { host, .. }
             | Self::Jump { host, .. }
-            | Self::Point { host, .. } => vec![host],
+            | Self::Point { host, .. }
+            | Self::Stranger { host, .. } => vec![host],
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum Invariant {
     EffectivelyOnce,
     /// 8: lowest id first among the ready of a route.
     OldestFirst,
-    /// 8: a dead route delays no other beyond its bound.
+    /// 8: a dead route delays no other beyond its bound, and a stranger who gives nothing delays nobody.
     Fairness,
     /// 9: what ought to be able to finish does.
     Liveness,

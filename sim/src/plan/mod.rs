@@ -15,7 +15,7 @@ mod topology;
 
 use serde::{Deserialize, Serialize};
 
-pub use fault::{DiskFault, Family, FaultKind, FaultSpec, NetFault, PeerFault, Ways};
+pub use fault::{DiskFault, Family, FaultKind, FaultSpec, Greed, NetFault, PeerFault, Ways};
 pub use invariant::Invariant;
 /// What plans and histories name alike. A plan's hosts are simulated machines; shrinking keeps the numbers of operations
 /// and faults, so that a story stays the same.
@@ -32,6 +32,9 @@ use crate::seed::Seed;
 
 /// The version of the plan's text. Another one is refused, plainly.
 pub const PLAN_FORMAT: u32 = 1;
+
+/// The host that strangers connect from, where there are any.
+pub const STRANGER: &str = "stranger";
 
 /// Which world runs a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use leasebridge::journal::{Geometry, GeometryOptions};
 
 use super::draw::{FAMILIES, IDS_PER_FAMILY, whole_pages};
 use super::{Act, DiskWhat, FaultRange, FaultTemplate, Hosts, Scenario, StepKind};
-use crate::plan::{Family, HostName, Inbox, Invariant, Speed};
+use crate::plan::{Family, HostName, Inbox, Invariant, STRANGER, Speed};
 
 /// A scenario that breaks a rule. Nothing was drawn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +99,8 @@ fn topology(scenario: &Scenario) -> Checked {
         holds(seen.insert(host), "topology", || {
             format!("two hosts are called `{host}`")
         })?;
-        let is_role = ["bridges", "endpoints", "producers", "world", ""].contains(&&*host.0);
+        let is_role =
+            ["bridges", "endpoints", "producers", STRANGER, "world", ""].contains(&&*host.0);
         holds(!is_role, "topology", || {
             format!("no host can be called `{host}`")
         })?;
@@ -219,6 +220,7 @@ fn places(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
         }
         Family::Disk | Family::Points => &[Hosts::Bridges],
         Family::Endpoint => &[Hosts::Endpoints],
+        Family::Strangers => &[Hosts::Bridges, Hosts::Endpoints],
         _ => &[Hosts::Bridges, Hosts::Endpoints, Hosts::Producers],
     };
     if fault.on.is_empty() {
@@ -258,13 +260,18 @@ fn has_inbox_disk(scenario: &Scenario, what: &FaultTemplate) -> bool {
     scenario.speed == Speed::Full && !by_log
 }
 
-/// The core world models the network by what becomes of a request, so that it has no pings to swallow.
+/// The core world models the network by what becomes of a request, so that it has no pings to swallow, and nobody can
+/// connect.
 fn belongs_to_world(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
-    if scenario.speed == Speed::Core && fault.what == FaultTemplate::SwallowsPings {
-        return Err(
-            "`swallows_pings` has nothing to strike in the core world: set `speed = \"full\"`"
-                .to_owned(),
-        );
+    let needs_network = matches!(
+        fault.what,
+        FaultTemplate::SwallowsPings | FaultTemplate::Stranger { .. }
+    );
+    if scenario.speed == Speed::Core && needs_network {
+        let name = fault.what.name();
+        return Err(format!(
+            "`{name}` has nothing to strike in the core world: set `speed = \"full\"`"
+        ));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::mem::{Discriminant, discriminant};
 
-use crate::plan::{DiskFault, FaultKind, Micros, NetFault, PeerFault};
+use crate::plan::{DiskFault, FaultKind, Greed, Micros, NetFault, PeerFault};
 
 /// How long a crash may wait for something to be in flight, and a process needs to be up again.
 const STRIKE_AND_START: Micros = Micros::from_millis(1_500);
@@ -39,6 +39,7 @@ enum Claim<'a> {
     Peer(Discriminant<PeerFault>),
     Disk(Discriminant<DiskFault>),
     Point(&'a str),
+    Greed(Greed),
     Other(Discriminant<FaultKind>),
 }
 
@@ -61,6 +62,7 @@ fn claim(kind: &FaultKind) -> Claim<'_> {
         },
         FaultKind::Endpoint { fault, .. } => Claim::Peer(discriminant(fault)),
         FaultKind::Point { point, .. } => Claim::Point(point),
+        FaultKind::Stranger { greed, .. } => Claim::Greed(*greed),
         kind => Claim::Other(discriminant(kind)),
     }
 }

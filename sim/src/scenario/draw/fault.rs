@@ -7,13 +7,14 @@ use crate::scenario::{Between, FaultRange, Hosts, Scenario};
 use crate::seed::{Draws, Seed};
 
 /// All families, in the order in which swarm decides about them.
-pub(in crate::scenario) const FAMILIES: [Family; 6] = [
+pub(in crate::scenario) const FAMILIES: [Family; 7] = [
     Family::Network,
     Family::Host,
     Family::Endpoint,
     Family::Disk,
     Family::Clock,
     Family::Points,
+    Family::Strangers,
 ];
 
 /// Faults of one family have numbers from the same hundred, so that a family switched off leaves the numbers

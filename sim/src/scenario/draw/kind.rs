@@ -70,6 +70,11 @@ pub(super) fn draw(
             point: pick(points, draws).clone(),
             one_in: one_in.draw(draws),
         },
+        FaultTemplate::Stranger { greed, connections } => FaultKind::Stranger {
+            host,
+            greed: *pick(greed, draws),
+            connections: connections.draw(draws),
+        },
         network => unreachable!("`{}` was drawn above", network.name()),
     }
 }

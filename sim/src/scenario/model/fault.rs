@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Between, Bytes, Percent, Shift};
-use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
+use crate::plan::{Family, Greed, HostName, Micros, PeerFault, Ways};
 
 /// Episodes of one kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +107,13 @@ pub enum FaultTemplate {
         /// One pass in so many.
         one_in: Between<u32>,
     },
+    /// A stranger who takes and gives nothing.
+    Stranger {
+        /// One of these ways to do so.
+        greed: Vec<Greed>,
+        /// So many connections at once.
+        connections: Between<u32>,
+    },
 }
 
 /// Kinds of disk fault; see [`DiskFault`](crate::plan::DiskFault).
@@ -167,6 +174,7 @@ impl FaultTemplate {
             Self::Drift(_) => "drift",
             Self::Jump(_) => "jump",
             Self::Point { .. } => "point",
+            Self::Stranger { .. } => "stranger",
         }
     }
 
@@ -192,6 +200,7 @@ impl FaultTemplate {
             Self::Disk { .. } => Family::Disk,
             Self::Drift(_) | Self::Jump(_) => Family::Clock,
             Self::Point { .. } => Family::Points,
+            Self::Stranger { .. } => Family::Strangers,
         }
     }
 
@@ -257,7 +266,9 @@ impl FaultRange {
     pub fn new(what: FaultTemplate) -> Self {
         let (on, to) = match what.family() {
             Family::Network => (vec![Hosts::Bridges], vec![Hosts::Endpoints]),
-            Family::Host | Family::Clock => (vec![Hosts::Bridges, Hosts::Endpoints], Vec::new()),
+            Family::Host | Family::Clock | Family::Strangers => {
+                (vec![Hosts::Bridges, Hosts::Endpoints], Vec::new())
+            }
             Family::Endpoint => (vec![Hosts::Endpoints], Vec::new()),
             Family::Disk | Family::Points => (vec![Hosts::Bridges], Vec::new()),
         };

@@ -4,7 +4,7 @@ use leasebridge::env::Point;
 
 use super::section::{Field, Section};
 use super::{SHARE, ScenarioError};
-use crate::plan::{Family, HostName, Micros, PeerFault, Ways};
+use crate::plan::{Family, Greed, HostName, Micros, PeerFault, Ways};
 use crate::scenario::{
     Between, Bytes, DiskWhat, FaultRange, FaultTemplate, Hosts, Percent, Scenario, Shift,
 };
@@ -91,6 +91,10 @@ fn kinds() -> Vec<(&'static str, FaultTemplate)> {
         FaultTemplate::Point {
             points: Vec::new(),
             one_in: Between::new(2, 50),
+        },
+        FaultTemplate::Stranger {
+            greed: Greed::ALL.into(),
+            connections: Between::new(1, 40),
         },
     ];
     kinds.map(|what| (what.name(), what)).into()
@@ -184,6 +188,14 @@ fn parameters(section: &Section<'_>, what: FaultTemplate) -> Result<FaultTemplat
             points: points(section)?,
             one_in: section.range("one_in", PASSES, one_in)?,
         },
+        FaultTemplate::Stranger { greed, connections } => {
+            let names = Greed::ALL.map(|greed| (greed.name(), greed));
+            let chosen = section.get("greed").map(|f| f.choices("greed", &names));
+            FaultTemplate::Stranger {
+                greed: chosen.transpose()?.unwrap_or(greed),
+                connections: section.range("connections", Between::new(1, 200), connections)?,
+            }
+        }
         plain => plain,
     })
 }
