@@ -122,6 +122,12 @@ catalogue! {
         "drained tasks leave the queue when they are taken, and not when that is committed",
     StaleBatchesFolded = "stale_batches_folded" in "journal":
         "recovery folds whatever batch has a good checksum, of whichever segment and chain it is",
+    MissingMarkBelieved = "missing_mark_believed" in "journal":
+        "a log without a mark is taken as one that never had any",
+    MarkPageReused = "mark_page_reused" in "queue":
+        "each mark is written over the last one, and a torn one leaves none",
+    MarkBeforeHeader = "mark_before_header" in "queue":
+        "the mark of an opening is durable before the segment that it speaks of",
     CompensationsForwards = "compensations_forwards" in "pipeline":
         "compensations run in the order in which they were registered",
     CompensationErrorStops = "compensation_error_stops" in "pipeline":

@@ -171,11 +171,11 @@ impl Mark {
         let no_word = |what| Err(MarkFlaw::NoWord(at_end(log, what)));
         let Some(mark) = found else {
             return match log.needs_mark {
-                true => no_word(
+                true if !planted!(Bug::MissingMarkBelieved) => no_word(
                     "the file `mark`, which says how far the log went, is missing or unreadable"
                         .to_owned(),
                 ),
-                false => Ok(()),
+                _ => Ok(()),
             };
         };
         // Any number of openings may have died between their header and their mark; none of them wrote a batch.

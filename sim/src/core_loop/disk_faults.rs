@@ -84,6 +84,12 @@ impl Damage {
                 damage.hurt(world, times.max(1), lose);
                 return damage;
             }
+            DiskFault::MarkHurt { how } => {
+                let damage = damage.counted(FaultCounter::Fault("mark_hurt"));
+                let draws = damage.seed(world).draws("mark");
+                host.marks.arm(id, *how, times.max(1), &host.disk, draws);
+                return damage;
+            }
             DiskFault::FolderReplaced => {
                 let damage = damage.counted(FaultCounter::Fault("folder_replaced"));
                 damage.hurt(world, times.max(1), replace);
@@ -158,6 +164,7 @@ impl Damage {
         if self.is_quota {
             self.host.disk.set_quota(None);
         }
+        self.host.marks.disarm(self.id);
     }
 
     /// Hurts what lies on the disk, so many times.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::marks::HurtMarks;
 use super::process::Tasks;
 use super::world::World;
 use super::{feed, holder, records, repair};
@@ -76,6 +77,8 @@ pub(super) struct Host {
     stops: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Stop>>>,
     boots: AtomicU32,
     own_latency: Option<disk::FaultId>,
+    /// What is done to the log's mark between two lives.
+    pub(super) marks: HurtMarks,
     seed: Seed,
 }
 
@@ -148,6 +151,7 @@ impl Host {
             stops: std::sync::Mutex::new(Some(stops)),
             boots: AtomicU32::new(0),
             own_latency,
+            marks: HurtMarks::default(),
             seed,
         }
     }
@@ -253,6 +257,9 @@ impl Host {
             entropy,
             points: self.points.clone(),
         };
+        if let Some(text) = self.marks.strike(&self.disk) {
+            world.record(&self.name, What::Note { text });
+        }
         let opened = SafeTaskQueue::open(options(world, env.clone())).await;
         let queue = match opened {
             Ok(queue) => queue,
@@ -284,6 +291,9 @@ impl Host {
     fn record_opening(&self, world: &World, process: &Process) {
         let opened = history::opened(process.boot, &process.queue);
         world.record(&self.name, opened);
+        if let Some(gauge) = self.marks.opened() {
+            world.record(&self.name, gauge);
+        }
         records::count(world, self, process);
     }
 

@@ -24,6 +24,7 @@ mod feed;
 mod holder;
 mod host;
 mod inbox;
+mod marks;
 mod network;
 mod operator;
 mod panics;

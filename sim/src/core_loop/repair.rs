@@ -27,7 +27,10 @@ pub(super) async fn repair(world: &World, host: &Host) -> bool {
         let mut fold = Check::default();
         let repaired = tools::repair(&host.disk, Path::new(DIR), &mut fold).await;
         let text = match &repaired {
-            Ok(None) => return true,
+            Ok(None) => {
+                host.marks.repaired();
+                return true;
+            }
             Ok(Some(repair)) => format!(
                 "the log was repaired: {}; {} records and {} places lost, about tasks {:?}",
                 repair.damage,
@@ -62,6 +65,7 @@ fn is_damaged_by_plan(world: &World, host: &Host) -> bool {
                         | DiskFault::MisdirectedWrite
                         | DiskFault::LostEntry
                         | DiskFault::SyncLies
+                        | DiskFault::MarkHurt { .. }
                 )
         }
         _ => false,

@@ -197,6 +197,15 @@ impl Content {
         settled
     }
 
+    /// Holds these bytes and no others, durably.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.pending.clear();
+        for content in [&mut self.durable, &mut self.cached] {
+            content.clear();
+            content.extend_from_slice(bytes);
+        }
+    }
+
     /// Flips one bit where it lies; false beyond the end of the file.
     pub(super) fn flip_bit(&mut self, offset: usize, bit: u32) -> bool {
         let mask = 1_u8 << (bit % 8);

@@ -245,6 +245,24 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Puts other bytes in the place of a file's, durably, as whoever restores it from a backup does.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let Some(content) = state.content_mut(path) else {
+            return Err(nothing_there(path));
+        };
+        content.put(bytes);
+        Ok(())
+    }
+
+    /// Counts a fault that something else than a rule has done.
+    pub fn count_injected(&self, name: &'static str) {
+        self.state().stats.injected(name);
+    }
+
     /// Loses the directory entry of a file, durably: the file is gone. Open handles stay good.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
             let hit = (0..times).filter(|_| rot(disk, manner.fault, &mut draws));
             return DiskOn::AtRest(hit.count() as u64);
         }
+        // The core world's, by the rules of scenarios.
+        DiskFault::MarkHurt { .. } => return DiskOn::AtRest(0),
         DiskFault::FolderReplaced => {
             let replaced = disk.replace_folder(Path::new(QUEUE_DIR));
             return DiskOn::AtRest(u64::from(replaced.is_ok()));

@@ -116,6 +116,7 @@ fn disk(fault: &DiskFault) -> String {
         DiskFault::MisdirectedWrite => "misdirected write".to_owned(),
         DiskFault::SlowSync { min, max } => format!("slow sync, {min} to {max}"),
         DiskFault::LostEntry => "lost directory entry".to_owned(),
+        DiskFault::MarkHurt { how } => format!("the log's mark: {}", how.name()),
         DiskFault::FolderReplaced => "a copy in the place of the log's folder".to_owned(),
     }
 }

@@ -227,6 +227,7 @@ impl Rules {
                     | DiskFault::MisdirectedWrite
                     | DiskFault::LostEntry
                     | DiskFault::SyncLies
+                    | DiskFault::MarkHurt { .. }
             )
         })
     }

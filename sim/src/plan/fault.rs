@@ -315,6 +315,45 @@ pub enum DiskFault {
     LostEntry,
     /// Copies stand where the log's files were; who has those open writes where nobody looks.
     FolderReplaced,
+    /// Between two lives something is done to the file that says how far the log went (`times` of them).
+    MarkHurt {
+        /// What is done to it.
+        how: MarkHarm,
+    },
+}
+
+/// What is done to a log's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkHarm {
+    /// A page of it is full of zeros.
+    PageZeroed,
+    /// A bit of a page is another.
+    PageFlipped,
+    /// What it held when the fault began stands there again.
+    OlderCopy,
+    /// It is gone.
+    Removed,
+}
+
+impl MarkHarm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::PageZeroed,
+        Self::PageFlipped,
+        Self::OlderCopy,
+        Self::Removed,
+    ];
+
+    /// Its name in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PageZeroed => "page_zeroed",
+            Self::PageFlipped => "page_flipped",
+            Self::OlderCopy => "older_copy",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 impl FaultKind {

@@ -15,7 +15,9 @@ mod topology;
 
 use serde::{Deserialize, Serialize};
 
-pub use fault::{DiskFault, Family, FaultKind, FaultSpec, Greed, NetFault, PeerFault, Ways};
+pub use fault::{
+    DiskFault, Family, FaultKind, FaultSpec, Greed, MarkHarm, NetFault, PeerFault, Ways,
+};
 pub use invariant::Invariant;
 /// What plans and histories name alike. A plan's hosts are simulated machines; shrinking keeps the numbers of operations
 /// and faults, so that a story stays the same.

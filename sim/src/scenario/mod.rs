@@ -33,7 +33,7 @@ use std::path::Path;
 
 pub use model::{
     Act, BehaviourMix, Between, Bytes, DiskWhat, EndpointRange, FaultRange, FaultTemplate, Hosts,
-    KnobRanges, OperatorAct, Percent, RouteRange, Scalar, Shift, StepKind, StepRange,
+    KnobRanges, MarkHarms, OperatorAct, Percent, RouteRange, Scalar, Shift, StepKind, StepRange,
     TopologyRange, Workload,
 };
 pub use read::{ScenarioError, Wrong};

@@ -267,6 +267,19 @@ fn belongs_to_world(scenario: &Scenario, fault: &FaultRange) -> Result<(), Strin
         fault.what,
         FaultTemplate::SwallowsPings | FaultTemplate::Stranger { .. }
     );
+    let is_between_lives = matches!(
+        fault.what,
+        FaultTemplate::Disk {
+            kind: DiskWhat::MarkHurt(_),
+            ..
+        }
+    );
+    if scenario.speed == Speed::Full && is_between_lives {
+        return Err(
+            "`mark_hurt` happens between the lives of the core world: set `speed = \"core\"`"
+                .to_owned(),
+        );
+    }
     if scenario.speed == Speed::Core && needs_network {
         let name = fault.what.name();
         return Err(format!(

@@ -134,5 +134,8 @@ fn disk(kind: DiskWhat, draws: &mut Draws) -> DiskFault {
         }
         DiskWhat::LostEntry => DiskFault::LostEntry,
         DiskWhat::FolderReplaced => DiskFault::FolderReplaced,
+        DiskWhat::MarkHurt(harms) => DiskFault::MarkHurt {
+            how: *pick(&harms.list(), draws),
+        },
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Between, Bytes, Percent, Shift};
-use crate::plan::{Family, Greed, HostName, Micros, PeerFault, Ways};
+use crate::plan::{Family, Greed, HostName, MarkHarm, Micros, PeerFault, Ways};
 
 /// Episodes of one kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,27 @@ pub enum DiskWhat {
     LostEntry,
     /// The log's folder is another one.
     FolderReplaced,
+    /// The log's mark is hurt between two lives: in one of the ways for which a bit is set, by their order.
+    MarkHurt(MarkHarms),
+}
+
+/// Some of the ways to hurt a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkHarms([bool; MarkHarm::ALL.len()]);
+
+impl MarkHarms {
+    /// These.
+    pub fn of(chosen: &[MarkHarm]) -> Self {
+        Self(MarkHarm::ALL.map(|harm| chosen.contains(&harm)))
+    }
+
+    /// Which there are.
+    pub fn list(self) -> Vec<MarkHarm> {
+        let all = MarkHarm::ALL.into_iter().zip(self.0);
+        all.filter(|(_, is_in)| *is_in)
+            .map(|(harm, _)| harm)
+            .collect()
+    }
 }
 
 impl FaultTemplate {
@@ -234,6 +255,7 @@ impl DiskWhat {
             Self::SlowSync(_) => "slow_sync",
             Self::LostEntry => "lost_entry",
             Self::FolderReplaced => "folder_replaced",
+            Self::MarkHurt(_) => "mark_hurt",
         }
     }
 

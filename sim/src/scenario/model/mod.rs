@@ -8,7 +8,7 @@ mod topology;
 mod workload;
 
 pub use between::Between;
-pub use fault::{DiskWhat, FaultRange, FaultTemplate, Hosts};
+pub use fault::{DiskWhat, FaultRange, FaultTemplate, Hosts, MarkHarms};
 pub use knobs::KnobRanges;
 pub use scalar::{Bytes, Percent, Scalar, Shift};
 pub use topology::{EndpointRange, RouteRange, TopologyRange};

@@ -4,9 +4,9 @@ use leasebridge::env::Point;
 
 use super::section::{Field, Section};
 use super::{SHARE, ScenarioError};
-use crate::plan::{Family, Greed, HostName, Micros, PeerFault, Ways};
+use crate::plan::{Family, Greed, HostName, MarkHarm, Micros, PeerFault, Ways};
 use crate::scenario::{
-    Between, Bytes, DiskWhat, FaultRange, FaultTemplate, Hosts, Percent, Scenario, Shift,
+    Between, Bytes, DiskWhat, FaultRange, FaultTemplate, Hosts, MarkHarms, Percent, Scenario, Shift,
 };
 
 /// Episodes of one entry.
@@ -77,6 +77,7 @@ fn kinds() -> Vec<(&'static str, FaultTemplate)> {
         once(DiskWhat::BitFlip),
         once(DiskWhat::LostEntry),
         once(DiskWhat::FolderReplaced),
+        once(DiskWhat::MarkHurt(MarkHarms::of(&MarkHarm::ALL))),
         while_on(DiskWhat::SyncLies, Between::new(1, 4)),
         while_on(DiskWhat::NoSpace(Between::new(20, 90)), always),
         while_on(DiskWhat::NoFiles, always),
@@ -213,6 +214,12 @@ fn disk(
         DiskWhat::SlowSync(default) => {
             let allowed = Between::new(Micros(0), Micros::from_secs(60));
             DiskWhat::SlowSync(section.range("delay", allowed, default)?)
+        }
+        DiskWhat::MarkHurt(default) => {
+            let names = MarkHarm::ALL.map(|harm| (harm.name(), harm));
+            let chosen = section.get("how").map(|f| f.choices("harm", &names));
+            let chosen = chosen.transpose()?;
+            DiskWhat::MarkHurt(chosen.map_or(default, |chosen| MarkHarms::of(&chosen)))
         }
         plain => plain,
     };

@@ -126,6 +126,9 @@ async fn fill(file: &dyn DiskFile) -> io::Result<()> {
 }
 
 fn other(page: usize) -> usize {
+    if planted!(Bug::MarkPageReused) {
+        return page;
+    }
     MARK_PAGES - 1 - page
 }
 

@@ -197,6 +197,9 @@ async fn begin(files: &SegmentFiles, header: &SegmentHeader) -> Result<(), Folde
         }
     }
     let begun = async {
+        if planted!(Bug::MarkBeforeHeader) {
+            files.mark_open().await?;
+        }
         files.activate(header).await?;
         files.mark_open().await
     };
