@@ -62,6 +62,8 @@ catalogue! {
         "a requeue starts the task as if it were new, its epoch included",
     NeighboursCharged = "neighbours_charged" in "core":
         "a death of the bridge is charged to everything that was in the air",
+    PanicLikeSilence = "panic_like_silence" in "core":
+        "a delivery whose code panicked is judged as if its endpoint had been silent, and in an outage never charged",
     OutageCharged = "outage_charged" in "core":
         "every doubt is charged, whether the endpoint answered anybody or not",
     UnavailableSpends = "unavailable_spends" in "core":

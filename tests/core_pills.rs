@@ -188,6 +188,18 @@ fn silence_is_charged_if_the_endpoint_answered_another_meanwhile() {
     assert_eq!(queue.spent(answered), (1, 0, Isolation::None));
 }
 
+/// In an outage nobody is charged for silence. A panic of the code that delivers is no silence.
+#[test]
+fn a_panic_of_the_holder_is_charged_though_nobody_was_answered() {
+    let mut queue = Queue::new();
+    let [fatal, silent] = [queue.enqueue(A), queue.enqueue(A)];
+    let flights = [queue.grant(A), queue.grant(A)];
+    queue.lands(flights[0], Report::Panicked);
+    queue.silence(flights[1]);
+    assert_eq!(queue.spent(fatal), (0, 1, Isolation::None));
+    assert_eq!(queue.spent(silent), (0, 0, Isolation::None));
+}
+
 /// A holder that refuses a command itself (too large, moved to poison by hand) showed nothing of the
 /// endpoint; it was counted as an answer, so that an outage beside it charged healthy commands.
 #[test]

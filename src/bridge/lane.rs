@@ -278,7 +278,9 @@ impl DeliveryLane {
                     Failure::Unavailable { reason, .. } => {
                         (&counters.unavailable, "unavailable", reason)
                     }
-                    Failure::InDoubt(why) => (&counters.in_doubt, "in doubt", why),
+                    Failure::InDoubt(why) | Failure::Panicked(why) => {
+                        (&counters.in_doubt, "in doubt", why)
+                    }
                     Failure::NotSent(why) => (&counters.not_sent, "not sent", why),
                 };
                 counter.increment();

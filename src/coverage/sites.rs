@@ -59,6 +59,7 @@ catalogue! {
         OutageNotCharged = "outage_not_charged": "a doubt was not charged: it may be an outage, or a neighbour's doing",
         NeighbourAnswered = "neighbour_answered": "a doubt was charged because the endpoint answered others meanwhile",
         LoneFlightConvicted = "lone_flight_convicted": "a doubt was charged to a task that had been alone in the air",
+        HolderPanicked = "holder_panicked": "a delivery whose own code panicked was charged",
         IsolatedInRoute = "isolated_in_route": "a task is to fly alone in its route from now on",
         IsolatedInQueue = "isolated_in_queue": "a task is to fly alone in the whole queue from now on",
         SuspectsQuarantined = "suspects_quarantined": "suspects of the bridge's death keep the others on the ground",

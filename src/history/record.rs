@@ -208,6 +208,16 @@ pub enum What {
         success: bool,
     },
 
+    /// The code that delivers a command panicked. Said before that is settled, and again when the settlement was good.
+    Panicked {
+        /// The task that was being delivered.
+        task: TaskName,
+        /// The epoch of the lease that delivered it.
+        epoch: u32,
+        /// Whether the lease was still good, so that it ended as this says.
+        settled: bool,
+    },
+
     // ── endpoints ──
     /// An endpoint's process is up.
     Up {
@@ -341,6 +351,7 @@ impl What {
             | Self::Registered { task, .. }
             | Self::Compensated { task, .. }
             | Self::Attempted { task, .. }
+            | Self::Panicked { task, .. }
             | Self::Executing { task, .. }
             | Self::Executed { task, .. }
             | Self::RolledBack { task, .. }

@@ -32,6 +32,9 @@ pub enum Failure {
     },
     /// It was sent, or may have been, and no definite answer came: again after a backoff.
     InDoubt(String),
+    /// The code that delivers it panicked. As in doubt, and charged even if nobody was answered: it is this command on which
+    /// that code fails, and given back it would do so for ever.
+    Panicked(String),
     /// It certainly never reached the endpoint: back to its old place; costs nothing.
     NotSent(String),
 }
@@ -415,6 +418,7 @@ impl Failure {
                 (Report::Unavailable { retry_after }, reason)
             }
             Self::InDoubt(text) => (Report::InDoubt(Doubt::NoAnswer), text),
+            Self::Panicked(text) => (Report::Panicked, text),
             Self::NotSent(text) => (Report::NotSent, text),
         }
     }

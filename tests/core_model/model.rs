@@ -446,6 +446,17 @@ impl Model {
                 };
                 (place, false)
             }
+            Report::Panicked => {
+                task.counts.in_doubt += 1;
+                task.setbacks += 1;
+                let spent = task.charge_doubt(policy);
+                let place = if spent {
+                    Place::Poison(PoisonCause::InDoubtSpent)
+                } else {
+                    Place::Delayed(chosen(real, id, now, ceiling))
+                };
+                (place, false)
+            }
             Report::Dropped | Report::Released if flight.sent => {
                 let report = Report::InDoubt(Doubt::LeaseDropped);
                 return self.end(policy, now, id, flight, report, real);
@@ -661,6 +672,14 @@ impl Task {
         (at <= now.at).then_some(cause)
     }
 
+    /// A doubt that is its own doing; says whether the budget is spent.
+    fn charge_doubt(&mut self, policy: &Policy) -> bool {
+        self.in_doubt += 1;
+        let spent = self.in_doubt > policy.route.in_doubt_max;
+        self.in_doubt = self.in_doubt.min(policy.route.in_doubt_max);
+        spent
+    }
+
     /// An in-doubt outcome; says whether the budget is spent.
     fn doubt(&mut self, policy: &Policy, flight: &Flight, doubt: Doubt) -> bool {
         self.counts.in_doubt += 1;
@@ -672,10 +691,7 @@ impl Task {
             flight.alone_in_route || flight.others_answered
         };
         if own_doing {
-            self.in_doubt += 1;
-            let spent = self.in_doubt > policy.route.in_doubt_max;
-            self.in_doubt = self.in_doubt.min(policy.route.in_doubt_max);
-            return spent;
+            return self.charge_doubt(policy);
         }
         let (count, isolation) = if death {
             (&mut self.deaths, Isolation::Queue)

@@ -287,7 +287,7 @@ impl World {
         let Some(delivery) = self.delivery(a, b) else {
             return;
         };
-        let report = match c % 10 {
+        let report = match c % 11 {
             0 | 1 => Report::Done,
             2 => Report::Rejected,
             3 => Report::Refused,
@@ -297,6 +297,7 @@ impl World {
             5 | 6 => Report::InDoubt(Doubt::NoAnswer),
             7 => Report::NotSent,
             8 => Report::Released,
+            9 => Report::Panicked,
             _ => Report::Dropped,
         };
         let settlement = Settlement {

@@ -50,6 +50,8 @@ enum Manner {
     SendAndDrop,
     /// Settles it long after its deadline.
     SettleLate,
+    /// Panics when it has been sent, whatever was answered.
+    Panic,
 }
 
 /// See the module.
@@ -87,6 +89,7 @@ impl DeliveryAttempt {
             1 => Manner::Drop,
             2 => Manner::SendAndDrop,
             3 if !kept => Manner::SettleLate,
+            4 => Manner::Panic,
             _ => Manner::Deliver,
         };
         Self {
@@ -106,7 +109,9 @@ impl DeliveryAttempt {
                 let _given_back = self.lease.release().await;
             }
             Manner::Drop => drop(self.lease),
-            Manner::Deliver | Manner::SendAndDrop | Manner::SettleLate => self.deliver().await,
+            Manner::Deliver | Manner::SendAndDrop | Manner::SettleLate | Manner::Panic => {
+                self.deliver().await;
+            }
         }
     }
 
@@ -211,6 +216,7 @@ impl DeliveryAttempt {
             outcome,
             DeliveryOutcome::InDoubt | DeliveryOutcome::Answered(ExecutionAnswer::Silence)
         );
+        let is_doubt = is_doubt || (self.manner == Manner::Panic && sends > 0);
         lane.doubted(delivery.task, is_doubt.then(|| endpoint.inbox()));
         match outcome {
             DeliveryOutcome::NotSent => lane.reached(false),
@@ -257,17 +263,31 @@ impl DeliveryAttempt {
                 self.fail(&mut scope, delivery).await;
                 return;
             }
+            Manner::Panic => {
+                self.panic(scope, counted(sends)).await;
+                return;
+            }
             _ => {}
         }
-        let sends = Sends {
-            count: sends,
-            transport: match sends {
-                0 => None,
-                1 => Some(TransportKind::Socket),
-                _ => Some(TransportKind::Grpc),
-            },
+        self.report(scope, failure, counted(sends)).await;
+    }
+
+    /// The bridge's own code fails on this command.
+    async fn panic(self, mut scope: Context, sends: Sends) {
+        let delivery = self.lease.delivery();
+        self.fail(&mut scope, delivery).await;
+        let (world, host) = (self.lane.world.clone(), self.lane.host.clone());
+        let (task, epoch) = named(delivery);
+        let panicked = |settled| What::Panicked {
+            task,
+            epoch,
+            settled,
         };
-        self.report(scope, failure, sends).await;
+        world.record(&host.name, panicked(false));
+        let failure = Failure::Panicked("as told".to_owned());
+        if self.lease.fail_after(failure, sends).await.is_ok() {
+            world.record(&host.name, panicked(true));
+        }
     }
 
     /// The last word: on the compensations, then on the lease. Whether the lease was still good, the feed says.
@@ -305,6 +325,17 @@ impl DeliveryAttempt {
             success,
         };
         self.lane.world.record(&self.lane.host.name, attempted);
+    }
+}
+
+fn counted(sends: u8) -> Sends {
+    Sends {
+        count: sends,
+        transport: match sends {
+            0 => None,
+            1 => Some(TransportKind::Socket),
+            _ => Some(TransportKind::Grpc),
+        },
     }
 }
 

@@ -10,6 +10,9 @@
 //! tells nothing of an opening's own ends, but a task's history does, and whoever was told to be in flight
 //! together was.
 //!
+//! A panic of the code that delivers convicts its command whoever was answered: once somebody says that there was one, the
+//! doubt may be charged, and once he says that it ended the lease, it must have been.
+//!
 //! A doubt that costs nothing must also lead to isolation: after two in a row, with no answer between, the
 //! task flies alone, and nobody joins it. A doubt that convicts is not charged itself.
 
@@ -30,6 +33,10 @@ pub(super) struct Suspects {
     uncharged: Vec<u32>,
     /// Leases with company in their queue at some moment.
     accompanied: BTreeSet<(No, No, u32)>,
+    /// Leases, by task and epoch, under which a panic was told of; whether it is known to have ended them.
+    panicked: BTreeMap<(No, u32), bool>,
+    /// How the last doubt of a task ended: its epoch, and whether the task had to pay for it.
+    ends: BTreeMap<No, (u32, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +73,9 @@ impl Suspects {
             What::Found {
                 blamed_for_deaths, ..
             } => self.blamed_for_deaths(sight, blamed_for_deaths, findings),
+            What::Panicked { epoch, settled, .. } => {
+                self.panicked(sight, *epoch, *settled, findings);
+            }
             _ => {}
         }
         let Some(fed) = sight.fed else {
@@ -83,6 +93,25 @@ impl Suspects {
             }
             FeedEventKind::Requeued | FeedEventKind::Restored => self.uncharged[fed.task.at()] = 0,
             _ => {}
+        }
+    }
+
+    fn panicked(
+        &mut self,
+        sight: &Sight<'_>,
+        epoch: u32,
+        settled: bool,
+        findings: &mut Findings<'_>,
+    ) {
+        let task = sight.task.expect("it names a task");
+        self.panicked.insert((task, epoch), settled);
+        // The feed may be ahead of whoever settled it, or behind.
+        if let Some((_, paid)) = self
+            .ends
+            .get(&task)
+            .filter(|(of, _)| settled && *of == epoch)
+        {
+            must_pay(sight, *paid, findings);
         }
     }
 
@@ -204,11 +233,29 @@ impl Suspects {
         };
         let answered = answers > lease.answers;
         let alone = lease.alone == Some(grants);
-        judge(sight, end, lease, (answered, alone), findings);
+        let paid = end.charged || end.cause.is_some();
+        let epoch = fed.epoch.unwrap_or_default();
+        self.ends.insert(fed.task, (epoch, paid));
+        match self.panicked.get(&(fed.task, epoch)) {
+            Some(true) => must_pay(sight, paid, findings),
+            // It may have been that, or the lease's own end.
+            Some(false) => {}
+            None => judge(sight, end, lease, (answered, alone), findings),
+        }
         if !end.charged {
             self.uncharged[fed.task.at()] += 1;
         }
     }
+}
+
+fn must_pay(sight: &Sight<'_>, paid: bool, findings: &mut Findings<'_>) {
+    findings.check(PillsAreConvicted, paid, sight.spot(), || {
+        format!(
+            "the code that delivers {} panicked, as was told at {}, and that was not charged",
+            sight.ledger.task(sight.task.expect("it names a task")).name,
+            Secs(sight.at),
+        )
+    });
 }
 
 fn judge(

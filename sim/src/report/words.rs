@@ -44,7 +44,8 @@ impl RecordKind {
             | What::Fed { .. }
             | What::Registered { .. }
             | What::Compensated { .. }
-            | What::Attempted { .. } => Self::Queue,
+            | What::Attempted { .. }
+            | What::Panicked { .. } => Self::Queue,
             What::Up { .. }
             | What::Executing { .. }
             | What::Executed { .. }
@@ -154,6 +155,14 @@ pub fn of(record: &Record) -> String {
         } => {
             let how = if *success { "succeeded" } else { "failed" };
             format!("{} attempt {how}", lease(*task, *epoch))
+        }
+        What::Panicked {
+            task,
+            epoch,
+            settled,
+        } => {
+            let how = if *settled { ", which ended it" } else { "" };
+            format!("{} its holder panicked{how}", lease(*task, *epoch))
         }
         What::Up { boot, inbox } => format!("up, boot {boot}, inbox {inbox}"),
         What::Executing {

@@ -285,7 +285,8 @@ impl<'a> DeliveryAttempt<'a> {
                 tracing::error!(route = %self.route.options.name, %task, why, "a delivery panicked");
                 self.route.counters.panicked.increment();
                 let why = format!("the bridge panicked while it delivered this: {why}");
-                (in_doubt(why), Evidence::None)
+                let failure = Failure::Panicked(why);
+                (AttemptVerdict::Failed(failure), Evidence::None)
             }
             SendingEnd::LeaseLost => {
                 reached!(Site::LeaseLostInFlight);
@@ -306,7 +307,8 @@ impl<'a> DeliveryAttempt<'a> {
         }
         let task = self.lease.id();
         match verdict {
-            AttemptVerdict::Failed(Failure::InDoubt(_)) | AttemptVerdict::Lost => {
+            AttemptVerdict::Failed(Failure::InDoubt(_) | Failure::Panicked(_))
+            | AttemptVerdict::Lost => {
                 let progress = self.progress();
                 if let Some(inbox) = progress.doubt.or(progress.listening) {
                     self.route.doubts().remember(task, inbox);

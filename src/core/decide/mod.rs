@@ -191,6 +191,9 @@ pub enum Report {
     },
     /// Sent, no definite answer.
     InDoubt(Doubt),
+    /// The holder's own code failed on it, whether it had sent anything or not: in doubt, and charged whoever else was
+    /// answered. Given back it would fail again, for ever.
+    Panicked,
     /// Certainly never reached the endpoint.
     NotSent,
     /// Never sent, given back.
@@ -203,7 +206,9 @@ impl Report {
     /// Whether the task may have to wait for a backoff: only then its settlement's jitter counts.
     pub(crate) fn may_back_off(self) -> bool {
         match self {
-            Self::Rejected | Self::InDoubt(_) | Self::Released | Self::Dropped => true,
+            Self::Rejected | Self::InDoubt(_) | Self::Panicked | Self::Released | Self::Dropped => {
+                true
+            }
             Self::Done | Self::Refused | Self::Unavailable { .. } | Self::NotSent => false,
         }
     }

@@ -151,8 +151,11 @@ pub(super) fn end(
                 },
             );
         }
-        Report::InDoubt(doubt) => {
-            let verdict_ = suspicion(state, task, lease, doubt);
+        Report::InDoubt(_) | Report::Panicked => {
+            let (doubt, verdict_) = match settlement.report {
+                Report::InDoubt(doubt) => (doubt, suspicion(state, task, lease, doubt)),
+                _ => (Doubt::NoAnswer, conviction(state, task, lease)),
+            };
             let spent = verdict_.charged && budgets.in_doubt >= policy.in_doubt_max;
             if spent {
                 let free = OutcomeCost {
@@ -242,6 +245,18 @@ fn suspicion(state: &QueueState, task: &Task, lease: &HeldLease, doubt: Doubt) -
     OutcomeCost {
         charged,
         isolation: isolation.max(task.isolation),
+    }
+}
+
+/// A command on which the code of its holder fails convicts itself: nobody's silence has to be explained.
+fn conviction(state: &QueueState, task: &Task, lease: &HeldLease) -> OutcomeCost {
+    if planted!(Bug::PanicLikeSilence) {
+        return suspicion(state, task, lease, Doubt::NoAnswer);
+    }
+    reached!(Site::HolderPanicked);
+    OutcomeCost {
+        charged: true,
+        isolation: task.isolation,
     }
 }
 

@@ -1,5 +1,5 @@
 use super::builder::*;
-use crate::history::Counts;
+use crate::history::{Counts, What};
 use crate::oracle::Invariant::{OutagesAreFree, PillsAreConvicted};
 
 fn doubt() -> crate::history::LeaseEnd {
@@ -185,4 +185,24 @@ fn whoever_had_company_is_not_charged_for_a_death() {
     accepts(&both(free(1), blamed(2)), &rules(), &[OutagesAreFree]);
     let alone = story().enqueued(1).granted(1, 1).restarted(delayed(1));
     accepts(&alone.found(1, blamed(1)), &rules(), &[OutagesAreFree]);
+}
+
+#[test]
+fn whoever_made_its_holder_panic_is_charged_in_any_company() {
+    let panicked = |settled| What::Panicked {
+        task: task(1),
+        epoch: 1,
+        settled,
+    };
+    let two = story().enqueued(1).enqueued(2).granted(1, 1).granted(2, 1);
+    let told = two.record(BRIDGE, panicked(false));
+    let paid = told.clone().ended("in doubt", 1, 1, doubt().charged());
+    let settled = paid.record(BRIDGE, panicked(true));
+    accepts(&settled, &rules(), &[PillsAreConvicted]);
+    let free = told.ended("in doubt", 1, 1, doubt());
+    // It may have been the lease's own end, as long as nobody says otherwise.
+    accepts(&free, &rules(), &[]);
+    let settled = free.record(BRIDGE, panicked(true));
+    let words = &["panicked, as was told at", "was not charged"];
+    rejects(&settled, &rules(), PillsAreConvicted, words);
 }
