@@ -178,6 +178,8 @@ catalogue! {
         "a rollback of a send that never arrived leaves nothing behind",
     AnswerBeforeEffect = "answer_before_effect" in "receiver":
         "the bridge is answered while the effect is still on its way to the disk",
+    FullInboxIsTheEnd = "full_inbox_is_the_end" in "receiver":
+        "a disk without room for the inbox's next lines is taken for a failed one",
     LastLinesNotRewritten = "last_lines_not_rewritten" in "receiver":
         "an effect file is believed as the page cache has it after a sync that failed",
 }

@@ -194,6 +194,8 @@ catalogue! {
         RecoverAsked = "recover_asked": "a handler was asked about an execution that a crash cut off",
         HandlerPanicked = "handler_panicked": "a handler panicked",
         HandlerWaitEnded = "handler_wait_ended": "a command was turned away because no handler came free in time",
+        StoreWaited = "store_waited": "an inbox waited until there was room to record what it had to",
+        InboxNotCopied = "inbox_not_copied": "an inbox's file grew on, because there was no room for a copy of what lives",
         StoreFailed = "store_failed": "an inbox could record nothing any more",
         AnswerUndelivered = "answer_undelivered": "an answer had no link to go over",
     }

@@ -92,6 +92,14 @@ pub fn is_exhausted(error: &io::Error) -> bool {
         )
 }
 
+/// Whether the file system, or the user's share of it, is full, or files may not grow any more (`ulimit -f`).
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// Proof of a held lock; dropping it releases the lock.
 pub trait DiskLock: Send + Sync + 'static {
     /// Whether whoever locks `path` now asks for this lock, as [`DiskFile::is_at`].

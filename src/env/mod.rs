@@ -15,7 +15,7 @@ mod transport;
 use std::sync::Arc;
 
 pub use clock::{Clock, Elapsed, Mono, Wall, timeout};
-pub use disk::{Disk, DiskFile, DiskLock, LockError, is_exhausted};
+pub use disk::{Disk, DiskFile, DiskLock, LockError, is_exhausted, is_full};
 pub use entropy::Entropy;
 pub use points::{NeverFires, Point, Points, UnknownPoint};
 pub use transport::{Address, AddressError, BoxStream, Listener, Stream, Transport};

@@ -4,6 +4,7 @@ mod client;
 mod failed_sync;
 mod links;
 mod memory;
+mod no_room;
 mod place;
 mod syncs;
 mod words;

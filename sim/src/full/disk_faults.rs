@@ -46,12 +46,19 @@ pub(super) fn begin(shared: &Shared, seat: &Seat, spec: &FaultSpec, manner: &Man
             max: max.as_duration(),
         },
         DiskFault::NoSpace { percent } => {
-            let share = shared
-                .plan
-                .knobs
-                .log_bytes_max
-                .saturating_mul((*percent).into())
-                / 100;
+            let topology = &shared.plan.topology;
+            let share = match topology.bridges.contains(&seat.name) {
+                true => {
+                    shared
+                        .plan
+                        .knobs
+                        .log_bytes_max
+                        .saturating_mul((*percent).into())
+                        / 100
+                }
+                // An inbox takes a little. There is no room for anything more.
+                false => disk.files().iter().map(|(_, bytes)| bytes).sum(),
+            };
             let before = disk.stats().struck("quota");
             disk.set_quota(Some(share));
             return DiskOn::Quota { before };

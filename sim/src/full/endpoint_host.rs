@@ -17,7 +17,7 @@ use super::handler::{Executor, executing};
 use super::seat::{HostOrder, Seat};
 use super::shared::{ProcessEnd, Shared, has_strangers};
 use super::strangers;
-use crate::history::{TaskName, What};
+use crate::history::{self, TaskName, What};
 use crate::net::{GRPC_PORT, SOCKET_PORT};
 use crate::plan::{EndpointSpec, Inbox, Step};
 
@@ -54,7 +54,11 @@ pub(super) async fn run(
     };
     match stopped {
         Err(error) => {
-            shared.note(&seat.name, format!("the inbox failed: {error}"));
+            let why = error.to_string();
+            if let Some(gauge) = history::ended_for_want(&why) {
+                shared.record(&seat.name, gauge);
+            }
+            shared.note(&seat.name, format!("the inbox failed: {why}"));
             shared.die(&seat.name, ProcessEnd::Exit).await
         }
         Ok(()) => {

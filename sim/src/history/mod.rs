@@ -8,7 +8,7 @@ mod files;
 mod found;
 mod log;
 
-pub use files::ended_for_want_of_files;
+pub use files::{ended_for_want, ended_for_want_of_files};
 pub use found::found;
 pub use leasebridge::history::{
     Counts, HISTORY_FORMAT, Header, HistoryError, LeaseEnd, Record, RouteTerms, TaskName, What,

@@ -247,13 +247,12 @@ fn places(scenario: &Scenario, fault: &FaultRange) -> Result<(), String> {
     Ok(())
 }
 
-/// An endpoint has a disk of its own in the full world, whose room nobody measures by a queue's log, and on which there
-/// is no folder of segments.
+/// An endpoint has a disk of its own in the full world, on which there is no folder of segments.
 fn has_inbox_disk(scenario: &Scenario, what: &FaultTemplate) -> bool {
     let by_log = matches!(
         what,
         FaultTemplate::Disk {
-            kind: DiskWhat::NoSpace(_) | DiskWhat::NoFiles | DiskWhat::FolderReplaced,
+            kind: DiskWhat::NoFiles | DiskWhat::FolderReplaced,
             ..
         }
     );

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::lines::{EffectLine, LineError};
-use super::worker::{AppendFile, Backing, Worker, lock, sync_parent};
+use super::worker::{AppendError, AppendFile, Backing, Worker, lock, sync_parent};
 use super::{EffectLog, StoreError, StoredInbox, fresh_inbox_id};
 use crate::core::IdRange;
 use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
@@ -61,6 +61,7 @@ impl EffectFile {
             path: path.clone(),
             open: None,
             buffer: BytesMut::new(),
+            durable: 0,
         };
         let worker = Worker::start(&*env.disk, &path, backing)?;
         Ok(Self { worker })
@@ -88,6 +89,8 @@ struct Lines {
     path: PathBuf,
     open: Option<(AppendFile, Box<dyn DiskLock>)>,
     buffer: BytesMut,
+    /// Commands of the batch that is being appended whose lines are durable: they are not written again.
+    durable: usize,
 }
 
 impl Backing for Lines {
@@ -141,25 +144,34 @@ impl Backing for Lines {
         })
     }
 
-    fn append(&mut self, commands: Vec<Delivered>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a mut self,
+        commands: &'a Vec<Delivered>,
+    ) -> BoxFuture<'a, Result<(), AppendError>> {
         Box::pin(async move {
             let (file, _) = self.open.as_mut().ok_or(StoreError::Stopped)?;
             file.check_place().await?;
             self.buffer.clear();
-            for command in &commands {
+            for (number, command) in commands.iter().enumerate().skip(self.durable) {
                 let before = self.buffer.len();
                 EffectLine::write_checked(command, &mut self.buffer);
                 if self.buffer.len() > APPEND_BYTES_MAX && before > 0 {
                     let line = self.buffer.split_off(before);
                     file.write(&self.buffer).await?;
                     file.sync().await?;
+                    self.durable = number;
                     self.buffer = line;
                 }
             }
             file.write(&self.buffer).await?;
             file.sync().await?;
-            file.check_place().await
+            self.durable = 0;
+            Ok(file.check_place().await?)
         })
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 }
 

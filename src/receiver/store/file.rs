@@ -19,9 +19,12 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use super::worker::{AppendFile, Backing, Worker, beside, io_error, lock, sync_parent};
+use super::worker::{
+    AppendError, AppendFile, Backing, Worker, beside, io_error, lock, sync_parent,
+};
 use super::{InboxRecord, InboxStore, StoreError, StoredInbox, StoredTask, fresh_inbox_id};
 use crate::core::{DeliveryId, Epoch, IdRange, Origin, Seq, TaskId};
+use crate::coverage::{Site, reached};
 use crate::env::{BoxFuture, Disk, DiskLock, Entropy, Env};
 use crate::receiver::inbox::IdRanges;
 use crate::wire::InboxId;
@@ -59,6 +62,7 @@ impl FileStore {
             path: path.clone(),
             open: None,
             compact_bytes_min: COMPACT_BYTES_MIN,
+            copy_again_at: 0,
         };
         let worker = Worker::start(&*env.disk, &path, backing)?;
         Ok(Self { worker })
@@ -86,6 +90,8 @@ struct InboxLog {
     path: PathBuf,
     open: Option<OpenFile>,
     compact_bytes_min: u64,
+    /// Bytes of the file from which on a copy is tried again for which there was no room.
+    copy_again_at: u64,
 }
 
 struct OpenFile {
@@ -96,7 +102,7 @@ struct OpenFile {
 }
 
 /// Where the newest record of each unsettled task stands.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Live {
     tasks: BTreeMap<(Origin, Seq), FilePlace>,
     settled: IdRanges,
@@ -147,26 +153,38 @@ impl Backing for InboxLog {
         Box::pin(self.open())
     }
 
-    fn append(&mut self, records: Vec<InboxRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a mut self,
+        records: &'a Vec<InboxRecord>,
+    ) -> BoxFuture<'a, Result<(), AppendError>> {
         Box::pin(async move {
             let open = self.open.as_mut().ok_or(StoreError::Stopped)?;
             open.file.check_place().await?;
             let mut payload = BytesMut::new();
             let start = open.file.size() + BLOCK_HEADER_BYTES as u64;
-            for record in &records {
+            let mut places = Vec::with_capacity(records.len());
+            for record in records {
                 let before = payload.len();
                 record::encode(record, &mut payload);
-                open.live.note(record, place(start, before, payload.len()));
+                places.push(place(start, before, payload.len()));
             }
             write_block(&mut open.file, open.id, &payload).await?;
             open.file.sync().await?;
             open.file.check_place().await?;
+            for (record, place) in records.iter().zip(places) {
+                open.live.note(record, place);
+            }
             let size = open.file.size();
-            if size >= self.compact_bytes_min && size / COMPACT_FACTOR > open.live.file_bytes() {
+            let is_large = size >= self.compact_bytes_min.max(self.copy_again_at);
+            if is_large && size / COMPACT_FACTOR > open.live.file_bytes() {
                 self.compact().await?;
             }
             Ok(())
         })
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 }
 
@@ -237,9 +255,21 @@ impl InboxLog {
         Ok((id, stored))
     }
 
+    /// Copies what lives. Without room for that the file goes on as it is, and grows for a while before it is tried again.
     async fn compact(&mut self) -> Result<(), StoreError> {
         let mut open = self.open.take().ok_or(StoreError::Stopped)?;
-        open.file = self.copy(&open.file, open.id, &mut open.live).await?;
+        let mut live = open.live.clone();
+        match self.copy(&open.file, open.id, &mut live).await {
+            Ok(file) => (open.file, open.live) = (file, live),
+            Err(AppendError::Failed(error)) => return Err(error),
+            Err(AppendError::Again(error)) => {
+                reached!(Site::InboxNotCopied);
+                tracing::warn!(%error, "the inbox's file can't be copied for now, and goes on growing");
+                // Whatever is there of the copy takes the room that is missing. It is made anew each time.
+                let _ = self.disk.remove(&beside(&self.path, ".new")).await;
+                self.copy_again_at = open.file.size().saturating_add(self.compact_bytes_min);
+            }
+        }
         self.open = Some(open);
         Ok(())
     }
@@ -250,7 +280,7 @@ impl InboxLog {
         old: &AppendFile,
         id: InboxId,
         live: &mut Live,
-    ) -> Result<AppendFile, StoreError> {
+    ) -> Result<AppendFile, AppendError> {
         let path = beside(&self.path, ".new");
         let mut file = AppendFile::open(&*self.disk, &path).await?;
         // It may be left over from a crash.
@@ -342,7 +372,11 @@ fn block_crc(id: InboxId, offset: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, payload)
 }
 
-async fn write_block(file: &mut AppendFile, id: InboxId, payload: &[u8]) -> Result<(), StoreError> {
+async fn write_block(
+    file: &mut AppendFile,
+    id: InboxId,
+    payload: &[u8],
+) -> Result<(), AppendError> {
     let mut block = BytesMut::with_capacity(BLOCK_HEADER_BYTES + payload.len());
     block.put_slice(BLOCK_MAGIC);
     block.put_u32_le(u32::try_from(payload.len()).expect("a block is far smaller than 4 GiB"));

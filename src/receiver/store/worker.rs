@@ -1,17 +1,20 @@
 //! The part that all file-backed stores share: a driver that owns the file, and the way to it.
 //!
 //! Disk operations may only be polled inside a driver. It takes one request after the other and ends
-//! at the first failure: nothing may be promised of a file after a failed write or sync.
+//! at the first failure: nothing may be promised of a file after a failed write or sync. Want of room or of descriptors
+//! is none: what was written of a batch is cut off again, and the batch waits until it can be written.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, StoredInbox};
-use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError};
+use crate::coverage::{Site, reached};
+use crate::env::{BoxFuture, Disk, DiskFile, DiskLock, LockError, is_exhausted, is_full};
 use crate::wire::InboxId;
 
 /// Requests in the channel: the engine has at most one append under way, besides load and close.
@@ -20,15 +23,44 @@ const REQUESTS_MAX: usize = 4;
 /// How much is read at once while loading.
 const READ_BYTES: usize = 1 << 20;
 
+/// The pause before a batch is tried again for which there was no room.
+const AGAIN: Duration = Duration::from_millis(200);
+
 type Loaded = Result<(InboxId, StoredInbox), StoreError>;
 
 /// The code that runs inside the driver.
 pub(super) trait Backing: Send + 'static {
-    type Batch: Send + 'static;
+    type Batch: Send + Sync + 'static;
 
     fn load(&mut self) -> BoxFuture<'_, Loaded>;
 
-    fn append(&mut self, batch: Self::Batch) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Makes a batch durable. Called again with the same one after [`AppendError::Again`].
+    fn append<'a>(&'a mut self, batch: &'a Self::Batch) -> BoxFuture<'a, Result<(), AppendError>>;
+
+    /// Where it keeps what it remembers.
+    fn disk(&self) -> &dyn Disk;
+}
+
+/// Why a batch is not durable.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// For want of what comes back by itself. What is not durable of it is not in the file.
+    Again(StoreError),
+    /// Nothing more can be promised of the file.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for AppendError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<AppendError> for StoreError {
+    fn from(error: AppendError) -> Self {
+        let (AppendError::Again(error) | AppendError::Failed(error)) = error;
+        error
+    }
 }
 
 enum Request<B> {
@@ -86,7 +118,7 @@ async fn drive<B: Backing>(mut backing: B, mut requests: mpsc::Receiver<Request<
                 failed
             }
             Request::Append(batch, reply) => {
-                let appended = backing.append(batch).await;
+                let appended = append(&mut backing, &batch, &requests).await;
                 let failed = appended.is_err();
                 let _ = reply.send(appended);
                 failed
@@ -103,6 +135,36 @@ async fn drive<B: Backing>(mut backing: B, mut requests: mpsc::Receiver<Request<
     }
 }
 
+/// Makes a batch durable, however long there is no room for it; unless somebody wants the file closed, or nobody wants
+/// anything of it any more.
+async fn append<B: Backing>(
+    backing: &mut B,
+    batch: &B::Batch,
+    requests: &mpsc::Receiver<Request<B::Batch>>,
+) -> Result<(), StoreError> {
+    let mut waits = false;
+    loop {
+        let error = match backing.append(batch).await {
+            Ok(()) if waits => {
+                tracing::info!("the inbox can record again");
+                return Ok(());
+            }
+            Ok(()) => return Ok(()),
+            Err(AppendError::Failed(error)) => return Err(error),
+            Err(AppendError::Again(error)) => error,
+        };
+        if !requests.is_empty() || requests.is_closed() || planted!(Bug::FullInboxIsTheEnd) {
+            return Err(error);
+        }
+        if !waits {
+            reached!(Site::StoreWaited);
+            tracing::warn!(%error, "the inbox can record nothing for now: nothing is answered until it can");
+        }
+        waits = true;
+        backing.disk().pause(AGAIN).await;
+    }
+}
+
 /// A locked file that grows at its end.
 pub(super) struct AppendFile {
     file: Arc<dyn DiskFile>,
@@ -112,9 +174,16 @@ pub(super) struct AppendFile {
 
 impl AppendFile {
     /// Opens or creates the file.
-    pub(super) async fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
+    pub(super) async fn open(disk: &dyn Disk, path: &Path) -> Result<Self, AppendError> {
         let file = disk.open(path, true).await;
-        let file = file.map_err(|error| io_error("open", path, error))?;
+        let file = file.map_err(|error| {
+            let comes_back = is_exhausted(&error) || is_full(&error);
+            let error = io_error("open", path, error);
+            match comes_back {
+                true => AppendError::Again(error),
+                false => AppendError::Failed(error),
+            }
+        })?;
         let size = file.size().await;
         let size = size.map_err(|error| io_error("size up", path, error))?;
         Ok(Self {
@@ -143,12 +212,21 @@ impl AppendFile {
         self.read(offset, READ_BYTES).await
     }
 
-    /// Writes at the end without making it durable.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let written = self.file.write_at(self.size, bytes).await;
-        written.map_err(|error| io_error("write to", &self.path, error))?;
-        self.size += bytes.len() as u64;
-        Ok(())
+    /// Writes at the end without making it durable. If there is no room for all of it, nothing of it stays.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        let Err(error) = self.file.write_at(self.size, bytes).await else {
+            self.size += bytes.len() as u64;
+            return Ok(());
+        };
+        let comes_back = is_full(&error);
+        let error = io_error("write to", &self.path, error);
+        if !comes_back {
+            return Err(AppendError::Failed(error));
+        }
+        // No sync was asked for what was written of it, so that none has failed.
+        let cut = self.file.set_size(self.size).await;
+        cut.map_err(|error| io_error("cut what was written in part off", &self.path, error))?;
+        Err(AppendError::Again(error))
     }
 
     /// Makes durable what was found, the last write among it, which begins at `from` or behind it.

@@ -118,7 +118,9 @@ fn what_the_design_does_not_survive_wants_a_word() {
         complaint("[[operator]]\nact = \"drain\""),
         complaint("[[operator]]\nact = \"move_route\""),
         complaint("[[workload.behaviour]]\nsteps = [\"reject 5ms\"]"),
-        complaint("[[fault]]\nkind = \"no_space\"\nhost = \"endpoints\""),
+        complaint("[[fault]]\nkind = \"no_files\"\nhost = \"endpoints\""),
+        core("[[fault]]\nkind = \"stranger\""),
+        complaint("[[fault]]\nkind = \"mark_hurt\""),
         complaint("[[fault]]\nkind = \"rejects\"\nhost = \"bridge\""),
         complaint("[[fault]]\nkind = \"hold\"\nbetween = [\"bridges\", \"bridges\"]"),
         complaint(

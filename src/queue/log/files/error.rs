@@ -199,11 +199,3 @@ pub enum FolderReadError {
     #[error(transparent)]
     Failed(#[from] DiskFailure),
 }
-
-/// Whether the file system, or the user's share of it, is full, or files may not grow any more (`ulimit -f`).
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
-}

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::error::{DiskFailure, FolderOpenError, SpareError, is_full};
+use super::error::{DiskFailure, FolderOpenError, SpareError};
 use super::folder::{Folder, LOCK_FILE};
 use super::mark::MarkFile;
 use super::slots::{LiveSlot, SlotFile, SlotTable};
 use crate::core::ids::SegmentNo;
 use crate::coverage::{Site, reached};
-use crate::env::{Disk, DiskFile, DiskLock, is_exhausted};
+use crate::env::{Disk, DiskFile, DiskLock, is_exhausted, is_full};
 use crate::journal::{Geometry, Mark, MarkState, SealedBatch, SegmentHeader, SlotNo, Witness};
 use crate::queue::log::Room;
 

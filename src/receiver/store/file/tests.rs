@@ -49,6 +49,7 @@ async fn session(
         path: path.to_owned(),
         open: None,
         compact_bytes_min: 2_000,
+        copy_again_at: 0,
     };
     let worker = Worker::start(&*env.disk, path, backing).unwrap();
     let loaded = worker.load().await?;

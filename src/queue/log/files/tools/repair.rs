@@ -438,7 +438,7 @@ async fn write_new(
     if let Err(error) = written.await {
         // The first error is the one to tell; a leftover copy harms nobody.
         let _removed = disk.remove(path).await;
-        if super::super::error::is_full(&error) {
+        if crate::env::is_full(&error) {
             return Err(FolderOpenError::NoSpace {
                 dir: dir.to_owned(),
                 needed: bytes.len() as u64,
