@@ -4,9 +4,6 @@
 //! A length is a claim of the peer: it is checked against the limit first, and memory grows only as
 //! bytes arrive. [`FrameDecoder`] is the codec without I/O, [`FrameReader`] the loop around it.
 
-// Numbers of others are added up here.
-#![warn(clippy::arithmetic_side_effects)]
-
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};

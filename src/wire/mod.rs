@@ -5,6 +5,9 @@
 //! [`v1::Frame`] travels over the socket (through [`FrameReader`] and [`FrameSource::write_to`]) and
 //! over gRPC (where a [`FrameSource`] is the outgoing stream).
 
+// Numbers of others are added up here. Tests may overflow as they like.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod arrival;
 #[cfg(any(feature = "receiver", feature = "server"))]
 mod date;

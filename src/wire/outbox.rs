@@ -353,7 +353,7 @@ impl FrameSender {
                     let line = &mut state.lines[ticket.lane as usize];
                     if let Some(queued) = line.waiting[index].take() {
                         state.unqueued(ticket.lane, queued.bytes);
-                        state.on_way_bytes -= queued.weight;
+                        less(&mut state.on_way_bytes, queued.weight);
                     }
                     Fate::NeverSent
                 }
@@ -405,14 +405,16 @@ impl FrameSender {
         bytes: usize,
     ) -> Result<Ticket, NotSent> {
         state.check(bytes)?;
-        let bytes = bytes + state.limits.prefix_bytes;
+        let bytes = bytes.saturating_add(state.limits.prefix_bytes);
         let weight = match frame.kind {
             Some(Kind::Command(_)) => bytes,
             _ => 0,
         };
-        state.queued_bytes += bytes;
-        state.urgent_bytes += bytes * usize::from(lane == Lane::Urgent);
-        state.on_way_bytes += weight;
+        state.queued_bytes = state.queued_bytes.saturating_add(bytes);
+        if lane == Lane::Urgent {
+            state.urgent_bytes = state.urgent_bytes.saturating_add(bytes);
+        }
+        state.on_way_bytes = state.on_way_bytes.saturating_add(weight);
         let line = &mut state.lines[lane as usize];
         let number = line.next();
         line.waiting.push_back(Some(Queued {
@@ -425,6 +427,13 @@ impl FrameSender {
         waker.into_iter().for_each(Waker::wake);
         Ok(Ticket { lane, number })
     }
+}
+
+/// What was counted when it came goes out of the count: less than nothing is a fault of this module, and a link that would
+/// wait for ever.
+fn less(count: &mut usize, bytes: usize) {
+    let left = count.checked_sub(bytes);
+    *count = left.expect("what goes was counted when it came");
 }
 
 fn framed(kind: Kind) -> (v1::Frame, Lane) {
@@ -444,8 +453,10 @@ impl OutboxState {
 
     /// A frame of `lane` no longer waits.
     fn unqueued(&mut self, lane: Lane, bytes: usize) {
-        self.queued_bytes -= bytes;
-        self.urgent_bytes -= bytes * usize::from(lane == Lane::Urgent);
+        less(&mut self.queued_bytes, bytes);
+        if lane == Lane::Urgent {
+            less(&mut self.urgent_bytes, bytes);
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -163,10 +163,10 @@ fn count(mut message: &[u8], lists: &'static [ListShape], counts: &mut Counts) -
 
 fn varint(message: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
-    for place in 0..10 {
+    for shift in (0..70).step_by(7) {
         let (byte, rest) = message.split_first()?;
         *message = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(place * 7)?;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
         if byte & 0x80 == 0 {
             return Some(value);
         }

@@ -68,12 +68,12 @@ pub(super) struct Line {
 impl Line {
     /// How many were taken since the start: the number of `waiting[0]`.
     pub(super) fn taken(&self) -> u64 {
-        self.received + self.under_way.len() as u64
+        self.received.saturating_add(self.under_way.len() as u64)
     }
 
     /// The number of the next frame to be queued.
     pub(super) fn next(&self) -> u64 {
-        self.taken() + self.waiting.len() as u64
+        self.taken().saturating_add(self.waiting.len() as u64)
     }
 
     /// How many have left.
@@ -98,20 +98,21 @@ impl Line {
 
     /// The stream has left up to `offset`.
     pub(super) fn leave(&mut self, offset: u64) {
-        let seen = usize::try_from(self.left - self.received).unwrap_or(usize::MAX);
+        let seen = usize::try_from(self.left.saturating_sub(self.received)).unwrap_or(usize::MAX);
         let passed = self.under_way.iter().skip(seen);
-        self.left += passed.take_while(|frame| frame.end <= offset).count() as u64;
+        let passed = passed.take_while(|frame| frame.end <= offset).count();
+        self.left = self.left.saturating_add(passed as u64);
     }
 
     /// The peer has received the stream up to `offset`. What that frees of the budget.
     pub(super) fn receive(&mut self, offset: u64) -> usize {
-        let mut freed = 0;
+        let mut freed = 0_usize;
         while let Some(first) = self.under_way.front()
             && first.end <= offset
         {
-            freed += first.weight;
+            freed = freed.saturating_add(first.weight);
             self.under_way.pop_front();
-            self.received += 1;
+            self.received = self.received.saturating_add(1);
         }
         self.left = self.left.max(self.received);
         freed

@@ -32,11 +32,11 @@ impl Pace {
     /// The stream has left up to `left` by `now`; whether enough more is on its way.
     pub(super) fn seen(&mut self, left: u64, is_loaded: bool, now: Mono) {
         if let Some((before, at)) = self.since {
-            self.bytes += left.saturating_sub(before);
-            self.time += now.saturating_since(at);
+            self.bytes = self.bytes.saturating_add(left.saturating_sub(before));
+            self.time = self.time.saturating_add(now.saturating_since(at));
             if self.time > HALVED_AFTER {
                 self.bytes /= 2;
-                self.time /= 2;
+                self.time = self.time.checked_div(2).unwrap_or_default();
             }
         }
         self.since = is_loaded.then_some((left, now));
@@ -51,8 +51,9 @@ impl Pace {
         if !self.is_known() {
             return left.saturating_mul(2).max(UNKNOWN_BYTES);
         }
-        let bytes = u128::from(self.bytes) * span.as_millis() / self.time.as_millis().max(1);
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        let carried = u128::from(self.bytes).saturating_mul(span.as_millis());
+        let bytes = carried.checked_div(self.time.as_millis());
+        u64::try_from(bytes.unwrap_or(carried)).unwrap_or(u64::MAX)
     }
 
     /// How long so many bytes take, as far as is known.
@@ -60,7 +61,8 @@ impl Pace {
         if !self.is_known() {
             return None;
         }
-        let millis = u128::from(bytes) * self.time.as_millis() / u128::from(self.bytes.max(1));
+        let taken = u128::from(bytes).saturating_mul(self.time.as_millis());
+        let millis = taken.checked_div(self.bytes.into()).unwrap_or(taken);
         Some(Duration::from_millis(
             u64::try_from(millis).unwrap_or(u64::MAX),
         ))

@@ -129,7 +129,7 @@ impl OutboxState {
     fn pop(&mut self) -> Option<v1::Frame> {
         for lane in Lane::ALL {
             if let Some(queued) = self.lines[lane as usize].pop(self.passage.taken) {
-                self.passage.taken += queued.bytes as u64;
+                self.passage.taken = self.passage.taken.saturating_add(queued.bytes as u64);
                 self.unqueued(lane, queued.bytes);
                 return Some(queued.frame);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::line::Lane;
 use super::pace::LOADED_BYTES;
-use super::{FrameSender, OutboxShared, OutboxState, Ticket};
+use super::{FrameSender, OutboxShared, OutboxState, Ticket, less};
 use crate::env::Mono;
 
 impl FrameSender {
@@ -80,7 +80,10 @@ impl WriteTally {
         let mut state = self.0.state();
         let passage = &mut state.passage;
         // What a transport adds of its own is never more of the stream than there is.
-        passage.written = (passage.written + bytes as u64).min(passage.taken);
+        passage.written = passage
+            .written
+            .saturating_add(bytes as u64)
+            .min(passage.taken);
         state.moved(now, |passage| !passage.is_told);
     }
 }
@@ -95,7 +98,7 @@ impl OutboxShared {
         state.passage.received = bytes;
         let freed: usize = state.lines.iter_mut().map(|line| line.receive(bytes)).sum();
         if !state.source_gone {
-            state.on_way_bytes -= freed;
+            less(&mut state.on_way_bytes, freed);
         }
         state.moved(now, |_| true);
     }
