@@ -111,7 +111,7 @@ impl Fixed {
 impl Put for Fixed {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
+        let end = self.len.saturating_add(bytes.len());
         self.bytes[self.len..end].copy_from_slice(bytes);
         self.len = end;
     }
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.bytes.len().saturating_sub(self.at)
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {

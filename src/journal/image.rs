@@ -21,11 +21,15 @@ const IMAGE_BYTES_MAX: usize = 160;
 /// At least the bytes the image's record takes without its body.
 pub(super) fn size_bound(image: &TaskImage) -> usize {
     let attempt = |attempt: &Attempt| {
-        ATTEMPT_BYTES as usize + attempt.error.as_ref().map_or(0, |error| error.len())
+        let error = attempt.error.as_ref().map_or(0, |error| error.len());
+        error.saturating_add(ATTEMPT_BYTES as usize)
     };
     let history = |history: &TaskHistory| history.attempts().map(attempt).sum::<usize>();
     let fields = image.carried.as_bytes().len();
-    IMAGE_BYTES_MAX + fields + image.history.as_deref().map_or(0, history)
+    let history = image.history.as_deref().map_or(0, history);
+    IMAGE_BYTES_MAX
+        .saturating_add(fields)
+        .saturating_add(history)
 }
 
 const HAS_DEADLINE: u8 = 1;

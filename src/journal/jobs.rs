@@ -39,7 +39,7 @@ pub(super) fn put(out: &mut Vec<u8>, job: &PoisonJob) {
     if let Some(ended) = job.ended {
         out.put_u64(ended.0);
     }
-    debug_assert!(out.len() - start <= super::limits::BASE_JOB_BYTES as usize);
+    debug_assert!(out.len().saturating_sub(start) <= super::limits::BASE_JOB_BYTES as usize);
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<PoisonJob, DecodeError> {

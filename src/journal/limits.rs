@@ -126,16 +126,17 @@ impl Geometry {
         if !segment_bytes.is_multiple_of(SEGMENT_HEADER_BYTES) {
             return Err(GeometryError::SegmentUneven { segment_bytes });
         }
-        let route_line = u64::from(BASE_ROUTE_BYTES) + ROUTE_NAME_BYTES_MAX as u64;
-        let without_routes = u64::from(SEGMENT_HEADER_BYTES)
-            + u64::from(BATCH_HEADER_BYTES)
-            + u64::from(BASE_FIXED_BYTES)
-            + u64::from(BASE_JOB_BYTES) * JOBS_MAX as u64
-            + u64::from(RECORD_META_BYTES_MAX)
-            + u64::from(body_bytes_max)
-            + u64::from(END_RESERVE_BYTES)
-            + u64::from(WITNESS_PAGE_BYTES);
-        let needed = without_routes + u64::from(ROUTES_LEAST) * route_line;
+        const ROUTE_LINE: u64 = BASE_ROUTE_BYTES as u64 + ROUTE_NAME_BYTES_MAX as u64;
+        const WITHOUT_BODY: u64 = SEGMENT_HEADER_BYTES as u64
+            + BATCH_HEADER_BYTES as u64
+            + BASE_FIXED_BYTES as u64
+            + BASE_JOB_BYTES as u64 * JOBS_MAX as u64
+            + RECORD_META_BYTES_MAX as u64
+            + END_RESERVE_BYTES as u64
+            + WITNESS_PAGE_BYTES as u64;
+        const ROUTES: u64 = ROUTES_LEAST as u64 * ROUTE_LINE;
+        let without_routes = WITHOUT_BODY.saturating_add(body_bytes_max.into());
+        let needed = without_routes.saturating_add(ROUTES);
         if u64::from(segment_bytes) < needed {
             return Err(GeometryError::SegmentTooSmall {
                 segment_bytes,
@@ -143,7 +144,7 @@ impl Geometry {
                 needed: needed.next_multiple_of(u64::from(SEGMENT_HEADER_BYTES)),
             });
         }
-        let routes = (u64::from(segment_bytes) - without_routes) / route_line;
+        let routes = u64::from(segment_bytes).saturating_sub(without_routes) / ROUTE_LINE;
         Ok(Self {
             segment_bytes,
             body_bytes_max,
@@ -165,7 +166,7 @@ impl Geometry {
 
     /// Where the room for batches ends in a segment: behind it stand their witnesses.
     pub fn batches_end(self) -> u32 {
-        self.segment_bytes - WITNESS_PAGE_BYTES
+        self.segment_bytes.saturating_sub(WITNESS_PAGE_BYTES)
     }
 
     /// Bytes of the largest body.
@@ -175,7 +176,8 @@ impl Geometry {
 
     /// Bytes of records a segment holds besides what keeps it going: what compaction can count on.
     pub fn usable_bytes(self) -> u32 {
-        self.batches_end() - SEGMENT_HEADER_BYTES - BATCH_HEADER_BYTES - END_RESERVE_BYTES
+        const KEEPS_IT_GOING: u32 = SEGMENT_HEADER_BYTES + BATCH_HEADER_BYTES + END_RESERVE_BYTES;
+        self.batches_end().saturating_sub(KEEPS_IT_GOING)
     }
 }
 

@@ -14,6 +14,9 @@
 //!   excepted.
 //! - Each segment begins with a [`Base`](crate::core::event::Base), so that the ones before can go.
 
+// Numbers of others are added up here. Tests may overflow as they like.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod codec;
 mod fields;
 mod image;

@@ -91,15 +91,21 @@ const _: () = assert!(
 pub(super) fn size_bound(event: &Event) -> usize {
     match event {
         Event::Settled(settled) => {
-            SMALL_BYTES_MAX + settled.error.as_ref().map_or(0, |error| error.len())
+            let error = settled.error.as_ref().map_or(0, |error| error.len());
+            error.saturating_add(SMALL_BYTES_MAX)
         }
-        Event::RouteDefined { name, .. } => SMALL_BYTES_MAX + name.len(),
-        Event::Enqueued(enqueued) => SMALL_BYTES_MAX + enqueued.carried.as_bytes().len(),
+        Event::RouteDefined { name, .. } => name.len().saturating_add(SMALL_BYTES_MAX),
+        Event::Enqueued(enqueued) => {
+            let fields = enqueued.carried.as_bytes().len();
+            fields.saturating_add(SMALL_BYTES_MAX)
+        }
         Event::Restored { image, .. } | Event::Moved { image, .. } => image::size_bound(image),
         Event::OriginsKept { origins, .. } => {
-            SMALL_BYTES_MAX
-                + OPENING_BYTES * origins.openings.len()
-                + RANGE_BYTES * origins.drained.len()
+            let openings = origins.openings.len().saturating_mul(OPENING_BYTES);
+            let drained = origins.drained.len().saturating_mul(RANGE_BYTES);
+            openings
+                .saturating_add(drained)
+                .saturating_add(SMALL_BYTES_MAX)
         }
         _ => SMALL_BYTES_MAX,
     }
@@ -118,7 +124,10 @@ impl RecordPlace {
         let small = |value: usize| u32::try_from(value).expect("segments are smaller than 4 GiB");
         BodyRef {
             segment: self.segment,
-            offset: self.origin + small(at),
+            offset: self
+                .origin
+                .checked_add(small(at))
+                .expect("segments are smaller than 4 GiB"),
             len: small(body.len()),
             crc: crc32c::crc32c(body),
         }

@@ -43,6 +43,11 @@ pub struct IntactBatch<'a> {
 }
 
 impl<'a> IntactBatch<'a> {
+    /// How many bytes it takes in its segment.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.end.saturating_sub(self.offset)
+    }
+
     /// The batch at the front of `bytes`, which stood at `offset` of its segment; `None` if none is there, or
     /// only a part of one.
     pub fn decode(bytes: &'a [u8], offset: u32) -> Option<Self> {
@@ -75,7 +80,7 @@ impl<'a> IntactBatch<'a> {
             self.records,
             self.header.format,
             self.header.segment,
-            self.offset + BATCH_HEADER_BYTES,
+            self.offset.saturating_add(BATCH_HEADER_BYTES),
         )
     }
 }
@@ -169,7 +174,7 @@ impl Replay {
         };
         self.check_place(batch)
             .map_err(|what| flaw(batch.offset, what))?;
-        let mut records = 0;
+        let mut records = 0_u32;
         for placed in batch.records() {
             let placed = placed.map_err(|error| Flaw {
                 newer: error.newer(),
@@ -181,7 +186,7 @@ impl Replay {
             let first = batch.offset == SEGMENT_HEADER_BYTES && records == 0;
             self.record(placed.record, first, fold)
                 .map_err(|what| flaw(placed.offset, what))?;
-            records += 1;
+            records = records.saturating_add(1);
         }
         if records != batch.header.records {
             let what = format!("{records} records in a batch of {}", batch.header.records);
@@ -190,9 +195,10 @@ impl Replay {
         self.end = Position::new(batch.header.segment, batch.end);
         self.crc = batch.crc;
         self.generation = Some(batch.header.generation);
-        self.counts.batches += 1;
-        self.counts.records += u64::from(records);
-        self.counts.bytes += u64::from(batch.end - batch.offset);
+        let counts = &mut self.counts;
+        counts.batches = counts.batches.saturating_add(1);
+        counts.records = counts.records.saturating_add(records.into());
+        counts.bytes = counts.bytes.saturating_add(batch.bytes().into());
         Ok(())
     }
 

@@ -34,7 +34,9 @@ impl Witness {
         } else {
             WITNESS_SECTOR_BYTES
         };
-        segment_bytes - WITNESS_PAGE_BYTES + sector
+        segment_bytes
+            .saturating_sub(WITNESS_PAGE_BYTES)
+            .saturating_add(sector)
     }
 
     /// The newest in `bytes`, a segment's whole file: the last batch that was begun, unless its write never

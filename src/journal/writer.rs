@@ -113,7 +113,7 @@ impl Writer {
             body.len() <= self.geometry.body_bytes_max() as usize,
             "bodies are checked before they are enqueued"
         );
-        self.make_room(size_bound(event) + body.len(), base);
+        self.make_room(size_bound(event).saturating_add(body.len()), base);
         let place = RecordPlace {
             segment: self.segment,
             origin: self.offset,
@@ -136,7 +136,8 @@ impl Writer {
         self.make_room(END_RESERVE_BYTES as usize, base);
         encode_control(&mut self.open, Control::Retired { segment });
         let position = self.end_record();
-        let oldest = SegmentNo(segment.0 + 1);
+        let oldest = segment.0.checked_add(1).expect("it is before another");
+        let oldest = SegmentNo(oldest);
         self.retiring.push_back((position, oldest));
         position
     }
@@ -175,7 +176,8 @@ impl Writer {
             self.close(None);
         }
         let mut batch = self.closed.pop_front()?;
-        self.closed_bytes -= batch.bytes.len() as u64;
+        let left = self.closed_bytes.checked_sub(batch.bytes.len() as u64);
+        self.closed_bytes = left.expect("it was counted when it was closed");
         if let Some(roll) = &mut batch.rolls_to {
             roll.oldest = self.oldest;
         }
@@ -202,7 +204,7 @@ impl Writer {
     pub fn give_back(&mut self, mut buffer: Vec<u8>) {
         // A buffer that one huge record blew up is not kept for ever.
         if self.buffers.len() < BUFFERS_KEPT_MAX
-            && buffer.capacity() <= 2 * BATCH_BYTES_MAX as usize
+            && buffer.capacity() / 2 <= BATCH_BYTES_MAX as usize
         {
             buffer.clear();
             self.buffers.push(buffer);
@@ -226,7 +228,7 @@ impl Writer {
 
     /// Bytes appended and not yet taken.
     pub fn pending_bytes(&self) -> u64 {
-        self.closed_bytes + self.open.len() as u64
+        self.closed_bytes.saturating_add(self.open.len() as u64)
     }
 
     /// The segment that the next record goes to, unless it is full.
@@ -246,7 +248,10 @@ impl Writer {
 
     /// Segments from the oldest needed to the active one, both included.
     pub fn segments_in_use(&self) -> u32 {
-        self.segment.0 - self.oldest.0 + 1
+        self.segment
+            .0
+            .saturating_sub(self.oldest.0)
+            .saturating_add(1)
     }
 
     /// The opening this writer writes for.
@@ -260,11 +265,13 @@ impl Writer {
     }
 
     fn end_offset(&self) -> u32 {
-        self.offset + u32::try_from(self.open.len()).expect("segments are smaller than 4 GiB")
+        let open = u32::try_from(self.open.len()).ok();
+        let end = open.and_then(|open| self.offset.checked_add(open));
+        end.expect("segments are smaller than 4 GiB")
     }
 
     fn end_record(&mut self) -> Position {
-        self.open_records += 1;
+        self.open_records = self.open_records.saturating_add(1);
         self.appended = Position::new(self.segment, self.end_offset());
         self.appended
     }
@@ -272,8 +279,10 @@ impl Writer {
     /// Makes sure that `bytes` more fit the open batch and the segment behind it keeps its reserve.
     #[inline]
     fn make_room(&mut self, bytes: usize, base: impl FnOnce() -> Base) {
-        let in_batch = self.open.len() + bytes;
-        let in_segment = self.offset as usize + in_batch + END_RESERVE_BYTES as usize;
+        let in_batch = self.open.len().saturating_add(bytes);
+        let in_segment = in_batch
+            .saturating_add(self.offset as usize)
+            .saturating_add(END_RESERVE_BYTES as usize);
         if self.open.is_empty()
             || in_batch > BATCH_BYTES_MAX as usize
             || in_segment > self.geometry.batches_end() as usize
@@ -285,7 +294,8 @@ impl Writer {
     #[cold]
     fn make_room_slowly(&mut self, bytes: usize, base: impl FnOnce() -> Base) {
         assert!(!self.sealed, "nothing is appended behind a seal");
-        if !self.open.is_empty() && self.open.len() + bytes > BATCH_BYTES_MAX as usize {
+        if !self.open.is_empty() && self.open.len().saturating_add(bytes) > BATCH_BYTES_MAX as usize
+        {
             self.close(None);
         }
         if !self.fits(bytes) {
@@ -311,8 +321,10 @@ impl Writer {
         } else {
             0
         };
-        let needed = header + bytes + END_RESERVE_BYTES as usize;
-        self.end_offset() as usize + needed <= self.geometry.batches_end() as usize
+        let needed = bytes
+            .saturating_add(header)
+            .saturating_add(END_RESERVE_BYTES as usize);
+        needed.saturating_add(self.end_offset() as usize) <= self.geometry.batches_end() as usize
     }
 
     fn begin(&mut self) {
@@ -357,7 +369,7 @@ impl Writer {
             rolls_to,
             seals: self.sealed,
         };
-        self.closed_bytes += batch.bytes.len() as u64;
+        self.closed_bytes = self.closed_bytes.saturating_add(batch.bytes.len() as u64);
         self.closed.push_back(batch);
         self.offset = next_batch(end);
     }

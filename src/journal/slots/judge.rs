@@ -95,7 +95,7 @@ impl Judge {
     /// When no segment is left.
     pub fn feed(&mut self, bytes: &[u8], fold: &mut dyn Fold) -> Result<(), RecoveryError> {
         let planned = self.next_segment().expect("fed only what is planned");
-        self.fed += 1;
+        self.fed = self.fed.saturating_add(1);
         let follower = self.next_segment().map(|next| next.header);
         if let Some(cut) = self.cut {
             return Ok(self.feed_behind_cut(cut, planned, bytes)?);
@@ -106,7 +106,7 @@ impl Judge {
         let bytes = &bytes[..size];
         let mut walk = Walk::new(bytes, header.segment, header.generation);
         let mut end = SEGMENT_HEADER_BYTES;
-        let mut records = 0;
+        let mut records = 0_u32;
         loop {
             if follower.is_some_and(|next| next.previous_end == self.replay.end()) {
                 self.check_handover(planned, end, follower)?;
@@ -124,10 +124,10 @@ impl Judge {
             self.last_batch = Some(LastBatch {
                 slot: planned.slot,
                 offset: batch.offset,
-                bytes: batch.end - batch.offset,
+                bytes: batch.bytes(),
             });
             self.needs_mark |= batch.header.format >= FormatVersion::Two;
-            records += batch.header.records;
+            records = records.saturating_add(batch.header.records);
             end = batch.end;
         }
         self.live.push(LiveSegment {
@@ -204,7 +204,7 @@ impl Judge {
         }
         if let Some(next) = follower {
             let in_flight = next.generation == planned.header.generation
-                && self.fed + 1 == self.survey.log.len();
+                && self.fed.checked_add(1) == Some(self.survey.log.len());
             if !in_flight {
                 let what = format!(
                     "a bad batch: the log goes on, segment {} follows from {}",
@@ -374,7 +374,7 @@ impl Judge {
         if let Some(first) = self.survey.log.first()
             && first.header.segment > floor
         {
-            let absent = SegmentNo(first.header.segment.0 - 1);
+            let absent = SegmentNo(first.header.segment.0.saturating_sub(1));
             return Err(missing(
                 absent,
                 None,

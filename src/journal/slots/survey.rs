@@ -138,11 +138,11 @@ fn supersede(segments: Vec<PlannedSegment>) -> (Vec<PlannedSegment>, Vec<Planned
 /// Where the unbroken run of segments that ends with the newest begins, as an index.
 fn contiguous_from(log: &[PlannedSegment], oldest: SegmentNo) -> usize {
     let mut start = log.len().saturating_sub(1);
-    while start > 0
+    while let Some(before) = start.checked_sub(1)
         && log[start].header.segment > oldest
-        && log[start - 1].header.segment.0 + 1 == log[start].header.segment.0
+        && log[before].header.segment.0.checked_add(1) == Some(log[start].header.segment.0)
     {
-        start -= 1;
+        start = before;
     }
     start
 }
