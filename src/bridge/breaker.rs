@@ -213,7 +213,7 @@ impl Breaker {
     }
 
     fn open(&mut self, since: Mono, now: Mono) {
-        let probe_at = now + self.wait;
+        let probe_at = now.saturating_add(self.wait);
         self.circuit = Circuit::Open { since, probe_at };
     }
 }

@@ -183,7 +183,9 @@ impl DeliveryLane {
             .gate
             .open_link()
             .map_or(0, |link| link.byte_room_left());
-        (left / self.command_bytes()).max(1)
+        left.checked_div(self.command_bytes())
+            .unwrap_or(left)
+            .max(1)
     }
 
     fn command_bytes(&self) -> usize {
@@ -194,15 +196,17 @@ impl DeliveryLane {
     /// ahead is limited by it, so that no lease waits for minutes behind others on a slow link.
     fn learn_size(&mut self, bytes: usize) {
         let usual = self.command_bytes.unwrap_or(bytes);
-        let usual = usual - usual / 8 + bytes.div_ceil(8);
+        let usual = usual.saturating_sub(usual / 8);
+        let usual = usual.saturating_add(bytes.div_ceil(8));
         let usual = usual.max(1);
         self.command_bytes = Some(usual);
         let most = self.route.options.window_bytes;
         let link = self.gate.open_link();
         let most = link.map_or(most, |link| link.byte_window());
-        let ahead = most / usual;
+        let ahead = most.checked_div(usual).unwrap_or(most);
         // In powers of two, so that it changes now and then only.
-        let ahead = (ahead.max(1) + 1).next_power_of_two() / 2;
+        let next = ahead.max(1).saturating_add(1).checked_next_power_of_two();
+        let ahead = next.map_or(ahead, |next| next / 2);
         self.adapter.set_ahead(ahead);
     }
 
@@ -252,7 +256,7 @@ impl DeliveryLane {
             return;
         }
         let leases = group.len();
-        self.settling += leases;
+        self.settling = self.settling.saturating_add(leases);
         let (queue, feed) = (self.queue.clone(), self.feed.clone());
         self.settlements.push(settle(queue, feed, group).boxed());
     }
@@ -307,7 +311,8 @@ impl DeliveryLane {
     }
 
     fn settled(&mut self, settled: SettledGroup) {
-        self.settling -= settled.leases;
+        let settling = self.settling.checked_sub(settled.leases);
+        self.settling = settling.expect("they were counted when their settlement began");
         let counters = &self.route.counters;
         for error in &settled.refused {
             counters.settle_failures.increment();
@@ -338,7 +343,7 @@ impl DeliveryLane {
     }
 
     fn publish(&self) {
-        let in_flight = self.deliveries.len() + self.settling;
+        let in_flight = self.deliveries.len().saturating_add(self.settling);
         self.route.in_flight.store(in_flight, Ordering::Relaxed);
         self.route
             .open

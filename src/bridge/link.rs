@@ -93,6 +93,14 @@ struct Heart {
     behind: watch::Sender<HeartbeatBehind>,
 }
 
+impl Heart {
+    /// The number of the next heartbeat.
+    fn next(&self) -> u64 {
+        let before = self.sent.fetch_add(1, Ordering::Relaxed);
+        before.saturating_add(1)
+    }
+}
+
 /// How far it is with a heartbeat that stands behind other frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum HeartbeatBehind {
@@ -140,7 +148,7 @@ impl Link {
         let limits = WindowLimits {
             commands,
             bytes,
-            span: max_hold / HOLD_PARTS,
+            span: max_hold.checked_div(HOLD_PARTS).unwrap_or_default(),
         };
         let whole = WholeFrames {
             bytes: received.bytes(),
@@ -318,12 +326,12 @@ impl Link {
     /// heartbeat follows, whose acknowledgement tells it.
     fn probe_behind(&self, bytes: usize) {
         let mut probes = self.probes();
-        probes.bytes_since += bytes;
+        probes.bytes_since = probes.bytes_since.saturating_add(bytes);
         if probes.bytes_since < PROBE_BYTES {
             return;
         }
         probes.bytes_since = 0;
-        let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let sequence = self.heart.next();
         if let Ok(ticket) = self.sender.force_behind(self.heartbeat(sequence)) {
             probes.note(sequence, ticket);
         }
@@ -367,7 +375,7 @@ impl Link {
         let mut answer = self.heart.behind.subscribe();
         {
             // Noted before it leaves: its answer may be quick.
-            let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            let sequence = self.heart.next();
             let asked = self.heart.behind.send_if_modified(|state| {
                 let alive = *state != HeartbeatBehind::Never;
                 if alive {
@@ -457,7 +465,7 @@ impl Link {
     /// Queues a heartbeat; its number, or `None` if the outbox is full of such or closed.
     fn beat(&self) -> Option<u64> {
         let mut probes = self.probes();
-        let sequence = self.heart.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let sequence = self.heart.next();
         let ticket = self.sender.try_send(self.heartbeat(sequence)).ok()?;
         probes.note(sequence, ticket);
         Some(sequence)

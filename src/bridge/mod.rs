@@ -11,6 +11,9 @@
 //! settled exactly once; after a *done* nothing is rolled back; a command whose frame may have left
 //! is never called *not sent*; a route that is dead delays no other.
 
+// Numbers of others are added up here. Tests may overflow as they like.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod breaker;
 mod counters;
 mod delivery;

@@ -69,10 +69,11 @@ impl Patience {
     ) -> Option<Duration> {
         self.left = self.left.or_else(|| link.left_at(ticket?));
         let due = match self.left {
-            Some(left) => left.max(self.from) + self.limit,
+            Some(left) => left.max(self.from).saturating_add(self.limit),
             None => {
                 let went_on = link.went_on_at().unwrap_or_default();
-                (self.from + self.limit).max(went_on + self.stall)
+                let from = self.from.saturating_add(self.limit);
+                from.max(went_on.saturating_add(self.stall))
             }
         };
         let wait = due.saturating_since(now);

@@ -162,7 +162,7 @@ impl RunningBridge {
     ///
     /// Not cancel safe: dropped, it cuts everything off at once.
     pub async fn drain(mut self, deadline: Duration) -> DrainReport {
-        let until = self.env.clock.now() + deadline;
+        let until = self.env.clock.now().saturating_add(deadline);
         self.drain.send_replace(Some(until));
         for lane in &mut self.lanes {
             // Bounded by the deadline and the compensations behind it.
@@ -172,7 +172,7 @@ impl RunningBridge {
         let in_time = !self.view.is_cut();
         self.stop.cancel();
         for keeper in &mut self.keepers {
-            if timeout(&*self.env.clock, 4 * LINGER, &mut *keeper)
+            if timeout(&*self.env.clock, LINGER.saturating_mul(4), &mut *keeper)
                 .await
                 .is_err()
             {

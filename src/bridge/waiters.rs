@@ -196,7 +196,9 @@ impl Waiters {
         };
         let before = table.entries.insert(key, entry);
         assert!(before.is_none(), "a send or rollback was asked twice");
-        table.in_flight += usize::from(key.ask == Ask::Execute);
+        table.in_flight = table
+            .in_flight
+            .saturating_add(usize::from(key.ask == Ask::Execute));
         drop(table);
         Ok(PendingQuestion {
             waiters: Arc::clone(self),
@@ -420,7 +422,7 @@ impl Table {
                 && sender.withdraw(entry.ticket) == Fate::NeverSent
             {
                 entry.died = Some(false);
-                self.in_flight -= 1;
+                less(&mut self.in_flight, 1);
                 wakers.extend(entry.waker.take());
             }
         }
@@ -434,7 +436,7 @@ impl Table {
             && entry.answer.is_none()
             && entry.died.is_none()
             && !entry.taken_back;
-        self.in_flight -= usize::from(counted);
+        less(&mut self.in_flight, usize::from(counted));
         Some(entry)
     }
 }
@@ -517,7 +519,7 @@ impl Receiving<'_> {
         let took = self.now.saturating_since(entry.asked);
         self.quickest = Some(self.quickest.map_or(took, |least| least.min(took)));
         self.wakers.extend(entry.waker.take());
-        table.in_flight -= usize::from(key.ask == Ask::Execute);
+        less(&mut table.in_flight, usize::from(key.ask == Ask::Execute));
         Receipt::Awaited
     }
 
@@ -539,10 +541,16 @@ impl Receiving<'_> {
         } else if entry.answer.is_none() && entry.died.is_none() && !entry.taken_back {
             // Whoever waits for it learns of the rollback by itself, and lets go of it then.
             entry.taken_back = true;
-            table.in_flight -= usize::from(key.ask == Ask::Execute);
+            less(&mut table.in_flight, usize::from(key.ask == Ask::Execute));
         }
         self.freed = true;
     }
+}
+
+/// Who was counted when it was asked goes out of the count: less than nobody is a fault of this file.
+fn less(count: &mut usize, gone: usize) {
+    let left = count.checked_sub(gone);
+    *count = left.expect("who goes was counted");
 }
 
 impl Drop for Receiving<'_> {

@@ -32,11 +32,18 @@ impl Mono {
     }
 }
 
+impl Mono {
+    /// So much later; the latest reading there can be, if that is beyond it.
+    pub fn saturating_add(self, span: Duration) -> Mono {
+        Mono(self.0.saturating_add(span))
+    }
+}
+
 impl std::ops::Add<Duration> for Mono {
     type Output = Mono;
 
     fn add(self, rhs: Duration) -> Mono {
-        Mono(self.0.saturating_add(rhs))
+        self.saturating_add(rhs)
     }
 }
 

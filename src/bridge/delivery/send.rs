@@ -119,7 +119,7 @@ impl Drop for ListenedSend<'_, '_> {
             reached!(Site::WithdrawnUnsent);
             let mut progress = self.attempt.progress();
             self.attempt.learned.withdrawn(progress.sends);
-            progress.sends -= 1;
+            progress.sends = progress.sends.saturating_sub(1);
             progress.listening = None;
         }
     }
@@ -163,10 +163,13 @@ impl DeliveryAttempt<'_> {
         progress.listening = None;
         match &heard {
             // It gives its number back; the next send may have it.
-            Err(Unanswered::NeverSent { .. }) => progress.sends -= 1,
+            Err(Unanswered::NeverSent { .. }) => {
+                progress.sends = progress.sends.saturating_sub(1);
+            }
             Err(Unanswered::InDoubt { .. }) => {
                 progress.doubt.get_or_insert(link.inbox_id());
-                progress.sends -= u32::from(planted!(Bug::SendNumberReused));
+                let reused = u32::from(planted!(Bug::SendNumberReused));
+                progress.sends = progress.sends.saturating_sub(reused);
             }
             Ok(_) | Err(Unanswered::Stop(_)) => {}
         }
@@ -182,7 +185,7 @@ impl DeliveryAttempt<'_> {
     ) -> Result<(PendingQuestion, Mono), Unanswered> {
         let (number, mut now) = {
             let mut progress = self.progress();
-            (progress.sends + 1, progress.starts.take())
+            (progress.sends.saturating_add(1), progress.starts.take())
         };
         let send = SendNumber::new(number).expect("sends are limited far below");
         let bytes = self.lease.value().body.len();
@@ -263,7 +266,8 @@ impl DeliveryAttempt<'_> {
             return None;
         }
         let (left, most) = (self.lease.hold_left(), self.route.max_hold);
-        let is_fresh = left >= most - most / HOLD_PARTS;
+        let part = most.checked_div(HOLD_PARTS).unwrap_or_default();
+        let is_fresh = left >= most.saturating_sub(part);
         (takes > left && !is_fresh).then(|| {
             reached!(Site::TooLateToSend);
             format!("not sent: it takes {takes:?} on its way, and its lease may be held for {left:?} more")

@@ -181,7 +181,7 @@ impl Keeper {
                 true => RECONNECT_MAX,
                 false => RECONNECT_IDLE_MAX,
             };
-            let until = began + backoff(*failures, longest, dice);
+            let until = began.saturating_add(backoff(*failures, longest, dice));
             self.set(LinkStage::Waiting { until }, None);
             tokio::select! {
                 biased;
@@ -221,7 +221,7 @@ impl Keeper {
                 () = link.drained() => "everything asked was answered",
             };
             link.close(reason);
-            let ended = timeout(&*clock, 2 * LINGER, running).await;
+            let ended = timeout(&*clock, LINGER.saturating_mul(2), running).await;
             ended.unwrap_or(LinkEnd::Closed)
         })
     }

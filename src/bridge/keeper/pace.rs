@@ -18,7 +18,7 @@ pub(super) fn failures_after(failures: u32, lasted: Duration, heartbeat: Duratio
 pub(super) fn backoff(failures: u32, longest: Duration, dice: u64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let whole = RECONNECT_FIRST.saturating_mul(1 << doublings).min(longest);
-    let half = whole / 2;
+    let half = whole.checked_div(2).unwrap_or_default();
     let share = half.as_micros().saturating_mul(u128::from(dice)) >> u64::BITS;
     half.saturating_add(Duration::from_micros(u64::try_from(share).unwrap_or(0)))
 }

@@ -169,7 +169,7 @@ async fn written(outgoing: &mut Outgoing, env: &Env) -> LinkEnd {
 /// Sends heartbeats until too many went by without anything from the endpoint.
 async fn heart(link: &Link, env: &Env, beat: Beat) -> LinkEnd {
     let mut ticker = Ticker::new(env, beat.interval).expect("the interval was validated");
-    let mut misses = 0;
+    let mut misses = 0_u32;
     let mut heard = link.received.bytes();
     loop {
         ticker.tick().await;
@@ -180,7 +180,7 @@ async fn heart(link: &Link, env: &Env, beat: Beat) -> LinkEnd {
         if std::mem::replace(&mut heard, received) != received {
             misses = 0;
         } else {
-            misses += 1;
+            misses = misses.saturating_add(1);
         }
         if misses >= beat.misses && !planted!(Bug::MissesEndNothing) {
             return LinkEnd::Heartbeat {

@@ -18,7 +18,7 @@ pub(super) fn rest(frames: usize, quickest: Option<Duration>) -> Option<Duration
     if frames > REST_FRAMES_MAX {
         return None;
     }
-    let rest = quickest? / REST_SHARE;
+    let rest = quickest?.checked_div(REST_SHARE)?;
     (rest >= REST_MIN).then_some(rest.min(REST_MAX))
 }
 

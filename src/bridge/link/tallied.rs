@@ -50,13 +50,14 @@ impl FrameScan {
         while !bytes.is_empty() {
             if self.body_left > 0 {
                 let skipped = self.body_left.min(bytes.len());
-                self.body_left -= skipped;
+                self.body_left = self.body_left.saturating_sub(skipped);
                 bytes = &bytes[skipped..];
                 continue;
             }
-            let (more, rest) = bytes.split_at(bytes.len().min(FRAME_HEAD_BYTES - self.have));
+            let (more, rest) =
+                bytes.split_at(bytes.len().min(FRAME_HEAD_BYTES.saturating_sub(self.have)));
             self.head[self.have..][..more.len()].copy_from_slice(more);
-            self.have += more.len();
+            self.have = self.have.saturating_add(more.len());
             bytes = rest;
             if self.have == FRAME_HEAD_BYTES {
                 let [high, middle, low, kind, ..] = self.head;
