@@ -11,7 +11,7 @@ use leasebridge::queue::{
 };
 use leasebridge_sim::disk::{SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
-use queue_world::{life, open, options};
+use queue_world::{SEGMENT_BYTES, life, open, options, pause};
 
 /// What may be moved to another route: what is in poison too.
 const ALL: RouteMove = RouteMove {
@@ -207,6 +207,87 @@ fn bytes_are_shared_as_well_and_outlive_a_restart_and_compaction() {
         queue.close().await
     });
     assert_eq!(again, Some(Ok(())));
+}
+
+/// A log of 64 segments on a disk that has room for so many.
+const SEGMENTS_ON_DISK: u64 = 24;
+
+fn on_small_disk(disk: &SimDisk) -> QueueOptions {
+    disk.set_quota(Some((SEGMENTS_ON_DISK + 1) * u64::from(SEGMENT_BYTES)));
+    QueueOptions {
+        capacity: 1 << 20,
+        poison_capacity: 1 << 20,
+        ..options(disk, 0)
+    }
+}
+
+#[test]
+fn bytes_of_a_disk_smaller_than_the_log_are_shared_by_what_the_disk_has() {
+    let ended = life(|| async {
+        let disk = SimDisk::new(Seed(5), TokioSpawner);
+        let queue = open(on_small_disk(&disk)).await;
+        for route in ["dead", "healthy"] {
+            queue.define_route(route).await.expect("a good name");
+        }
+        let (dead, why) = fill(&queue, "dead", 400).await;
+        assert_eq!(why, RouteFullBecause::Bytes);
+        let status = queue.status();
+        let shares = status.routes.iter().map(|route| route.share.bytes_max);
+        let half = SEGMENTS_ON_DISK * u64::from(SEGMENT_BYTES) / 2;
+        assert!(shares.clone().all(|max| max < half), "{status:?}");
+        assert!(status.routes[0].live_bytes < half, "{status:?}");
+        // Through the whole disk several times.
+        for _ in 0..6 * dead {
+            put(&queue, "healthy", 400)
+                .await
+                .expect("its part of the disk is free");
+            let lease = queue.lease("healthy").await.expect("it is ready");
+            lease.ack().await.expect("it is held");
+        }
+        queue.close().await
+    });
+    assert_eq!(ended, Some(Ok(())));
+}
+
+#[test]
+fn a_log_is_called_full_only_for_as_long_as_it_refuses() {
+    let ended = life(|| async {
+        let disk = SimDisk::new(Seed(5), TokioSpawner);
+        let options = on_small_disk(&disk);
+        let clock = options.env.clock.clone();
+        let queue = open(options).await;
+        queue.define_route("only").await.expect("a good name");
+        let fill = async || {
+            let full = loop {
+                if let Err(full) = put(&queue, "only", 400).await {
+                    break full;
+                }
+            };
+            let why = FullBecause::Disk;
+            assert!(
+                matches!(full, EnqueueError::Full { why: found, .. } if found == why),
+                "{full}"
+            );
+            assert!(queue.status().journal.full);
+        };
+        fill().await;
+        // Done: nobody has enqueued since.
+        while queue.counts().ready > 0 {
+            let lease = queue.lease("only").await.expect("it is ready");
+            lease.ack().await.expect("it is held");
+        }
+        assert!(!queue.status().journal.full, "{:?}", queue.status());
+        fill().await;
+        // More disk: whoever looks has it looked for.
+        disk.set_quota(None);
+        assert!(queue.status().journal.full, "nobody has asked the disk");
+        while queue.status().journal.full {
+            pause(&*clock).await;
+        }
+        put(&queue, "only", 400).await.expect("there is room");
+        queue.close().await
+    });
+    assert_eq!(ended, Some(Ok(())));
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the directory's entries durable.
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 
+    /// Bytes that may still be written to the file system of `dir`, as it says itself. Others may write there too.
+    fn free_bytes<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>>;
+
     /// Waits inside a driver: as long as this, and for nothing else.
     fn pause(&self, duration: Duration) -> BoxFuture<'_, ()>;
 

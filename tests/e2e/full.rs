@@ -73,21 +73,47 @@ fn a_full_disk_makes_producers_wait_and_loses_nothing() {
     );
     let data = house.path("data");
     std::fs::create_dir(&data).expect("a folder of our own");
-    let Some(_disk) = SmallDisk::mount(&data) else {
+    let Some(_disk) = SmallDisk::mount(&data, 16) else {
         println!("skipped: no small file system can be mounted here, that takes root");
         return;
     };
     fills_up_and_drains(&house);
 }
 
-/// A file system of 16 MiB; it is taken away when it is dropped.
+/// The log may be larger than the disk: what a route may fill goes by the disk.
+#[test]
+fn a_dead_route_on_a_small_disk_leaves_the_others_room() {
+    let dead = "[routes.dead]\nsocket = \"127.0.0.1:1\"\nmax_body = \"64KiB\"\n";
+    // The segments that are kept in reserve are the smaller part of that disk.
+    let journal = "[journal]\nsegment_size = \"2MiB\"\n";
+    let house = House::with("", "max_body = \"64KiB\"", &format!("{dead}{journal}"));
+    let data = house.path("data");
+    std::fs::create_dir(&data).expect("a folder of our own");
+    let Some(_disk) = SmallDisk::mount(&data, 64) else {
+        println!("skipped: no small file system can be mounted here, that takes root");
+        return;
+    };
+    let mut bridge = house.ready_bridge();
+    let file = large_lines(&house);
+    let mut dead = house.enqueue(&file, &["--route", "dead"]);
+    dead.until_it_says("this goes on by itself");
+    let _receiver = house.receiver();
+    let account = house.enqueue(&file, &[]).end().with(0).json();
+    assert_eq!(account["accepted"], LINES, "{account}");
+    house.until_idle();
+    house.executed().assert_each_number_once(LINES);
+    assert!(dead.runs(), "it waits for its own endpoint");
+    assert!(bridge.runs());
+}
+
+/// A file system of a few MiB; it is taken away when it is dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
+    fn mount(at: &Path, mib: u32) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount
-            .args(["-t", "tmpfs", "-o", "size=16M", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}M"), "tmpfs"])
             .arg(at);
         succeeds(mount).then(|| Self(at.to_owned()))
     }

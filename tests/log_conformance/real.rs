@@ -178,6 +178,10 @@ impl Disk for MortalDisk {
         Box::pin(self.0.lives(StdDisk.sync_dir(dir)))
     }
 
+    fn free_bytes<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
+        Box::pin(self.0.lives(StdDisk.free_bytes(dir)))
+    }
+
     fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move { StdDisk.pause(duration).await })
     }

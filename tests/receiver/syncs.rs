@@ -108,6 +108,10 @@ impl Disk for Gated {
         self.inner.sync_dir(dir)
     }
 
+    fn free_bytes<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
+        self.inner.free_bytes(dir)
+    }
+
     fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
         self.inner.pause(duration)
     }

@@ -172,6 +172,11 @@ impl Disk for SimDisk {
         })
     }
 
+    /// Asks the state alone: it takes no turn and no time, and no fault strikes it.
+    fn free_bytes<'a>(&'a self, _dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
+        Box::pin(async move { Ok(self.state().free_bytes()) })
+    }
+
     fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(self.wait(duration))
     }

@@ -134,6 +134,13 @@ impl Disk for StdDisk {
         })
     }
 
+    fn free_bytes<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<u64>> {
+        Box::pin(async move {
+            let of = rustix::fs::statvfs(dir)?;
+            Ok(of.f_bavail.saturating_mul(of.f_frsize))
+        })
+    }
+
     fn pause(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move { thread::sleep(duration) })
     }

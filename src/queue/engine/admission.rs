@@ -75,10 +75,10 @@ pub(super) struct Space {
     segments_max: u32,
     /// Segments that are ready to be begun, as last seen.
     ready: u32,
-    /// The log had no room for another segment when last asked.
-    no_growth: bool,
-    /// An enqueue was refused for want of disk since the last one that was admitted.
-    full: bool,
+    /// Segments that the log has room for beside those it holds, as far as it knew when last asked.
+    growth: u32,
+    /// What the last enqueue wanted, if it was refused for want of disk.
+    refused_bytes: Option<u64>,
 }
 
 impl Space {
@@ -87,13 +87,15 @@ impl Space {
             segment_bytes: u64::from(options.segment_bytes),
             segments_max: options.segments_max(),
             ready,
-            no_growth: false,
-            full: false,
+            growth: u32::MAX,
+            refused_bytes: None,
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.full
+    /// Whether the last enqueue was refused for want of disk, and would be now.
+    pub(super) fn is_full(&self, in_use: u32, live: u64) -> bool {
+        self.refused_bytes
+            .is_some_and(|bytes| !self.has_room(in_use, live, bytes))
     }
 
     pub(super) fn segment_bytes(&self) -> u64 {
@@ -105,18 +107,13 @@ impl Space {
         self.ready = ready;
     }
 
-    /// The same, and whether the log had no room for another when it was asked, if it was. Says whether there
-    /// is more room than before.
-    fn update(&mut self, ready: u32, no_growth: Option<bool>) -> bool {
-        let before = std::mem::replace(
-            self,
-            Self {
-                ready,
-                no_growth: no_growth.unwrap_or(self.no_growth),
-                ..*self
-            },
-        );
-        ready > before.ready || before.no_growth && !self.no_growth
+    /// The same, and how many segments the log has room for beside those it holds, if it knows. Says whether there is
+    /// more room than before.
+    fn update(&mut self, in_use: u32, ready: u32, growth: Option<u32>) -> bool {
+        let before = *self;
+        self.ready = ready;
+        self.growth = growth.unwrap_or(before.growth);
+        ready > before.ready || self.growable(in_use) > before.growable(in_use)
     }
 
     /// Segments that can be begun, those included that the log has to grow by.
@@ -124,23 +121,14 @@ impl Space {
         self.ready + self.growable(in_use)
     }
 
-    /// Segments the log may still grow by.
+    /// Segments the log may still grow by: as its size allows, and where it is kept.
     fn growable(&self, in_use: u32) -> u32 {
-        if self.no_growth {
-            0
-        } else {
-            self.segments_max.saturating_sub(in_use + self.ready)
-        }
+        self.growable_beside(in_use, self.ready).min(self.growth)
     }
 
-    /// The same, were so many ready.
+    /// What the log's size allows, were so many ready.
     pub(super) fn growable_beside(&self, in_use: u32, ready: u32) -> u32 {
-        Self {
-            ready,
-            no_growth: false,
-            ..*self
-        }
-        .growable(in_use)
+        self.segments_max.saturating_sub(in_use + ready)
     }
 
     /// Whether `bytes` more of live commands fit. Live ones may fill half of what enqueues may take:
@@ -192,7 +180,7 @@ impl Core {
                     RouteFullBecause::Capacity if capacity > 0 && commands > capacity => {
                         EnqueueError::BatchTooLarge { commands, capacity }
                     }
-                    why => self.route_full(route, why),
+                    why => self.route_full(route, why, more.1),
                 });
             }
         }
@@ -203,7 +191,7 @@ impl Core {
     }
 
     /// Why the route takes no more. Where there is one alone, it is the whole queue that is full.
-    fn route_full(&mut self, route: RouteId, why: RouteFullBecause) -> EnqueueError {
+    fn route_full(&mut self, route: RouteId, why: RouteFullBecause, bytes: u64) -> EnqueueError {
         let (site, whole) = match why {
             RouteFullBecause::Capacity => (Site::RefusedByCapacity, FullBecause::Capacity),
             RouteFullBecause::Poison => (Site::RefusedByPoison, FullBecause::Poison),
@@ -212,7 +200,9 @@ impl Core {
         reached!(site);
         let retry_after = RETRY_AFTER;
         if !self.shares.are_several() {
-            self.space.full |= whole == FullBecause::Disk;
+            if whole == FullBecause::Disk {
+                self.space.refused_bytes = Some(bytes);
+            }
             let why = whole;
             return EnqueueError::Full { why, retry_after };
         }
@@ -275,7 +265,7 @@ impl Core {
         let bytes = wanted.record_bytes();
         let in_use = self.tail.in_use();
         let has_room = self.space.has_room(in_use, self.state.live_bytes(), bytes);
-        self.space.full = !has_room;
+        self.space.refused_bytes = (!has_room).then_some(bytes);
         if has_room {
             Ok(())
         } else {
@@ -319,11 +309,15 @@ impl Core {
 }
 
 impl Engine {
-    /// Takes in how many segments are ready, and whether the log has room for more. Those who wait for room
+    /// Takes in how many segments are ready, and how many more the log has room for, if it knows. Those who wait for room
     /// are woken only if there is more than before: each of them that is refused again asks for this to be
     /// looked at again, and waking them for nothing would go round in circles for as long as the disk is full.
-    pub(super) fn set_space(&self, ready: u32, no_growth: Option<bool>) {
-        let more = self.lock().space.update(ready, no_growth);
+    pub(super) fn set_space(&self, ready: u32, growth: Option<u32>) {
+        let more = {
+            let mut core = self.lock();
+            let in_use = core.tail.in_use();
+            core.space.update(in_use, ready, growth)
+        };
         if more {
             self.room.notify_waiters();
         }

@@ -130,14 +130,15 @@ impl Engine {
             let growable =
                 self.look(|core, _| core.space.growable_beside(core.tail.in_use(), ready));
             if ready >= wanted || growable == 0 {
-                self.set_space(ready, None);
+                self.set_space(ready, self.log.growth().await);
                 return Ok(());
             }
             if !self.log.make_room().await? {
-                self.set_space(ready, Some(true));
+                self.set_space(ready, Some(0));
                 return Ok(());
             }
-            self.set_space(self.log.room().ready, Some(false));
+            let growth = self.log.growth().await.unwrap_or(u32::MAX);
+            self.set_space(self.log.room().ready, Some(growth));
         }
     }
 

@@ -330,15 +330,22 @@ impl Engine {
         // Counted by the log. Segments in use plus segments ready would count one twice: the tail counts a segment
         // as in use once a batch is to begin it, the log as ready until that batch is written.
         let segments = self.log.room().held;
-        self.look(|core, _| JournalNumbers {
+        let numbers = self.look(|core, _| JournalNumbers {
             segments,
             segments_in_use: core.tail.in_use(),
             live_bytes: core.state.live_bytes(),
             key_bytes: compaction::KEY_BYTES * core.state.finished_keys_len() as u64,
             pending_bytes: core.tail.pending_bytes(),
             written: core.tail.written(),
-            full: core.space.is_full(),
-        })
+            full: core
+                .space
+                .is_full(core.tail.in_use(), core.state.live_bytes()),
+        });
+        if numbers.full {
+            // Others may have made room on the disk: whoever looks again sees it.
+            self.upkeep.notify_one();
+        }
+        numbers
     }
 }
 

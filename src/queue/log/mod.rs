@@ -104,6 +104,12 @@ pub trait Log: Send + Sync + 'static {
     /// Makes one more segment ready to be begun; `false` if there is no room for it now.
     fn make_room(&self) -> BoxFuture<'_, Result<bool, LogFailure>>;
 
+    /// Segments that there is room for beside those it holds, as far as is known without making them; none if nothing
+    /// is known. What keeps the log may be shared with others, so that it is a guess.
+    fn growth(&self) -> BoxFuture<'_, Option<u32>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// How much room there is. Cheap, and asked after every batch.
     fn room(&self) -> Room;
 

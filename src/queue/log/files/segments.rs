@@ -244,6 +244,13 @@ impl SegmentFiles {
         }
     }
 
+    /// Segments that the file system has room for, as far as it says.
+    pub(super) async fn growable(&self) -> Option<u32> {
+        let free = self.disk.free_bytes(&self.dir).await.ok()?;
+        let segments = free / u64::from(self.geometry.segment_bytes());
+        Some(u32::try_from(segments).unwrap_or(u32::MAX))
+    }
+
     /// The path of the journal's folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -172,6 +172,10 @@ impl Log for SegmentFiles {
         })
     }
 
+    fn growth(&self) -> BoxFuture<'_, Option<u32>> {
+        Box::pin(self.growable())
+    }
+
     fn room(&self) -> Room {
         self.counted()
     }
