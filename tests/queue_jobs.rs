@@ -4,7 +4,7 @@ mod queue_world;
 
 use std::time::Duration;
 
-use leasebridge::core::{JobKind, TaskId, TaskState};
+use leasebridge::core::{JobId, JobKind, TaskId, TaskState};
 use leasebridge::env::timeout;
 use leasebridge::queue::{
     Failure, JobStatus, LeaseError, QueueOptions, SafeTaskQueue, TaskOptions,
@@ -242,6 +242,56 @@ fn a_job_is_carried_through_compaction() {
         // The next one has a number of its own.
         let next = queue.begin_job(JobKind::Requeue, None).await.unwrap();
         assert!(next.id > job.id);
+    })
+    .expect("it ends");
+}
+
+#[test]
+fn a_job_that_is_stopped_stays_where_it_stands_over_restarts() {
+    let disk = SimDisk::new(Seed(1), TokioSpawner);
+    let stopped = life(|| async {
+        let disk = timed(&disk);
+        let queue = open(roomy(&disk, 1)).await;
+        poisoned(&queue, MANY).await;
+        slow(&disk);
+        let job = queue.begin_job(JobKind::Requeue, None).await.unwrap();
+        let waits = queue.job_ended(job.id);
+        let stopped = async {
+            while queue.jobs().await.unwrap()[0].changed == 0 {
+                queue.env().clock.sleep(Duration::from_millis(10)).await;
+            }
+            queue.stop_job(job.id).await.unwrap()
+        };
+        let (waited, stopped) = tokio::join!(waits, stopped);
+        assert_eq!(waited.unwrap(), Some(stopped.clone()), "who waits is told");
+        assert!(
+            stopped.stopped && stopped.ended.is_some() && stopped.changed < MANY as u64,
+            "{stopped:?}"
+        );
+        assert_eq!(queue.counts().poison, MANY as u64 - stopped.changed);
+        let unknown = queue.stop_job(JobId(99)).await;
+        assert_eq!(unknown, Err(LeaseError::UnknownJob(JobId(99))));
+        disk.kill();
+        stopped
+    });
+    let stopped = stopped.expect("it ends");
+    disk.power_cut(Seed(3));
+    life(|| async {
+        let queue = open(roomy(&disk, 2)).await;
+        let found = queue.jobs().await.unwrap().remove(0);
+        assert!(found.stopped, "{found:?}");
+        assert_eq!(found.changed, stopped.changed);
+        // Longer than all of its steps would have taken.
+        queue.env().clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(queue.counts().poison, MANY as u64 - stopped.changed);
+        let again = queue.stop_job(found.id).await.unwrap();
+        assert_eq!(again.ended.is_some(), found.ended.is_some());
+        let rest = queue.begin_job(JobKind::Requeue, None).await.unwrap();
+        assert_eq!(
+            over(&queue, &rest).await.changed,
+            MANY as u64 - stopped.changed
+        );
+        assert!(!queue.jobs().await.unwrap()[1].stopped, "that one is over");
     })
     .expect("it ends");
 }

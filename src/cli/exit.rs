@@ -13,7 +13,8 @@ Exit codes:
   0    done
   1    failed
   2    bad usage or configuration; nothing was started
-  3    done in part: some lines were refused, each was reported with its reason
+  3    done in part: some lines were refused, each was reported with its reason;
+       or a job was stopped
   4    no such task, route or file
   69   the bridge can't be reached, or its answer stayed out
   74   the journal failed: what was promised is on disk, restart to go on
@@ -29,7 +30,7 @@ pub(crate) enum Exit {
     Failed,
     /// The command line or the configuration is wrong; nothing was started.
     Usage,
-    /// Some lines were refused, the others are in.
+    /// Some lines were refused, the others are in; or a job was stopped.
     Partly,
     /// What was asked for isn't there.
     NotFound,

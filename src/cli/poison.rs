@@ -23,6 +23,7 @@ const PAGE_MAX: u32 = 1_000;
 ///   leasebridge poison requeue 42-00c0ffee00c0ffee
 ///   leasebridge poison requeue --all --route lamps
 ///   leasebridge poison jobs                     what --all still does
+///   leasebridge poison jobs stop 3
 ///   leasebridge poison purge --all --route lamps --yes
 ///   leasebridge poison purge 42-00c0ffee00c0ffee --release-key
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ enum PoisonAction {
     Requeue(SelectArgs),
     /// Remove tasks for good; their keys go as well, unless they may have been executed
     Purge(PurgeArgs),
-    /// Show the requeues and purges of all: those that run, and the last that are over
+    /// Show the requeues and purges of all: those that run, and the last that are over; or stop one
     Jobs(jobs::JobsArgs),
 }
 
@@ -172,7 +173,10 @@ async fn changed(
             false => jobs::follow(job, operator, context).await,
         };
     }
-    out::print(&format!("{verb} {} tasks", words::number(result.changed)))?;
+    out::print(&format!(
+        "{verb} {}",
+        words::counted(result.changed, "task")
+    ))?;
     for id in &result.missing {
         out::complain(&format!("not in poison: {}", words::task(Some(id))));
     }

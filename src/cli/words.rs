@@ -74,6 +74,12 @@ pub(crate) fn number(count: u64) -> String {
     grouped
 }
 
+/// So many things of a kind: `1 task`, `1 234 tasks`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", number(count))
+}
+
 /// A rate a second: `12 345`, `0.5`, or `0`.
 pub(crate) fn rate(per_second: f64) -> String {
     if per_second <= 0.0 {
@@ -124,6 +130,8 @@ mod tests {
             ]
         );
         assert_eq!([0.0, 0.44, 12_345.6].map(rate), ["0", "0.4", "12 346"]);
+        let counts = [0, 1, 1_234].map(|count| counted(count, "task"));
+        assert_eq!(counts, ["0 tasks", "1 task", "1 234 tasks"]);
     }
 
     #[test]

@@ -52,10 +52,13 @@ pub struct PoisonJob {
     pub total: u64,
     /// Everything up to this one has been looked at.
     pub cursor: Option<TaskId>,
-    /// Tasks that it has changed. Those that left poison meanwhile by another hand are not among them.
+    /// Tasks that it has changed. Those that left poison meanwhile by another hand are not among them, nor those of a step
+    /// that a crash cut off behind them.
     pub changed: u64,
     /// When it was over.
     pub ended: Option<QueueMs>,
+    /// It ended because somebody stopped it: what it had not come to was left as it was.
+    pub stopped: bool,
 }
 
 /// Jobs that run, and the last of those that are over.

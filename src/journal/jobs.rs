@@ -13,6 +13,7 @@ const PURGE_WITH_KEYS: u8 = 2;
 const HAS_ROUTE: u8 = 1;
 const HAS_CURSOR: u8 = 2;
 const HAS_ENDED: u8 = 4;
+const STOPPED: u8 = 8;
 
 /// At most [`super::limits::BASE_JOB_BYTES`].
 pub(super) fn put(out: &mut Vec<u8>, job: &PoisonJob) {
@@ -29,7 +30,8 @@ pub(super) fn put(out: &mut Vec<u8>, job: &PoisonJob) {
     let has_route = job.route.map_or(0, |_| HAS_ROUTE);
     let has_cursor = job.cursor.map_or(0, |_| HAS_CURSOR);
     let has_ended = job.ended.map_or(0, |_| HAS_ENDED);
-    out.put_u8(has_route | has_cursor | has_ended);
+    let stopped = if job.stopped { STOPPED } else { 0 };
+    out.put_u8(has_route | has_cursor | has_ended | stopped);
     if let Some(route) = job.route {
         out.put_u32(route.0);
     }
@@ -56,7 +58,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<PoisonJob, DecodeError> {
     let begun = QueueMs(reader.u64()?);
     let (total, changed) = (reader.u64()?, reader.u64()?);
     let flags = reader.u8()?;
-    if flags & !(HAS_ROUTE | HAS_CURSOR | HAS_ENDED) != 0 {
+    if flags & !(HAS_ROUTE | HAS_CURSOR | HAS_ENDED | STOPPED) != 0 {
         return Err(DecodeError::Value {
             field: "set of a job's fields",
             value: flags,
@@ -83,5 +85,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<PoisonJob, DecodeError> {
         cursor,
         changed,
         ended,
+        stopped: flags & STOPPED != 0,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{DeliveryId, Epoch, Refusal, TaskId};
+use crate::core::{DeliveryId, Epoch, JobId, Refusal, TaskId};
 
 use super::log::{self, LogFailure};
 use super::options::QueueOptionsError;
@@ -186,6 +186,9 @@ pub enum LeaseError {
     /// As many jobs run as may; nothing was changed.
     #[error("as many jobs run already as may: wait for one of them to end")]
     TooManyJobs,
+    /// No such job, or nobody remembers it; nothing was changed.
+    #[error("there is no job {0}, or it was over long ago")]
+    UnknownJob(JobId),
     /// The queue is closed; nothing was changed. A lease that was open then went back by itself.
     #[error("the queue is closed")]
     Closed,
@@ -214,6 +217,7 @@ impl From<Refusal> for LeaseError {
             Refusal::Stale { delivery, current } => Self::Stale { delivery, current },
             Refusal::NotThere { id, wanted } => Self::NotThere { id, wanted },
             Refusal::TooManyJobs => Self::TooManyJobs,
+            Refusal::UnknownJob(id) => Self::UnknownJob(id),
             Refusal::UnknownRoute(route) => Self::UnknownRoute(format!("number {}", route.0)),
             Refusal::BadRoute(why) => Self::UnknownRoute(why.to_owned()),
             Refusal::KeyConflict { .. } | Refusal::DeadlinePassed => {

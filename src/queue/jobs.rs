@@ -22,10 +22,13 @@ pub struct JobStatus {
     pub begun: Wall,
     /// Tasks that were in poison then.
     pub total: u64,
-    /// Tasks that it has changed, durably.
+    /// Tasks that it has changed, durably: at least so many. After a power cut in the middle of a step it may have changed up
+    /// to 256 more, which are then as it wants them and not counted.
     pub changed: u64,
     /// When it was over.
     pub ended: Option<Wall>,
+    /// It ended because somebody stopped it.
+    pub stopped: bool,
 }
 
 fn told(core: &Core, job: &PoisonJob, now: Now, wall: Wall) -> JobStatus {
@@ -39,6 +42,7 @@ fn told(core: &Core, job: &PoisonJob, now: Now, wall: Wall) -> JobStatus {
         total: job.total,
         changed: job.changed,
         ended: job.ended.map(|at| to_wall(at, now, wall)),
+        stopped: job.stopped,
     }
 }
 
@@ -71,6 +75,27 @@ impl<T> SafeTaskQueue<T> {
         let begun = begun.await.map_err(LeaseError::InDoubt)?;
         engine.jobs.notify_one();
         begun
+    }
+
+    /// Ends a job where it stands, durably: what it has not come to stays as it is. It says so among [`SafeTaskQueue::jobs`].
+    /// One that is over already is left alone, and returned as it ended.
+    ///
+    /// # Errors
+    /// [`LeaseError::UnknownJob`]; [`LeaseError::Closed`], or [`LeaseError::InDoubt`] when the log fails meanwhile.
+    pub async fn stop_job(&self, id: JobId) -> Result<JobStatus, LeaseError> {
+        let engine = &self.owner.engine;
+        let wall = engine.env.clock.wall();
+        let stopped = engine.durably(|core, now| {
+            if core.stage == QueueStage::Closed {
+                return Err(LeaseError::Closed);
+            }
+            core.run(now, Input::StopJob { id }, &[])?;
+            let job = core.state.job(id).expect("it was found");
+            Ok(told(core, job, now, wall))
+        });
+        let stopped = stopped.await.map_err(LeaseError::InDoubt)?;
+        engine.job_news.notify_waiters();
+        stopped
     }
 
     /// The jobs that run and the last of those that are over, oldest first, as far as they have come durably.

@@ -11,7 +11,7 @@ use super::ServerOptions;
 use super::convert;
 use super::gather::Gatherer;
 use super::story;
-use crate::core::{JobKind, Seq, TaskId, TaskState};
+use crate::core::{JobId, JobKind, Seq, TaskId, TaskState};
 use crate::env::Env;
 use crate::listening::RequestCharge;
 use crate::queue::{Command, Heard, LeaseError, RouteMove, SafeTaskQueue};
@@ -314,6 +314,17 @@ impl Admin for AdminService {
             )));
         }
         Ok(Response::new(v1::ListPoisonJobsReply { jobs }))
+    }
+
+    async fn stop_poison_job(
+        &self,
+        request: Request<v1::StopPoisonJobRequest>,
+    ) -> Result<Response<v1::PoisonJob>, Status> {
+        let id = JobId(request.into_inner().id);
+        let job = self.queue.stop_job(id).await;
+        let job = job.map_err(|error| convert::status(&error))?;
+        tracing::warn!(job = %job.id, changed = job.changed, "stopped by an operator");
+        Ok(Response::new(convert::job(&job)))
     }
 
     async fn pause_route(

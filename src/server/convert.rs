@@ -92,6 +92,7 @@ pub(super) fn job(job: &JobStatus) -> v1::PoisonJob {
         total: job.total,
         changed: job.changed,
         ended_unix_ms: job.ended.map_or(0, Wall::unix_ms),
+        stopped: job.stopped,
     }
 }
 
@@ -112,7 +113,9 @@ pub(super) fn lifecycle_event(event: &LifecycleEvent) -> v1::LifecycleEvent {
 pub(super) fn status(error: &LeaseError) -> Status {
     let text = error.to_string();
     match error {
-        LeaseError::UnknownRoute(_) | LeaseError::NotThere { .. } => Status::not_found(text),
+        LeaseError::UnknownRoute(_) | LeaseError::UnknownJob(_) | LeaseError::NotThere { .. } => {
+            Status::not_found(text)
+        }
         LeaseError::Stale { .. } => Status::failed_precondition(text),
         LeaseError::TooManyJobs => Status::resource_exhausted(text),
         LeaseError::Closed => Status::unavailable(text),

@@ -89,7 +89,7 @@ impl Refused {
             Refusal::DeadlinePassed => Self::DeadlinePassed,
             Refusal::NotThere { .. } => Self::NotThere,
             Refusal::UnknownRoute(_) | Refusal::BadRoute(_) => Self::UnknownRoute,
-            Refusal::TooManyJobs => unreachable!("the model begins none"),
+            Refusal::TooManyJobs | Refusal::UnknownJob(_) => unreachable!("the model begins none"),
         }
     }
 }

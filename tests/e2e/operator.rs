@@ -1,5 +1,6 @@
 //! `status`, `explain` and `poison` beside an endpoint that refuses some commands.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::endpoint::Endpoint;
@@ -229,4 +230,49 @@ fn a_requeue_of_all_goes_on_over_a_kill_and_takes_each_task_once() {
         }
     }
     panic!("each of the jobs was over before its bridge was killed");
+}
+
+/// Who looked on at a requeue of everything went away, and then somebody wanted to stop it.
+#[test]
+fn a_job_outlives_its_client_and_can_be_stopped_for_good() {
+    const TASKS: u64 = 20_000;
+    // Nobody listens: what is too old goes to poison, and what is requeued gets there again.
+    let house = House::with("", "max_age = \"1s\"", "");
+    let bridge = house.ready_bridge();
+    let file = house.numbers(TASKS);
+    house.enqueue(&file, &[]).end().with(0);
+    // A quick machine may be through with it before anybody can say a word.
+    let stopped = (0..50).find_map(|_| {
+        until("all are in poison", || house.route()["poison"] == TASKS);
+        let mut client = house.start("requeue", house.command(&["poison", "requeue", "--all"]));
+        client.until_it_says("goes on in the bridge");
+        client.signal(Signal::INT);
+        let ended = client.end();
+        let id = jobs(&house, &[]).pop().expect("one was begun")["job"].to_string();
+        if ended.code == Some(130) {
+            let how = format!("`leasebridge poison jobs stop {id}` stops it");
+            assert!(ended.stderr.contains(&how), "{ended:#?}");
+        }
+        let told = house.cli(&["poison", "jobs", "stop", &id]).with(0);
+        let job = jobs(&house, &[&id]).remove(0);
+        let is_stopped = job["stopped"] == true;
+        assert_eq!(told.stdout.contains("stopped"), is_stopped, "{told:#?}");
+        (ended.code == Some(130) && is_stopped).then_some((id, job))
+    });
+    let (id, job) = stopped.expect("one of them was still running");
+    assert!(job["changed"].as_u64() < Some(TASKS), "{job}");
+    assert_eq!(job["total"], TASKS, "{job}");
+    bridge.kill();
+    let _bridge = house.ready_bridge();
+    assert_eq!(jobs(&house, &[&id])[0]["changed"], job["changed"]);
+    assert_eq!(jobs(&house, &[&id])[0]["stopped"], true);
+    house.cli(&["poison", "jobs", "stop", "99"]).with(4);
+}
+
+/// What `poison jobs --json` prints.
+fn jobs(house: &House, more: &[&str]) -> Vec<Value> {
+    let args = [&["poison", "jobs", "--json"], more].concat();
+    let listed = house.cli(&args).with(0).stdout;
+    let parse = |line| serde_json::from_str(line).expect("JSON");
+    listed.lines().map(parse).collect()
 }

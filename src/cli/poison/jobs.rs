@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use leasebridge::wire::v1;
 use serde_json::{Value, json};
@@ -22,7 +22,10 @@ const GLANCE: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct JobsArgs {
+    #[command(subcommand)]
+    action: Option<JobsAction>,
     /// Only this one
     #[arg(value_name = "JOB")]
     id: Option<u32>,
@@ -36,8 +39,35 @@ pub(super) struct JobsArgs {
     bridge: BridgeArgs,
 }
 
-/// Shows the jobs, or waits for one.
+#[derive(Debug, Subcommand)]
+enum JobsAction {
+    /// End a job where it stands: what it has not come to stays in poison, and it stays listed as stopped
+    Stop(StopArgs),
+}
+
+#[derive(Debug, Args)]
+struct StopArgs {
+    /// Its number, as `poison jobs` lists it
+    #[arg(value_name = "JOB")]
+    id: u32,
+    #[command(flatten)]
+    bridge: BridgeArgs,
+}
+
+async fn stop(args: &StopArgs, context: &Context) -> CommandResult {
+    let operator = Operator::new(&args.bridge, context);
+    let mut admin = operator.admin.clone();
+    let request = v1::StopPoisonJobRequest { id: args.id };
+    let job = operator.ask(admin.stop_poison_job(request)).await?;
+    out::print(&ended(&job))?;
+    Ok(Exit::Done)
+}
+
+/// Shows the jobs, stops one, or waits for one.
 pub(super) async fn run(args: &JobsArgs, context: &Context) -> CommandResult {
+    if let Some(JobsAction::Stop(args)) = &args.action {
+        return stop(args, context).await;
+    }
     let operator = Operator::new(&args.bridge, context);
     let jobs = asked(&operator, args.id.unwrap_or_default()).await?;
     if let (true, [job]) = (args.wait, &*jobs) {
@@ -70,7 +100,8 @@ fn goes_on(job: &v1::PoisonJob) -> String {
         id, changed, total, ..
     } = job;
     format!(
-        "job {id} goes on in the bridge, {} of {} so far; `leasebridge poison jobs {id}` shows it",
+        "job {id} goes on in the bridge, {} of {} so far; `leasebridge poison jobs {id}` shows it, \
+         `leasebridge poison jobs stop {id}` stops it",
         words::number(*changed),
         words::number(*total)
     )
@@ -120,13 +151,25 @@ pub(super) async fn follow(
         }
     }
     bar.finish_and_clear();
+    out::print(&ended(&job))?;
+    Ok(match job.stopped {
+        true => Exit::Partly,
+        false => Exit::Done,
+    })
+}
+
+/// What a job that is over came to.
+fn ended(job: &v1::PoisonJob) -> String {
     let verb = match &*job.kind {
         "requeue" => "requeued",
         _ => "purged",
     };
-    let changed = words::number(job.changed);
-    out::print(&format!("{verb} {changed} tasks (job {})", job.id))?;
-    Ok(Exit::Done)
+    let changed = words::counted(job.changed, "task");
+    let how = match job.stopped {
+        true => format!(", stopped; {} were in poison", words::number(job.total)),
+        false => String::new(),
+    };
+    format!("{verb} {changed} (job {}{how})", job.id)
 }
 
 fn progress(total: u64) -> ProgressBar {
@@ -142,9 +185,10 @@ fn progress(total: u64) -> ProgressBar {
 }
 
 fn state(job: &v1::PoisonJob) -> &'static str {
-    match job.ended_unix_ms {
-        0 => "runs",
-        _ => "over",
+    match (job.ended_unix_ms, job.stopped) {
+        (0, _) => "runs",
+        (_, false) => "over",
+        (_, true) => "stopped",
     }
 }
 
@@ -194,6 +238,7 @@ fn to_json(job: &v1::PoisonJob) -> Value {
         "total": job.total,
         "changed": job.changed,
         "ended_unix_ms": job.ended_unix_ms,
+        "stopped": job.stopped,
     })
 }
 
@@ -211,6 +256,13 @@ mod tests {
             total: 3,
             changed: 3,
             ended_unix_ms: 1_700_000_000_500,
+            stopped: false,
+        };
+        let stopped = v1::PoisonJob {
+            id: 3,
+            changed: 1,
+            stopped: true,
+            ..over.clone()
         };
         let runs = v1::PoisonJob {
             id: 2,
@@ -220,7 +272,10 @@ mod tests {
             changed: 51_712,
             ..Default::default()
         };
-        let shown = list_text(&[over, runs.clone()], &Terminal::default());
-        insta::assert_snapshot!([shown, goes_on(&runs)].join("\n\n"));
+        let jobs = [over, runs, stopped];
+        let shown = list_text(&jobs, &Terminal::default());
+        let [over, runs, stopped] = jobs;
+        let ends = [goes_on(&runs), ended(&over), ended(&stopped)];
+        insta::assert_snapshot!([shown, ends.join("\n")].join("\n\n"));
     }
 }

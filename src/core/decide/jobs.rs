@@ -33,6 +33,7 @@ pub(super) fn begin(
         cursor: None,
         changed: 0,
         ended: (total == 0).then_some(begun),
+        stopped: false,
     }));
     Ok(Reply::Job(id))
 }
@@ -68,6 +69,20 @@ pub(super) fn step(
         cursor,
         changed,
         ended: (!page.more).then_some(at),
+        ..*job
+    }));
+    Ok(Reply::Changed)
+}
+
+/// Ends a job where it stands. One that is over already stays as it is.
+pub(super) fn stop(state: &QueueState, now: Now, id: JobId, out: &mut Vec<Event>) -> Decided {
+    let job = state.jobs.get(id).ok_or(Refusal::UnknownJob(id))?;
+    if job.ended.is_some() {
+        return Ok(Reply::Unchanged);
+    }
+    out.push(Event::Job(PoisonJob {
+        ended: Some(now.queue.max(state.at)),
+        stopped: true,
         ..*job
     }));
     Ok(Reply::Changed)

@@ -113,6 +113,11 @@ pub enum Input<'a> {
         /// About so many tasks.
         limit: usize,
     },
+    /// End a job that runs where it stands.
+    StopJob {
+        /// The job.
+        id: JobId,
+    },
     /// A leased task leaves by a drain.
     DrainOut {
         /// The lease under which it was drained.
@@ -297,6 +302,9 @@ pub enum Refusal {
     /// As many jobs run as may.
     #[error("as many jobs run already as may: wait for one of them to end")]
     TooManyJobs,
+    /// No such job, or nobody remembers it.
+    #[error("there is no job {0}, or it was over long ago")]
+    UnknownJob(JobId),
     /// No such route.
     #[error("there is no route number {}", .0.0)]
     UnknownRoute(RouteId),
@@ -357,6 +365,7 @@ pub fn decide(
         Input::SetClock { at, ahead } => Ok(clock::set(state, now, (at, ahead), out)),
         Input::BeginJob { kind, route } => jobs::begin(state, now, (kind, route), out),
         Input::StepJob { id, limit } => jobs::step(state, now, (id, limit), out),
+        Input::StopJob { id } => jobs::stop(state, now, id, out),
         Input::DrainOut { delivery } => operate::drain_out(state, now, delivery, out),
         Input::Reroute { id, to } => operate::reroute(state, id, to, out),
         Input::Restore { image } => operate::restore(state, policy, now, image, out),

@@ -231,10 +231,10 @@ fn job() -> impl Strategy<Value = PoisonJob> {
         Just(JobKind::Requeue),
         any::<bool>().prop_map(|release_key| JobKind::Purge { release_key }),
     ];
-    let facts = (any::<(u32, u64, u64)>(), kind, queue_ms());
+    let facts = (any::<(u32, u64, u64, bool)>(), kind, queue_ms());
     let route = option::of(any::<u32>());
     (facts, route, option::of(task_id()), option::of(queue_ms())).prop_map(
-        |(((id, total, changed), kind, begun), route, cursor, ended)| PoisonJob {
+        |(((id, total, changed, stopped), kind, begun), route, cursor, ended)| PoisonJob {
             id: JobId(id),
             kind,
             route: route.map(RouteId),
@@ -243,6 +243,7 @@ fn job() -> impl Strategy<Value = PoisonJob> {
             cursor,
             changed,
             ended,
+            stopped,
         },
     )
 }

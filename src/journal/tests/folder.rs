@@ -46,6 +46,7 @@ fn a_job(number: usize) -> PoisonJob {
         cursor: (number == 1).then_some(TaskId::default()),
         changed: number,
         ended: (number == 2).then_some(QueueMs(9)),
+        stopped: number == 2,
     }
 }
 

@@ -165,6 +165,7 @@ fn one_of_each() -> Vec<(Event, &'static [u8])> {
             cursor: Some(id),
             changed: 0x0203,
             ended: Some(at),
+            stopped: false,
         })),
         plain(Event::ClockSet {
             at,

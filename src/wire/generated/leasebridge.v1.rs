@@ -1868,7 +1868,8 @@ pub struct PoisonJob {
     pub route: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
     pub begun_unix_ms: u64,
-    /// Tasks that were in poison then, and those that were changed so far.
+    /// Tasks that were in poison then, and those that were changed so far: at least so many. After a power cut up to 256 more
+    /// may have been changed.
     #[prost(uint64, tag = "5")]
     pub total: u64,
     #[prost(uint64, tag = "6")]
@@ -1876,6 +1877,14 @@ pub struct PoisonJob {
     /// 0 while it runs.
     #[prost(uint64, tag = "7")]
     pub ended_unix_ms: u64,
+    /// It ended because somebody stopped it.
+    #[prost(bool, tag = "8")]
+    pub stopped: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopPoisonJobRequest {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListPoisonJobsRequest {
@@ -2172,6 +2181,28 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("leasebridge.v1.Admin", "ListPoisonJobs"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends such a job where it stands: what it has not come to stays as it is. Answers with the job.
+        pub async fn stop_poison_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopPoisonJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PoisonJob>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/leasebridge.v1.Admin/StopPoisonJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("leasebridge.v1.Admin", "StopPoisonJob"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn pause_route(
             &mut self,
             request: impl tonic::IntoRequest<super::RouteRequest>,
@@ -2333,6 +2364,11 @@ pub mod admin_server {
             tonic::Response<super::ListPoisonJobsReply>,
             tonic::Status,
         >;
+        /// Ends such a job where it stands: what it has not come to stays as it is. Answers with the job.
+        async fn stop_poison_job(
+            &self,
+            request: tonic::Request<super::StopPoisonJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::PoisonJob>, tonic::Status>;
         async fn pause_route(
             &self,
             request: tonic::Request<super::RouteRequest>,
@@ -2688,6 +2724,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPoisonJobsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/leasebridge.v1.Admin/StopPoisonJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopPoisonJobSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StopPoisonJobRequest>
+                    for StopPoisonJobSvc<T> {
+                        type Response = super::PoisonJob;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopPoisonJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::stop_poison_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopPoisonJobSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -163,6 +163,7 @@ fn job_json(job: &PoisonJob) -> Value {
         "cursor": job.cursor.map(|id| id.to_string()),
         "changed": job.changed,
         "ended": job.ended.map(|at| at.0),
+        "stopped": job.stopped,
     })
 }
 
