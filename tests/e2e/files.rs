@@ -87,7 +87,7 @@ fn files_that_may_not_grow_are_a_full_disk() {
     house.enqueue(&file, &[]).end().with(0);
     receiver.until_it_says("File too large");
     assert!(receiver.runs(), "it waits for room");
-    drop(receiver);
+    receiver.kill();
     let _receiver = house.receiver();
     until("everything is executed", || {
         house.executed().commands.len() == 20_000
