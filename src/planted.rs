@@ -156,6 +156,12 @@ catalogue! {
         "a failed command ends the loop that delivers its route",
     NextLinkWaits = "next_link_waits" in "bridge":
         "a link that drains is run to its end, and the next one is made then",
+    PatienceFromQueued = "patience_from_queued" in "bridge":
+        "a sign is waited for from when the frame was queued, however long it takes on its way",
+    WindowBytesIgnored = "window_bytes_ignored" in "bridge":
+        "what is on its way is counted in commands alone, however large they are",
+    WhoFitsGoesFirst = "who_fits_goes_first" in "bridge":
+        "room on a link is for whoever fits into it, so that a large command waits for as long as small ones come",
     WithdrawnStillWritten = "withdrawn_still_written" in "wire":
         "a frame that was taken back stays in the outbox and is written all the same",
     SilenceHasNoEnd = "silence_has_no_end" in "listening":
@@ -180,6 +186,8 @@ catalogue! {
         "the bridge is answered while the effect is still on its way to the disk",
     FullInboxIsTheEnd = "full_inbox_is_the_end" in "receiver":
         "a disk without room for the inbox's next lines is taken for a failed one",
+    ReceivedToldToNobody = "received_told_to_nobody" in "receiver":
+        "bytes that have arrived are noted as told to the bridge, whether there was a frame to tell it or not",
     LastLinesNotRewritten = "last_lines_not_rewritten" in "receiver":
         "an effect file is believed as the page cache has it after a sync that failed",
 }

@@ -73,6 +73,8 @@ enum SendingEnd {
     Held(String),
     /// The command's own deadline has passed.
     Expired,
+    /// It would arrive after the end of its lease. The link goes on: another one would carry it no sooner.
+    TooLate(String),
     /// The lease was lost.
     LeaseLost,
     /// The time to drain is over.

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use super::counters::LinkCounters;
 use super::limits::{HOLD_PARTS, PROBE_BYTES, PROBES_MAX, WINDOW_BYTES_UNTOLD_MAX};
-use super::waiters::{Ask, Key, NotAsked, PendingQuestion, Waiters, WindowLimits};
+use super::waiters::{Ask, Key, NotAsked, PendingQuestion, RoomTurn, Waiters, WindowLimits};
 use crate::core::event::TransportKind;
 use crate::core::{DeliveryId, IdRange, SendNumber, TaskId};
 use crate::env::{Clock, Mono};
@@ -220,22 +220,23 @@ impl Link {
         self.heart.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits until the outbox has room for a command of so many bytes, and they may be on their way, or the link is
-    /// closed. Cancel safe.
+    /// Waits until the outbox has room for a command of so many bytes, nobody else waits to send one, and they may be on
+    /// their way, or the link is closed. Cancel safe.
     pub(super) async fn room(&self, bytes: usize) {
         self.sender.room().await;
         self.waiters.byte_room(bytes).await;
     }
 
-    /// Waits until one more command of so many bytes may be sent or the link is dead. Cancel safe.
-    pub(super) async fn window(&self, bytes: usize) {
-        self.waiters.room(bytes).await;
+    /// Waits, behind those that wait already, until one more command of so many bytes may be sent or the link is dead.
+    /// Cancel safe, but for the place among those that wait.
+    pub(super) async fn window(&self, bytes: usize) -> RoomTurn<'_> {
+        self.waiters.room(bytes).await
     }
 
-    /// Whether one more command of so many bytes may be sent now.
+    /// Whether one more command of so many bytes may be sent now by somebody who has not waited.
     ///
     /// # Errors
-    /// [`NotAsked`]: what is full.
+    /// [`NotAsked`]: what is full, or that others wait.
     pub(super) fn has_window(&self, bytes: usize) -> Result<(), NotAsked> {
         self.waiters.has_room(bytes)
     }

@@ -67,6 +67,10 @@ impl Patience {
         ticket: Option<Ticket>,
         now: Mono,
     ) -> Option<Duration> {
+        if planted!(Bug::PatienceFromQueued) {
+            let wait = (self.from + self.limit).saturating_since(now);
+            return (!wait.is_zero()).then_some(wait);
+        }
         self.left = self.left.or_else(|| link.left_at(ticket?));
         let due = match self.left {
             Some(left) => left.max(self.from).saturating_add(self.limit),

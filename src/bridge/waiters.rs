@@ -6,10 +6,12 @@
 //! too. When the link dies each waiter learns whether its frame had certainly never left.
 //!
 //! What is in flight is bounded twice: in commands, until they are answered, and in bytes, until the endpoint is known
-//! to have received them. One frame always passes when nothing is on its way.
+//! to have received them. One frame always passes when nothing is on its way. Who finds no room waits for it in [`turn`].
 //!
 //! Invariants: at most `in_flight_max` sends have an entry; an entry is answered once; after the end
 //! nothing is added.
+
+mod turn;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -17,13 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::result::TaskResult;
 use crate::core::{DeliveryId, Epoch, SendNumber, TaskId};
 use crate::env::Mono;
 use crate::wire::v1::frame::Kind;
 use crate::wire::{Fate, FrameSender, HandlerError, NotSent, Ticket};
+
+pub(super) use turn::RoomTurn;
 
 /// What the endpoint was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +92,9 @@ pub(super) enum NotAsked {
     /// As many bytes are on their way as may be.
     #[error("not sent: as many bytes are on their way as may be")]
     Bytes,
+    /// There is room, and others have waited for it for longer.
+    #[error("not sent: others wait for room on the link")]
+    Turn,
 }
 
 /// How an answer was received.
@@ -140,8 +147,10 @@ pub(super) struct WindowLimits {
 pub(super) struct Waiters {
     table: Mutex<Table>,
     sender: FrameSender,
-    /// Told whenever a send has left the table or the link has died.
+    /// Told whenever a send has left the table, somebody has had his turn, or the link has died.
     changed: Notify,
+    /// Held by whoever is first of those that wait for room; the others stand behind him in order.
+    turns: Semaphore,
 }
 
 impl Waiters {
@@ -157,6 +166,7 @@ impl Waiters {
             }),
             sender,
             changed: Notify::new(),
+            turns: Semaphore::new(1),
         })
     }
 
@@ -207,12 +217,16 @@ impl Waiters {
         })
     }
 
-    /// Whether another send of so many bytes may be asked now.
+    /// Whether another send of so many bytes may be asked now by somebody who has not waited.
     ///
     /// # Errors
-    /// [`NotAsked`]: what is full.
+    /// [`NotAsked`]: what is full, or that others wait.
     pub(super) fn has_room(&self, bytes: usize) -> Result<(), NotAsked> {
-        self.look_for_room(&self.lock(), bytes)
+        self.look_for_room(&self.lock(), bytes)?;
+        match self.is_waited_for() {
+            true => Err(NotAsked::Turn),
+            false => Ok(()),
+        }
     }
 
     fn look_for_room(&self, table: &Table, bytes: usize) -> Result<(), NotAsked> {
@@ -227,7 +241,7 @@ impl Waiters {
         } = table.limits;
         let (on_way, in_time) = self.sender.on_way(span);
         // One always passes: what it takes nobody knows before it was tried.
-        if on_way == 0 {
+        if on_way == 0 || planted!(Bug::WindowBytesIgnored) {
             return Ok(());
         }
         let in_time = on_way.saturating_add(bytes) <= in_time;
@@ -237,18 +251,11 @@ impl Waiters {
         }
     }
 
-    /// Waits until another send of so many bytes may be asked, or none any more. Cancel safe.
-    pub(super) async fn room(&self, bytes: usize) {
-        self.until(|table| match self.look_for_room(table, bytes) {
-            Ok(()) | Err(NotAsked::Link(_)) => true,
-            Err(NotAsked::Window | NotAsked::Bytes) => false,
-        })
-        .await;
-    }
-
-    /// Waits until so many bytes more may be on their way or the link is dead. Cancel safe.
+    /// Waits until nobody else waits for room and so many bytes more may be on their way, or the link is dead. Cancel
+    /// safe.
     pub(super) async fn byte_room(&self, bytes: usize) {
-        self.until(|table| self.look_for_room(table, bytes) != Err(NotAsked::Bytes))
+        let has_room = |table: &_| self.look_for_room(table, bytes) != Err(NotAsked::Bytes);
+        self.until(|table| !self.is_waited_for() && has_room(table))
             .await;
     }
 

@@ -60,14 +60,18 @@ impl LineRule {
             .iter()
             .map(|op| Some((op.id, body(&op.kind)?)))
             .collect();
-        let (bodies, true) = (bodies?, plan.faults.is_empty()) else {
+        let routes = &plan.topology.routes;
+        // A transport that is no part of the core dies when the workload stops, with what is on its way over it.
+        let core = plan.liveness.transports;
+        let lives = |of: &Transports| core == Transports::Both || core == *of;
+        let all_live = routes.iter().all(|route| lives(&route.transports));
+        let (bodies, true) = (bodies?, plan.faults.is_empty() && all_live) else {
             return None;
         };
         let round_trip = Micros(2 * delay.0);
         let on_line = u64::from(bytes_per_s) * round_trip.0 / 1_000_000;
         let smallest = bodies.values().copied().min().unwrap_or(0);
         let places = smallest.saturating_mul(u64::from(window));
-        let routes = &plan.topology.routes;
         let by_grpc = routes
             .iter()
             .any(|route| route.transports == Transports::Grpc);

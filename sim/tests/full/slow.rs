@@ -118,3 +118,22 @@ fn more_than_arrives_while_a_lease_may_be_held() {
         goes_well(&plan);
     }
 }
+
+/// The transport that dies when the workload stops is no fault of the plan's, and nothing is promised of what is on its way
+/// over it. A run was called broken for that.
+#[test]
+fn nothing_is_promised_of_a_line_over_a_transport_that_dies() {
+    let mut plan = corner(1, KIB, KBIT_64, 20);
+    let is_judged = |plan: &Plan| Rules::of_plan(plan).line.is_some();
+    for (of, core, judged) in [
+        (Transports::Both, Transports::Both, true),
+        (Transports::Socket, Transports::Both, true),
+        (Transports::Socket, Transports::Socket, true),
+        (Transports::Socket, Transports::Grpc, false),
+        (Transports::Both, Transports::Socket, false),
+    ] {
+        plan.topology.routes[0].transports = of;
+        plan.liveness.transports = core;
+        assert_eq!(is_judged(&plan), judged, "{of:?} {core:?}");
+    }
+}

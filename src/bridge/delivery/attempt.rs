@@ -280,6 +280,11 @@ impl<'a> DeliveryAttempt<'a> {
             }
             // Given back unsent, the queue finds it expired itself.
             SendingEnd::Expired => (AttemptVerdict::Released, Evidence::None),
+            SendingEnd::TooLate(why) if doubtful => (in_doubt(why), Evidence::None),
+            SendingEnd::TooLate(why) => (
+                AttemptVerdict::Failed(Failure::NotSent(why)),
+                Evidence::None,
+            ),
             SendingEnd::Panicked(why) => {
                 let task = self.lease.id();
                 tracing::error!(route = %self.route.options.name, %task, why, "a delivery panicked");

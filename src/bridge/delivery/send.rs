@@ -1,6 +1,7 @@
 //! One send of an attempt: queued on a link, then listened to.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,32 +184,61 @@ impl DeliveryAttempt<'_> {
         scope: &Context,
         patience: Duration,
     ) -> Result<(PendingQuestion, Mono), Unanswered> {
-        let (number, mut now) = {
+        let (number, now) = {
             let mut progress = self.progress();
             (progress.sends.saturating_add(1), progress.starts.take())
         };
         let send = SendNumber::new(number).expect("sends are limited far below");
+        let full = match link.has_window(self.lease.value().body.len()) {
+            Ok(()) => match self.ask_now(link, scope, send, now) {
+                Ok(asked) => return Ok(asked),
+                Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
+                Err(NotAskedNow::Full(full)) => full,
+            },
+            Err(closed @ NotAsked::Link(_)) => {
+                let (why, silent) = (closed.to_string(), false);
+                return Err(Unanswered::NeverSent { why, silent });
+            }
+            Err(full) => full,
+        };
+        reached!(Site::WindowWaited);
+        Box::pin(self.ask_in_turn(link, scope, send, patience, full)).await
+    }
+
+    /// The same for one that has to wait: for as long as the link goes on, and so much longer.
+    async fn ask_in_turn(
+        &self,
+        link: &Arc<Link>,
+        scope: &Context,
+        send: SendNumber,
+        patience: Duration,
+        mut full: NotAsked,
+    ) -> Result<(PendingQuestion, Mono), Unanswered> {
+        let clock = &*self.route.env.clock;
         let bytes = self.lease.value().body.len();
+        let mut patience = Patience::new(link, clock.now(), patience, patience);
+        let mut wait = patience.at_first();
         loop {
-            let full = match link.has_window(bytes) {
-                Ok(()) => match self.ask_now(link, scope, send, now) {
-                    Ok(asked) => return Ok(asked),
-                    Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
-                    Err(NotAskedNow::Full(full)) => full,
-                },
-                Err(closed @ NotAsked::Link(_)) => {
-                    let (why, silent) = (closed.to_string(), false);
-                    return Err(Unanswered::NeverSent { why, silent });
+            // Waited for in one piece, however often it is looked up whether the link goes on: else the place is lost.
+            let mut window = pin!(link.window(bytes));
+            let turn = loop {
+                if let Ok(turn) = timeout(clock, wait, window.as_mut()).await {
+                    break turn;
                 }
-                Err(full) => full,
+                match patience.goes_on(link, None, clock.now()) {
+                    Some(more) => wait = more,
+                    None => {
+                        let (why, silent) = (full.to_string(), false);
+                        return Err(Unanswered::NeverSent { why, silent });
+                    }
+                }
             };
-            reached!(Site::WindowWaited);
-            now = None;
-            if !Box::pin(self.window(link, bytes, patience)).await {
-                return Err(Unanswered::NeverSent {
-                    why: full.to_string(),
-                    silent: false,
-                });
+            let asked = self.ask_now(link, scope, send, None);
+            drop(turn);
+            match asked {
+                Ok(asked) => return Ok(asked),
+                Err(NotAskedNow::Ended(unanswered)) => return Err(unanswered),
+                Err(NotAskedNow::Full(still)) => full = still,
             }
         }
     }
@@ -225,7 +255,7 @@ impl DeliveryAttempt<'_> {
             return Err(Unanswered::Stop(SendingEnd::Expired).into());
         }
         if let Some(why) = self.comes_too_late(link) {
-            return Err(Unanswered::NeverSent { why, silent: false }.into());
+            return Err(Unanswered::Stop(SendingEnd::TooLate(why)).into());
         }
         if !self.mark_sent() {
             return Err(Unanswered::Stop(SendingEnd::LeaseLost).into());
@@ -247,7 +277,9 @@ impl DeliveryAttempt<'_> {
                 progress.listening = Some(link.inbox_id());
                 Ok((pending, at))
             }
-            Err(full @ (NotAsked::Window | NotAsked::Bytes)) => Err(NotAskedNow::Full(full)),
+            Err(full @ (NotAsked::Window | NotAsked::Bytes | NotAsked::Turn)) => {
+                Err(NotAskedNow::Full(full))
+            }
             Err(NotAsked::Link(error @ NotSent::TooLong { .. })) => {
                 Err(Unanswered::Stop(SendingEnd::Unsendable(error.to_string())).into())
             }
@@ -272,22 +304,6 @@ impl DeliveryAttempt<'_> {
             reached!(Site::TooLateToSend);
             format!("not sent: it takes {takes:?} on its way, and its lease may be held for {left:?} more")
         })
-    }
-
-    /// Waits for room on `link`: for as long as it goes on, and so much longer. Whether there is any.
-    async fn window(&self, link: &Link, bytes: usize, patience: Duration) -> bool {
-        let clock = &*self.route.env.clock;
-        let mut patience = Patience::new(link, clock.now(), patience, patience);
-        let mut wait = patience.at_first();
-        loop {
-            if timeout(clock, wait, link.window(bytes)).await.is_ok() {
-                return true;
-            }
-            match patience.goes_on(link, None, clock.now()) {
-                Some(more) => wait = more,
-                None => return false,
-            }
-        }
     }
 
     /// Waits for what becomes of a send.

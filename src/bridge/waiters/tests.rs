@@ -243,7 +243,7 @@ async fn the_window_opens_for_those_who_wait_when_an_answer_comes() {
     assert!(poll!(room.as_mut()).is_pending());
     let asked = key(1, Ask::Execute);
     waiters.receive(Mono::default()).answer(asked, done());
-    room.await;
+    drop(room.await);
     // The answer is not taken yet, and still its place is free.
     let _second = execute(&waiters, 2);
     assert_eq!(first.next().await, Sign::Answer(done()));
@@ -282,4 +282,58 @@ async fn no_more_is_on_its_way_than_arrives_in_time() {
     assert!(waiters.has_room(1).is_err());
     waiters.sender.received(4 * BODY as u64, at(12));
     assert!(ask(4).is_ok(), "one always passes");
+}
+
+/// On a line of 64 kbit/s the largest commands found no room for as long as smaller ones came behind them, which took each
+/// byte that was freed, and were given up when their leases ended. (Seed 113 of `slow_line`.)
+#[tokio::test]
+async fn whoever_waits_for_room_has_it_before_those_that_come_later() {
+    let (waiters, mut source) = table(16);
+    waiters.sender.is_told();
+    let at = |secs| Mono::from_start(Duration::from_secs(secs));
+    let ask = |seq, bytes| {
+        let frame = Kind::Command(v1::Command {
+            body: vec![0; bytes].into(),
+            ..Default::default()
+        });
+        waiters.ask(key(seq, Ask::Execute), frame, at(0)).unwrap()
+    };
+    const LARGE: usize = 100 << 10;
+    let _first = ask(1, 64 << 10);
+    source.next().await.unwrap();
+    let mut large = pin!(waiters.room(LARGE));
+    assert!(poll!(large.as_mut()).is_pending());
+    let mut small = pin!(waiters.room(1));
+    assert!(poll!(small.as_mut()).is_pending(), "he stands behind");
+    let mut lane = pin!(waiters.byte_room(1));
+    assert!(poll!(lane.as_mut()).is_pending(), "nothing more is leased");
+    assert_eq!(waiters.has_room(1), Err(NotAsked::Turn));
+    waiters.sender.received(1 << 20, at(1));
+    waiters.changed.notify_waiters();
+    let turn = large.await;
+    assert!(poll!(small.as_mut()).is_pending(), "he has not asked yet");
+    let _large = ask(2, LARGE);
+    drop(turn);
+    source.next().await.unwrap();
+    waiters.sender.received(1 << 20, at(2));
+    waiters.changed.notify_waiters();
+    drop(small.await);
+    lane.await;
+    assert_eq!(waiters.has_room(1), Ok(()));
+}
+
+#[tokio::test]
+async fn whoever_no_longer_waits_keeps_nobody_waiting() {
+    let (waiters, _source) = table(1);
+    let _first = execute(&waiters, 1);
+    let mut second = pin!(waiters.room(1));
+    {
+        let mut gone = pin!(waiters.room(1));
+        assert!(poll!(gone.as_mut()).is_pending());
+        assert!(poll!(second.as_mut()).is_pending());
+    }
+    assert!(poll!(second.as_mut()).is_pending());
+    waiters.end();
+    drop(second.await);
+    assert!(!waiters.is_waited_for());
 }

@@ -40,3 +40,23 @@ fn what_takes_longer_than_its_bytes_is_rejected() {
     uncovered.line.as_mut().expect("it was set").covered = false;
     accepts(&slow, &uncovered, &[OutagesAreFree]);
 }
+
+#[test]
+fn a_doubt_or_a_second_send_is_rejected() {
+    let doubted = story().enqueued(1).granted(1, 1);
+    let doubted = doubted.ended("in doubt", 1, 1, ended("delayed").charged());
+    let rules = over_a_line(1_000);
+    rejects(
+        &doubted,
+        &rules,
+        OutagesAreFree,
+        &["`in doubt` after 1 sends"],
+    );
+    let again = story()
+        .enqueued(1)
+        .granted(1, 1)
+        .executing(1, 1)
+        .executed(1, 1);
+    let again = again.ended("done", 1, 1, ended("done").sent(2));
+    rejects(&again, &rules, OutagesAreFree, &["`done` after 2 sends"]);
+}
