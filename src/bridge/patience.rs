@@ -68,7 +68,8 @@ impl Patience {
         now: Mono,
     ) -> Option<Duration> {
         if planted!(Bug::PatienceFromQueued) {
-            let wait = (self.from + self.limit).saturating_since(now);
+            let due = self.from.saturating_add(self.limit);
+            let wait = due.saturating_since(now);
             return (!wait.is_zero()).then_some(wait);
         }
         self.left = self.left.or_else(|| link.left_at(ticket?));
