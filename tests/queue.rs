@@ -315,3 +315,39 @@ async fn waiting_leasers_and_late_callers_hear_of_the_close() {
     let late = queue.enqueue("x".into(), TaskOptions::default()).await;
     assert_eq!(late, Err(EnqueueError::Closed));
 }
+
+/// Seen once in some hundred restarts: the clock's task ran before the opening had been decided, and what the dead process
+/// held was "released", as if nobody could have executed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_dead_process_held_is_in_doubt_however_soon_the_next_one_looks_at_the_clock() {
+    const OPENINGS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(&dir).await;
+    let id = queue
+        .enqueue("x".into(), TaskOptions::default())
+        .await
+        .unwrap();
+    let held = queue.lease("default").await.unwrap();
+    // What a kill would leave: the lease is granted, and how it ended is told by nobody.
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
+    drop((held, queue));
+    for opening in 0..OPENINGS {
+        let dir = tempfile::tempdir().unwrap();
+        copy(killed.path(), dir.path());
+        let queue = open(&dir).await;
+        let explained = queue.explain(id.id).await.unwrap().unwrap();
+        let history = format!("{:?}", explained.history);
+        assert!(
+            history.contains("the bridge died"),
+            "opening {opening}: {history}"
+        );
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}

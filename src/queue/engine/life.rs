@@ -17,7 +17,8 @@ use super::tail::Tail;
 use super::told::Told;
 use super::waiting::Waiting;
 use super::{
-    Core, Engine, EngineEnd, QueueStage, admission, cache, drivers, jobs, reading, shares, time,
+    Core, Engine, EngineEnd, Promise, QueueStage, admission, cache, drivers, jobs, reading, shares,
+    time,
 };
 use crate::core::{
     DeliveryId, Event, Impossible, Input, Now, Origin, QueueState, Reply, Report, Settlement,
@@ -159,9 +160,8 @@ impl Owner {
             let salt = u128::from(entropy.next_u64()) << 64;
             QueueState::new(salt | u128::from(entropy.next_u64()))
         });
-        let is_cut = opened.start.is_cut;
-        let owner = Self::start(options, geometry, &*store, opened, state)?;
-        owner.engine.begin(is_cut).await?;
+        let (owner, begun) = Self::start(options, geometry, &*store, opened, state)?;
+        owner.engine.begun(begun).await?;
         Ok(owner)
     }
 
@@ -171,10 +171,11 @@ impl Owner {
         store: &dyn LogStore,
         opened: OpenLog,
         state: QueueState,
-    ) -> Result<Arc<Self>, OpenError> {
+    ) -> Result<(Arc<Self>, Begun), OpenError> {
         let env = options.env.clone();
         let (reads, read_requests) = mpsc::channel(reading::READ_REQUESTS_MAX);
         let OpenLog { log, start, tenure } = opened;
+        let is_cut = start.is_cut;
         let writer = Writer::new(geometry, &start);
         let commit = CommitQueue::new(writer.durable());
         let jump_max = SpanMs::from_duration(options.clock_jump_max);
@@ -221,8 +222,11 @@ impl Owner {
         let owner = Arc::new(Self {
             engine: engine.clone(),
         });
+        // Before any driver runs: to the one that keeps time, what the dead process held would be leases whose time is
+        // over and that were never sent.
+        let begun = engine.begin(is_cut);
         let (rearm, upkeep) = (engine.rearm.clone(), engine.upkeep.clone());
-        let begun = engine.jobs.clone();
+        let job_begun = engine.jobs.clone();
         let weak = Arc::downgrade(&engine);
         let run = |name, driver| store.run(name, driver).map_err(OpenError::Thread);
         run(
@@ -250,7 +254,7 @@ impl Owner {
             )),
         )?;
         // It waits for the disk as well, and holds the engine meanwhile: it ends with the disk's other drivers.
-        let jobs = jobs::go_on(weak.clone(), begun);
+        let jobs = jobs::go_on(weak.clone(), job_begun);
         run(
             "leasebridge-jobs",
             Box::pin(vital(weak.clone(), "jobs", jobs)),
@@ -259,9 +263,12 @@ impl Owner {
         tokio::spawn(vital(weak.clone(), "watcher", watching));
         let time = time::keep_time(weak.clone(), rearm);
         tokio::spawn(vital(weak, "clock", time));
-        Ok(owner)
+        Ok((owner, begun))
     }
 }
+
+/// The first events of an opening have been decided.
+struct Begun(Promise<()>);
 
 impl Core {
     /// Ends every lease that is still held: what may have been sent is in doubt, the rest is as if it had
@@ -291,12 +298,12 @@ impl Core {
 
 impl Engine {
     /// The first events of this opening: its origin, the end of the dead process's leases, the default
-    /// route. Nothing is promised to anybody before they are durable.
-    async fn begin(&self, is_cut: bool) -> Result<(), LogFailure> {
+    /// route. They are decided before anything else is, and nothing is promised to anybody before they are durable.
+    fn begin(&self, is_cut: bool) -> Begun {
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
         let wall = self.env.clock.wall();
-        self.durably(|core, now| {
+        Begun(self.with(|core, now| {
             // Before anything that time may decide.
             if let Some(heard) = core.heard.take() {
                 core.hear_clock(now, heard, wall);
@@ -326,8 +333,12 @@ impl Engine {
                 }
                 other => unreachable!("its name is good, and the first: {other:?}"),
             }
-        })
-        .await?;
+        }))
+    }
+
+    /// Completes when the first events are durable.
+    async fn begun(&self, begun: Begun) -> Result<(), LogFailure> {
+        self.kept(begun.0).await?;
         // What the last process had begun goes on; and a clock in doubt is looked at again.
         self.jobs.notify_one();
         self.rearm.notify_one();
