@@ -84,6 +84,8 @@ catalogue! {
         "a fifth to both sides is taken for two fifths to each",
     PurgeFreesAnyKey = "purge_frees_any_key" in "core":
         "a purge lets the key go, whether the task may have been executed or not",
+    ClockBeforeOpening = "clock_before_opening" in "queue":
+        "the task that keeps time may run before what the dead process held has been settled",
     ClockBelieved = "clock_believed" in "queue":
         "an opening believes the wall clock, wherever that stands",
     JobForgetsStart = "job_forgets_start" in "core":

@@ -267,7 +267,7 @@ pub(crate) struct PlantedArgs {
     #[arg(long, value_name = "K/N", conflicts_with = "only")]
     pub(crate) part: Option<Part>,
 
-    /// So many seeds at most for each bug, over all scenarios
+    /// So many seeds at most for each bug, over all scenarios of its group
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     pub(crate) seeds: u64,
 

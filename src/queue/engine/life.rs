@@ -300,6 +300,9 @@ impl Engine {
     /// The first events of this opening: its origin, the end of the dead process's leases, the default
     /// route. They are decided before anything else is, and nothing is promised to anybody before they are durable.
     fn begin(&self, is_cut: bool) -> Begun {
+        if planted!(Bug::ClockBeforeOpening) {
+            while self.tick().is_err() {}
+        }
         let origin = Origin(self.env.entropy.next_u64());
         let jitter = self.env.entropy.next_u64();
         let wall = self.env.clock.wall();

@@ -193,7 +193,7 @@ impl Core {
 
 impl Engine {
     /// Lets time do its work once. Says whether there is more, else when to come again.
-    fn tick(&self) -> Result<Option<MonoMs>, More> {
+    pub(super) fn tick(&self) -> Result<Option<MonoMs>, More> {
         let jitter = self.env.entropy.next_u64();
         let mut outcome = Ok(None);
         let wall = self.env.clock.wall();
@@ -223,7 +223,7 @@ impl Engine {
 }
 
 /// A tick reached its limit.
-struct More;
+pub(super) struct More;
 
 /// Ticks until the engine is gone. It holds the engine only during a tick, so that a queue nobody holds can end.
 pub(super) async fn keep_time(engine: Weak<Engine>, rearm: Arc<Notify>) {

@@ -1,6 +1,6 @@
 //! The hunt: scenario by scenario, seed by seed, until the bug shows.
 //!
-//! Each scenario has a turn before any has two, and then they share the processor time: so the number of seeds says how
+//! Each scenario of the bug's group has a turn before any has two, and then they share the processor time: so the number of seeds says how
 //! hard a bug is to find for somebody who doesn't know it. A seed that fails without the bug as well doesn't count.
 
 use std::iter;
@@ -36,6 +36,43 @@ const RUNS_MAX: u32 = 600;
 /// How far apart the seeds of two hunts for the same bug are.
 const REPEAT_STRIDE: u64 = 1_000_000;
 
+/// Bugs that show in worlds of one kind alone, and the scenarios that have them: there is no point in looking elsewhere.
+const GROUPS: [(&[Bug], &[&str]); 2] = [
+    (
+        &[
+            Bug::PatienceFromQueued,
+            Bug::WindowBytesIgnored,
+            Bug::WhoFitsGoesFirst,
+            Bug::ReceivedToldToNobody,
+        ],
+        &["slow_line", "slow_link"],
+    ),
+    (
+        &[
+            Bug::SilenceHasNoEnd,
+            Bug::PlaceKept,
+            Bug::UnacceptedBytesKept,
+            Bug::HelloNeverDue,
+            Bug::TombstonesOutliveLink,
+        ],
+        &["greedy_peers"],
+    ),
+];
+
+/// The scenarios of a bug's group; all that are given if it has none, or none of them is given.
+fn group(bug: Bug, scenarios: &[Scenario]) -> Vec<Scenario> {
+    let names = GROUPS
+        .iter()
+        .find(|(bugs, _)| bugs.contains(&bug))
+        .map_or(&[][..], |(_, names)| names);
+    let of: Vec<_> = scenarios
+        .iter()
+        .filter(|scenario| names.contains(&scenario.name.as_str()))
+        .cloned()
+        .collect();
+    if of.is_empty() { scenarios.to_vec() } else { of }
+}
+
 /// Hunts for every bug that was asked for, and prints a row as soon as it is complete.
 pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandResult {
     let scenarios = files::scenarios(&args.within, folder)?;
@@ -50,7 +87,7 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandRe
                 stopped = Some(signal);
                 break;
             }
-            row = hunt_often(*bug, &args, &scenarios) => row?,
+            row = hunt_often(*bug, &args, &group(*bug, &scenarios)) => row?,
         };
         out::complain(&hunted.line());
         rows.push(hunted);
