@@ -6,6 +6,8 @@
 
 mod connect;
 mod driver;
+#[cfg(test)]
+pub(super) mod ends;
 mod grpc;
 mod pace;
 mod receive;

@@ -163,3 +163,125 @@ impl Drop for UnlessAnswered<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::bridge::link::Outbound;
+    use crate::bridge::link::ends::{Ends, delivery};
+    use crate::bridge::waiters::PendingQuestion;
+    use crate::env::Mono;
+    use crate::wire::v1::{self, frame::Kind, rollback_reply::State};
+
+    const WAITS: RollbackWaits = RollbackWaits {
+        limit: Duration::from_millis(500),
+        stall: Duration::from_secs(3),
+    };
+
+    /// More than the line carries in ten seconds.
+    const BODY_BYTES: usize = 100_000;
+    const BYTES_PER_S: u64 = 10_000;
+
+    /// Timers are not finer.
+    const TICK: Duration = Duration::from_millis(1);
+
+    struct BehindACommand {
+        ends: Ends,
+        rolling: JoinHandle<Result<(), String>>,
+        learned: Arc<Learned>,
+        _command: PendingQuestion,
+    }
+
+    impl BehindACommand {
+        /// Both were taken by the transport, and nothing of them has arrived.
+        async fn queue() -> Self {
+            let mut ends = Ends::telling();
+            let outbound = Outbound {
+                route: "a".to_owned(),
+                headers: Vec::new(),
+                body: Bytes::from(vec![b'x'; BODY_BYTES]),
+                key: String::new(),
+                expires_in_ms: 0,
+            };
+            let (link, send) = (Arc::clone(&ends.link), SendNumber::FIRST);
+            let command = link.execute(delivery(1), send, outbound, ends.now());
+            let command = command.unwrap_or_else(|error| panic!("{error}"));
+            assert!(matches!(ends.written()[..], [Kind::Command(_)]));
+            let learned = Arc::new(Learned::default());
+            let its = Arc::clone(&learned);
+            let rolling = tokio::spawn(async move {
+                let rolled = roll_back(&link, delivery(1), send, &its, WAITS).await;
+                rolled.map_err(|error| error.to_string())
+            });
+            tokio::task::yield_now().await;
+            assert!(matches!(ends.written()[..], [Kind::Rollback(_)]));
+            Self {
+                ends,
+                rolling,
+                learned,
+                _command: command,
+            }
+        }
+
+        /// The command arrives at the line's speed, which takes longer than any patience; then the rest at once.
+        async fn arrive(&mut self) {
+            for second in 1..=10 {
+                self.ends.tell(second * BYTES_PER_S).await;
+                self.pass(Duration::from_secs(1)).await;
+                assert!(!self.rolling.is_finished(), "after {second} s");
+            }
+            self.ends.tell(u64::MAX).await;
+        }
+
+        async fn pass(&self, time: Duration) {
+            self.ends.link.clock().sleep(time).await;
+        }
+
+        /// It is given up after `wait` from `from`, for want of an answer.
+        async fn given_up(self, from: Mono, wait: Duration) {
+            let ended = self.rolling.await.expect("it ends in order");
+            let took = self.ends.now().saturating_since(from);
+            assert!(took >= wait && took <= wait + 2 * TICK, "{took:?}");
+            assert!(ended.is_err_and(|why| why.starts_with("no answer to the rollback")));
+        }
+    }
+
+    /// Half a second from when it was queued would be over long before the endpoint can have heard of it.
+    #[tokio::test(start_paused = true)]
+    async fn its_answer_is_waited_for_from_when_it_has_left() {
+        let mut behind = BehindACommand::queue().await;
+        behind.arrive().await;
+        let left = behind.ends.now();
+        behind.given_up(left, WAITS.limit).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_within_that_time_is_taken_however_long_the_way_was() {
+        let mut behind = BehindACommand::queue().await;
+        behind.arrive().await;
+        behind.pass(WAITS.limit - 2 * TICK).await;
+        let reply = Kind::RollbackReply(v1::RollbackReply {
+            delivery: Some(delivery(1).into()),
+            send: SendNumber::FIRST.get(),
+            state: State::RolledBack.into(),
+            result: Bytes::new(),
+        });
+        behind.ends.say(reply).await;
+        assert_eq!(behind.rolling.await.expect("it ends in order"), Ok(()));
+        let found = behind.learned.take_last();
+        assert_eq!(found, Some(RollbackState::RolledBack));
+    }
+
+    /// Before it has left, a line that goes on excuses the wait, and one that stands still does not for long.
+    #[tokio::test(start_paused = true)]
+    async fn on_a_line_that_stands_still_it_is_given_up_though_it_has_not_left() {
+        let mut behind = BehindACommand::queue().await;
+        behind.pass(Duration::from_millis(100)).await;
+        behind.ends.tell(BYTES_PER_S).await;
+        let stood = behind.ends.now();
+        behind.given_up(stood, WAITS.stall).await;
+    }
+}
