@@ -69,6 +69,17 @@ impl RawLink {
         self.writer.write_all(&bytes).await.unwrap();
     }
 
+    /// The next command; what was settled is passed over.
+    pub(crate) async fn command(&mut self) -> v1::Command {
+        loop {
+            match self.heard().await {
+                Some(Kind::Settled(_)) => {}
+                Some(Kind::Command(command)) => return command,
+                other => panic!("not a command: {other:?}"),
+            }
+        }
+    }
+
     /// The next frame; heartbeats are answered and passed over. `None` at the end.
     pub(crate) async fn heard(&mut self) -> Option<Kind> {
         loop {

@@ -16,6 +16,7 @@ const CHUNK_BYTES: usize = 4 << 10;
 pub(crate) struct ShapingProxy {
     pub(crate) address: Address,
     up: Arc<AtomicU64>,
+    down: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -29,18 +30,18 @@ impl ShapingProxy {
         let listener = listen(buffer_bytes);
         let port = listener.local_addr().unwrap().port();
         let up = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&up);
+        let down = Arc::new(AtomicU64::new(0));
+        let counts = (Arc::clone(&up), Arc::clone(&down));
         let task = tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                let (target, count) = (target.clone(), Arc::clone(&count));
+                let (target, (up, down)) = (target.clone(), counts.clone());
                 tokio::spawn(async move {
                     let far = Env::real().transport.connect(&target).await.unwrap();
                     let (from_bridge, to_bridge) = near.into_split();
                     let (from_endpoint, to_endpoint) = tokio::io::split(far);
-                    let down = AtomicU64::new(0);
                     tokio::select! {
-                        () = pass(from_bridge, to_endpoint, bytes_per_s, &count) => {}
+                        () = pass(from_bridge, to_endpoint, bytes_per_s, &up) => {}
                         () = pass(from_endpoint, to_bridge, bytes_per_s, &down) => {}
                     }
                 });
@@ -49,6 +50,7 @@ impl ShapingProxy {
         Self {
             address: Address::tcp("127.0.0.1", port),
             up,
+            down,
             task,
         }
     }
@@ -56,6 +58,11 @@ impl ShapingProxy {
     /// Bytes that came from the bridge.
     pub(crate) fn up_bytes(&self) -> u64 {
         self.up.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that came from the endpoint.
+    pub(crate) fn down_bytes(&self) -> u64 {
+        self.down.load(Ordering::SeqCst)
     }
 }
 
