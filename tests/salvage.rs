@@ -10,7 +10,8 @@ use std::sync::Arc;
 use leasebridge::core::event::PoisonCause;
 use leasebridge::core::{Epoch, Seq, TaskId, TaskState};
 use leasebridge::env::Disk;
-use leasebridge::queue::log::files::tools::{Salvage, salvage};
+use leasebridge::queue::log::files::FolderOpenError;
+use leasebridge::queue::log::files::tools::{AnyEvents, Salvage, salvage, verify};
 use leasebridge::queue::{Failure, QueueOptions, RouteMove, SafeTaskQueue, TaskOptions};
 use leasebridge_sim::disk::{OpNumber, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
@@ -115,6 +116,8 @@ enum Harm {
     Bit(PathBuf, u64),
     /// A file is gone.
     File(PathBuf),
+    /// A file is there twice, under another name too.
+    Copy(PathBuf, PathBuf),
 }
 
 async fn harm(disk: &SimDisk, harm: &Harm) {
@@ -127,6 +130,11 @@ async fn harm(disk: &SimDisk, harm: &Harm) {
         }
         Harm::Bit(path, offset) => disk.flip_bit(path, *offset, 3).unwrap(),
         Harm::File(path) => disk.lose_entry(path).unwrap(),
+        Harm::Copy(path, to) => {
+            let copy = disk.open(to, true).await.unwrap();
+            let bytes = disk.bytes(path).unwrap();
+            copy.write_at(0, &bytes).await.unwrap();
+        }
     }
 }
 
@@ -138,6 +146,7 @@ fn rescue(disk: &SimDisk, done: &Harm) -> (Salvage, BTreeMap<TaskId, Truth>) {
         let reading: Arc<dyn Disk> = Arc::new(disk.clone());
         let salvaged = salvage(&reading, Path::new(DIR), Path::new(RESCUED)).await;
         let salvaged = salvaged.unwrap_or_else(|error| panic!("{error}"));
+        agrees_with_verify(&disk, &salvaged).await;
         let options = QueueOptions {
             dir: RESCUED.into(),
             ..options(&disk, 9)
@@ -150,6 +159,17 @@ fn rescue(disk: &SimDisk, done: &Harm) -> (Salvage, BTreeMap<TaskId, Truth>) {
         (salvaged, alive)
     });
     rescued.expect("it ends")
+}
+
+/// What one tool calls damage no other calls whole.
+async fn agrees_with_verify(disk: &SimDisk, salvaged: &Salvage) {
+    let verdict = verify(disk, Path::new(DIR), &mut AnyEvents).await;
+    let (damage, torn) = match verdict {
+        Ok(recovered) => (None, recovered.torn),
+        Err(FolderOpenError::Corrupt { damage, .. }) => (Some(damage), None),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!((&salvaged.damage, salvaged.torn), (&damage, torn));
 }
 
 fn is_said(salvaged: &Salvage, id: TaskId) -> bool {
@@ -227,6 +247,21 @@ fn no_damage_to_a_sealed_log_makes_a_task_disappear_unsaid_or_run_twice() {
 #[test]
 fn no_damage_to_an_unsealed_log_makes_a_task_disappear_unsaid_or_run_twice() {
     sweep(false);
+}
+
+/// Whichever of two copies counts, the other is damage, though all can be read.
+#[test]
+fn a_stray_copy_of_a_segment_is_named() {
+    let disk = SimDisk::new(Seed(5), TokioSpawner);
+    let truth = build(&disk, true);
+    let mut named = 0;
+    for (path, _) in segments(&disk) {
+        let copy = PathBuf::from(DIR).join("009999.seg");
+        let what = format!("a copy of {path:?}");
+        let salvaged = check(&truth, &Harm::Copy(path, copy), &what, &disk);
+        named += u32::from(salvaged.damage.is_some());
+    }
+    assert!(named > 1, "more segments than one hold log");
 }
 
 fn sweep(is_sealed: bool) {

@@ -14,7 +14,7 @@ use leasebridge::journal::slots::Torn;
 use leasebridge::journal::{Fold, HeaderError, Mark, MarkState, Recovered};
 use leasebridge::queue::log::files::FolderOpenError;
 use leasebridge::queue::log::files::tools::{
-    self, Inspection, LOST_TASKS_MAX, Repair, SlotInspection, SlotRole,
+    self, Dumped, Inspection, LOST_TASKS_MAX, Repair, SlotInspection, SlotRole,
 };
 use tokio::sync::oneshot;
 
@@ -183,8 +183,23 @@ async fn dump(env: &Env, folder: PathBuf) -> CommandResult {
     })
     .await?;
     written.map_err(|error| out::failed(&error))?;
-    read.map_err(|error| refused(&error))?;
-    Ok(Exit::Done)
+    dumped(read.map_err(|error| refused(&error))?)
+}
+
+/// Damage is among the lines, where a script may not look for it.
+fn dumped(dumped: Dumped) -> CommandResult {
+    match dumped {
+        Dumped { damaged: 0, .. } => Ok(Exit::Done),
+        // What is being written can look damaged; only an opening can tell.
+        Dumped { in_use: true, .. } => Ok(Exit::Done),
+        Dumped { damaged, .. } => Err(CommandFailure::new(
+            Exit::Journal,
+            format!(
+                "the journal is damaged: {} of the lines are of places that can't be read; see `leasebridge journal verify`",
+                words::number(damaged)
+            ),
+        )),
+    }
 }
 
 async fn repair(env: &Env, folder: PathBuf) -> CommandResult {
@@ -206,7 +221,7 @@ fn refused(error: &FolderOpenError) -> CommandFailure {
             Exit::NotFound
         }
         FolderOpenError::NoLog { .. } => Exit::NotFound,
-        FolderOpenError::Locked { .. } | FolderOpenError::Taken { .. } => Exit::Failed,
+        FolderOpenError::Taken { .. } => Exit::Failed,
         _ => Exit::Journal,
     };
     CommandFailure::new(exit, error.to_string())
@@ -418,6 +433,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_dump_with_damage_among_its_lines_ends_with_the_code_for_damage() {
+        let of = |damaged, in_use| dumped(Dumped { damaged, in_use });
+        assert_eq!(of(0, false).unwrap(), Exit::Done);
+        assert_eq!(of(2, true).unwrap(), Exit::Done);
+        assert_eq!(of(2, false).unwrap_err().exit, Exit::Journal);
+    }
+
     #[tokio::test]
     async fn each_action_ends_with_the_code_that_tells() {
         let env = Env::real();
@@ -435,7 +458,9 @@ mod tests {
             .await
             .unwrap();
         let locked = verify(&env, dir()).await.unwrap_err();
-        assert_eq!(locked.exit, Exit::Failed, "{locked}");
+        assert_eq!(locked.exit, Exit::Journal, "{locked}");
+        let locked = repair(&env, dir()).await.unwrap_err();
+        assert_eq!(locked.exit, Exit::Journal, "{locked}");
         assert_eq!(inspect(&env, dir()).await.unwrap(), Exit::Done);
         queue.close().await.unwrap();
     }

@@ -164,7 +164,8 @@ fn a_dump_goes_on_behind_damage_and_says_where_it_is() {
     disk.flip_bit(&dir().join("000002.seg"), 9000, 2).unwrap();
     let mut lines = Vec::new();
     let dumped = drivers.block_on(tools::dump(&disk, dir(), &mut |line| lines.push(line)));
-    dumped.unwrap().unwrap();
+    let dumped = dumped.unwrap().unwrap();
+    assert_eq!((dumped.damaged, dumped.in_use), (1, false));
     let damage: Vec<_> = lines
         .iter()
         .filter(|line| line["type"] == "damage")

@@ -6,7 +6,7 @@ use clap::Args;
 use leasebridge::queue::log::files::tools::{self, Salvage};
 use serde_json::json;
 
-use super::{FolderArgs, on_disk, refused};
+use super::{FolderArgs, cut_short, on_disk, refused};
 use crate::cli::exit::{CommandFailure, CommandResult, Exit};
 use crate::cli::{Context, out, words};
 
@@ -85,6 +85,8 @@ fn print_tasks(salvaged: &Salvage) -> Result<(), CommandFailure> {
 /// What a salvage came to.
 fn in_words(salvaged: &Salvage, to: &Path) -> String {
     let Salvage {
+        damage,
+        torn,
         gaps,
         kept,
         doubtful,
@@ -96,6 +98,8 @@ fn in_words(salvaged: &Salvage, to: &Path) -> String {
         is_written,
     } = salvaged;
     let mut lines = Vec::new();
+    lines.extend(damage.as_ref().map(|damage| format!("damage: {damage}")));
+    lines.extend(torn.as_ref().map(cut_short));
     for gap in gaps {
         lines.push(match gap.to {
             Some(to) => format!("can't be read: {} to {to} (segment:byte)", gap.from),
@@ -151,7 +155,7 @@ fn in_words(salvaged: &Salvage, to: &Path) -> String {
         ));
     }
     let to = to.display();
-    lines.push(match (is_written, gaps.is_empty()) {
+    lines.push(match (is_written, damage.is_none() && gaps.is_empty()) {
         (false, _) => "there is nothing that could be believed, and no new journal".to_owned(),
         (true, true) => {
             format!("nothing is damaged; the old journal can go on being used, {to} is a copy")
@@ -165,7 +169,8 @@ fn in_words(salvaged: &Salvage, to: &Path) -> String {
 mod tests {
     use leasebridge::core::ids::SegmentNo;
     use leasebridge::core::{Origin, Seq, TaskId};
-    use leasebridge::journal::Position;
+    use leasebridge::journal::slots::Torn;
+    use leasebridge::journal::{Corruption, Position, SlotNo};
     use leasebridge::queue::log::files::tools::LogGap;
 
     use super::*;
@@ -177,7 +182,15 @@ mod tests {
             seq: Seq(seq),
             origin: Origin(0xc0ffee),
         };
+        let stray = Corruption {
+            segment: SegmentNo(3),
+            slot: Some(SlotNo(2)),
+            offset: 4_096,
+            what: "it holds log of opening 1, and a later opening began at or before it".into(),
+        };
         let salvaged = Salvage {
+            damage: Some(stray.clone()),
+            torn: None,
             gaps: vec![
                 LogGap {
                     from: at(2, 8_192),
@@ -203,8 +216,23 @@ mod tests {
             is_written: true,
             ..Salvage::default()
         };
+        let torn = Salvage {
+            torn: Some(Torn {
+                segment: SegmentNo(3),
+                slot: SlotNo(2),
+                offset: 8_192,
+                records: Some(4),
+                bytes: None,
+            }),
+            ..whole.clone()
+        };
+        let copied = Salvage {
+            damage: Some(stray),
+            ..whole.clone()
+        };
         let nothing = Salvage::default();
-        let all = [&salvaged, &whole, &nothing].map(|salvaged| in_words(salvaged, to));
+        let all =
+            [&salvaged, &whole, &torn, &copied, &nothing].map(|salvaged| in_words(salvaged, to));
         insta::assert_snapshot!(all.join("\n\n"));
     }
 

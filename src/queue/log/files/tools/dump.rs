@@ -6,10 +6,19 @@ use serde_json::Value;
 
 use super::super::error::FolderOpenError;
 use super::tail::{Stretch, TailFinding};
-use super::{existing, json};
+use super::{existing, is_in_use, json};
 use crate::env::Disk;
 use crate::journal::Position;
 use crate::journal::slots::Survey;
+
+/// What a dump came upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dumped {
+    /// Places that can't be read: so many lines were of damage.
+    pub damaged: u64,
+    /// Somebody has the log open: what is being written can look damaged.
+    pub in_use: bool,
+}
 
 /// Gives `line` each record of the log, in order. Damage is a line of its own, followed by the records that
 /// can be read behind it. A log that is being written is dumped up to where it was read.
@@ -20,7 +29,9 @@ pub async fn dump(
     disk: &dyn Disk,
     dir: &Path,
     line: &mut (dyn FnMut(Value) + Send),
-) -> Result<(), FolderOpenError> {
+) -> Result<Dumped, FolderOpenError> {
+    let in_use = is_in_use(disk, dir).await?;
+    let mut damaged = 0;
     let folder = existing(disk, dir).await?;
     let survey = folder.survey(&folder.heads().await?).await?;
     let mut bytes = Vec::new();
@@ -30,11 +41,14 @@ pub async fn dump(
         stretch.read(&bytes, &mut |found| {
             line(match found {
                 TailFinding::Record(placed) => json::record(segment, &placed),
-                TailFinding::Damage { offset, what } => json::damage(segment, offset, &what),
+                TailFinding::Damage { offset, what } => {
+                    damaged += 1;
+                    json::damage(segment, offset, &what)
+                }
             });
         });
     }
-    Ok(())
+    Ok(Dumped { damaged, in_use })
 }
 
 /// All segments from the oldest needed on, each up to where the next one says it ends.

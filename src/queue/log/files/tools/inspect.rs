@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::FolderOpenError;
-use super::{AnyEvents, existing, lock_if_there};
+use super::{AnyEvents, existing, is_in_use};
 use crate::env::Disk;
 use crate::journal::limits::SEGMENT_HEADER_BYTES;
 use crate::journal::slots::{SlotHead, Survey, Walk};
@@ -66,11 +66,7 @@ pub enum SlotRole {
 /// # Errors
 /// [`FolderOpenError::Io`] when a file can't be read; damage is part of what is found.
 pub async fn inspect(disk: &dyn Disk, dir: &Path) -> Result<Inspection, FolderOpenError> {
-    let in_use = match lock_if_there(disk, dir).await {
-        Ok(_) => false,
-        Err(FolderOpenError::Locked { .. }) => true,
-        Err(error) => return Err(error),
-    };
+    let in_use = is_in_use(disk, dir).await?;
     let folder = existing(disk, dir).await?;
     let heads = folder.heads().await?;
     let verdict = folder.recover(&mut AnyEvents).await;

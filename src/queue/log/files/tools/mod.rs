@@ -24,7 +24,7 @@ use crate::core::event::Base;
 use crate::env::{Disk, DiskLock, LockError};
 use crate::journal::{Fold, Recovered};
 
-pub use dump::dump;
+pub use dump::{Dumped, dump};
 pub use inspect::{Inspection, SlotInspection, SlotRole, inspect};
 pub use repair::{LOST_TASKS_MAX, Lost, LostTask, Repair, repair};
 pub use salvage::{LogGap, Salvage, salvage};
@@ -65,6 +65,15 @@ async fn existing(disk: &dyn Disk, dir: &Path) -> Result<Folder, FolderOpenError
     }
     let dir = dir.to_owned();
     Err(FolderOpenError::NoLog { dir })
+}
+
+/// Whether somebody has the log open.
+async fn is_in_use(disk: &dyn Disk, dir: &Path) -> Result<bool, FolderOpenError> {
+    match lock_if_there(disk, dir).await {
+        Ok(_) => Ok(false),
+        Err(FolderOpenError::Locked { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the lock without making its file: no file, nobody who holds it.

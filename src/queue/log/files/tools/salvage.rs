@@ -20,10 +20,10 @@ use super::{AnyEvents, existing, lock_if_there};
 use crate::core::event::{Base, Event};
 use crate::core::ids::{BodyRef, SegmentNo, Seq, TaskId};
 use crate::env::Disk;
-use crate::journal::slots::{PlannedSegment, Survey, Walk};
+use crate::journal::slots::{PlannedSegment, Survey, Torn, Walk};
 use crate::journal::{
-    Control, FormatVersion, Generation, Geometry, GeometryOptions, IntactBatch, LogRecord,
-    Position, Sealer, SegmentHeader, Witness, Writer,
+    Control, Corruption, FormatVersion, Generation, Geometry, GeometryOptions, IntactBatch,
+    LogRecord, Position, Sealer, SegmentHeader, Witness, Writer,
 };
 use belief::{Belief, Survivor};
 
@@ -39,6 +39,11 @@ pub struct LogGap {
 /// What a salvage found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Salvage {
+    /// Why no opening takes the log, if none does: its first damage, as [`verify`](super::verify) names it. There may be damage
+    /// and no gap: a stray copy of a segment hides nothing of what can be read.
+    pub damage: Option<Corruption>,
+    /// The last batch of a log that is not damaged, if it can't be read. An opening leaves it out, and so does this.
+    pub torn: Option<Torn>,
     /// What can't be read, in the order of the log.
     pub gaps: Vec<LogGap>,
     /// Tasks that go on as they stood.
@@ -79,12 +84,15 @@ pub async fn salvage(
         let dir = to.to_owned();
         return Err(FolderOpenError::Taken { dir });
     }
+    let (damage, torn) = verdict(&folder).await?;
     let survey = folder.survey(&folder.heads().await?).await?;
     let segments = needed(&folder, &survey).await?;
     let mut reading = Reading::new(&folder);
     reading.read(&segments, survey.oldest).await?;
     let Reading { belief, gaps, .. } = reading;
     let mut salvage = Salvage {
+        damage,
+        torn,
         gaps,
         strangers: belief.strangers().collect(),
         unknown: belief.unknown().collect(),
@@ -101,6 +109,15 @@ pub async fn salvage(
         salvage.is_written = true;
     }
     Ok(salvage)
+}
+
+/// What an opening would say of the log: a salvage reads on behind damage, and does not look for all that there can be.
+async fn verdict(folder: &Folder) -> Result<(Option<Corruption>, Option<Torn>), FolderOpenError> {
+    match folder.recover(&mut AnyEvents).await {
+        Ok(recovered) => Ok((None, recovered.torn)),
+        Err(FolderOpenError::Corrupt { damage, .. }) => Ok((Some(damage), None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The segments that the log needs, oldest first, those that have lost their headers among them.
