@@ -188,7 +188,7 @@ impl Engine {
     pub(super) fn add_link(&self, sender: FrameSender) -> LinkId {
         self.counters.links.add(1);
         let mut state = self.state();
-        state.next_link += 1;
+        state.next_link = state.next_link.saturating_add(1);
         let id = LinkId(state.next_link);
         let unanswered = BTreeMap::new();
         state.links.insert(id, EngineLink { sender, unanswered });
@@ -370,7 +370,7 @@ impl Engine {
             return false;
         };
         let mut told = false;
-        let again = now + self.options.heartbeat;
+        let again = now.saturating_add(self.options.heartbeat);
         for ((delivery, send), due) in &mut link.unanswered {
             if *due <= now {
                 *due = again;
@@ -407,7 +407,8 @@ impl Engine {
     pub(super) fn unfinished(&self) -> usize {
         let state = self.state();
         let waiting: usize = state.links.values().map(|link| link.unanswered.len()).sum();
-        let busy = state.running + state.ready.len() + state.pending.len();
+        let queued = state.ready.len().saturating_add(state.pending.len());
+        let busy = queued.saturating_add(state.running);
         waiting.max(busy).max(usize::from(state.committing))
     }
 
@@ -498,7 +499,8 @@ impl Engine {
     }
 
     fn wait_for_answer(&self, state: &mut EngineState, waiter: Waiter) {
-        let due = self.env.clock.now() + self.options.working_after;
+        let now = self.env.clock.now();
+        let due = now.saturating_add(self.options.working_after);
         if let Some(link) = state.links.get_mut(&waiter.link) {
             link.unanswered
                 .entry((waiter.delivery, waiter.send))

@@ -182,11 +182,11 @@ impl Inbox {
             Remembered::InDoubt => ExecutionState::InDoubt,
             Remembered::NotDone => ExecutionState::Idle,
         };
-        self.result_bytes += state.result_bytes();
+        more(&mut self.result_bytes, state.result_bytes());
         let mut entry = InboxEntry::new(epoch);
         entry.state = state;
         if let Some(old) = self.entries.insert(task.by_origin(), entry) {
-            self.result_bytes -= old.state.result_bytes();
+            less(&mut self.result_bytes, old.state.result_bytes());
         }
     }
 
@@ -271,7 +271,7 @@ impl Inbox {
                     epoch,
                     error: error.clone(),
                 };
-                self.result_bytes += entry.state.result_bytes();
+                more(&mut self.result_bytes, entry.state.result_bytes());
                 return Decision::Answer(Err(error));
             }
             ExecutionState::Answered { .. } => reached!(Site::NewerEpochRan),
@@ -282,7 +282,7 @@ impl Inbox {
             return Decision::Full(full);
         }
         let run = Self::next_run(&mut self.next_run);
-        self.result_bytes -= entry.state.result_bytes();
+        less(&mut self.result_bytes, entry.state.result_bytes());
         self.tombstones
             .remove(task.by_origin(), &mut entry.tombstone_of);
         entry.state = ExecutionState::Queued(run, Waiters::new(waiter));
@@ -347,7 +347,7 @@ impl Inbox {
                 error: error.clone(),
             },
         };
-        self.result_bytes += entry.state.result_bytes();
+        more(&mut self.result_bytes, entry.state.result_bytes());
         waiters.into_vec()
     }
 
@@ -375,7 +375,7 @@ impl Inbox {
             reached!(Site::TombstonesTooMany);
             return RollbackDecision::TooMany;
         }
-        let room = self.tombstones.len() < self.limits.entries_max / TOMBSTONE_SHARE + 1;
+        let room = self.tombstones.len() <= self.limits.entries_max / TOMBSTONE_SHARE;
         let Some(entry) = self.entries.get_mut(&key) else {
             if !room {
                 return RollbackDecision::Full;
@@ -451,7 +451,7 @@ impl Inbox {
             }
             let mut entry = self.entries.remove(&key).expect("just seen");
             self.tombstones.remove(key, &mut entry.tombstone_of);
-            self.result_bytes -= entry.state.result_bytes();
+            less(&mut self.result_bytes, entry.state.result_bytes());
             if let ExecutionState::Queued(_, waiters) = entry.state {
                 waiting.extend(waiters.into_vec());
             }
@@ -511,7 +511,9 @@ impl Inbox {
             Some(Full::Draining)
         } else if self.result_bytes >= self.limits.result_bytes_max {
             Some(Full::ResultBytes)
-        } else if self.entries.len() - self.tombstones.len() >= self.limits.entries_max {
+        } else if self.entries.len().saturating_sub(self.tombstones.len())
+            >= self.limits.entries_max
+        {
             Some(Full::Entries)
         } else {
             None
@@ -519,9 +521,20 @@ impl Inbox {
     }
 
     fn next_run(counter: &mut u64) -> RunId {
-        *counter += 1;
+        *counter = counter.saturating_add(1);
         RunId(*counter)
     }
+}
+
+fn more(count: &mut usize, bytes: usize) {
+    *count = count.saturating_add(bytes);
+}
+
+/// What was counted when it came goes out of the count: less than nothing is a fault of this module, and an inbox that
+/// is full for ever.
+fn less(count: &mut usize, bytes: usize) {
+    let left = count.checked_sub(bytes);
+    *count = left.expect("what goes was counted when it came");
 }
 
 #[cfg(test)]

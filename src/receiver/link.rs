@@ -296,7 +296,7 @@ impl<'a> GreetedLink<'a> {
             received_seen: 0,
             told: hello.tells_received.then_some((0, now)),
             written: (0, now),
-            next_heartbeat: now + engine.options.heartbeat,
+            next_heartbeat: now.saturating_add(engine.options.heartbeat),
             heartbeats: 0,
             told_drain: false,
         }
@@ -424,8 +424,8 @@ impl<'a> GreetedLink<'a> {
     }
 
     fn beat(&mut self, now: Mono) -> Result<(), LinkEnd> {
-        self.next_heartbeat = now + self.engine.options.heartbeat;
-        self.heartbeats += 1;
+        self.next_heartbeat = now.saturating_add(self.engine.options.heartbeat);
+        self.heartbeats = self.heartbeats.saturating_add(1);
         let heartbeat = Kind::Heartbeat(v1::Heartbeat {
             sequence: self.heartbeats,
             received_bytes: self.telling(now),

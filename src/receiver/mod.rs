@@ -10,6 +10,9 @@
 //! A link may break the protocol or die: it is closed, counted, and nothing else suffers. An execution
 //! belongs to no link; its outcome goes to whoever waits for it when it ends.
 
+// Numbers of others are added up here. Tests may overflow as they like.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod engine;
 mod handler;
 pub mod inbox;

@@ -204,7 +204,8 @@ impl RunningReceiver {
     /// executed and answered as ever. For what stands between and gives each connection its place: when it has changed
     /// its mind, nobody would move otherwise. Returns at once.
     pub fn renew_links(&self) {
-        self.engine.renewals.send_modify(|times| *times += 1);
+        let renewals = &self.engine.renewals;
+        renewals.send_modify(|times| *times = times.saturating_add(1));
     }
 
     /// How many links are up.

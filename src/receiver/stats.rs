@@ -65,7 +65,8 @@ impl Counters {
             .bad_frames
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *reasons.entry(label).or_default() += 1;
+        let count = reasons.entry(label).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// How often a connection was closed for which reason.

@@ -33,7 +33,7 @@ impl Engine {
             if !self.starts(&mut state, &job) {
                 continue;
             }
-            state.running += 1;
+            state.running = state.running.saturating_add(1);
             drop(state);
             let (engine, handler) = (Arc::clone(self), Arc::clone(handler));
             let executing = Arc::clone(&engine).run(job, handler, now);
@@ -61,7 +61,8 @@ impl Engine {
     pub(in crate::receiver) fn turn_away(&self, now: Mono) {
         let wait_max = self.options.handler_wait_max;
         let mut state = self.state();
-        while let Some(job) = state.ready.pop_front_if(|job| job.since + wait_max <= now) {
+        let has_waited = |job: &mut Job| job.since.saturating_add(wait_max) <= now;
+        while let Some(job) = state.ready.pop_front_if(has_waited) {
             if self.starts(&mut state, &job) {
                 reached!(Site::HandlerWaitEnded);
                 self.counters.unavailable.add(1);
@@ -120,7 +121,8 @@ impl Engine {
         }
         {
             let mut state = self.state();
-            state.running -= 1;
+            let running = state.running.checked_sub(1);
+            state.running = running.expect("it was counted when it began");
             self.conclude(&mut state, run, delivery, outcome);
         }
         self.changed.notify_waiters();

@@ -100,7 +100,8 @@ impl SendSet {
     }
 
     fn bit(send: SendNumber) -> u64 {
-        1 << (send.get() - 1)
+        let place = send.get().saturating_sub(1);
+        1_u64.checked_shl(place).expect("the largest is 64")
     }
 }
 
@@ -128,7 +129,7 @@ impl Waiters {
         if self.iter().any(|other| *other == waiter) {
             return true;
         }
-        if self.more.len() + 1 >= max {
+        if self.more.len().saturating_add(1) >= max {
             return false;
         }
         self.more.push(waiter);

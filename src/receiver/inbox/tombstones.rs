@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::LinkId;
+use super::{LinkId, less, more};
 use crate::core::{Origin, Seq};
 
 /// The entries of an inbox that are nothing but tombstones, by the links that left them.
@@ -27,7 +27,7 @@ impl Tombstones {
     /// An entry has become one, or one more link has left a mark in it.
     pub(super) fn add(&mut self, key: (Origin, Seq), links: &mut Vec<LinkId>, link: LinkId) {
         if links.is_empty() {
-            self.entries += 1;
+            more(&mut self.entries, 1);
         }
         if self.by_link.entry(link).or_default().insert(key) {
             links.push(link);
@@ -39,7 +39,7 @@ impl Tombstones {
         if links.is_empty() {
             return;
         }
-        self.entries -= 1;
+        less(&mut self.entries, 1);
         for link in links.drain(..) {
             if let Some(keys) = self.by_link.get_mut(&link) {
                 keys.remove(&key);
@@ -57,6 +57,6 @@ impl Tombstones {
 
     /// The last link that had left a mark in an entry is gone.
     pub(super) fn ended(&mut self) {
-        self.entries -= 1;
+        less(&mut self.entries, 1);
     }
 }

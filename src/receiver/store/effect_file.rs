@@ -107,13 +107,13 @@ impl Backing for Lines {
                 if piece.is_empty() {
                     break;
                 }
-                offset += piece.len() as u64;
+                offset = offset.saturating_add(piece.len() as u64);
                 scan.take(&piece)?;
             }
             let whole = scan.finish(file.size())?;
             if whole < file.size() {
                 tracing::warn!(
-                    file = %self.path.display(), bytes = file.size() - whole,
+                    file = %self.path.display(), bytes = file.size().saturating_sub(whole),
                     "cutting a torn last write: its commands were never answered"
                 );
                 file.cut(whole).await?;
@@ -220,7 +220,7 @@ impl<'a> Scan<'a> {
 
     fn take(&mut self, mut piece: &[u8]) -> Result<(), StoreError> {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
-            let (line, after) = (&piece[..end], &piece[end + 1..]);
+            let (line, after) = (&piece[..end], &piece[end..][1..]);
             if self.rest.is_empty() {
                 self.line(line)?;
             } else {
@@ -235,17 +235,18 @@ impl<'a> Scan<'a> {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), StoreError> {
-        self.lines += 1;
+        self.lines = self.lines.saturating_add(1);
         let at = self.whole;
-        self.whole += line.len() as u64 + 1;
+        self.whole = at.saturating_add(line.len() as u64).saturating_add(1);
         if let Some(hole) = &mut self.hole {
-            hole.after += 1;
+            hole.after = hole.after.saturating_add(1);
             return Ok(());
         }
         if let Some(zero) = line.iter().position(|byte| *byte == 0) {
             // A write that was torn leaves out sectors: a zero byte alone is damage.
             let zeros = line[zero..].iter().take_while(|byte| **byte == 0).count();
-            if !(at + (zero + zeros) as u64).is_multiple_of(SECTOR_BYTES) {
+            let end = at.saturating_add(zero.saturating_add(zeros) as u64);
+            if !end.is_multiple_of(SECTOR_BYTES) {
                 return Err(self.wrong(LineError::Hole));
             }
             self.hole = Some(Hole {
@@ -281,7 +282,7 @@ impl<'a> Scan<'a> {
     fn finish(&self, size: u64) -> Result<u64, StoreError> {
         if let Some(hole) = &self.hole {
             // The last write begins in this line or before it, and only a line of its own may be longer.
-            let in_last_write = size - hole.at <= APPEND_BYTES_MAX as u64
+            let in_last_write = size.saturating_sub(hole.at) <= APPEND_BYTES_MAX as u64
                 || (hole.after == 0 && self.rest.is_empty());
             return if in_last_write && hole.line > 1 {
                 Ok(hole.at)
@@ -302,7 +303,7 @@ impl<'a> Scan<'a> {
         {
             return Err(StoreError::Line {
                 path: self.path.to_owned(),
-                line: self.lines + 1,
+                line: self.lines.saturating_add(1),
                 error: LineError::End,
             });
         }

@@ -118,8 +118,9 @@ struct FilePlace {
 impl Live {
     /// How large a file with nothing else in it would be.
     fn file_bytes(&self) -> u64 {
-        let settled = self.settled.len() * record::SETTLED_BYTES;
-        self.bytes + (FILE_HEADER_BYTES + settled) as u64
+        let settled = self.settled.len().saturating_mul(record::SETTLED_BYTES);
+        let around = settled.saturating_add(FILE_HEADER_BYTES);
+        self.bytes.saturating_add(around as u64)
     }
 
     fn note(&mut self, record: &InboxRecord, place: FilePlace) {
@@ -128,7 +129,7 @@ impl Live {
                 let added = self.settled.insert(*range, usize::MAX);
                 assert!(added, "no limit stands against it");
                 for (_, gone) in self.tasks.extract_if(keys_of(*range), |_, _| true) {
-                    self.bytes -= u64::from(gone.bytes);
+                    less(&mut self.bytes, gone);
                 }
                 return;
             }
@@ -139,9 +140,9 @@ impl Live {
         if self.settled.contains(task) {
             return;
         }
-        self.bytes += u64::from(place.bytes);
+        self.bytes = self.bytes.saturating_add(place.bytes.into());
         if let Some(old) = self.tasks.insert(task.by_origin(), place) {
-            self.bytes -= u64::from(old.bytes);
+            less(&mut self.bytes, old);
         }
     }
 }
@@ -161,7 +162,7 @@ impl Backing for InboxLog {
             let open = self.open.as_mut().ok_or(StoreError::Stopped)?;
             open.file.check_place().await?;
             let mut payload = BytesMut::new();
-            let start = open.file.size() + BLOCK_HEADER_BYTES as u64;
+            let start = payload_start(open.file.size());
             let mut places = Vec::with_capacity(records.len());
             for record in records {
                 let before = payload.len();
@@ -218,22 +219,25 @@ impl InboxLog {
                     return Err(self.corrupt(offset, &why));
                 }
                 tracing::warn!(
-                    file = %self.path.display(), bytes = file.size() - offset,
+                    file = %self.path.display(), bytes = file.size().saturating_sub(offset),
                     "cutting a torn last block: nothing in it was answered or started"
                 );
                 file.cut(offset).await?;
                 break;
             };
-            let start = offset + BLOCK_HEADER_BYTES as u64;
+            let start = payload_start(offset);
             let mut rest = &payload[..];
             while !rest.is_empty() {
-                let before = payload.len() - rest.len();
-                let record = record::decode(&mut rest)
-                    .ok_or_else(|| self.corrupt(start + before as u64, "a malformed record"))?;
-                live.note(&record, place(start, before, payload.len() - rest.len()));
+                let before = payload.len().saturating_sub(rest.len());
+                let Some(record) = record::decode(&mut rest) else {
+                    let at = start.saturating_add(before as u64);
+                    return Err(self.corrupt(at, "a malformed record"));
+                };
+                let after = payload.len().saturating_sub(rest.len());
+                live.note(&record, place(start, before, after));
                 remember(&mut tasks, record);
             }
-            (last_block, offset) = (offset, start + payload.len() as u64);
+            (last_block, offset) = (offset, start.saturating_add(payload.len() as u64));
         }
         // It is about to be answered from; and the file may have got its name a moment before a crash.
         file.sync_found(last_block).await?;
@@ -298,7 +302,7 @@ impl InboxLog {
             let bytes = old.read(held.offset, held.bytes as usize).await?;
             let before = payload.len();
             payload.extend_from_slice(&bytes);
-            let start = file.size() + BLOCK_HEADER_BYTES as u64;
+            let start = payload_start(file.size());
             *held = place(start, before, payload.len());
             if payload.len() >= COPY_BLOCK_BYTES {
                 write_block(&mut file, id, &payload).await?;
@@ -325,10 +329,24 @@ impl InboxLog {
     }
 }
 
+/// What was counted when it was written goes out of the count: no copy has it any more.
+fn less(bytes: &mut u64, gone: FilePlace) {
+    let left = bytes.checked_sub(gone.bytes.into());
+    *bytes = left.expect("what goes was counted when it came");
+}
+
+/// Where the records of a block at `offset` begin.
+fn payload_start(offset: u64) -> u64 {
+    offset.saturating_add(BLOCK_HEADER_BYTES as u64)
+}
+
 fn place(start: u64, from: usize, to: usize) -> FilePlace {
+    let bytes = to
+        .checked_sub(from)
+        .expect("a record ends behind its start");
     FilePlace {
-        offset: start + from as u64,
-        bytes: u32::try_from(to - from).expect("a record is far smaller than 4 GiB"),
+        offset: start.saturating_add(from as u64),
+        bytes: u32::try_from(bytes).expect("a record is far smaller than 4 GiB"),
     }
 }
 
@@ -377,7 +395,7 @@ async fn write_block(
     id: InboxId,
     payload: &[u8],
 ) -> Result<(), AppendError> {
-    let mut block = BytesMut::with_capacity(BLOCK_HEADER_BYTES + payload.len());
+    let mut block = BytesMut::with_capacity(BLOCK_HEADER_BYTES.saturating_add(payload.len()));
     block.put_slice(BLOCK_MAGIC);
     block.put_u32_le(u32::try_from(payload.len()).expect("a block is far smaller than 4 GiB"));
     block.put_u32_le(block_crc(id, file.size(), payload));
@@ -393,14 +411,14 @@ async fn read_block(
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let header = file.read(offset, BLOCK_HEADER_BYTES).await?;
     let number = |at: usize| {
-        let bytes = header.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_le_bytes(bytes))
+        let bytes = header.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
     };
     let (Some(bytes), Some(crc)) = (number(4), number(8)) else {
         return Ok(None);
     };
-    let start = offset + BLOCK_HEADER_BYTES as u64;
-    if !header.starts_with(BLOCK_MAGIC) || start + u64::from(bytes) > file.size() {
+    let start = payload_start(offset);
+    if !header.starts_with(BLOCK_MAGIC) || start.saturating_add(bytes.into()) > file.size() {
         return Ok(None);
     }
     let payload = file.read(start, bytes as usize).await?;
@@ -413,18 +431,19 @@ async fn find_block_after(
     id: InboxId,
     offset: u64,
 ) -> Result<Option<u64>, StoreError> {
-    let mut from = offset + 1;
+    let mut from = offset.saturating_add(1);
     while from < file.size() {
         let piece = file.read_on(from).await?;
         for (at, window) in piece.windows(BLOCK_MAGIC.len()).enumerate() {
-            let candidate = from + at as u64;
+            let candidate = from.saturating_add(at as u64);
             if window == BLOCK_MAGIC && read_block(file, id, candidate).await?.is_some() {
                 return Ok(Some(candidate));
             }
         }
         // The pieces overlap, so that no magic falls between two.
-        let step = piece.len().saturating_sub(BLOCK_MAGIC.len() - 1).max(1);
-        from += step as u64;
+        let overlap = BLOCK_MAGIC.len().saturating_sub(1);
+        let step = piece.len().saturating_sub(overlap).max(1);
+        from = from.saturating_add(step as u64);
     }
     Ok(None)
 }

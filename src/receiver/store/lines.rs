@@ -84,7 +84,8 @@ impl EffectLine {
             ..
         } = command;
         let route = route.as_bytes();
-        out.reserve(route.len() + key.len() + body.len() + 64);
+        let texts = [route.len(), key.len(), body.len(), 64];
+        out.reserve(texts.into_iter().fold(0, usize::saturating_add));
         if let Some(rest) = route.strip_prefix(b"#") {
             out.extend_from_slice(b"\\x23");
             escape(rest, out);
@@ -103,7 +104,7 @@ impl EffectLine {
     pub fn write_checked(command: &Delivered, out: &mut BytesMut) {
         let start = out.len();
         Self::write(command, out);
-        out.truncate(out.len() - 1);
+        out.truncate(out.len().saturating_sub(1));
         let checksum = checksum(&out[start..]);
         out.reserve(CHECKSUM_BYTES + 2);
         out.extend_from_slice(b"\t");
@@ -128,7 +129,8 @@ impl EffectLine {
         let (route, id, epoch, key, body) = match fields[..] {
             [route, id, epoch, key, body] => (route, id, epoch, key, body),
             [route, id, epoch, key, body, found] => {
-                let checked = &line[..line.len() - found.len() - 1];
+                let tab = line.len().saturating_sub(found.len()).saturating_sub(1);
+                let checked = &line[..tab];
                 if checksum(checked) != found {
                     return Err(LineError::Checksum);
                 }
@@ -157,9 +159,12 @@ impl EffectLine {
 /// What the last field of a checked line says of the bytes before its tab.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let crc = crc32c::crc32c(bytes);
+    let mut crc = crc32c::crc32c(bytes);
     // The highest digit first.
-    std::array::from_fn(|at| DIGITS[(crc >> (28 - 4 * at) & 15) as usize])
+    std::array::from_fn(|_| {
+        crc = crc.rotate_left(4);
+        DIGITS[(crc & 15) as usize]
+    })
 }
 
 fn escape(bytes: &[u8], out: &mut BytesMut) {
@@ -177,7 +182,7 @@ fn escape(bytes: &[u8], out: &mut BytesMut) {
                 0 => b"\\x00",
                 _ => b"\\r",
             });
-            rest = &rest[at + 1..];
+            rest = &rest[at..][1..];
         }
         out.extend_from_slice(rest);
         for byte in chunk.invalid() {
@@ -203,7 +208,7 @@ fn unescape(mut field: &[u8]) -> Option<Vec<u8>> {
             _ => return None,
         };
         bytes.push(byte);
-        field = &field[at + length..];
+        field = &field[at..][length..];
     }
     bytes.extend_from_slice(field);
     Some(bytes)
@@ -211,8 +216,8 @@ fn unescape(mut field: &[u8]) -> Option<Vec<u8>> {
 
 fn digit(byte: u8) -> Option<u8> {
     match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'0'..=b'9' => byte.checked_sub(b'0'),
+        b'a'..=b'f' => byte.checked_sub(b'a')?.checked_add(10),
         _ => None,
     }
 }

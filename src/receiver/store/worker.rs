@@ -215,7 +215,7 @@ impl AppendFile {
     /// Writes at the end without making it durable. If there is no room for all of it, nothing of it stays.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
         let Err(error) = self.file.write_at(self.size, bytes).await else {
-            self.size += bytes.len() as u64;
+            self.size = self.size.saturating_add(bytes.len() as u64);
             return Ok(());
         };
         let comes_back = is_full(&error);
@@ -243,7 +243,7 @@ impl AppendFile {
             }
             let written = self.file.write_at(offset, &piece).await;
             written.map_err(|error| io_error("write again the end of", &self.path, error))?;
-            offset += piece.len() as u64;
+            offset = offset.saturating_add(piece.len() as u64);
         }
         self.sync().await
     }

@@ -70,7 +70,11 @@ fn group(bug: Bug, scenarios: &[Scenario]) -> Vec<Scenario> {
         .filter(|scenario| names.contains(&scenario.name.as_str()))
         .cloned()
         .collect();
-    if of.is_empty() { scenarios.to_vec() } else { of }
+    if of.is_empty() {
+        scenarios.to_vec()
+    } else {
+        of
+    }
 }
 
 /// Hunts for every bug that was asked for, and prints a row as soon as it is complete.
