@@ -138,6 +138,15 @@ impl<'a> Reader<'a> {
         self.bytes.len().saturating_sub(self.at)
     }
 
+    /// What is there only if its flag is set.
+    pub(super) fn when<T>(
+        &mut self,
+        is_set: bool,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        is_set.then(|| read(self)).transpose()
+    }
+
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(len).ok_or(DecodeError::Short)?;
         let taken = self.bytes.get(self.at..end).ok_or(DecodeError::Short)?;

@@ -81,19 +81,13 @@ pub(super) fn options(
             value: flags,
         });
     }
-    let deadline = match flags & HAS_DEADLINE {
-        0 => None,
-        _ => Some(QueueMs(reader.u64()?)),
-    };
-    let key = match flags & HAS_KEY {
-        0 => None,
-        _ => Some((KeyHash(reader.u128()?), Fingerprint(reader.u64()?))),
-    };
-    let carried = match flags & HAS_FIELDS {
-        0 => Carried::default(),
-        _ => fields::read(reader)?,
-    };
-    Ok((deadline, key, carried))
+    let has = |flag| flags & flag != 0;
+    let deadline = reader.when(has(HAS_DEADLINE), |reader| Ok(QueueMs(reader.u64()?)))?;
+    let key = reader.when(has(HAS_KEY), |reader| {
+        Ok((KeyHash(reader.u128()?), Fingerprint(reader.u64()?)))
+    })?;
+    let carried = reader.when(has(HAS_FIELDS), fields::read)?;
+    Ok((deadline, key, carried.unwrap_or_default()))
 }
 
 pub(super) fn put_task(out: &mut Vec<u8>, image: &TaskImage) {

@@ -4,7 +4,7 @@ use super::codec::{DecodeError, Put, Reader};
 use super::record::{put_task_id, task_id};
 use crate::core::ids::RouteId;
 use crate::core::time::QueueMs;
-use crate::core::{JobId, JobKind, PoisonJob, TaskId};
+use crate::core::{JobId, JobKind, PoisonJob};
 
 const REQUEUE: u8 = 0;
 const PURGE: u8 = 1;
@@ -64,18 +64,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<PoisonJob, DecodeError> {
             value: flags,
         });
     }
-    let route = match flags & HAS_ROUTE {
-        0 => None,
-        _ => Some(RouteId(reader.u32()?)),
-    };
-    let cursor: Option<TaskId> = match flags & HAS_CURSOR {
-        0 => None,
-        _ => Some(task_id(reader)?),
-    };
-    let ended = match flags & HAS_ENDED {
-        0 => None,
-        _ => Some(QueueMs(reader.u64()?)),
-    };
+    let has = |flag| flags & flag != 0;
+    let route = reader.when(has(HAS_ROUTE), |reader| Ok(RouteId(reader.u32()?)))?;
+    let cursor = reader.when(has(HAS_CURSOR), task_id)?;
+    let ended = reader.when(has(HAS_ENDED), |reader| Ok(QueueMs(reader.u64()?)))?;
     Ok(PoisonJob {
         id,
         kind,

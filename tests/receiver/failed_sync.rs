@@ -1,49 +1,18 @@
 //! What an inbox's file shows after a sync that failed may stand in the page cache alone: it is answered from only
 //! once it is on the disk.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use leasebridge::core::{DeliveryId, Epoch, Origin, SendNumber, Seq, TaskId};
-use leasebridge::env::Env;
 use leasebridge::receiver::store::{InboxRecord, StoredInbox};
-use leasebridge::receiver::{Delivered, EffectFile, EffectLog, FileStore, InboxStore};
+use leasebridge::receiver::{EffectFile, EffectLog, FileStore, InboxStore};
 use leasebridge_sim::disk::{Fault, FaultRule, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
+
+use crate::stored::{command, delivery, env};
 
 /// Each failing sync draws what of the write will never reach the disk, each power cut what of the rest is left.
 const SEEDS: u64 = 32;
 
 const PATH: &str = "/inbox";
-
-fn delivery(seq: u64) -> DeliveryId {
-    DeliveryId {
-        task: TaskId {
-            seq: Seq(seq),
-            origin: Origin(7),
-        },
-        epoch: Epoch::FIRST,
-    }
-}
-
-fn command(seq: u64) -> Delivered {
-    Delivered {
-        delivery: delivery(seq),
-        send: SendNumber::new(1).unwrap(),
-        route: "orders".to_owned(),
-        headers: Vec::new(),
-        body: Bytes::from(vec![b'x'; 700]),
-        key: String::new(),
-        expires_in: None,
-    }
-}
-
-fn env(disk: &SimDisk) -> Env {
-    Env {
-        disk: Arc::new(disk.clone()),
-        ..Env::real()
-    }
-}
 
 fn fail_the_next_sync(disk: &SimDisk) {
     disk.add_fault(FaultRule::new(Fault::SyncError).times(1));

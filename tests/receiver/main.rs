@@ -6,6 +6,7 @@ mod links;
 mod memory;
 mod no_room;
 mod place;
+mod stored;
 mod syncs;
 mod words;
 mod work;

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use leasebridge::core::{DeliveryId, Epoch, IdRange, Origin, SendNumber, Seq, TaskId};
-use leasebridge::env::Env;
+use leasebridge::core::{IdRange, Origin, Seq};
 use leasebridge::receiver::store::InboxRecord;
-use leasebridge::receiver::{Delivered, EffectFile, EffectLog, FileStore, InboxStore};
+use leasebridge::receiver::{EffectFile, EffectLog, FileStore, InboxStore};
 use leasebridge_sim::disk::{Fault, FaultRule, OpKind, SimDisk, TokioSpawner};
 use leasebridge_sim::seed::Seed;
+
+use crate::stored::{command, delivery, env};
 
 /// Each draws which writes find no room, and how much of them.
 const SEEDS: u64 = 16;
@@ -22,28 +23,6 @@ const COMMANDS: u64 = 900;
 /// Records that make a file worth copying once they are settled.
 const RECORDS: u64 = 7_000;
 
-fn delivery(seq: u64) -> DeliveryId {
-    DeliveryId {
-        task: TaskId {
-            seq: Seq(seq),
-            origin: Origin(7),
-        },
-        epoch: Epoch::FIRST,
-    }
-}
-
-fn command(seq: u64) -> Delivered {
-    Delivered {
-        delivery: delivery(seq),
-        send: SendNumber::new(1).unwrap(),
-        route: "orders".to_owned(),
-        headers: Vec::new(),
-        body: Bytes::from(vec![b'x'; 700]),
-        key: String::new(),
-        expires_in: None,
-    }
-}
-
 fn done(seq: u64) -> InboxRecord {
     InboxRecord::Finished(delivery(seq), Ok(Bytes::from(vec![7; 700])))
 }
@@ -55,13 +34,6 @@ fn settled(first: u64, last: u64) -> InboxRecord {
 /// Strikes writes alone: what is cut off a file needs no room.
 fn writes(fault: Fault) -> FaultRule {
     FaultRule::new(fault).on(OpKind::Write)
-}
-
-fn env(disk: &SimDisk) -> Env {
-    Env {
-        disk: Arc::new(disk.clone()),
-        ..Env::real()
-    }
 }
 
 #[tokio::test]

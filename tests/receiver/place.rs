@@ -10,34 +10,21 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use bytes::Bytes;
-use leasebridge::core::{DeliveryId, Epoch, Origin, SendNumber, Seq, TaskId};
 use leasebridge::env::Env;
 use leasebridge::receiver::store::{InboxRecord, StoredInbox};
 use leasebridge::receiver::{Delivered, EffectFile, EffectLog, FileStore, InboxStore, StoreError};
 use tempfile::TempDir;
 
+use crate::stored::{self, delivery};
+
 /// Hexadecimal digits of the id in the first line: another one is another inbox, with the same memory.
 const ID_DIGITS: std::ops::Range<usize> = 22..54;
 
-fn delivery(seq: u64) -> DeliveryId {
-    DeliveryId {
-        task: TaskId {
-            seq: Seq(seq),
-            origin: Origin(7),
-        },
-        epoch: Epoch::FIRST,
-    }
-}
-
 fn command(seq: u64) -> Delivered {
     Delivered {
-        delivery: delivery(seq),
-        send: SendNumber::FIRST,
-        route: "orders".to_owned(),
-        headers: Vec::new(),
         body: Bytes::from(format!("@ {seq}")),
         key: "k".to_owned(),
-        expires_in: None,
+        ..stored::command(seq)
     }
 }
 
