@@ -85,13 +85,14 @@ pub(super) async fn run(args: PlantedArgs, folder: Option<PathBuf>) -> CommandRe
     let mut signals = StopSignals::listen()?;
     let mut stopped = None;
     for bug in &bugs {
+        let group = group(*bug, &scenarios);
         let hunted = tokio::select! {
             biased;
             signal = signals.next() => {
                 stopped = Some(signal);
                 break;
             }
-            row = hunt_often(*bug, &args, &group(*bug, &scenarios)) => row?,
+            row = hunt_often(*bug, &args, &group) => row?,
         };
         out::complain(&hunted.line());
         rows.push(hunted);
