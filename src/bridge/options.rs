@@ -33,7 +33,8 @@ pub struct RouteOptions {
     pub socket: Option<Address>,
     /// Where the gRPC fallback is, if there is one. At least one of the two is needed.
     pub grpc: Option<Address>,
-    /// How many commands may be in flight, until settled. The endpoint's own limit holds as well.
+    /// How many commands may be in flight, until settled. The endpoint's own limit holds as well. What a link that drains has
+    /// not answered yet takes no room from the next one.
     pub window: usize,
     /// How many bytes of commands may be on their way over one link, until the endpoint is known to have received them.
     /// The last command may overshoot it, so that none is too large. To an endpoint that doesn't tell what it has

@@ -26,7 +26,7 @@ use super::shared::{ProcessEnd, Shared};
 use super::strangers;
 use crate::history::{self, Counts, What, fed, opened};
 use crate::net::{GRPC_PORT, INGEST_PORT, SOCKET_PORT};
-use crate::plan::{Knobs, OnLost, RouteSpec, Transports};
+use crate::plan::{FaultKind, FaultSpec, Knobs, OnLost, RouteSpec, Transports};
 
 /// Where the queue's log lies on the bridge's disk.
 pub(super) const QUEUE_DIR: &str = "/queue";
@@ -284,8 +284,21 @@ async fn sample(
         let tasks_max = shared.plan.knobs.capacity.saturating_mul(2);
         gauge("memory_tasks", pending, tasks_max);
         let window = u64::from(shared.plan.knobs.window);
+        // What a link that takes nothing new has not answered takes no room from the one that comes after it.
+        let leaves = |fault: &FaultSpec| {
+            matches!(
+                fault.kind,
+                FaultKind::Drain { .. } | FaultKind::RenewLinks { .. }
+            )
+        };
+        let leaving = shared.plan.faults.iter().any(leaves);
         for route in bridge.routes {
-            gauge("in_flight", route.in_flight, window);
+            let windows = if leaving {
+                1 + route.links.len() as u64
+            } else {
+                1
+            };
+            gauge("in_flight", route.in_flight, window.saturating_mul(windows));
         }
     }
 }
