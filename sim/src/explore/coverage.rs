@@ -47,7 +47,12 @@ pub(crate) fn holes(explored: &Explored, scenarios: &[Scenario], all: bool) -> V
         }));
     }
     let seeds: u64 = explored.tallies.iter().map(|tally| tally.seeds).sum();
-    if all && seeds >= SEEDS_OF_ALL_MIN {
+    // Scenarios that share the time differ in their numbers: none may have had so few that they say nothing.
+    let each_had_enough = explored
+        .tallies
+        .iter()
+        .all(|tally| tally.seeds >= SEEDS_MIN);
+    if all && each_had_enough && seeds >= SEEDS_OF_ALL_MIN {
         holes.extend(
             never_reached(&explored.tallies).map(|site| format!("no scenario reached `{site}`")),
         );
