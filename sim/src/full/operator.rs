@@ -7,7 +7,7 @@ use leasebridge::queue::{Command, LeaseError, SafeTaskQueue};
 
 use super::seat::{HostOrder, Seat};
 use super::shared::Shared;
-use crate::history::{self, TaskName, What};
+use crate::history::{self, Record, TaskName, What};
 use crate::plan::{MOVED, OpId};
 
 /// Tasks of a poison store looked at together.
@@ -98,9 +98,19 @@ fn said(shared: &Shared, seat: &Seat, result: Result<(), LeaseError>) {
     }
 }
 
+/// Tells where each task is. An answer takes its time, and is told only if nothing was told of its task meanwhile: what it
+/// says would be of before that, and stand in the history after it.
 async fn find_all(shared: &Shared, seat: &Seat, queue: &SafeTaskQueue<Command>) {
     for (id, key) in shared.ledger.tasks_of(&seat.name) {
-        let found = history::found(queue, id, key.as_deref()).await;
-        shared.record(&seat.name, found);
+        let task = TaskName::from(id);
+        loop {
+            let known = shared.history.with(<[_]>::len);
+            let found = history::found(queue, id, key.as_deref()).await;
+            let told_of = |record: &Record| matches!(&record.what, What::Fed { task: fed, .. } if *fed == Some(task));
+            if !shared.history.with(|all| all[known..].iter().any(told_of)) {
+                shared.record(&seat.name, found);
+                break;
+            }
+        }
     }
 }
